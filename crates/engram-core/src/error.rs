@@ -1,0 +1,85 @@
+//! What can go wrong with names and files.
+
+use std::path::PathBuf;
+
+/// Result of this crate.
+pub type Result<T, E = CoreError> = std::result::Result<T, E>;
+
+/// An error in a name, a value or a file, worded for the person who wrote it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CoreError {
+    /// A site that the model does not have.
+    #[error("no site is called \"{name}\"{}", near_text(near))]
+    UnknownSite {
+        /// The name as asked.
+        name: String,
+        /// Names that resemble it.
+        near: Vec<String>,
+    },
+    /// A layer beyond the model's last.
+    #[error("site \"{name}\": the model has layers 0 to {last}")]
+    NoSuchLayer {
+        /// The name as asked.
+        name: String,
+        /// The highest layer.
+        last: usize,
+    },
+    /// A word outside a fixed set of words.
+    #[error("\"{value}\" is not a {what}; known: {known}")]
+    UnknownWord {
+        /// What kind of word was expected.
+        what: &'static str,
+        /// The value found.
+        value: String,
+        /// The words that would do, comma-separated.
+        known: String,
+    },
+    /// A line of a JSONL file that does not parse.
+    #[error("{}, line {line}: {why}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Line number, from 1.
+        line: usize,
+        /// The parser's reason.
+        why: String,
+    },
+    /// A file that cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// A Parquet file that is damaged or has other columns.
+    #[error("{}: {why}", path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        why: String,
+    },
+    /// A JSON file that does not parse.
+    #[error("{}: {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// The parser's reason.
+        source: serde_json::Error,
+    },
+    /// A file that holds nothing.
+    #[error("{}: it is empty", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+fn near_text(near: &[String]) -> String {
+    match near {
+        [] => String::new(),
+        _ => format!("; near it: {}", near.join(", ")),
+    }
+}

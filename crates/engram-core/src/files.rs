@@ -1,0 +1,216 @@
+//! Reading and writing files so that nobody ever sees half of one.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+use crate::error::{CoreError, Result};
+
+/// Wraps an operating-system error with the path that it is about.
+pub fn io_error(path: &Path) -> impl FnOnce(std::io::Error) -> CoreError + '_ {
+    move |source| CoreError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Writes a file through `fill` under a temporary name beside it, syncs it and renames it when whole.
+/// Missing parent folders are made.
+///
+/// # Errors
+/// [`CoreError::Io`] with the final path; the temporary file is removed.
+pub fn write_atomic(
+    path: &Path,
+    fill: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>,
+) -> Result<()> {
+    let at = || io_error(path);
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(folder).map_err(at())?;
+    let temporary = tempfile::Builder::new()
+        .prefix(".engram-")
+        .suffix(".tmp")
+        .tempfile_in(folder)
+        .map_err(at())?;
+    {
+        let mut writer = BufWriter::with_capacity(1 << 20, temporary.as_file());
+        fill(&mut writer).map_err(at())?;
+        writer.flush().map_err(at())?;
+    }
+    temporary.as_file().sync_all().map_err(at())?;
+    set_usual_permissions(temporary.as_file());
+    temporary.persist(path).map_err(|e| CoreError::Io {
+        path: path.to_owned(),
+        source: e.error,
+    })?;
+    Ok(())
+}
+
+/// Temporary files are private by default; results are for everyone who may read the folder.
+fn set_usual_permissions(file: &File) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // A file system without permissions is no reason to fail.
+        let _ = file.set_permissions(std::fs::Permissions::from_mode(0o644));
+    }
+    #[cfg(not(unix))]
+    let _ = file;
+}
+
+/// Writes a value as indented JSON, atomically, with a newline at the end.
+///
+/// # Errors
+/// [`CoreError::Io`].
+pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    write_atomic(path, |w| {
+        serde_json::to_writer_pretty(&mut *w, value)?;
+        w.write_all(b"\n")
+    })
+}
+
+/// Reads a JSON file.
+///
+/// # Errors
+/// [`CoreError::Io`], [`CoreError::Json`].
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = std::fs::read(path).map_err(io_error(path))?;
+    serde_json::from_slice(&text).map_err(|source| CoreError::Json {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Writes values as JSONL, one a line, atomically.
+///
+/// # Errors
+/// [`CoreError::Io`].
+pub fn write_jsonl<T: Serialize>(path: &Path, values: &[T]) -> Result<()> {
+    write_atomic(path, |w| {
+        for value in values {
+            serde_json::to_writer(&mut *w, value)?;
+            w.write_all(b"\n")?;
+        }
+        Ok(())
+    })
+}
+
+/// Reads a JSONL file; blank lines are skipped.
+///
+/// # Errors
+/// [`CoreError::Io`]; [`CoreError::Line`] with the number of a line that is not the expected JSON;
+/// [`CoreError::Empty`] where there is no value.
+pub fn read_jsonl<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    let file = File::open(path).map_err(io_error(path))?;
+    let values = parse_jsonl(BufReader::new(file), path)?;
+    if values.is_empty() {
+        return Err(CoreError::Empty {
+            path: path.to_owned(),
+        });
+    }
+    Ok(values)
+}
+
+/// Parses JSONL from a reader; `path` is only named in errors.
+///
+/// # Errors
+/// As [`read_jsonl`], an empty input excepted.
+pub fn parse_jsonl<T: DeserializeOwned>(reader: impl BufRead, path: &Path) -> Result<Vec<T>> {
+    let mut values = Vec::new();
+    for (index, line) in reader.split(b'\n').enumerate() {
+        let line = line.map_err(io_error(path))?;
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        values.push(serde_json::from_slice(&line).map_err(|e| CoreError::Line {
+            path: path.to_owned(),
+            line: index + 1,
+            why: without_position(&e),
+        })?);
+    }
+    Ok(values)
+}
+
+/// serde_json counts lines within the value, which here is always line 1: misleading, so left out.
+fn without_position(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    match text.find(" at line ") {
+        Some(end) => format!("{} (column {})", &text[..end], error.column()),
+        None => text,
+    }
+}
+
+/// SHA-256 of a file, in hexadecimal.
+///
+/// # Errors
+/// [`CoreError::Io`].
+pub fn sha256_file(path: &Path) -> Result<String> {
+    let mut file = File::open(path).map_err(io_error(path))?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0u8; 1 << 16];
+    loop {
+        let n = file.read(&mut buffer).map_err(io_error(path))?;
+        if n == 0 {
+            break;
+        }
+        hasher.update(&buffer[..n]);
+    }
+    Ok(hex(&hasher.finalize()))
+}
+
+/// SHA-256 of bytes, in hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_no_rubbish() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.json");
+        write_json(&path, &1).unwrap();
+        let failed = write_atomic(&path, |w| {
+            w.write_all(b"half")?;
+            Err(std::io::Error::other("disk full"))
+        });
+        assert!(failed.unwrap_err().to_string().contains("disk full"));
+        assert_eq!(read_json::<i32>(&path).unwrap(), 1);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_bad_line_is_named_by_its_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jsonl");
+        std::fs::write(&path, "{\"a\":1}\n\n{\"a\":\n").unwrap();
+        let error = read_jsonl::<serde_json::Value>(&path).unwrap_err();
+        assert!(
+            matches!(error, CoreError::Line { line: 3, .. }),
+            "{error:?}"
+        );
+        std::fs::write(&path, "\n").unwrap();
+        let error = read_jsonl::<serde_json::Value>(&path).unwrap_err();
+        assert!(matches!(error, CoreError::Empty { .. }));
+    }
+
+    #[test]
+    fn sha256_of_the_standard_example() {
+        assert_eq!(
+            sha256(b"abc"),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+    }
+}

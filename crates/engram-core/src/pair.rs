@@ -1,0 +1,174 @@
+//! Pairs and suites.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::files;
+
+/// Where a subject stands: a text (its last occurrence in the prompt) or a span of tokens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Span {
+    /// The subject's text.
+    Text(String),
+    /// First token and one past the last.
+    Tokens(usize, usize),
+}
+
+/// A prompt given as text or as token ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prompt<'a> {
+    /// A text, tokenised as it stands.
+    Text(&'a str),
+    /// Token ids.
+    Ids(&'a [u32]),
+}
+
+/// A pair's prompts in another wording.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wording {
+    /// The clean prompt.
+    pub clean: String,
+    /// The corrupted prompt.
+    pub corrupt: String,
+    /// Which template the wording is, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+}
+
+/// A prompt near the pair's fact whose answer must not move when the fact is edited.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Neighbour {
+    /// The prompt.
+    pub prompt: String,
+    /// Its answer.
+    pub answer: String,
+}
+
+/// A clean prompt, a corrupted prompt, the answer that the clean one calls for and the foil that the
+/// corrupted one calls for. Strings are joined as written: a leading space is the author's to give.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pair {
+    /// Unique name.
+    pub id: String,
+    /// `definitional`, `associative` or any other word.
+    pub kind: String,
+    /// Clean prompt.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub clean: String,
+    /// Corrupted prompt.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub corrupt: String,
+    /// What the clean prompt calls for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub answer: String,
+    /// What the corrupted prompt calls for.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub foil: String,
+    /// Token ids in place of `clean`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clean_ids: Option<Vec<u32>>,
+    /// Token ids in place of `corrupt`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrupt_ids: Option<Vec<u32>>,
+    /// Token ids in place of `answer`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_ids: Option<Vec<u32>>,
+    /// Token ids in place of `foil`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foil_ids: Option<Vec<u32>>,
+    /// The clean prompt's subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Span>,
+    /// The corrupted prompt's subject.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub corrupt_subject: Option<Span>,
+    /// The relation that both facts are of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relation: Option<String>,
+    /// The wording: which cloze frame of the relation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// The clean fact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fact: Option<String>,
+    /// The corrupted fact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foil_fact: Option<String>,
+    /// Pairs of one cluster share facts and are not independent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// The pair in wordings held back from training.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paraphrases: Vec<Wording>,
+    /// Prompts whose answers must not move when the fact is edited.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub neighbours: Vec<Neighbour>,
+    /// Where the fact is from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+}
+
+fn either<'a>(ids: &'a Option<Vec<u32>>, text: &'a str) -> Prompt<'a> {
+    match ids {
+        Some(ids) => Prompt::Ids(ids),
+        None => Prompt::Text(text),
+    }
+}
+
+impl Pair {
+    /// The clean prompt.
+    pub fn clean_prompt(&self) -> Prompt<'_> {
+        either(&self.clean_ids, &self.clean)
+    }
+
+    /// The corrupted prompt.
+    pub fn corrupt_prompt(&self) -> Prompt<'_> {
+        either(&self.corrupt_ids, &self.corrupt)
+    }
+
+    /// The answer.
+    pub fn answer_prompt(&self) -> Prompt<'_> {
+        either(&self.answer_ids, &self.answer)
+    }
+
+    /// The foil.
+    pub fn foil_prompt(&self) -> Prompt<'_> {
+        either(&self.foil_ids, &self.foil)
+    }
+
+    /// The name of the cluster: the pair's own id where none is given.
+    pub fn cluster_name(&self) -> &str {
+        self.cluster.as_deref().unwrap_or(&self.id)
+    }
+}
+
+/// A list of pairs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Suite {
+    /// The pairs, in the order of the file.
+    pub pairs: Vec<Pair>,
+}
+
+impl Suite {
+    /// Reads a suite: JSONL, one pair a line.
+    ///
+    /// # Errors
+    /// As [`files::read_jsonl`].
+    pub fn read(path: &Path) -> Result<Suite> {
+        Ok(Suite {
+            pairs: files::read_jsonl(path)?,
+        })
+    }
+
+    /// Writes a suite.
+    ///
+    /// # Errors
+    /// [`crate::CoreError::Io`].
+    pub fn write(&self, path: &Path) -> Result<()> {
+        files::write_jsonl(path, &self.pairs)
+    }
+}

@@ -1,0 +1,253 @@
+//! Result rows and their Parquet files.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::columns::{Column, read_columns, write_columns};
+use crate::error::Result;
+
+/// One pair × cell × metric of a sweep. Columns that do not apply are `None`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// The pair's id.
+    pub pair: String,
+    /// The pair's kind.
+    pub kind: String,
+    /// The site as it was asked for, layer included.
+    pub name: String,
+    /// The site's canonical name, without the layer.
+    pub site: String,
+    /// The layer.
+    pub layer: Option<i64>,
+    /// The head.
+    pub head: Option<i64>,
+    /// The position (`None`: all positions, or the span that `token` shows).
+    pub position: Option<i64>,
+    /// The token at that position of the prompt written into.
+    pub token: Option<String>,
+    /// The query position of a pattern cell.
+    pub query: Option<i64>,
+    /// The key position of a pattern cell.
+    pub key: Option<i64>,
+    /// The neuron.
+    pub unit: Option<i64>,
+    /// How many layers the patch covers.
+    pub window: Option<i64>,
+    /// `denoise` or `noise`.
+    pub direction: String,
+    /// `swap`, `gaussian:k`, `resample`, `zero`, `mean`.
+    pub corruption: String,
+    /// The noise sample.
+    pub sample: Option<i64>,
+    /// `strict`, `last`, `subject`, or `overwrite` for the published script's way.
+    pub align: String,
+    /// The metric.
+    pub metric: String,
+    /// The metric on the clean run.
+    pub clean: f64,
+    /// The metric on the corrupted run.
+    pub corrupt: f64,
+    /// The metric on the patched run.
+    pub patched: f64,
+    /// The recovery; `None` where the pair is not eligible or the denominator is 0.
+    pub recovery: Option<f64>,
+    /// Whether the graph alone fixes the recovery, whatever the weights.
+    pub trivial: bool,
+    /// Why it is trivial.
+    pub trivial_why: Option<String>,
+}
+
+macro_rules! column {
+    ($rows:expr, $field:ident, text) => {
+        (
+            stringify!($field),
+            Column::Text($rows.iter().map(|r| Some(r.$field.clone())).collect()),
+        )
+    };
+    ($rows:expr, $field:ident, maybe_text) => {
+        (
+            stringify!($field),
+            Column::Text($rows.iter().map(|r| r.$field.clone()).collect()),
+        )
+    };
+    ($rows:expr, $field:ident, maybe_int) => {
+        (
+            stringify!($field),
+            Column::Int($rows.iter().map(|r| r.$field).collect()),
+        )
+    };
+    ($rows:expr, $field:ident, real) => {
+        (
+            stringify!($field),
+            Column::Real($rows.iter().map(|r| Some(r.$field)).collect()),
+        )
+    };
+    ($rows:expr, $field:ident, maybe_real) => {
+        (
+            stringify!($field),
+            Column::Real($rows.iter().map(|r| r.$field).collect()),
+        )
+    };
+    ($rows:expr, $field:ident, flag) => {
+        (
+            stringify!($field),
+            Column::Flag($rows.iter().map(|r| Some(r.$field)).collect()),
+        )
+    };
+}
+
+macro_rules! field {
+    ($table:expr, $path:expr, $i:expr, $field:ident, text) => {
+        $table
+            .text(stringify!($field), $i, $path)?
+            .unwrap_or_default()
+    };
+    ($table:expr, $path:expr, $i:expr, $field:ident, maybe_text) => {
+        $table.text(stringify!($field), $i, $path)?
+    };
+    ($table:expr, $path:expr, $i:expr, $field:ident, maybe_int) => {
+        $table.int(stringify!($field), $i, $path)?
+    };
+    ($table:expr, $path:expr, $i:expr, $field:ident, real) => {
+        $table
+            .real(stringify!($field), $i, $path)?
+            .unwrap_or(f64::NAN)
+    };
+    ($table:expr, $path:expr, $i:expr, $field:ident, maybe_real) => {
+        $table.real(stringify!($field), $i, $path)?
+    };
+    ($table:expr, $path:expr, $i:expr, $field:ident, flag) => {
+        $table
+            .flag(stringify!($field), $i, $path)?
+            .unwrap_or_default()
+    };
+}
+
+macro_rules! table {
+    ($name:ident { $($field:ident: $type:ident,)+ }) => {
+        impl $name {
+            /// Writes rows as Parquet, atomically.
+            ///
+            /// # Errors
+            /// [`crate::CoreError::Io`], [`crate::CoreError::Parquet`].
+            pub fn write_parquet(path: &Path, rows: &[$name]) -> Result<()> {
+                write_columns(path, vec![$(column!(rows, $field, $type)),+])
+            }
+
+            /// Reads rows that [`Self::write_parquet`] wrote.
+            ///
+            /// # Errors
+            /// [`crate::CoreError::Io`]; [`crate::CoreError::Parquet`] where the file is damaged or a column is missing.
+            pub fn read_parquet(path: &Path) -> Result<Vec<$name>> {
+                let table = read_columns(path)?;
+                (0..table.rows()).map(|i| Ok($name { $($field: field!(table, path, i, $field, $type)),+ })).collect()
+            }
+        }
+    };
+}
+
+table! { Row {
+    pair: text, kind: text, name: text, site: text, layer: maybe_int, head: maybe_int, position: maybe_int,
+    token: maybe_text, query: maybe_int, key: maybe_int, unit: maybe_int, window: maybe_int, direction: text,
+    corruption: text, sample: maybe_int, align: text, metric: text, clean: real, corrupt: real, patched: real,
+    recovery: maybe_real, trivial: flag, trivial_why: maybe_text,
+} }
+
+/// Which of answer and foil a model prefers on a pair, in one wording, with no patch.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PreferenceRow {
+    /// The pair's id.
+    pub pair: String,
+    /// The pair's kind.
+    pub kind: String,
+    /// The pair's relation.
+    pub relation: Option<String>,
+    /// The wording's template.
+    pub template: Option<String>,
+    /// Whether the wording was held back from training.
+    pub held_back: bool,
+    /// Logit difference on the clean prompt.
+    pub logit_diff_clean: f64,
+    /// Logit difference on the corrupted prompt.
+    pub logit_diff_corrupt: f64,
+    /// `logprob_seq` on the clean prompt.
+    pub logprob_seq_clean: f64,
+    /// `logprob_seq` on the corrupted prompt.
+    pub logprob_seq_corrupt: f64,
+    /// Probability of the answer's first token on the clean prompt.
+    pub prob_clean: f64,
+    /// Rank (1 is best) of the answer's first token on the clean prompt.
+    pub rank_clean: f64,
+}
+
+impl PreferenceRow {
+    /// Whether answer is preferred to foil on the clean prompt.
+    pub fn prefers(&self) -> bool {
+        self.logit_diff_clean > 0.0
+    }
+
+    /// Whether the model *knows* the pair: answer preferred on the clean prompt, foil on the corrupted one.
+    pub fn knows(&self) -> bool {
+        self.logit_diff_clean > 0.0 && self.logit_diff_corrupt < 0.0
+    }
+}
+
+table! { PreferenceRow {
+    pair: text, kind: text, relation: maybe_text, template: maybe_text, held_back: flag, logit_diff_clean: real,
+    logit_diff_corrupt: real, logprob_seq_clean: real, logprob_seq_corrupt: real, prob_clean: real, rank_clean: real,
+} }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows() -> Vec<Row> {
+        (0..100)
+            .map(|i| Row {
+                pair: format!("p{}", i / 10),
+                kind: "definitional".into(),
+                name: format!("resid_pre.{i}"),
+                site: "resid_pre".into(),
+                layer: Some(i),
+                position: (i % 2 == 0).then_some(i),
+                token: (i % 3 == 0).then(|| " épilepsie".to_owned()),
+                direction: "denoise".into(),
+                metric: "logit_diff".into(),
+                clean: 0.1 * i as f64,
+                corrupt: -1.5,
+                patched: f64::MIN_POSITIVE,
+                recovery: (i > 3).then_some(1.0 / 3.0),
+                trivial: i == 7,
+                ..Row::default()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn parquet_round_trip_and_same_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+        Row::write_parquet(&a, &rows()).unwrap();
+        Row::write_parquet(&b, &rows()).unwrap();
+        assert_eq!(Row::read_parquet(&a).unwrap(), rows());
+        assert_eq!(std::fs::read(&a).unwrap(), std::fs::read(&b).unwrap());
+        Row::write_parquet(&a, &[]).unwrap();
+        assert_eq!(Row::read_parquet(&a).unwrap(), []);
+    }
+
+    #[test]
+    fn damaged_files_are_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.parquet");
+        Row::write_parquet(&path, &rows()).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        for keep in [0, 3, 10, bytes.len() / 2, bytes.len() - 1] {
+            std::fs::write(&path, &bytes[..keep]).unwrap();
+            assert!(Row::read_parquet(&path).is_err(), "{keep} bytes");
+        }
+        PreferenceRow::write_parquet(&path, &[PreferenceRow::default()]).unwrap();
+        let error = Row::read_parquet(&path).unwrap_err().to_string();
+        assert!(error.contains("column \"name\""), "{error}");
+    }
+}

@@ -1,0 +1,182 @@
+//! Small closed sets of words that say how a sweep is made.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{CoreError, Result};
+
+/// Declares an enum whose variants are words: parsed, displayed and (de)serialised by that word.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident, $what:literal { $($(#[$vdoc:meta])* $variant:ident => $word:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$vdoc])* #[serde(rename = $word)] $variant,)+
+        }
+
+        impl $name {
+            /// Every value, in the order of declaration.
+            pub const ALL: &'static [$name] = &[$($name::$variant),+];
+
+            /// The word.
+            pub fn name(self) -> &'static str {
+                match self { $($name::$variant => $word),+ }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = $crate::error::CoreError;
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                match text {
+                    $($word => Ok($name::$variant),)+
+                    _ => Err($crate::error::CoreError::UnknownWord {
+                        what: $what,
+                        value: text.to_owned(),
+                        known: [$($word),+].join(", "),
+                    }),
+                }
+            }
+        }
+    };
+}
+pub(crate) use words;
+
+words! {
+    /// Which run is written into.
+    Direction, "direction" {
+        /// Clean activation into the corrupted run: what suffices to restore.
+        Denoise => "denoise",
+        /// Corrupted activation into the clean run: what is necessary.
+        Noise => "noise",
+    }
+}
+
+words! {
+    /// How positions of prompts of unequal length are brought together.
+    Align, "alignment" {
+        /// Equal lengths, position by position.
+        Strict => "strict",
+        /// Positions counted from the end.
+        Last => "last",
+        /// Subject span to subject span, by its last token.
+        Subject => "subject",
+    }
+}
+
+words! {
+    /// Where a site is patched.
+    Positions, "choice of positions" {
+        /// One cell for each position.
+        Each => "each",
+        /// One cell that covers all positions.
+        All => "all",
+        /// The answer position only.
+        Last => "last",
+        /// One cell that covers the subject's span.
+        Subject => "subject",
+    }
+}
+
+/// What the corrupted run is.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Corruption {
+    /// The pair's own corrupted prompt: symmetric token replacement.
+    Swap,
+    /// Gaussian noise on the subject's embeddings, in standard deviations of the suite's subject embeddings.
+    Gaussian(f64),
+    /// Another clean prompt of equal length.
+    Resample,
+    /// No corrupted run: the cell is set to zero.
+    Zero,
+    /// No corrupted run: the cell is set to its mean over a reference set.
+    Mean,
+}
+
+impl fmt::Display for Corruption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Corruption::Swap => f.write_str("swap"),
+            Corruption::Gaussian(k) => write!(f, "gaussian:{k}"),
+            Corruption::Resample => f.write_str("resample"),
+            Corruption::Zero => f.write_str("zero"),
+            Corruption::Mean => f.write_str("mean"),
+        }
+    }
+}
+
+impl FromStr for Corruption {
+    type Err = CoreError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let unknown = || CoreError::UnknownWord {
+            what: "corruption",
+            value: text.to_owned(),
+            known: "swap, gaussian:K, resample, zero, mean".to_owned(),
+        };
+        match text {
+            "swap" => Ok(Corruption::Swap),
+            "resample" => Ok(Corruption::Resample),
+            "zero" => Ok(Corruption::Zero),
+            "mean" => Ok(Corruption::Mean),
+            _ => {
+                let k: f64 = text
+                    .strip_prefix("gaussian:")
+                    .and_then(|k| k.parse().ok())
+                    .ok_or_else(unknown)?;
+                if k.is_finite() && k > 0.0 {
+                    Ok(Corruption::Gaussian(k))
+                } else {
+                    Err(unknown())
+                }
+            }
+        }
+    }
+}
+
+impl From<Corruption> for String {
+    fn from(value: Corruption) -> String {
+        value.to_string()
+    }
+}
+
+impl TryFrom<String> for Corruption {
+    type Error = CoreError;
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_round_trip() {
+        for direction in Direction::ALL {
+            assert_eq!(direction.name().parse::<Direction>().unwrap(), *direction);
+        }
+        for text in ["swap", "gaussian:3", "resample", "zero", "mean"] {
+            assert_eq!(text.parse::<Corruption>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn bad_words_name_the_good_ones() {
+        let error = "sideways".parse::<Direction>().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "\"sideways\" is not a direction; known: denoise, noise"
+        );
+        assert!("gaussian:-1".parse::<Corruption>().is_err());
+        assert!("gaussian:nan".parse::<Corruption>().is_err());
+    }
+}
