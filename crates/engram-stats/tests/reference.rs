@@ -123,13 +123,14 @@ fn same(found: f64, expected: f64) {
     );
 }
 
-/// Ends that agree up to the noise of two bootstraps: a tenth of a standard
-/// error, with 20,000 resamples here and 100,000 there.
+/// Ends that agree up to the noise of two bootstraps, of 100,000 resamples each:
+/// 0.06 standard errors, where leaving out the acceleration shifts the skewed
+/// cases by more.
 #[track_caller]
 fn close(found: Interval, lower: f64, upper: f64, se: f64) {
     assert_eq!(found.method, IntervalMethod::Bca);
-    assert!((found.lower - lower).abs() < 0.1 * se, "{found:?} {lower}");
-    assert!((found.upper - upper).abs() < 0.1 * se, "{found:?} {upper}");
+    assert!((found.lower - lower).abs() < 0.06 * se, "{found:?} {lower}");
+    assert!((found.upper - upper).abs() < 0.06 * se, "{found:?} {upper}");
 }
 
 #[test]
@@ -200,12 +201,12 @@ fn corrections_are_statsmodels() {
 fn bca_is_scipys() {
     let reference = reference();
     for case in reference.bootstrap {
-        let found = bootstrap_mean(&case.x, 20_000, 0.95, 1).unwrap();
+        let found = bootstrap_mean(&case.x, 100_000, 0.95, 1).unwrap();
         close(found, case.lower, case.upper, case.se);
     }
     let case = reference.ratio;
     let ids: Vec<usize> = (0..case.num.len()).collect();
-    let found = bootstrap_ratio_of_means(&case.num, &case.den, &ids, 20_000, 0.95, 2).unwrap();
+    let found = bootstrap_ratio_of_means(&case.num, &case.den, &ids, 100_000, 0.95, 2).unwrap();
     close(found, case.lower, case.upper, case.se);
 }
 
@@ -214,7 +215,7 @@ fn two_stage_with_single_pairs_is_scipys_two_samples() {
     let case = reference().two_sample;
     let relations = |x: Vec<f64>| x.into_iter().map(|v| vec![v]).collect::<Vec<_>>();
     let (a, b) = (relations(case.a), relations(case.b));
-    let found = bootstrap_two_stage_difference(&a, &b, 20_000, 0.95, 3).unwrap();
+    let found = bootstrap_two_stage_difference(&a, &b, 100_000, 0.95, 3).unwrap();
     close(found, case.lower, case.upper, case.se);
 }
 
