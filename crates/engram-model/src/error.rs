@@ -1,0 +1,132 @@
+//! What can go wrong with a checkpoint, a tokenizer or a forward pass.
+
+use std::path::PathBuf;
+
+/// Result of this crate.
+pub type Result<T, E = ModelError> = std::result::Result<T, E>;
+
+/// An error in a checkpoint, a tokenizer or a forward pass.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// A file of the checkpoint is not there.
+    #[error("{}: no {file} in this folder (a checkpoint holds config.json, model.safetensors and tokenizer.json or vocab.json with merges.txt)", folder.display())]
+    Missing {
+        /// The checkpoint's folder.
+        folder: PathBuf,
+        /// The file that is missing.
+        file: String,
+    },
+    /// A file that cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// A configuration that does not parse or describes no model that exists.
+    #[error("{}: {why}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        why: String,
+    },
+    /// A weights file that is truncated or not safetensors.
+    #[error("{}: not a readable safetensors file ({why}); fetch or copy it again", path.display())]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        why: String,
+    },
+    /// A tensor that the configuration calls for and the file lacks.
+    #[error("{}: tensor {name} is missing", path.display())]
+    MissingTensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        name: String,
+    },
+    /// A tensor of another shape than the configuration says.
+    #[error("{}: tensor {name}: expected {expected:?}, found {found:?}", path.display())]
+    TensorShape {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        name: String,
+        /// The shape that the configuration says.
+        expected: Vec<usize>,
+        /// The shape in the file.
+        found: Vec<usize>,
+    },
+    /// A tensor that holds NaN or infinity.
+    #[error("{}: tensor {name} holds {value} at element {element}: the checkpoint is damaged", path.display())]
+    NotFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        name: String,
+        /// The value.
+        value: f32,
+        /// Its index, row-major.
+        element: usize,
+    },
+    /// A tokenizer that does not parse.
+    #[error("{}: {why}", path.display())]
+    Tokenizer {
+        /// The file or folder.
+        path: PathBuf,
+        /// The reason.
+        why: String,
+    },
+    /// A tokenizer with more entries than the model has embeddings.
+    #[error("{}: the tokenizer has ids up to {highest}, the model's vocabulary is {vocab}: they are not of one model", folder.display())]
+    Vocabulary {
+        /// The checkpoint's folder.
+        folder: PathBuf,
+        /// The highest id of the tokenizer.
+        highest: u32,
+        /// The number of embeddings.
+        vocab: usize,
+    },
+    /// An id beyond the vocabulary.
+    #[error("token id {id} is outside the vocabulary of {vocab}")]
+    TokenId {
+        /// The id.
+        id: u32,
+        /// The number of embeddings.
+        vocab: usize,
+    },
+    /// A prompt longer than the model's context.
+    #[error("{length} tokens do not fit the model's context of {context}")]
+    Context {
+        /// The prompt's length in tokens.
+        length: usize,
+        /// The model's context.
+        context: usize,
+    },
+    /// Rows of a batch that differ in length, or no token at all.
+    #[error("a batch takes prompts of one length of at least one token, found lengths {lengths:?}")]
+    Batch {
+        /// The lengths found.
+        lengths: Vec<usize>,
+    },
+    /// A replacement of another shape than the site's.
+    #[error("site {site}: a replacement has shape {found:?}, the site has {expected:?}")]
+    SiteShape {
+        /// The site, layer included.
+        site: String,
+        /// The site's shape.
+        expected: Vec<usize>,
+        /// The replacement's shape.
+        found: Vec<usize>,
+    },
+    /// A file helper failed.
+    #[error(transparent)]
+    Core(#[from] engram_core::CoreError),
+    /// The tensor library failed.
+    #[error("tensor operation failed: {0}")]
+    Tensor(#[from] candle_core::Error),
+}

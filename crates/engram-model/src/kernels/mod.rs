@@ -1,0 +1,66 @@
+//! Fused operations on the CPU with their backward passes. candle-nn's fused LayerNorm and softmax
+//! have no backward and drop gradients in silence; these have one, and the tests check it against
+//! finite differences. All take and give contiguous float32.
+
+mod attention;
+mod bias;
+mod cross_entropy;
+mod dropout;
+mod gelu;
+mod layer_norm;
+mod math;
+
+pub use attention::{attention_probabilities, causal_attention};
+pub use bias::add_bias;
+pub use cross_entropy::cross_entropy;
+pub use dropout::{Dropout, dropout};
+pub use gelu::gelu_new;
+pub use layer_norm::{layer_norm, layer_norm_scale};
+
+use candle_core::{CpuStorage, DType, Layout, Result, Tensor, bail};
+
+/// Rows that one task takes: fixed, so that partial sums are added in one order whatever the number of threads.
+const ROWS_PER_TASK: usize = 64;
+
+/// The elements of a contiguous f32 storage.
+fn slice<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    let CpuStorage::F32(values) = storage else {
+        bail!("kernel: expected float32, found {:?}", storage.dtype_of());
+    };
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&values[start..end]),
+        None => bail!("kernel: expected a contiguous tensor"),
+    }
+}
+
+trait DTypeOf {
+    fn dtype_of(&self) -> DType;
+}
+
+impl DTypeOf for CpuStorage {
+    fn dtype_of(&self) -> DType {
+        use candle_core::backend::BackendStorage;
+        self.dtype()
+    }
+}
+
+/// Calls `f` with the elements of a CPU tensor, made contiguous where it is not.
+fn with_slice<T>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
+    let tensor = tensor.contiguous()?;
+    let (storage, layout) = tensor.storage_and_layout();
+    match &*storage {
+        candle_core::Storage::Cpu(storage) => f(slice(storage, layout)?),
+        _ => bail!("kernel: expected a tensor on the CPU"),
+    }
+}
+
+/// Adds up equally long partial sums in order.
+fn sum_in_order(parts: Vec<Vec<f32>>, len: usize) -> Vec<f32> {
+    let mut total = vec![0f32; len];
+    for part in parts {
+        for (t, p) in total.iter_mut().zip(part) {
+            *t += p;
+        }
+    }
+    total
+}

@@ -1,0 +1,205 @@
+//! A model and its tokenizer, whatever the family.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor, Var};
+use engram_core::SiteTable;
+
+use crate::checkpoint::{self, Parameters};
+use crate::config::Gpt2Config;
+use crate::error::{ModelError, Result};
+use crate::gpt2::{Gpt2, site_table};
+use crate::tap::{NoTap, Tap};
+use crate::tokenizer::Tokenizer;
+
+/// The sizes of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Shape {
+    /// Number of blocks.
+    pub layers: usize,
+    /// Width of the residual stream.
+    pub d_model: usize,
+    /// Number of attention heads.
+    pub heads: usize,
+    /// Width of a head.
+    pub d_head: usize,
+    /// Number of MLP neurons in a block.
+    pub d_mlp: usize,
+    /// Number of embeddings.
+    pub vocab: usize,
+    /// Longest prompt.
+    pub context: usize,
+    /// Number of parameters.
+    pub parameters: usize,
+}
+
+/// A model with its tokenizer.
+#[derive(Debug, Clone)]
+pub struct Model {
+    network: Gpt2,
+    parameters: Parameters,
+    tokenizer: Tokenizer,
+    folder: PathBuf,
+}
+
+impl Model {
+    /// Reads a checkpoint.
+    ///
+    /// # Errors
+    /// Any that a checkpoint can have; see [`ModelError`].
+    pub fn read(folder: &Path, device: &Device) -> Result<Model> {
+        let path = folder.join(checkpoint::CONFIG);
+        if !path.exists() {
+            return Err(ModelError::Missing {
+                folder: folder.to_owned(),
+                file: checkpoint::CONFIG.to_owned(),
+            });
+        }
+        let config = Gpt2Config::read(&path)?;
+        let tokenizer = Tokenizer::read(folder)?;
+        let highest = tokenizer.highest_id();
+        if highest as usize >= config.vocab_size {
+            return Err(ModelError::Vocabulary {
+                folder: folder.to_owned(),
+                highest,
+                vocab: config.vocab_size,
+            });
+        }
+        let parameters = checkpoint::read(folder, &config, device)?;
+        Model::assemble(&config, parameters, tokenizer, folder.to_owned())
+    }
+
+    fn assemble(
+        config: &Gpt2Config,
+        parameters: Parameters,
+        tokenizer: Tokenizer,
+        folder: PathBuf,
+    ) -> Result<Model> {
+        let network = Gpt2::new(config, |name| {
+            parameters
+                .get(name)
+                .cloned()
+                .ok_or_else(|| ModelError::MissingTensor {
+                    path: folder.join(checkpoint::WEIGHTS),
+                    name: name.to_owned(),
+                })
+        })?;
+        Ok(Model {
+            network,
+            parameters,
+            tokenizer,
+            folder,
+        })
+    }
+
+    /// Writes the checkpoint: configuration, weights, tokenizer.
+    ///
+    /// # Errors
+    /// As the file system's.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        checkpoint::write(folder, self.network.config(), &self.parameters)?;
+        self.tokenizer.write(folder)
+    }
+
+    /// The model with every parameter a variable that gradients reach, and those variables by name,
+    /// in the order of the forward pass. Values are copied; later changes to the variables are seen by
+    /// the model.
+    ///
+    /// # Errors
+    /// As the tensor library's.
+    pub fn trainable(&self) -> Result<(Model, Vec<(String, Var)>)> {
+        let mut variables = Vec::with_capacity(self.parameters.len());
+        let mut parameters = Parameters::new();
+        for (name, tensor) in &self.parameters {
+            let variable = Var::from_tensor(&tensor.copy()?)?;
+            parameters.insert(name.clone(), variable.as_tensor().clone());
+            variables.push((name.clone(), variable));
+        }
+        let (tokenizer, folder) = (self.tokenizer.clone(), self.folder.clone());
+        let model = Model::assemble(self.network.config(), parameters, tokenizer, folder)?;
+        Ok((model, variables))
+    }
+
+    /// The same architecture with other dropout probabilities (embedding, attention and residual alike).
+    ///
+    /// # Errors
+    /// As the tensor library's.
+    pub fn with_dropout(&self, probability: f64) -> Result<Model> {
+        let mut config = self.network.config().clone();
+        config.embd_pdrop = probability;
+        config.attn_pdrop = probability;
+        config.resid_pdrop = probability;
+        let (tokenizer, folder) = (self.tokenizer.clone(), self.folder.clone());
+        Model::assemble(&config, self.parameters.clone(), tokenizer, folder)
+    }
+
+    /// Logits of a batch of prompts of one length, [batch, pos, vocab], through the taps.
+    ///
+    /// # Errors
+    /// As [`Gpt2::forward`].
+    pub fn forward(&self, ids: &[Vec<u32>], tap: &mut dyn Tap) -> Result<Tensor> {
+        self.network.forward(ids, tap, None)
+    }
+
+    /// Logits with dropout masks drawn from `seed`, for training; gradients reach the variables of [`Model::trainable`].
+    ///
+    /// # Errors
+    /// As [`Gpt2::forward`].
+    pub fn forward_training(&self, ids: &[Vec<u32>], seed: u64) -> Result<Tensor> {
+        self.network.forward(ids, &mut NoTap, Some(seed))
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The folder that the checkpoint was read from.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The device that the weights are on.
+    pub fn device(&self) -> &Device {
+        self.network.device()
+    }
+
+    /// The family's name: `gpt2`.
+    pub fn family(&self) -> &str {
+        &self.network.config().model_type
+    }
+
+    /// The end-of-text token: the configuration's, or the tokenizer's `<|endoftext|>`.
+    pub fn end_of_text(&self) -> Option<u32> {
+        let config = self.network.config();
+        config
+            .eos_token_id
+            .filter(|id| (*id as usize) < config.vocab_size)
+            .or_else(|| self.tokenizer.id("<|endoftext|>"))
+    }
+
+    /// Every parameter by name, in the order of the forward pass.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// The sites and every name that reaches them.
+    pub fn sites(&self) -> SiteTable {
+        site_table(self.network.config().n_layer)
+    }
+
+    /// The sizes.
+    pub fn shape(&self) -> Shape {
+        let config = self.network.config();
+        Shape {
+            layers: config.n_layer,
+            d_model: config.n_embd,
+            heads: config.n_head,
+            d_head: config.d_head(),
+            d_mlp: config.d_mlp(),
+            vocab: config.vocab_size,
+            context: config.n_positions,
+            parameters: self.parameters.values().map(Tensor::elem_count).sum(),
+        }
+    }
+}
