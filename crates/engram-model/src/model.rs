@@ -69,6 +69,19 @@ impl Model {
         Model::assemble(&config, parameters, tokenizer, folder.to_owned())
     }
 
+    /// A model from its parts: parameters by name as [`Gpt2Config::parameters`] lists them.
+    ///
+    /// # Errors
+    /// [`ModelError::MissingTensor`].
+    pub fn from_parts(
+        config: &Gpt2Config,
+        parameters: Parameters,
+        tokenizer: Tokenizer,
+    ) -> Result<Model> {
+        let folder = PathBuf::from("(in memory)");
+        Model::assemble(config, parameters, tokenizer, folder)
+    }
+
     fn assemble(
         config: &Gpt2Config,
         parameters: Parameters,

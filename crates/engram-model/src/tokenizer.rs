@@ -51,6 +51,27 @@ impl Tokenizer {
         Ok(Tokenizer { inner, source })
     }
 
+    /// A tokenizer whose only tokens are the numbers from 0 to `vocab` − 1, split at blanks: for models
+    /// that are asked by ids, and for tests.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`].
+    pub fn numbers(vocab: usize) -> Result<Tokenizer> {
+        use tokenizers::models::wordlevel::WordLevel;
+        let source = PathBuf::from("(numbers)");
+        let words = (0..vocab).map(|i| (i.to_string(), i as u32)).collect();
+        let model = WordLevel::builder()
+            .vocab(words)
+            .unk_token("0".to_owned())
+            .build()
+            .map_err(wrong(&source))?;
+        let mut inner = tokenizers::Tokenizer::new(model);
+        inner.with_pre_tokenizer(Some(
+            tokenizers::pre_tokenizers::whitespace::WhitespaceSplit,
+        ));
+        Ok(Tokenizer { inner, source })
+    }
+
     /// Writes `tokenizer.json` into a folder, atomically.
     ///
     /// # Errors
