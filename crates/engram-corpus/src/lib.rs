@@ -1,1 +1,25 @@
-//! placeholder
+//! Corpora of abstracts, what they mention, how they are split; fact tables, and texts written from them.
+//!
+//! Nothing here knows a tensor or a tokenizer: where tokens are counted, the caller passes a function
+//! from a text to its token ids.
+
+#![deny(missing_docs)]
+
+pub mod abstracts;
+pub mod error;
+pub mod facts;
+pub mod read;
+pub mod split;
+pub mod stats;
+pub mod write;
+
+pub use abstracts::Abstract;
+pub use error::{CorpusError, Result};
+pub use facts::{Cloze, Fact, FactTable, Relation, Rendered, Template};
+pub use read::Corpus;
+pub use split::split;
+pub use stats::CorpusStats;
+pub use write::{Exposure, Statement, Text, WriteSettings, Written, write_texts};
+
+/// A function from a text to its token ids.
+pub type Tokenize<'a> = &'a dyn Fn(&str) -> Vec<u32>;

@@ -1,0 +1,132 @@
+//! What can go wrong with corpora and fact tables.
+
+use std::path::PathBuf;
+
+use engram_core::CoreError;
+
+/// Result of this crate.
+pub type Result<T, E = CorpusError> = std::result::Result<T, E>;
+
+/// An error in a corpus, a fact table or a setting, worded for the person who wrote it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CorpusError {
+    /// A file that cannot be read or written.
+    #[error(transparent)]
+    Core(#[from] CoreError),
+    /// A record of a corpus that is not what it should be.
+    #[error("{}, line {line}: {why}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Line number in the decompressed file, from 1.
+        line: usize,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A record that is longer than any abstract can be.
+    #[error("{}, line {line}: the record is longer than {limit} bytes", path.display())]
+    RecordTooLong {
+        /// The file.
+        path: PathBuf,
+        /// Line number at which the record begins, from 1.
+        line: usize,
+        /// The most bytes that a record may have.
+        limit: usize,
+    },
+    /// A gzip file that is damaged or ends early.
+    #[error("{}: damaged or truncated gzip, after line {line}: {why}", path.display())]
+    Gzip {
+        /// The file.
+        path: PathBuf,
+        /// The last line that could be read whole.
+        line: usize,
+        /// The decompressor's reason.
+        why: String,
+    },
+    /// A CSV file without the columns that a corpus needs.
+    #[error("{}: no column is called {wanted}; found: {found}", path.display())]
+    NoColumn {
+        /// The file.
+        path: PathBuf,
+        /// The columns of which one at least is needed.
+        wanted: &'static str,
+        /// The columns found.
+        found: String,
+    },
+    /// A corpus without a single abstract.
+    #[error("{}: the corpus is empty", path.display())]
+    EmptyCorpus {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A split that would leave one side empty.
+    #[error(
+        "cannot split {abstracts} abstracts with a validation share of {fraction}: both sides need one at least"
+    )]
+    Split {
+        /// How many there are.
+        abstracts: usize,
+        /// The share asked for.
+        fraction: f64,
+    },
+    /// A term that cannot be counted.
+    #[error("cannot count mentions of {term:?}: {why}")]
+    Term {
+        /// The term.
+        term: String,
+        /// The reason.
+        why: String,
+    },
+    /// A fact table that is not TOML of the expected form.
+    #[error("{table}, line {line}: {why}")]
+    FactSyntax {
+        /// The table's file or name.
+        table: String,
+        /// Line number, from 1.
+        line: usize,
+        /// The parser's reason.
+        why: String,
+    },
+    /// A fact table whose content breaks a rule.
+    #[error("{table}{}: {why}", place(relation.as_deref(), subject.as_deref()))]
+    FactRule {
+        /// The table's file or name.
+        table: String,
+        /// The relation, where the rule is about one.
+        relation: Option<String>,
+        /// The subject of the fact, where the rule is about one.
+        subject: Option<String>,
+        /// The rule and what was found.
+        why: String,
+    },
+    /// Settings for writing texts that cannot be met.
+    #[error("cannot write texts: {why}")]
+    Settings {
+        /// What is wrong, and what would do.
+        why: String,
+    },
+    /// A fact that does not fit a text even alone.
+    #[error(
+        "cannot write texts: a text with the one fact {fact} has {tokens} tokens, of at most {max_tokens}"
+    )]
+    FactTooLong {
+        /// The fact's id.
+        fact: String,
+        /// Tokens of the shortest text tried.
+        tokens: usize,
+        /// The limit.
+        max_tokens: usize,
+    },
+}
+
+fn place(relation: Option<&str>, subject: Option<&str>) -> String {
+    let mut text = String::new();
+    if let Some(relation) = relation {
+        text += &format!(", relation {relation:?}");
+    }
+    if let Some(subject) = subject {
+        text += &format!(", subject {subject:?}");
+    }
+    text
+}

@@ -1,0 +1,183 @@
+//! Texts from facts: abstract-like texts that teach every fact of a table equally often.
+
+mod compose;
+mod plan;
+mod stock;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use engram_core::files;
+use serde::{Deserialize, Serialize};
+
+use crate::Tokenize;
+use crate::abstracts::Abstract;
+use crate::error::Result;
+use crate::facts::FactTable;
+use compose::Composer;
+
+/// What to write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WriteSettings {
+    /// How often each fact is stated in the training texts.
+    pub exposures: usize,
+    /// In how many different frames each fact is stated there; all frames with a cloze are among them.
+    pub wordings: usize,
+    /// How often each fact is stated in the validation texts.
+    pub validation_exposures: usize,
+    /// Least and most facts in one text.
+    pub facts_per_text: [usize; 2],
+    /// The most tokens that a text may have, title included.
+    pub max_tokens: usize,
+    /// Seed of every choice.
+    pub seed: u64,
+}
+
+impl Default for WriteSettings {
+    fn default() -> Self {
+        WriteSettings {
+            exposures: 20,
+            wordings: 5,
+            validation_exposures: 1,
+            facts_per_text: [6, 10],
+            max_tokens: 256,
+            seed: 42,
+        }
+    }
+}
+
+/// One statement of a fact in a text. Bytes count in [`Abstract::text`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Statement {
+    /// The fact's id.
+    pub fact: String,
+    /// The statement's frame: its index in the relation's `frames`.
+    pub frame: usize,
+    /// First byte of the statement and one past its last.
+    pub span: [usize; 2],
+    /// First byte of the answer and one past its last.
+    pub answer: [usize; 2],
+}
+
+/// A text and what it states, in the order of the text. The record's `answers` are the statements'.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// The text as a record of a corpus.
+    pub record: Abstract,
+    /// The statements in it.
+    pub statements: Vec<Statement>,
+}
+
+/// What the texts teach of one fact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exposure {
+    /// The fact's id.
+    pub fact: String,
+    /// The fact's kind.
+    pub kind: String,
+    /// Different frames among the training statements.
+    pub wordings: usize,
+    /// Training statements within the first `max_tokens` tokens of their text.
+    pub exposures: usize,
+    /// Validation statements, counted in the same way.
+    pub validation: usize,
+}
+
+/// Texts for training and validation, and what they teach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Training texts.
+    pub train: Vec<Text>,
+    /// Validation texts: the same facts, each in a frame that it never has in training.
+    pub validation: Vec<Text>,
+    /// One entry a fact, in the order of the table.
+    pub exposures: Vec<Exposure>,
+}
+
+impl Written {
+    /// The training texts as a corpus.
+    pub fn train_records(&self) -> Vec<Abstract> {
+        self.train.iter().map(|t| t.record.clone()).collect()
+    }
+
+    /// The validation texts as a corpus.
+    pub fn validation_records(&self) -> Vec<Abstract> {
+        self.validation.iter().map(|t| t.record.clone()).collect()
+    }
+
+    /// Writes `train.jsonl`, `validation.jsonl` and `exposures.jsonl` into a folder.
+    ///
+    /// # Errors
+    /// [`crate::CorpusError::Core`] where a file cannot be written.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        crate::read::write(&folder.join("train.jsonl"), &self.train_records())?;
+        crate::read::write(&folder.join("validation.jsonl"), &self.validation_records())?;
+        files::write_jsonl(&folder.join("exposures.jsonl"), &self.exposures)?;
+        Ok(())
+    }
+}
+
+/// Writes texts that state every fact of a table.
+///
+/// In training each fact is stated exactly `exposures` times, spread evenly over `wordings` frames, the
+/// same numbers for every fact. In validation it is stated in one frame without a cloze that it never
+/// has in training, while other facts of its relation do. Statements held back are not used. No text
+/// is longer than `max_tokens`, and no two are alike.
+///
+/// # Errors
+/// [`crate::CorpusError::Settings`] where the table cannot give what is asked;
+/// [`crate::CorpusError::FactTooLong`] where a fact does not fit a text of `max_tokens`.
+pub fn write_texts(
+    table: &FactTable,
+    settings: &WriteSettings,
+    tokenize: Tokenize<'_>,
+) -> Result<Written> {
+    let plan = plan::plan(table, settings)?;
+    let mut composer = Composer::new(table, settings, tokenize);
+    let train = composer.compose(plan.train)?;
+    let validation = composer.compose(plan.validation)?;
+    let trained = count_exposures(&train, settings.max_tokens, tokenize);
+    let validated = count_exposures(&validation, settings.max_tokens, tokenize);
+    let exposures = table
+        .facts()
+        .map(|(relation, fact)| {
+            let id = fact.id();
+            let frames = trained.get(&id);
+            Exposure {
+                kind: relation.kind.clone(),
+                wordings: frames.map_or(0, |f| f.len()),
+                exposures: frames.map_or(0, |f| f.values().sum()),
+                validation: validated.get(&id).map_or(0, |f| f.values().sum()),
+                fact: id,
+            }
+        })
+        .collect();
+    Ok(Written {
+        train,
+        validation,
+        exposures,
+    })
+}
+
+/// How often each fact (by id) is stated in each frame within the first `max_tokens` tokens of the texts.
+pub fn count_exposures(
+    texts: &[Text],
+    max_tokens: usize,
+    tokenize: Tokenize<'_>,
+) -> BTreeMap<String, BTreeMap<usize, usize>> {
+    let mut counts = BTreeMap::new();
+    for text in texts {
+        let whole = text.record.text();
+        let fits = tokenize(&whole).len() <= max_tokens;
+        for statement in &text.statements {
+            // A statement counts where a cut text still has its answer.
+            if fits || tokenize(&whole[..statement.answer[1]]).len() <= max_tokens {
+                let frames: &mut BTreeMap<usize, usize> =
+                    counts.entry(statement.fact.clone()).or_default();
+                *frames.entry(statement.frame).or_default() += 1;
+            }
+        }
+    }
+    counts
+}
