@@ -166,6 +166,10 @@ impl Source<'_> {
             if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
+            // A list would be taken for the fields in order.
+            if !line.trim_ascii_start().starts_with(b"{") {
+                return Err(self.broken(self.line, "it is not a JSON object"));
+            }
             let found: Abstract = serde_json::from_slice(&line).map_err(|e| {
                 let why = e.to_string();
                 // serde_json counts lines within the record: always 1, so left out.

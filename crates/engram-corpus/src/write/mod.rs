@@ -172,7 +172,10 @@ pub fn count_exposures(
         let fits = tokenize(&whole).len() <= max_tokens;
         for statement in &text.statements {
             // A statement counts where a cut text still has its answer.
-            if fits || tokenize(&whole[..statement.answer[1]]).len() <= max_tokens {
+            let kept = whole
+                .get(..statement.answer[1])
+                .is_some_and(|kept| fits || tokenize(kept).len() <= max_tokens);
+            if kept {
                 let frames: &mut BTreeMap<usize, usize> =
                     counts.entry(statement.fact.clone()).or_default();
                 *frames.entry(statement.frame).or_default() += 1;
