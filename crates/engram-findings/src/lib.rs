@@ -1,1 +1,39 @@
-//! placeholder
+//! From result rows and their suite to what they show: counts, intervals, tests and plain sentences.
+//!
+//! Pure functions: rows in, [`Findings`] out, which is what `stats.json` holds and all that a report
+//! shows. Every statistic is computed by `engram-stats`; this crate decides *over what*:
+//!
+//! - The gate comes first ([`gate::Gate`]): a model that does not prefer what the prompts call for above
+//!   chance supports no statement about where it keeps knowledge.
+//! - Figures are over eligible pairs that the model knows; trivial rows, whose recovery the graph alone
+//!   fixes, enter no test.
+//! - The unit is the pair; pairs that share facts are averaged to clusters before any test; kinds are
+//!   compared over relations.
+
+#![deny(missing_docs)]
+
+pub mod compare;
+pub mod error;
+pub mod gate;
+pub mod kinds;
+pub mod layers;
+pub mod layout;
+pub mod localise;
+pub mod measure;
+pub mod paper;
+pub mod positions;
+pub mod profile;
+pub mod seed;
+pub mod simulate;
+pub mod words;
+
+mod conclude;
+mod context;
+mod findings;
+mod sheet;
+mod study;
+
+pub use error::{FindingsError, Result};
+pub use findings::{ConditionFindings, Findings, KindCount, findings};
+pub use measure::{Measure, Scope};
+pub use study::{Condition, Settings, Study};

@@ -1,0 +1,137 @@
+//! What follows from the tests, in plain sentences that claim no more than the tests show.
+
+use crate::findings::{ConditionFindings, Findings};
+use crate::gate::{KindGate, Share};
+use crate::layers::LayerTests;
+use crate::words::{layers, list, number, p_value, percent, plural};
+
+/// The sentences of one model.
+pub(crate) fn conclusions(findings: &Findings, condition: &ConditionFindings) -> Vec<String> {
+    let alpha = findings.settings.alpha();
+    let mut said = vec![condition.gate.sentence.clone()];
+    said.extend(known(condition));
+    said.extend(against_base(findings, condition));
+    if !condition.gate.passed {
+        if !condition.profiles.is_empty() {
+            said.push(format!(
+                "The recovery profiles of {} are shown for comparison only: layers differ in any network, trained or not.",
+                condition.name
+            ));
+        }
+        return said;
+    }
+    for tests in condition
+        .layer_tests
+        .iter()
+        .filter(|t| t.kind.is_none() && t.measure.is_primary() && t.measure.adds_up())
+    {
+        said.push(layer_sentence(tests, alpha));
+    }
+    for tests in condition
+        .kind_tests
+        .iter()
+        .filter(|t| t.measure.is_primary() && t.measure.adds_up())
+    {
+        said.push(format!("{}: {}", tests.measure.label, tests.verdict));
+    }
+    said
+}
+
+fn known(condition: &ConditionFindings) -> Vec<String> {
+    let named = condition.gate.kinds.iter().filter(|k| k.kind.is_some());
+    named
+        .map(|kind| {
+            let name = kind.kind.as_deref().unwrap_or_default();
+            format!(
+                "Of {} it knows {} ({}); a model that answers by chance knows a quarter.{}",
+                plural(kind.pairs, &format!("{name} pair")),
+                kind.known.count,
+                share(&kind.known),
+                wordings(kind)
+            )
+        })
+        .collect()
+}
+
+fn wordings(kind: &KindGate) -> String {
+    let trained = kind
+        .trained
+        .as_ref()
+        .map(|s| format!("in {} of trained wordings", share(s)));
+    let held_back = kind
+        .held_back
+        .as_ref()
+        .map(|s| format!("in {} of wordings held back from training", share(s)));
+    let parts: Vec<String> = trained.into_iter().chain(held_back).collect();
+    if parts.is_empty() {
+        return String::new();
+    }
+    format!(" It prefers the answer {} (chance: a half).", list(&parts))
+}
+
+fn share(share: &Share) -> String {
+    format!(
+        "{} [{}, {}]",
+        percent(share.estimate),
+        percent(share.lower),
+        percent(share.upper)
+    )
+}
+
+fn against_base(findings: &Findings, condition: &ConditionFindings) -> Option<String> {
+    let found = findings
+        .comparisons
+        .iter()
+        .find(|c| c.from == "base" && c.to == condition.name && c.kind.is_none())?;
+    let verdict = if found.p_value >= findings.settings.alpha() {
+        "no difference is shown"
+    } else if found.only_to > found.only_from {
+        "it knows more"
+    } else {
+        "it knows less"
+    };
+    Some(format!(
+        "Against the base model, on the same {}: {} of them known where the base model knows {}; {verdict} ({}).",
+        plural(found.pairs, "pair"),
+        found.known_to.count,
+        found.known_from.count,
+        p_value(found.p_value)
+    ))
+}
+
+fn layer_sentence(tests: &LayerTests, alpha: f64) -> String {
+    let label = &tests.measure.label;
+    let Some(friedman) = &tests.friedman else {
+        let why = tests.note.as_deref().unwrap_or("too little to test");
+        return format!("{label}: no test over layers ({why}).");
+    };
+    let figures = format!(
+        "Friedman over {} and {}: {}, W = {}",
+        plural(tests.layers.len(), "layer"),
+        plural(tests.clusters, "cluster"),
+        p_value(friedman.p_value),
+        number(friedman.kendall_w)
+    );
+    if friedman.p_value >= alpha {
+        return format!("{label}: no difference between layers is shown ({figures}).");
+    }
+    let mut parts = Vec::new();
+    for (above, verb) in [(true, "more"), (false, "less")] {
+        let found = tests.standing_out(above, alpha);
+        if !found.is_empty() {
+            parts.push(format!(
+                "{verb} than the pair's own average at {}",
+                layers(&found)
+            ));
+        }
+    }
+    if parts.is_empty() {
+        return format!(
+            "{label}: layers differ ({figures}), but no single one stands out after Holm's correction."
+        );
+    }
+    format!(
+        "{label}: layers differ ({figures}); a patch restores {} (Wilcoxon, Holm).",
+        list(&parts)
+    )
+}

@@ -1,0 +1,105 @@
+//! The suite, indexed: what every later step looks up.
+
+use std::collections::BTreeMap;
+
+use engram_core::Pair;
+
+use crate::error::{FindingsError, Result};
+use crate::study::Settings;
+
+/// The two kinds that are shown first.
+const FIRST_KINDS: [&str; 2] = ["definitional", "associative"];
+
+/// Pairs by name, their kinds and their clusters as numbers.
+pub(crate) struct Context<'a> {
+    pub settings: Settings,
+    pub pairs: &'a [Pair],
+    pub kinds: Vec<String>,
+    /// The cluster of each pair.
+    pub clusters: Vec<usize>,
+    index: BTreeMap<&'a str, usize>,
+}
+
+impl<'a> Context<'a> {
+    pub fn new(pairs: &'a [Pair], settings: Settings) -> Result<Context<'a>> {
+        let mut index = BTreeMap::new();
+        let mut names = BTreeMap::new();
+        let mut clusters = Vec::with_capacity(pairs.len());
+        for (i, pair) in pairs.iter().enumerate() {
+            if index.insert(pair.id.as_str(), i).is_some() {
+                return Err(FindingsError::DuplicatePair {
+                    pair: pair.id.clone(),
+                });
+            }
+            let next = names.len();
+            clusters.push(*names.entry(pair.cluster_name()).or_insert(next));
+        }
+        Ok(Context {
+            settings,
+            pairs,
+            kinds: kinds(pairs.iter().map(|p| p.kind.as_str())),
+            clusters,
+            index,
+        })
+    }
+
+    /// The pair of a name.
+    pub fn pair(&self, name: &str, condition: &str) -> Result<usize> {
+        self.find(name).ok_or_else(|| FindingsError::UnknownPair {
+            condition: condition.to_owned(),
+            pair: name.to_owned(),
+        })
+    }
+
+    /// The pair of a name, if there is one.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.index.get(name).copied()
+    }
+
+    /// Means of `values` over the pairs of each cluster, in the order of the clusters.
+    pub fn cluster_means(&self, values: impl IntoIterator<Item = (usize, f64)>) -> Vec<f64> {
+        means_by(values.into_iter().map(|(pair, v)| (self.clusters[pair], v)))
+            .into_values()
+            .collect()
+    }
+
+    /// The values of each relation of `kind`; pairs without a relation are left out.
+    pub fn by_relation(
+        &self,
+        kind: &str,
+        values: impl IntoIterator<Item = (usize, f64)>,
+    ) -> BTreeMap<&'a str, Vec<f64>> {
+        let mut relations: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+        for (pair, value) in values {
+            let pair = &self.pairs[pair];
+            if let (true, Some(relation)) = (pair.kind == kind, &pair.relation) {
+                relations.entry(relation).or_default().push(value);
+            }
+        }
+        relations
+    }
+}
+
+/// Kinds in the order in which they are shown.
+pub(crate) fn kinds<'a>(found: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut kinds: Vec<&str> = found.collect();
+    kinds.sort_by_key(|kind| {
+        let place = FIRST_KINDS.iter().position(|first| first == kind);
+        (place.unwrap_or(FIRST_KINDS.len()), *kind)
+    });
+    kinds.dedup();
+    kinds.into_iter().map(str::to_owned).collect()
+}
+
+/// Means by key.
+pub(crate) fn means_by<K: Ord>(values: impl Iterator<Item = (K, f64)>) -> BTreeMap<K, f64> {
+    let mut sums: BTreeMap<K, (f64, usize)> = BTreeMap::new();
+    for (key, value) in values {
+        let entry = sums.entry(key).or_default();
+        entry.0 += value;
+        entry.1 += 1;
+    }
+    sums.into_iter()
+        .map(|(key, (sum, n))| (key, sum / n as f64))
+        .collect()
+}

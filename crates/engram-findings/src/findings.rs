@@ -1,0 +1,222 @@
+//! Everything that a study shows, as one value: what `stats.json` holds.
+
+use engram_core::Metric;
+use serde::{Deserialize, Serialize};
+
+use crate::compare::{Comparison, compare};
+use crate::conclude::conclusions;
+use crate::context::Context;
+use crate::error::{FindingsError, Result};
+use crate::gate::{Gate, States, gate};
+use crate::kinds::{KindTests, conclude, kind_tests};
+use crate::layers::{LayerTests, layer_tests};
+use crate::localise::{LocalisationSummary, localise};
+use crate::paper::{Paper, paper};
+use crate::positions::{Example, PositionMap, examples, position_maps};
+use crate::profile::{Profile, profiles};
+use crate::seed::{SeedFinding, seed_findings};
+use crate::sheet::gather;
+use crate::study::{Condition, Settings, Study};
+
+/// Everything that a study shows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Findings {
+    /// How it was tested.
+    pub settings: Settings,
+    /// The suite, counted: one entry a kind.
+    pub suite: Vec<KindCount>,
+    /// Each model, in the order of the study.
+    pub conditions: Vec<ConditionFindings>,
+    /// Each model against the base model, then the others against each other.
+    pub comparisons: Vec<Comparison>,
+}
+
+impl Findings {
+    /// The findings of a model by its name.
+    pub fn condition(&self, name: &str) -> Option<&ConditionFindings> {
+        self.conditions.iter().find(|c| c.name == name)
+    }
+}
+
+/// What a suite holds of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KindCount {
+    /// The kind.
+    pub kind: String,
+    /// Pairs.
+    pub pairs: usize,
+    /// Clusters of pairs that share facts.
+    pub clusters: usize,
+    /// Relations.
+    pub relations: usize,
+}
+
+/// What one model shows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ConditionFindings {
+    /// The model's name in the study.
+    pub name: String,
+    /// What it knows.
+    pub gate: Gate,
+    /// What follows, in plain sentences, in the order in which they are read.
+    pub conclusions: Vec<String>,
+    /// Recovery by layer.
+    pub profiles: Vec<Profile>,
+    /// Do layers differ?
+    pub layer_tests: Vec<LayerTests>,
+    /// Do kinds differ?
+    pub kind_tests: Vec<KindTests>,
+    /// How localised are contributions?
+    pub localisation: Vec<LocalisationSummary>,
+    /// Recovery by layer and role of the position.
+    pub positions: Vec<PositionMap>,
+    /// Single pairs by layer and token.
+    pub examples: Vec<Example>,
+    /// The published protocol, where it was run.
+    pub paper: Option<Paper>,
+    /// The published study's findings beside this model's.
+    pub seed: Vec<SeedFinding>,
+    /// Rows not read: single heads, neurons, pattern entries, windows of layers.
+    pub unread_rows: usize,
+}
+
+/// Draws findings from a study. Pure: the same study gives the same findings, to the bit.
+///
+/// # Errors
+/// A value that is not finite, with its pair and site; a row of a pair that the suite does not have;
+/// two rows for one cell; a pair whose logit difference was not measured; a name given twice; settings
+/// outside their range.
+pub fn findings(study: &Study<'_>) -> Result<Findings> {
+    let context = Context::new(study.suite, study.settings)?;
+    let paper_context = Context::new(study.paper_suite, study.settings)?;
+    let mut conditions = Vec::new();
+    let mut states: Vec<(&str, States)> = Vec::new();
+    for condition in study.conditions {
+        if states.iter().any(|(name, _)| *name == condition.name) {
+            return Err(FindingsError::DuplicateCondition {
+                condition: condition.name.clone(),
+            });
+        }
+        let (found, known) = of_condition(&context, &paper_context, condition)?;
+        conditions.push(found);
+        states.push((&condition.name, known));
+    }
+    // The base model first, so that every comparison that it is in starts from it.
+    states.sort_by_key(|(name, _)| *name != "base");
+    let mut comparisons = Vec::new();
+    for (i, (from, of_from)) in states.iter().enumerate() {
+        for (to, of_to) in &states[i + 1..] {
+            comparisons.extend(compare(&context, (from, of_from), (to, of_to))?);
+        }
+    }
+    let mut findings = Findings {
+        settings: study.settings,
+        suite: counts(&context),
+        conditions,
+        comparisons,
+    };
+    let all: Vec<Vec<String>> = findings
+        .conditions
+        .iter()
+        .map(|c| conclusions(&findings, c))
+        .collect();
+    for (condition, sentences) in findings.conditions.iter_mut().zip(all) {
+        condition.conclusions = sentences;
+    }
+    Ok(findings)
+}
+
+fn counts(context: &Context<'_>) -> Vec<KindCount> {
+    let of = |kind: &str| {
+        let pairs = context.pairs.iter().zip(&context.clusters);
+        let pairs: Vec<_> = pairs.filter(|(p, _)| p.kind == kind).collect();
+        let mut clusters: Vec<usize> = pairs.iter().map(|(_, c)| **c).collect();
+        let mut relations: Vec<_> = pairs
+            .iter()
+            .filter_map(|(p, _)| p.relation.as_ref())
+            .collect();
+        clusters.sort_unstable();
+        clusters.dedup();
+        relations.sort_unstable();
+        relations.dedup();
+        KindCount {
+            kind: kind.to_owned(),
+            pairs: pairs.len(),
+            clusters: clusters.len(),
+            relations: relations.len(),
+        }
+    };
+    context.kinds.iter().map(|kind| of(kind)).collect()
+}
+
+fn of_condition(
+    context: &Context<'_>,
+    paper_context: &Context<'_>,
+    condition: &Condition,
+) -> Result<(ConditionFindings, States)> {
+    let name = condition.name.as_str();
+    let (gate, states) = gate(context, name, &condition.rows, &condition.preferences)?;
+    let sheets = gather(context, name, &condition.rows)?;
+    let mut found = ConditionFindings {
+        name: name.to_owned(),
+        gate,
+        conclusions: Vec::new(),
+        profiles: Vec::new(),
+        layer_tests: Vec::new(),
+        kind_tests: Vec::new(),
+        localisation: Vec::new(),
+        positions: Vec::new(),
+        examples: Vec::new(),
+        paper: paper(
+            paper_context,
+            name,
+            &condition.paper,
+            Metric::LogitDiffMean.name(),
+        )?,
+        seed: Vec::new(),
+        unread_rows: sheets.unread,
+    };
+    for sheet in &sheets.whole {
+        let gate = &found.gate;
+        found
+            .profiles
+            .extend(profiles(context, gate, &states, sheet)?);
+        if !sheet.measure.is_tested() || sheet.layers.keys().all(Option::is_none) {
+            continue;
+        }
+        let named = context.kinds.iter().map(|k| Some(k.as_str()));
+        for kind in std::iter::once(None).chain(named) {
+            let tests = layer_tests(context, gate, &states, sheet, kind)?;
+            if kind.is_none() || tests.pairs > 0 {
+                found.layer_tests.push(tests);
+            }
+        }
+        let mut localised = Vec::new();
+        if sheet.measure.adds_up() {
+            for kind in &context.kinds {
+                localised.extend(localise(context, gate, &states, sheet, kind)?);
+            }
+        }
+        for (i, first) in context.kinds.iter().enumerate() {
+            for second in &context.kinds[i + 1..] {
+                let tests = kind_tests(context, gate, &states, sheet, [first, second], &localised)?;
+                found.kind_tests.push(tests);
+            }
+        }
+        found.localisation.extend(localised);
+    }
+    conclude(context, &found.gate, &mut found.kind_tests)?;
+    for sheet in &sheets.by_position {
+        let gate = &found.gate;
+        found
+            .positions
+            .extend(position_maps(context, gate, &states, sheet)?);
+        if sheet.measure.is_tested() {
+            found
+                .examples
+                .extend(examples(context, gate, &states, sheet));
+        }
+    }
+    found.seed = seed_findings(context, &found, &states)?;
+    Ok((found, states))
+}

@@ -1,0 +1,289 @@
+//! Do the kinds differ? Kind is a property of the relation, so relations are what is permuted.
+
+use std::collections::BTreeMap;
+
+use engram_stats::{
+    Interval, MIN_RELATIONS_PER_KIND, PermutationTest, bootstrap_two_stage_difference,
+    cliffs_delta, holm, mean, permute_kinds,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::context::Context;
+use crate::error::{Result, if_enough};
+use crate::gate::{Gate, States};
+use crate::layers::{adjusted, matrix, stats};
+use crate::localise::LocalisationSummary;
+use crate::measure::Measure;
+use crate::profile::{Over, Selection};
+use crate::sheet::Sheet;
+use crate::words::{number, p_value};
+
+/// One kind against another on one measure.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KindTests {
+    /// What was patched and read.
+    #[serde(flatten)]
+    pub measure: Measure,
+    /// The kind whose values are taken first in each difference.
+    pub first: String,
+    /// The kind that is subtracted.
+    pub second: String,
+    /// Which pairs.
+    pub over: Over,
+    /// Relations of the first kind with a pair in the test.
+    pub relations_first: usize,
+    /// Relations of the second kind.
+    pub relations_second: usize,
+    /// Difference of recovery in each layer; empty where there are too few relations.
+    pub layers: Vec<KindLayerTest>,
+    /// Difference of localisation; `None` where it is undefined or there are too few relations.
+    pub entropy: Option<EntropyTest>,
+    /// What this says about localisation, in words; "no verdict" where it says nothing.
+    pub verdict: String,
+}
+
+/// One layer: recovery of the first kind less that of the second, means over relations.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KindLayerTest {
+    /// The layer.
+    pub layer: Option<i64>,
+    /// Difference of means, and its permutation p.
+    pub test: PermutationTest,
+    /// Bootstrap interval of the difference, relations first and pairs within them.
+    pub interval: Option<Interval>,
+    /// Adjusted over layers: no false call at all.
+    pub p_holm: f64,
+    /// Adjusted over layers: share of false calls.
+    pub p_bh: f64,
+    /// Cliff's δ between pairs.
+    pub cliffs_delta: f64,
+}
+
+/// Mean normalised entropy of the first kind less that of the second: below 0, the first kind is
+/// more localised.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EntropyTest {
+    /// Mean over the relations of the first kind.
+    pub mean_first: f64,
+    /// Mean over the relations of the second kind.
+    pub mean_second: f64,
+    /// The difference, and its permutation p.
+    pub test: PermutationTest,
+    /// Bootstrap interval of the difference, relations first and pairs within them.
+    pub interval: Option<Interval>,
+    /// Adjusted over the sites that are tested with the same metric, direction and corruption.
+    pub p_holm: f64,
+    /// Cliff's δ between pairs.
+    pub cliffs_delta: f64,
+}
+
+/// Values of two kinds by relation.
+struct Groups<'a> {
+    first: BTreeMap<&'a str, Vec<f64>>,
+    second: BTreeMap<&'a str, Vec<f64>>,
+}
+
+impl<'a> Groups<'a> {
+    fn new(
+        context: &Context<'a>,
+        kinds: [&str; 2],
+        values: impl Iterator<Item = (usize, f64)> + Clone,
+    ) -> Groups<'a> {
+        Groups {
+            first: context.by_relation(kinds[0], values.clone()),
+            second: context.by_relation(kinds[1], values),
+        }
+    }
+
+    fn too_few(&self) -> bool {
+        self.first.len().min(self.second.len()) < MIN_RELATIONS_PER_KIND
+    }
+
+    fn means(side: &BTreeMap<&str, Vec<f64>>) -> Result<Vec<f64>> {
+        side.values()
+            .map(|v| mean(v).map_err(|e| stats("mean of a relation".to_owned(), e)))
+            .collect()
+    }
+
+    fn test(&self, context: &Context<'_>) -> Result<(PermutationTest, Option<Interval>, f64)> {
+        let settings = &context.settings;
+        let what = || "the test between kinds".to_owned();
+        let test = permute_kinds(
+            &Self::means(&self.first)?,
+            &Self::means(&self.second)?,
+            settings.permutations,
+            settings.seed,
+        )
+        .map_err(|e| stats(what(), e))?;
+        let sides = [&self.first, &self.second].map(|s| s.values().cloned().collect::<Vec<_>>());
+        let interval = bootstrap_two_stage_difference(
+            &sides[0],
+            &sides[1],
+            settings.resamples,
+            settings.level,
+            settings.seed,
+        );
+        let delta = cliffs_delta(&sides[0].concat(), &sides[1].concat());
+        Ok((
+            test,
+            if_enough(interval, what)?.ok(),
+            delta.map_err(|e| stats(what(), e))?,
+        ))
+    }
+}
+
+/// Tests of one sheet between two kinds. `localised` are the sheet's indices, where it has them.
+pub(crate) fn kind_tests(
+    context: &Context<'_>,
+    gate: &Gate,
+    states: &States,
+    sheet: &Sheet,
+    kinds: [&str; 2],
+    localised: &[LocalisationSummary],
+) -> Result<KindTests> {
+    let selection = Selection::new(gate, states, None);
+    let matrix = matrix(&selection, sheet);
+    let column = |l: usize| {
+        let pairs = matrix.pairs.iter().zip(&matrix.rows);
+        pairs.map(move |(&pair, row)| (pair, row[l]))
+    };
+    let counted = Groups::new(context, kinds, matrix.pairs.iter().map(|&pair| (pair, 0.0)));
+    let mut tests = KindTests {
+        measure: sheet.measure.clone(),
+        first: kinds[0].to_owned(),
+        second: kinds[1].to_owned(),
+        over: selection.over,
+        relations_first: counted.first.len(),
+        relations_second: counted.second.len(),
+        layers: Vec::new(),
+        entropy: None,
+        verdict: String::new(),
+    };
+    if matrix.layers.is_empty() || counted.too_few() {
+        return Ok(tests);
+    }
+    for (l, &layer) in matrix.layers.iter().enumerate() {
+        let (test, interval, cliffs_delta) =
+            Groups::new(context, kinds, column(l)).test(context)?;
+        tests.layers.push(KindLayerTest {
+            layer,
+            test,
+            interval,
+            p_holm: 1.0,
+            p_bh: 1.0,
+            cliffs_delta,
+        });
+    }
+    let p: Vec<f64> = tests.layers.iter().map(|l| l.test.p_value).collect();
+    let (by_holm, by_bh) = adjusted(&p, || "the test between kinds".to_owned())?;
+    for ((layer, holm), bh) in tests.layers.iter_mut().zip(by_holm).zip(by_bh) {
+        (layer.p_holm, layer.p_bh) = (holm, bh);
+    }
+    let entropies = localised
+        .iter()
+        .flat_map(|summary| &summary.pairs)
+        .filter_map(|p| Some((context.find(&p.pair)?, p.entropy)));
+    let groups = Groups::new(context, kinds, entropies);
+    if !groups.too_few() {
+        let (test, interval, cliffs_delta) = groups.test(context)?;
+        let centre =
+            |side| mean(&Groups::means(side)?).map_err(|e| stats("mean entropy".to_owned(), e));
+        tests.entropy = Some(EntropyTest {
+            mean_first: centre(&groups.first)?,
+            mean_second: centre(&groups.second)?,
+            test,
+            interval,
+            p_holm: 1.0,
+            cliffs_delta,
+        });
+    }
+    Ok(tests)
+}
+
+/// Adjusts the entropy tests over sites, and says what they show.
+pub(crate) fn conclude(context: &Context<'_>, gate: &Gate, tests: &mut [KindTests]) -> Result<()> {
+    let family = |t: &KindTests| {
+        let m = &t.measure;
+        [
+            &m.metric,
+            &m.direction,
+            &m.corruption,
+            &m.align,
+            &t.first,
+            &t.second,
+        ]
+        .map(Clone::clone)
+    };
+    let mut families: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+    for (i, test) in tests.iter().enumerate() {
+        if test.entropy.is_some() {
+            families.entry(family(test)).or_default().push(i);
+        }
+    }
+    for members in families.values() {
+        let p: Vec<f64> = members
+            .iter()
+            .filter_map(|&i| Some(tests[i].entropy.as_ref()?.test.p_value))
+            .collect();
+        let by_holm = holm(&p).map_err(|e| stats("the test between kinds".to_owned(), e))?;
+        for (&i, p) in members.iter().zip(by_holm) {
+            if let Some(entropy) = &mut tests[i].entropy {
+                entropy.p_holm = p;
+            }
+        }
+    }
+    for test in tests {
+        test.verdict = verdict(test, gate, context.settings.alpha());
+    }
+    Ok(())
+}
+
+fn verdict(test: &KindTests, gate: &Gate, alpha: f64) -> String {
+    let (first, second) = (&test.first, &test.second);
+    if !gate.passed_by(first) || !gate.passed_by(second) {
+        return "No verdict: the model is not shown to know facts of both kinds.".to_owned();
+    }
+    let counts = [test.relations_first, test.relations_second];
+    if counts.into_iter().min().unwrap_or(0) < MIN_RELATIONS_PER_KIND {
+        return format!(
+            "No verdict: {} {first} and {} {second} relations have known pairs, and fewer than {MIN_RELATIONS_PER_KIND} of a kind cannot tell kinds apart.",
+            counts[0], counts[1]
+        );
+    }
+    if !test.measure.adds_up() {
+        return "No verdict on localisation: recovery at this site does not add up over layers."
+            .to_owned();
+    }
+    let Some(entropy) = &test.entropy else {
+        return format!(
+            "No verdict: localisation is defined in fewer than {MIN_RELATIONS_PER_KIND} relations of a kind."
+        );
+    };
+    let figures = format!(
+        "mean normalised entropy {} against {}, difference {}{}, {} after Holm",
+        number(entropy.mean_first),
+        number(entropy.mean_second),
+        number(entropy.test.statistic),
+        entropy.interval.map_or_else(String::new, |i| format!(
+            " [{}, {}]",
+            number(i.lower),
+            number(i.upper)
+        )),
+        p_value(entropy.p_holm),
+    );
+    let excludes_zero = entropy
+        .interval
+        .is_some_and(|i| i.lower > 0.0 || i.upper < 0.0);
+    if entropy.p_holm < alpha && excludes_zero {
+        let (more, less) = if entropy.test.statistic < 0.0 {
+            (first, second)
+        } else {
+            (second, first)
+        };
+        format!("Recovery is more localised for {more} than for {less} facts ({figures}).")
+    } else {
+        format!(
+            "No difference in localisation between {first} and {second} facts is shown ({figures})."
+        )
+    }
+}

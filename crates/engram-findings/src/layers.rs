@@ -1,0 +1,191 @@
+//! Do layers differ, and which stand out?
+
+use engram_stats::{
+    Friedman, Wilcoxon, benjamini_hochberg, cohen_d_paired, friedman, holm, mean,
+    wilcoxon_signed_rank,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::context::Context;
+use crate::error::{FindingsError, Result, if_enough};
+use crate::gate::{Gate, States};
+use crate::measure::Measure;
+use crate::profile::{Over, Selection, is_trivial};
+use crate::sheet::Sheet;
+
+/// Tests over the layers of one measure, trivial layers left out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LayerTests {
+    /// What was patched and read.
+    #[serde(flatten)]
+    pub measure: Measure,
+    /// The kind; `None` is all pairs together.
+    pub kind: Option<String>,
+    /// Which pairs.
+    pub over: Over,
+    /// Pairs with a recovery in every layer tested.
+    pub pairs: usize,
+    /// Their clusters, the blocks of the tests.
+    pub clusters: usize,
+    /// Friedman over layers, on cluster means; `None` where there is too little to test.
+    pub friedman: Option<Friedman>,
+    /// Each layer against the pair's own mean over layers.
+    pub layers: Vec<LayerTest>,
+    /// Why a test is missing.
+    pub note: Option<String>,
+}
+
+impl LayerTests {
+    /// Layers that stand out, above (`true`) or below the pairs' own means, after Holm.
+    pub fn standing_out(&self, above: bool, alpha: f64) -> Vec<Option<i64>> {
+        self.layers
+            .iter()
+            .filter(|l| l.p_holm < alpha && (l.excess > 0.0) == above)
+            .map(|l| l.layer)
+            .collect()
+    }
+}
+
+/// One layer: R less the pair's mean over layers, on cluster means.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LayerTest {
+    /// The layer.
+    pub layer: Option<i64>,
+    /// Mean over pairs of R less the pair's mean over layers.
+    pub excess: f64,
+    /// Signed-rank test of that, with its effect size.
+    pub wilcoxon: Wilcoxon,
+    /// Adjusted over layers: no false call at all.
+    pub p_holm: f64,
+    /// Adjusted over layers: share of false calls.
+    pub p_bh: f64,
+    /// Mean over standard deviation of the cluster means; `None` where they do not vary.
+    pub cohen_d: Option<f64>,
+}
+
+/// Pairs × layers without a hole.
+pub(crate) struct Matrix {
+    pub layers: Vec<Option<i64>>,
+    pub pairs: Vec<usize>,
+    /// One row a pair.
+    pub rows: Vec<Vec<f64>>,
+}
+
+/// The recoveries of selected pairs in all layers that are not trivial.
+pub(crate) fn matrix(selection: &Selection<'_>, sheet: &Sheet) -> Matrix {
+    let kept: Vec<_> = sheet
+        .layers
+        .iter()
+        .filter(|(_, cells)| !is_trivial(cells))
+        .collect();
+    let mut pairs: Vec<usize> = kept
+        .first()
+        .map(|(_, cells)| cells.keys().copied().collect())
+        .unwrap_or_default();
+    pairs.retain(|&p| selection.holds(p));
+    let mut rows = Vec::new();
+    pairs.retain(|pair| {
+        let row: Option<Vec<f64>> = kept
+            .iter()
+            .map(|(_, cells)| {
+                let cell = cells.get(pair).filter(|c| !c.trivial)?;
+                cell.recovery()
+            })
+            .collect();
+        let complete = row.is_some();
+        rows.extend(row);
+        complete
+    });
+    Matrix {
+        layers: kept.iter().map(|(layer, _)| **layer).collect(),
+        pairs,
+        rows,
+    }
+}
+
+/// Tests of one sheet for one kind (`None`: all pairs).
+pub(crate) fn layer_tests(
+    context: &Context<'_>,
+    gate: &Gate,
+    states: &States,
+    sheet: &Sheet,
+    kind: Option<&str>,
+) -> Result<LayerTests> {
+    let selection = Selection::new(gate, states, kind);
+    let matrix = matrix(&selection, sheet);
+    let mut tests = LayerTests {
+        measure: sheet.measure.clone(),
+        kind: kind.map(str::to_owned),
+        over: selection.over,
+        pairs: matrix.pairs.len(),
+        clusters: 0,
+        friedman: None,
+        layers: Vec::new(),
+        note: None,
+    };
+    if matrix.layers.len() < 2 {
+        tests.note = Some(match matrix.layers.len() {
+            0 => "every layer is trivial: nothing to test".to_owned(),
+            _ => "a single layer that is not trivial: nothing to compare".to_owned(),
+        });
+        return Ok(tests);
+    }
+    if matrix.pairs.is_empty() {
+        tests.note = Some("no pair to test".to_owned());
+        return Ok(tests);
+    }
+    let what = || format!("tests over layers of {}", sheet.measure.label);
+    let column = |f: &dyn Fn(usize, usize) -> f64, layer: usize| -> Vec<(usize, f64)> {
+        let pairs = matrix.pairs.iter().enumerate();
+        pairs.map(|(i, &pair)| (pair, f(i, layer))).collect()
+    };
+    let own_means: Vec<f64> = matrix
+        .rows
+        .iter()
+        .map(|row| mean(row).map_err(|source| stats(what(), source)))
+        .collect::<Result<_>>()?;
+    let by_layer: Vec<Vec<f64>> = (0..matrix.layers.len())
+        .map(|l| context.cluster_means(column(&|i, l| matrix.rows[i][l], l)))
+        .collect();
+    tests.clusters = by_layer[0].len();
+    let blocks: Vec<Vec<f64>> = (0..tests.clusters)
+        .map(|c| by_layer.iter().map(|layer| layer[c]).collect())
+        .collect();
+    match if_enough(friedman(&blocks), what)? {
+        Ok(result) => tests.friedman = Some(result),
+        Err(why) => tests.note = Some(why),
+    }
+    let mut found = Vec::new();
+    for (l, &layer) in matrix.layers.iter().enumerate() {
+        let excess = column(&|i, l| matrix.rows[i][l] - own_means[i], l);
+        let plain: Vec<f64> = excess.iter().map(|(_, v)| *v).collect();
+        let clusters = context.cluster_means(excess);
+        found.push(LayerTest {
+            layer,
+            excess: mean(&plain).map_err(|source| stats(what(), source))?,
+            wilcoxon: wilcoxon_signed_rank(&clusters).map_err(|source| stats(what(), source))?,
+            p_holm: 1.0,
+            p_bh: 1.0,
+            cohen_d: if_enough(cohen_d_paired(&clusters), what)?.ok(),
+        });
+    }
+    let p: Vec<f64> = found.iter().map(|l| l.wilcoxon.p_value).collect();
+    let (by_holm, by_bh) = adjusted(&p, what)?;
+    for ((layer, holm), bh) in found.iter_mut().zip(by_holm).zip(by_bh) {
+        (layer.p_holm, layer.p_bh) = (holm, bh);
+    }
+    tests.layers = found;
+    Ok(tests)
+}
+
+/// Holm's and Benjamini–Hochberg's adjusted p values.
+pub(crate) fn adjusted(p: &[f64], what: impl Fn() -> String) -> Result<(Vec<f64>, Vec<f64>)> {
+    Ok((
+        holm(p).map_err(|source| stats(what(), source))?,
+        benjamini_hochberg(p).map_err(|source| stats(what(), source))?,
+    ))
+}
+
+pub(crate) fn stats(what: String, source: engram_stats::StatsError) -> FindingsError {
+    FindingsError::Stats { what, source }
+}

@@ -1,0 +1,158 @@
+//! What was patched, where, which way, and what was read: the key of every table.
+
+use engram_core::{Direction, Metric, Row, Site};
+use serde::{Deserialize, Serialize};
+
+/// Which positions a value covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// One patch over all positions.
+    All,
+    /// One patch over the subject's span.
+    Subject,
+    /// The subject's last token alone.
+    SubjectLast,
+    /// The answer position alone.
+    Last,
+}
+
+impl Scope {
+    /// In words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Scope::All => "all positions",
+            Scope::Subject => "the subject's tokens",
+            Scope::SubjectLast => "the subject's last token",
+            Scope::Last => "the last token",
+        }
+    }
+}
+
+/// What was patched, where, which way, and what was read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Measure {
+    /// Canonical site, without the layer.
+    pub site: String,
+    /// The site as it was asked for, with `*` for the layer; the canonical name where that was asked for.
+    pub label: String,
+    /// Positions covered.
+    pub scope: Scope,
+    /// `denoise` or `noise`.
+    pub direction: String,
+    /// What the corrupted run is.
+    pub corruption: String,
+    /// How positions were brought together.
+    pub align: String,
+    /// The number read.
+    pub metric: String,
+}
+
+impl Measure {
+    /// The measure of a row, at a scope.
+    pub(crate) fn of(row: &Row, scope: Scope) -> Measure {
+        Measure {
+            site: row.site.clone(),
+            label: label(row),
+            scope,
+            direction: row.direction.clone(),
+            corruption: row.corruption.clone(),
+            align: row.align.clone(),
+            metric: row.metric.clone(),
+        }
+    }
+
+    /// Whether contributions at this site add up over layers, so that shares of them mean something:
+    /// what attention and MLP add to the residual stream, at all positions.
+    pub fn adds_up(&self) -> bool {
+        self.scope == Scope::All
+            && [Site::AttnOut, Site::MlpOut]
+                .iter()
+                .any(|s| s.name() == self.site)
+    }
+
+    /// Whether tests are made on the metric: the logit difference, and the log-probability of whole
+    /// answers beside it.
+    pub fn is_tested(&self) -> bool {
+        [Metric::LogitDiff, Metric::LogProbSeq]
+            .iter()
+            .any(|m| m.name() == self.metric)
+    }
+
+    /// Whether it is what conclusions are drawn from: the logit difference, denoised.
+    pub fn is_primary(&self) -> bool {
+        self.metric == Metric::LogitDiff.name() && self.direction == Direction::Denoise.name()
+    }
+
+    /// Sorts by metric, direction, site, scope: the order of the design, then of the alphabet.
+    pub(crate) fn order(&self) -> impl Ord + use<> {
+        let place = |found: Option<usize>| found.unwrap_or(usize::MAX);
+        (
+            place(Metric::ALL.iter().position(|m| m.name() == self.metric)),
+            place(
+                Direction::ALL
+                    .iter()
+                    .position(|d| d.name() == self.direction),
+            ),
+            place(Site::ALL.iter().position(|s| s.name() == self.site)),
+            self.scope,
+            [
+                self.metric.clone(),
+                self.direction.clone(),
+                self.site.clone(),
+                self.label.clone(),
+                self.corruption.clone(),
+                self.align.clone(),
+            ],
+        )
+    }
+}
+
+/// A row's name with `*` in place of its layer: `transformer.h.*.mlp`; the canonical site where the
+/// name is canonical.
+fn label(row: &Row) -> String {
+    let Some(layer) = row.layer else {
+        return row.name.clone();
+    };
+    if row.name == format!("{}.{layer}", row.site) || row.name.is_empty() {
+        return row.site.clone();
+    }
+    let layer = layer.to_string();
+    let mut replaced = false;
+    let parts: Vec<&str> = row
+        .name
+        .split('.')
+        .map(|part| {
+            if part == layer && !replaced {
+                replaced = true;
+                "*"
+            } else {
+                part
+            }
+        })
+        .collect();
+    parts.join(".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_lose_their_layer() {
+        let named = |name: &str, site: &str, layer: Option<i64>| {
+            label(&Row {
+                name: name.into(),
+                site: site.into(),
+                layer,
+                ..Row::default()
+            })
+        };
+        assert_eq!(named("attn_out.3", "attn_out", Some(3)), "attn_out");
+        assert_eq!(
+            named("transformer.h.10.mlp.c_fc", "mlp_pre", Some(10)),
+            "transformer.h.*.mlp.c_fc"
+        );
+        assert_eq!(named("lm_head", "logits", None), "lm_head");
+    }
+}

@@ -1,0 +1,366 @@
+//! The published study's findings, each beside what this run measured under its own protocol and under
+//! the corrected one.
+
+use engram_stats::{MIN_RELATIONS_PER_KIND, mean, permute_kinds};
+use serde::{Deserialize, Serialize};
+
+use crate::context::Context;
+use crate::error::{Result, if_enough};
+use crate::findings::ConditionFindings;
+use crate::gate::States;
+use crate::layers::stats;
+use crate::paper::{ModuleRecovery, Paper};
+use crate::profile::{Profile, ProfilePoint, Selection};
+use crate::words::{number, p_value, percent, plural};
+
+/// One published finding, three ways.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SeedFinding {
+    /// A short name for it.
+    pub name: String,
+    /// What the publication says.
+    pub published: String,
+    /// What this model gives under the published protocol: one line for each candidate module and kind.
+    pub paper: Vec<String>,
+    /// What it gives under the corrected protocol: known pairs, rows that are not trivial.
+    pub corrected: Vec<String>,
+    /// Why the two differ, or what neither can show.
+    pub why: String,
+}
+
+const FIRST_FEED_FORWARD: [&str; 3] = ["mlp", "mlp.c_fc", "mlp.c_proj"];
+const CONVOLUTIONS: [&str; 4] = ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"];
+/// Canonical sites of the outputs of [`CONVOLUTIONS`].
+const CONVOLUTION_SITES: [&str; 4] = ["c_attn", "attn_out", "mlp_pre", "mlp_out"];
+const NOT_RUN: &str = "The published protocol was not run.";
+const NOT_MEASURED: &str = "Not measured.";
+
+/// The published findings beside one model's; empty where it has neither protocol's rows.
+pub(crate) fn seed_findings(
+    context: &Context<'_>,
+    found: &ConditionFindings,
+    states: &States,
+) -> Result<Vec<SeedFinding>> {
+    if found.paper.is_none() && found.profiles.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut findings = vec![
+        first_feed_forward(found),
+        final_output(found),
+        convolutions(found)?,
+        clean_difference(context, found, states)?,
+        layer_effects(found),
+    ];
+    if !found.gate.passed {
+        for finding in &mut findings {
+            finding.why.push_str(
+                " This model does not pass the gate of knowing, so the corrected figures say nothing about knowledge either.",
+            );
+        }
+    }
+    Ok(findings)
+}
+
+fn first_feed_forward(found: &ConditionFindings) -> SeedFinding {
+    let wanted =
+        |m: &ModuleRecovery| m.layer == Some(0) && FIRST_FEED_FORWARD.contains(&m.part.as_str());
+    SeedFinding {
+        name: "First feed-forward layer".to_owned(),
+        published: "Patching it recovers 56%, read as associative knowledge being distributed.".to_owned(),
+        paper: or_not_run(found.paper.as_ref().map(|p| by_module(p, wanted))),
+        corrected: or_not_measured(at_layers(found, &["mlp_out"], |points| points.first())),
+        why: "The published input already ends in the answer, and the metric is read after it: that recovery says how far the answer's own tokens come through one module, not that the model recalled it. And one layer's share cannot show that knowledge is distributed; the difference in entropy between kinds can."
+            .to_owned(),
+    }
+}
+
+fn final_output(found: &ConditionFindings) -> SeedFinding {
+    let wanted = |m: &ModuleRecovery| m.part == "lm_head";
+    let heads: Vec<&ModuleRecovery> = found
+        .paper
+        .iter()
+        .flat_map(|p| p.modules.iter().filter(|m| wanted(m)))
+        .collect();
+    let measured = if heads.is_empty() {
+        String::new()
+    } else if heads
+        .iter()
+        .all(|m| m.mean.is_some_and(|r| (r - 1.0).abs() < 1e-3))
+    {
+        " This run gives 100% too, for every kind.".to_owned()
+    } else {
+        " This run's figure departs from 100%, which points to an error in its rows.".to_owned()
+    };
+    SeedFinding {
+        name: "Final output layer".to_owned(),
+        published: "Patching it recovers 100%, read as definitional knowledge being localised."
+            .to_owned(),
+        paper: or_not_run(found.paper.as_ref().map(|p| by_module(p, wanted))),
+        corrected: or_not_measured(at_layers(found, &["attn_out", "mlp_out"], |points| {
+            points.last()
+        })),
+        why: format!(
+            "Trivial by algebra: overwriting lm_head's output overwrites the very logits that are read, so recovery is 100% in any model, whatever it knows.{measured} The last block's own contributions, which are not fixed by algebra, stand beside it."
+        ),
+    }
+}
+
+fn convolutions(found: &ConditionFindings) -> Result<SeedFinding> {
+    let paper = match &found.paper {
+        None => None,
+        Some(paper) => {
+            let mut lines = Vec::new();
+            for part in CONVOLUTIONS {
+                for kind in &paper.kinds {
+                    let values: Vec<f64> = paper
+                        .modules
+                        .iter()
+                        .filter(|m| m.part == part && m.kind == *kind && !m.trivial)
+                        .filter_map(|m| m.mean)
+                        .collect();
+                    lines.extend(range_line(&format!("{part}, {kind}"), &values)?);
+                }
+            }
+            Some(lines)
+        }
+    };
+    let mut corrected = Vec::new();
+    for profile in corrected_profiles(found, &CONVOLUTION_SITES) {
+        let values: Vec<f64> = profile
+            .layers
+            .iter()
+            .filter(|p| !p.trivial)
+            .filter_map(|p| p.mean)
+            .collect();
+        let name = format!("{}, {}", profile.measure.label, profile.kind);
+        corrected.extend(range_line(&name, &values)?);
+    }
+    let modules = found.paper.as_ref().map_or(0, |p| {
+        let first = p.kinds.first();
+        p.modules
+            .iter()
+            .filter(|m| CONVOLUTIONS.contains(&m.part.as_str()) && Some(&m.kind) == first)
+            .count()
+    });
+    let count = if modules == 0 {
+        "four modules in every block".to_owned()
+    } else {
+        format!("{modules} modules of this model")
+    };
+    Ok(SeedFinding {
+        name: "Convolutional layer".to_owned(),
+        published: "Patching it recovers 13.6%, read as low-level features contributing little."
+            .to_owned(),
+        paper: or_not_run(paper),
+        corrected: or_not_measured(corrected),
+        why: format!(
+            "GPT-2 has no convolution over text: Conv1D is the name of its attention and MLP projections, {count}. Which of them the figure is of is not published; their recoveries spread as shown, and one number stands for none of them."
+        ),
+    })
+}
+
+fn clean_difference(
+    context: &Context<'_>,
+    found: &ConditionFindings,
+    states: &States,
+) -> Result<SeedFinding> {
+    let paper = found.paper.as_ref().map(|p| {
+        p.clean
+            .iter()
+            .map(|c| {
+                format!(
+                    "{}: {} on average ({})",
+                    c.kind,
+                    number(c.mean),
+                    plural(c.n, "pair")
+                )
+            })
+            .collect()
+    });
+    let selection = Selection::new(&found.gate, states, None);
+    let values: Vec<(usize, f64)> = states
+        .iter()
+        .filter(|(pair, _)| selection.holds(**pair))
+        .map(|(pair, s)| (*pair, s.logit_diff_clean))
+        .collect();
+    let mut corrected = Vec::new();
+    for kind in &context.kinds {
+        let own: Vec<f64> = values
+            .iter()
+            .filter(|(p, _)| context.pairs[*p].kind == *kind)
+            .map(|(_, v)| *v)
+            .collect();
+        if !own.is_empty() {
+            let mean = mean(&own).map_err(|e| stats("clean logit difference".to_owned(), e))?;
+            corrected.push(format!(
+                "{kind}: {} on average ({})",
+                number(mean),
+                plural(own.len(), "pair")
+            ));
+        }
+    }
+    let mut why = "The published metric averages the logits of a phrase's tokens at one position, most of which are not the next token there; the corrected one is read where the answer begins. A larger logit difference shows a stronger preference, not a place.".to_owned();
+    if let [first, second, ..] = context.kinds.as_slice() {
+        let means = |kind: &str| -> Result<Vec<f64>> {
+            let relations = context.by_relation(kind, values.iter().copied());
+            let means = relations.values().map(|v| mean(v));
+            means
+                .collect::<std::result::Result<_, _>>()
+                .map_err(|e| stats("clean logit difference".to_owned(), e))
+        };
+        let (a, b) = (means(first)?, means(second)?);
+        let settings = &context.settings;
+        let test = permute_kinds(&a, &b, settings.permutations, settings.seed);
+        match if_enough(test, || "clean logit difference".to_owned())? {
+            Ok(test) => {
+                corrected.push(format!(
+                    "{first} less {second}, means over relations: {} ({})",
+                    number(test.statistic),
+                    p_value(test.p_value)
+                ));
+                why.push_str(match (test.p_value < settings.alpha(), test.statistic > 0.0) {
+                    (true, true) => " Here it is larger for the first kind.",
+                    (true, false) => " Here it is smaller for the first kind.",
+                    _ => " Here no difference between kinds is shown.",
+                });
+            }
+            Err(_) => why.push_str(&format!(
+                " No verdict between kinds: fewer than {MIN_RELATIONS_PER_KIND} relations of a kind."
+            )),
+        }
+    }
+    Ok(SeedFinding {
+        name: "Clean logit difference".to_owned(),
+        published: "Stronger for definitional questions (no figure given).".to_owned(),
+        paper: or_not_run(paper),
+        corrected: or_not_measured(corrected),
+        why,
+    })
+}
+
+fn layer_effects(found: &ConditionFindings) -> SeedFinding {
+    let paper = found.paper.as_ref().map(|p| {
+        p.tests
+            .iter()
+            .map(|t| {
+                format!(
+                    "{}: Friedman over layers {}, W = {} ({})",
+                    t.part,
+                    p_value(t.friedman.p_value),
+                    number(t.friedman.kendall_w),
+                    plural(t.pairs, "pair")
+                )
+            })
+            .collect()
+    });
+    let corrected = found
+        .layer_tests
+        .iter()
+        .filter(|t| t.kind.is_none() && t.measure.is_primary() && t.measure.adds_up())
+        .filter_map(|t| {
+            let friedman = t.friedman?;
+            Some(format!(
+                "{}: Friedman over layers {}, W = {} ({}, {})",
+                t.measure.label,
+                p_value(friedman.p_value),
+                number(friedman.kendall_w),
+                plural(t.pairs, "pair"),
+                plural(t.clusters, "cluster")
+            ))
+        })
+        .collect();
+    SeedFinding {
+        name: "Layer-specific effects".to_owned(),
+        published: "Significant, p < 0.01 (the test is not named).".to_owned(),
+        paper: or_not_run(paper),
+        corrected: or_not_measured(corrected),
+        why: "Layers differ in any network, even one that was never trained, so a small p here is no evidence of knowledge; the test that bears on the claim is the one between kinds."
+            .to_owned(),
+    }
+}
+
+/// `name: 41% (definitional, 10 pairs)` for each wanted module and kind.
+fn by_module(paper: &Paper, wanted: impl Fn(&ModuleRecovery) -> bool) -> Vec<String> {
+    let modules = paper.modules.iter().filter(|m| wanted(m));
+    modules
+        .map(|m| {
+            let value = m.mean.map_or_else(|| "undefined".to_owned(), percent);
+            let trivial = if m.trivial { ", trivial" } else { "" };
+            format!(
+                "{}, {}: {value} ({}{trivial})",
+                m.module,
+                m.kind,
+                plural(m.n, "pair")
+            )
+        })
+        .collect()
+}
+
+fn corrected_profiles<'a>(
+    found: &'a ConditionFindings,
+    sites: &[&str],
+) -> impl Iterator<Item = &'a Profile> {
+    found.profiles.iter().filter(move |p| {
+        p.measure.is_primary()
+            && p.measure.scope == crate::Scope::All
+            && sites.contains(&p.measure.site.as_str())
+    })
+}
+
+/// One layer of each corrected profile of these sites.
+fn at_layers(
+    found: &ConditionFindings,
+    sites: &[&str],
+    pick: impl Fn(&[ProfilePoint]) -> Option<&ProfilePoint>,
+) -> Vec<String> {
+    corrected_profiles(found, sites)
+        .filter_map(|profile| {
+            let point = pick(&profile.layers)?;
+            let mean = percent(point.mean?);
+            let interval = point.interval.map_or_else(String::new, |i| {
+                format!(" [{}, {}]", percent(i.lower), percent(i.upper))
+            });
+            let place = match point.layer {
+                Some(layer) => format!("{}, layer {layer}", profile.measure.label),
+                None => profile.measure.label.clone(),
+            };
+            let trivial = if point.trivial { ", trivial" } else { "" };
+            Some(format!(
+                "{place}, {}: {mean}{interval} ({}{trivial})",
+                profile.kind,
+                plural(point.n, "pair")
+            ))
+        })
+        .collect()
+}
+
+/// Mean and range over layers.
+fn range_line(name: &str, values: &[f64]) -> Result<Option<String>> {
+    if values.is_empty() {
+        return Ok(None);
+    }
+    let centre = mean(values).map_err(|e| stats(name.to_owned(), e))?;
+    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    Ok(Some(format!(
+        "{name}: {} to {} over layers, mean {}",
+        percent(low),
+        percent(high),
+        percent(centre)
+    )))
+}
+
+fn or_not_run(lines: Option<Vec<String>>) -> Vec<String> {
+    match lines {
+        None => vec![NOT_RUN.to_owned()],
+        Some(lines) => or_not_measured(lines),
+    }
+}
+
+fn or_not_measured(lines: Vec<String>) -> Vec<String> {
+    if lines.is_empty() {
+        vec![NOT_MEASURED.to_owned()]
+    } else {
+        lines
+    }
+}

@@ -1,0 +1,68 @@
+//! What findings are drawn from.
+
+use engram_core::{Pair, PreferenceRow, Row};
+use serde::{Deserialize, Serialize};
+
+/// A suite, and what each model did on it. A single sweep is a study of one condition.
+#[derive(Debug, Clone, Copy)]
+pub struct Study<'a> {
+    /// The pairs.
+    pub suite: &'a [Pair],
+    /// The pairs of the published protocol (question and answer); may be empty.
+    pub paper_suite: &'a [Pair],
+    /// The models, in the order in which they are shown. The one called `base` is what the others
+    /// are compared with.
+    pub conditions: &'a [Condition],
+    /// How to test.
+    pub settings: Settings,
+}
+
+/// One model's results.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Condition {
+    /// `base`, `config-1`, `config-2` or any other word.
+    pub name: String,
+    /// The sweep: all metrics, sites and positions.
+    pub rows: Vec<Row>,
+    /// Answer or foil, in trained and in held-back wordings. May be empty: the rows of metric
+    /// `logit_diff` then say what the model knows.
+    pub preferences: Vec<PreferenceRow>,
+    /// The sweep under the published protocol (`overwrite`, `logit_diff_mean`); may be empty.
+    pub paper: Vec<Row>,
+}
+
+/// How to test.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The least clean − corrupt logit difference of a pair that enters a test.
+    pub eligible_gap: f64,
+    /// Bootstrap resamples.
+    pub resamples: usize,
+    /// Random permutations where there are too many to look at all.
+    pub permutations: usize,
+    /// Confidence level; 1 − level is the threshold of every test.
+    pub level: f64,
+    /// Seed of everything that is drawn.
+    pub seed: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            eligible_gap: 0.5,
+            resamples: 2000,
+            permutations: 10_000,
+            level: 0.95,
+            seed: 1,
+        }
+    }
+}
+
+impl Settings {
+    /// The threshold below which a p value is called significant.
+    pub fn alpha(&self) -> f64 {
+        // The difference of decimals is not their decimal difference: 1 − 0.95 > 0.05.
+        ((1.0 - self.level) * 1e9).round() / 1e9
+    }
+}

@@ -1,0 +1,78 @@
+//! Numbers and lists in words, one way everywhere.
+
+/// A share as a percentage: `56%`, `13.6%`; whole numbers without a decimal.
+pub fn percent(share: f64) -> String {
+    let tenths = (share * 1000.0).round() / 10.0;
+    // No −0%.
+    let tenths = if tenths == 0.0 { 0.0 } else { tenths };
+    if tenths.fract() == 0.0 {
+        format!("{tenths:.0}%")
+    } else {
+        format!("{tenths:.1}%")
+    }
+}
+
+/// A p value: `p < 0.001`, `p = 0.023`.
+pub fn p_value(p: f64) -> String {
+    if p < 0.001 {
+        "p < 0.001".to_owned()
+    } else if p < 0.1 {
+        format!("p = {p:.3}")
+    } else {
+        format!("p = {p:.2}")
+    }
+}
+
+/// A number to two decimals, without −0.00.
+pub fn number(x: f64) -> String {
+    let text = format!("{x:.2}");
+    if text == "-0.00" {
+        "0.00".to_owned()
+    } else {
+        text
+    }
+}
+
+/// `1 pair`, `2 pairs`.
+pub fn plural(n: usize, noun: &str) -> String {
+    match n {
+        1 => format!("1 {noun}"),
+        _ => format!("{n} {noun}s"),
+    }
+}
+
+/// `a`, `a and b`, `a, b and c`.
+pub fn list(items: &[String]) -> String {
+    match items {
+        [] => String::new(),
+        [one] => one.clone(),
+        [most @ .., last] => format!("{} and {last}", most.join(", ")),
+    }
+}
+
+/// Layers in words: `layer 3`, `layers 1, 2 and 5`, `the network's end` for a site outside layers.
+pub(crate) fn layers(layers: &[Option<i64>]) -> String {
+    let names: Vec<String> = layers
+        .iter()
+        .map(|l| l.map_or_else(|| "outside layers".to_owned(), |l| l.to_string()))
+        .collect();
+    let noun = if names.len() == 1 { "layer" } else { "layers" };
+    format!("{noun} {}", list(&names))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_words() {
+        assert_eq!(percent(0.56), "56%");
+        assert_eq!(percent(0.1364), "13.6%");
+        assert_eq!(percent(-0.0001), "0%");
+        assert_eq!(p_value(0.0), "p < 0.001");
+        assert_eq!(p_value(0.0234), "p = 0.023");
+        assert_eq!(number(-0.001), "0.00");
+        assert_eq!(list(&["a".into(), "b".into(), "c".into()]), "a, b and c");
+        assert_eq!(layers(&[Some(1), Some(2)]), "layers 1 and 2");
+    }
+}

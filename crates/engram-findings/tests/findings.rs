@@ -1,0 +1,444 @@
+//! Findings on studies whose answer is known.
+
+use engram_core::{Pair, Row};
+use engram_findings::profile::Over;
+use engram_findings::simulate::Simulation;
+use engram_findings::{Condition, Findings, FindingsError, Scope, Settings, Study, findings};
+
+fn quick() -> Settings {
+    Settings {
+        resamples: 200,
+        permutations: 400,
+        ..Settings::default()
+    }
+}
+
+fn of(suite: &[Pair], conditions: &[Condition], settings: Settings) -> Findings {
+    let study = Study {
+        suite,
+        paper_suite: suite,
+        conditions,
+        settings,
+    };
+    findings(&study).unwrap()
+}
+
+fn simulated(simulation: Simulation) -> Findings {
+    of(
+        &simulation.suite(),
+        &[simulation.condition("config-1")],
+        quick(),
+    )
+}
+
+#[test]
+fn a_planted_layer_and_a_planted_difference_are_found() {
+    let found = simulated(Simulation {
+        layer_effect: 0.2,
+        kind_effect: 0.4,
+        seed: 1,
+        ..Simulation::default()
+    });
+    let condition = &found.conditions[0];
+    assert!(condition.gate.passed);
+    for tests in &condition.layer_tests {
+        assert!(tests.friedman.unwrap().p_value < 1e-6);
+        assert_eq!(
+            tests.standing_out(true, 0.05),
+            [Some(4)],
+            "{:?}",
+            tests.kind
+        );
+    }
+    for tests in &condition.kind_tests {
+        let entropy = tests.entropy.as_ref().unwrap();
+        assert!(
+            entropy.test.statistic < 0.0 && entropy.p_holm < 0.05,
+            "{entropy:?}"
+        );
+        assert!(
+            tests
+                .verdict
+                .starts_with("Recovery is more localised for definitional than for associative"),
+            "{}",
+            tests.verdict
+        );
+        let layer = &tests.layers[4];
+        assert!(
+            layer.test.statistic > 0.2 && layer.p_holm < 0.05,
+            "{layer:?}"
+        );
+    }
+    assert!(
+        condition
+            .conclusions
+            .iter()
+            .any(|s| s.contains("more than the pair's own average at layer 4"))
+    );
+}
+
+#[test]
+fn nulls_are_rejected_at_about_the_nominal_rate() {
+    let (mut layers, mut kinds, mut families, mut gates) = (0, 0, 0, 0);
+    let studies = 120;
+    for seed in 0..studies {
+        let null = Simulation {
+            seed,
+            layers: 4,
+            ..Simulation::default()
+        };
+        let found = simulated(null);
+        let condition = &found.conditions[0];
+        let attention = |t: &&engram_findings::layers::LayerTests| {
+            t.kind.is_none() && t.measure.is_primary() && t.measure.site == "attn_out"
+        };
+        let between = condition
+            .kind_tests
+            .iter()
+            .find(|t| t.measure.is_primary())
+            .unwrap();
+        kinds += usize::from(between.entropy.as_ref().unwrap().test.p_value < 0.05);
+        // Where relations deviate, layers do differ in the sample: the null over layers has no deviation.
+        let flat = Simulation {
+            relation_spread: 0.0,
+            ..null
+        };
+        let found = simulated(flat);
+        let tests = found.conditions[0]
+            .layer_tests
+            .iter()
+            .find(attention)
+            .unwrap();
+        layers += usize::from(tests.friedman.unwrap().p_value < 0.05);
+        let above = tests.standing_out(true, 0.05).len();
+        families += usize::from(above + tests.standing_out(false, 0.05).len() > 0);
+        let ignorant = Simulation {
+            knowledge: 0.5,
+            relations: 6,
+            pairs: 2,
+            ..null
+        };
+        let ignorant = of(&ignorant.suite(), &[ignorant.condition("random")], quick());
+        gates += usize::from(ignorant.conditions[0].gate.passed);
+    }
+    let rate = |n: usize| n as f64 / studies as f64;
+    // 0.05 ± 3 standard errors of 120 studies is up to 0.11.
+    assert!(rate(layers) <= 0.11, "Friedman: {}", rate(layers));
+    assert!(rate(kinds) <= 0.11, "kinds: {}", rate(kinds));
+    // One-sided: 0.025 nominally.
+    assert!(rate(gates) <= 0.07, "gate: {}", rate(gates));
+    assert!(rate(families) <= 0.11, "Wilcoxon, Holm: {}", rate(families));
+}
+
+#[test]
+fn a_model_that_knows_nothing_supports_no_conclusion() {
+    let found = simulated(Simulation {
+        knowledge: 0.5,
+        layer_effect: 0.3,
+        kind_effect: 0.4,
+        seed: 3,
+        ..Simulation::default()
+    });
+    let condition = &found.conditions[0];
+    assert!(!condition.gate.passed);
+    assert!(
+        condition
+            .gate
+            .sentence
+            .contains("No statement is made about where it keeps knowledge")
+    );
+    assert!(condition.profiles.iter().all(|p| p.over == Over::Eligible));
+    assert!(
+        condition
+            .kind_tests
+            .iter()
+            .all(|t| t.verdict.starts_with("No verdict"))
+    );
+    assert!(
+        !condition
+            .conclusions
+            .iter()
+            .any(|s| s.contains("restores") || s.contains("localised"))
+    );
+}
+
+#[test]
+fn a_constant_preference_is_not_knowledge() {
+    // Both prompts give the same logit difference, large and in favour of the answer on every pair.
+    let simulation = Simulation::default();
+    let mut condition = simulation.condition("stubborn");
+    for row in &mut condition.preferences {
+        row.logit_diff_clean = 3.0;
+        row.logit_diff_corrupt = 2.0;
+    }
+    let found = of(&simulation.suite(), &[condition], quick());
+    let gate = &found.conditions[0].gate;
+    assert_eq!(gate.kinds[0].trained.unwrap().estimate, 1.0);
+    assert_eq!(gate.kinds[0].right, 0.5);
+    assert!(!gate.passed);
+}
+
+#[test]
+fn few_relations_give_no_verdict() {
+    let found = simulated(Simulation {
+        relations: 5,
+        kind_effect: 0.6,
+        seed: 5,
+        ..Simulation::default()
+    });
+    for tests in &found.conditions[0].kind_tests {
+        assert!(tests.layers.is_empty() && tests.entropy.is_none());
+        assert!(
+            tests
+                .verdict
+                .starts_with("No verdict: 5 definitional and 5 associative relations"),
+            "{}",
+            tests.verdict
+        );
+    }
+}
+
+/// Four pairs in two clusters, two layers of `mlp_out` and a residual stream that algebra fixes.
+fn by_hand() -> (Vec<Pair>, Condition) {
+    let suite: Vec<Pair> = (0..4)
+        .map(|i| Pair {
+            id: format!("p{i}"),
+            kind: "definitional".into(),
+            cluster: Some(format!("c{}", i / 2)),
+            ..Pair::default()
+        })
+        .collect();
+    let metric = [(2.0, -1.0), (1.0, -3.0), (0.5, -0.5), (0.1, -0.1)];
+    let patched = [[0.5, 1.0], [-1.0, -2.0], [0.0, -0.5], [0.0, 0.0]];
+    let mut condition = Condition {
+        name: "base".into(),
+        ..Condition::default()
+    };
+    for ((pair, (clean, corrupt)), patched) in suite.iter().zip(metric).zip(patched) {
+        let eligible = clean - corrupt >= 0.5;
+        for layer in 0..2 {
+            for direction in ["denoise", "noise"] {
+                let patched = patched[layer as usize];
+                let gain = if direction == "noise" {
+                    clean - patched
+                } else {
+                    patched - corrupt
+                };
+                let row = Row {
+                    pair: pair.id.clone(),
+                    kind: pair.kind.clone(),
+                    name: format!("mlp_out.{layer}"),
+                    site: "mlp_out".into(),
+                    layer: Some(layer),
+                    direction: direction.into(),
+                    corruption: "swap".into(),
+                    align: "strict".into(),
+                    metric: "logit_diff".into(),
+                    clean,
+                    corrupt,
+                    patched,
+                    recovery: eligible.then(|| gain / (clean - corrupt)),
+                    ..Row::default()
+                };
+                condition.rows.push(Row {
+                    name: format!("resid_post.{layer}"),
+                    site: "resid_post".into(),
+                    patched: clean,
+                    recovery: eligible.then_some(1.0),
+                    trivial: true,
+                    trivial_why: Some("the whole residual stream".into()),
+                    ..row.clone()
+                });
+                condition.rows.push(row);
+            }
+        }
+    }
+    (suite, condition)
+}
+
+#[test]
+fn profiles_by_hand() {
+    let (suite, condition) = by_hand();
+    let found = of(&suite, &[condition], quick());
+    let condition = &found.conditions[0];
+    let all = condition.gate.kind(None).unwrap();
+    assert_eq!((all.pairs, all.eligible, all.used), (4, 3, 3));
+    let profile = |direction: &str| {
+        let wanted = |p: &&engram_findings::profile::Profile| {
+            p.measure.site == "mlp_out" && p.measure.direction == direction
+        };
+        condition.profiles.iter().find(wanted).unwrap()
+    };
+    let denoise = &profile("denoise").layers[0];
+    assert_eq!(denoise.n, 3);
+    // Gains 1.5, 2, 0.5 over gaps 3, 4, 1.
+    assert!((denoise.headline.unwrap() - 4.0 / 8.0).abs() < 1e-15);
+    assert!((denoise.mean.unwrap() - (0.5 + 0.5 + 0.5) / 3.0).abs() < 1e-15);
+    let denoise = &profile("denoise").layers[1];
+    // Gains 2, 1, 0.
+    assert!((denoise.headline.unwrap() - 3.0 / 8.0).abs() < 1e-15);
+    assert!((denoise.mean.unwrap() - (2.0 / 3.0 + 0.25) / 3.0).abs() < 1e-15);
+    let noise = &profile("noise").layers[1];
+    // Clean less patched: 1, 3, 1.
+    assert!((noise.headline.unwrap() - 5.0 / 8.0).abs() < 1e-15);
+    assert_eq!(
+        condition
+            .profiles
+            .iter()
+            .filter(|p| p.measure.scope == Scope::All)
+            .count(),
+        4
+    );
+}
+
+#[test]
+fn trivial_layers_enter_no_test() {
+    let (suite, condition) = by_hand();
+    let found = of(&suite, &[condition], quick());
+    let condition = &found.conditions[0];
+    let residual = condition
+        .profiles
+        .iter()
+        .find(|p| p.measure.site == "resid_post")
+        .unwrap();
+    for point in &residual.layers {
+        assert!(point.trivial);
+        assert_eq!(point.mean, Some(1.0));
+        assert_eq!(
+            point.trivial_why.as_deref(),
+            Some("the whole residual stream")
+        );
+    }
+    let tests = condition
+        .layer_tests
+        .iter()
+        .find(|t| t.measure.site == "resid_post")
+        .unwrap();
+    assert!(tests.friedman.is_none() && tests.layers.is_empty());
+    assert_eq!(
+        tests.note.as_deref(),
+        Some("every layer is trivial: nothing to test")
+    );
+}
+
+#[test]
+fn positions_have_roles_and_examples_have_tokens() {
+    let simulation = Simulation {
+        full: true,
+        ..Simulation::default()
+    };
+    let mut condition = simulation.condition("config-1");
+    condition.preferences[0].logit_diff_clean = 50.0;
+    condition.preferences[0].logit_diff_corrupt = -50.0;
+    let found = of(&simulation.suite(), &[condition], quick());
+    let condition = &found.conditions[0];
+    let example = condition
+        .examples
+        .iter()
+        .find(|e| e.measure.metric == "logit_diff")
+        .unwrap();
+    // The largest gap comes first; and no cluster twice.
+    assert_eq!((example.pair.as_str(), example.gap), ("def-0-0", 100.0));
+    assert_eq!(condition.examples.len(), 8);
+    assert_eq!(example.tokens[0].text, "Here ");
+    assert_eq!(example.cells.len(), example.tokens.len() * 8);
+    let scopes: Vec<Scope> = condition
+        .profiles
+        .iter()
+        .filter(|p| p.measure.site == "resid_pre" && p.kind == "definitional")
+        .map(|p| p.measure.scope)
+        .collect();
+    assert_eq!(scopes, [Scope::SubjectLast, Scope::Last]);
+    let paper = condition.paper.as_ref().unwrap();
+    let head = paper
+        .modules
+        .iter()
+        .find(|m| m.module == "lm_head")
+        .unwrap();
+    assert_eq!((head.mean, head.trivial), (Some(1.0), true));
+    assert_eq!(condition.seed.len(), 5);
+    let lines = &condition.seed[0].paper;
+    assert!(
+        lines
+            .iter()
+            .any(|l| l.starts_with("transformer.h.0.mlp.c_fc, definitional: ")),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn models_are_compared_pair_by_pair() {
+    let simulation = Simulation::default();
+    let base = Simulation {
+        knowledge: 0.5,
+        seed: 9,
+        ..simulation
+    };
+    let conditions = [simulation.condition("config-1"), base.condition("base")];
+    let found = of(&simulation.suite(), &conditions, quick());
+    let all = &found.comparisons[0];
+    assert_eq!(
+        (all.from.as_str(), all.to.as_str(), all.pairs),
+        ("base", "config-1", 96)
+    );
+    assert!(all.only_to > all.only_from && all.p_value < 1e-6);
+    assert_eq!(
+        all.known_to.count + all.only_from,
+        all.known_from.count + all.only_to
+    );
+    assert!(
+        found.conditions[0]
+            .conclusions
+            .iter()
+            .any(|s| s.contains("it knows more (p < 0.001)"))
+    );
+}
+
+#[test]
+fn the_same_study_gives_the_same_bytes_and_survives_json() {
+    let simulation = Simulation {
+        full: true,
+        kind_effect: 0.2,
+        ..Simulation::default()
+    };
+    let text = || serde_json::to_string(&simulated(simulation)).unwrap();
+    let (a, b) = (text(), text());
+    assert_eq!(a, b);
+    let back: Findings = serde_json::from_str(&a).unwrap();
+    assert_eq!(serde_json::to_string(&back).unwrap(), a);
+}
+
+#[test]
+fn bad_rows_are_named() {
+    let (suite, condition) = by_hand();
+    let error = |change: &dyn Fn(&mut Condition)| {
+        let mut condition = condition.clone();
+        change(&mut condition);
+        let study = Study {
+            suite: &suite,
+            paper_suite: &[],
+            conditions: &[condition],
+            settings: quick(),
+        };
+        findings(&study).unwrap_err()
+    };
+    let nan = error(&|c| c.rows[1].recovery = Some(f64::NAN)).to_string();
+    assert_eq!(
+        nan,
+        "base: pair \"p0\", site mlp_out.0, metric logit_diff: recovery is NaN, expected a finite number"
+    );
+    let infinite = error(&|c| c.rows[3].patched = f64::INFINITY).to_string();
+    assert!(infinite.contains("patched is inf"), "{infinite}");
+    assert!(matches!(
+        error(&|c| c.rows[0].pair = "p9".into()),
+        FindingsError::UnknownPair { .. }
+    ));
+    assert!(matches!(
+        error(&|c| c.rows.push(c.rows[0].clone())),
+        FindingsError::DuplicateRow { .. }
+    ));
+    assert!(matches!(
+        error(&|c| c.rows.iter_mut().for_each(|r| r.metric = "prob".into())),
+        FindingsError::NoLogitDifference { .. }
+    ));
+}
