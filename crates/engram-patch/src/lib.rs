@@ -1,1 +1,23 @@
-//! placeholder
+//! Activation patching: suites of pairs built and checked, sweeps planned and run, metrics and recovery.
+//!
+//! A suite becomes [`PreparedPair`]s ([`check()`]), a [`SweepSpec`] and they become a [`Plan`], and an
+//! [`Engine`] turns the plan into rows. Nothing here prints, plots, or knows an architecture.
+
+#![deny(missing_docs)]
+
+pub mod check;
+mod continuation;
+pub mod engine;
+pub mod error;
+pub mod metric;
+pub mod plan;
+pub mod prepare;
+pub mod reach;
+mod worlds;
+
+pub use check::{Fitness, Problem, Unfit, check, refuse_unfit, skip_unfit};
+pub use engine::{Engine, NaiveEngine, PairResult, Sink};
+pub use error::{PatchError, Result};
+pub use plan::{PairPlan, Place, Plan, PlannedCell, SweepSpec, Tokens, paper_spec};
+pub use prepare::{PreparedPair, Profile, Reading, prepare};
+pub use reach::Fate;

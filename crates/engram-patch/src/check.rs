@@ -1,0 +1,236 @@
+//! What keeps a pair from being patched, said before any work.
+
+use std::collections::BTreeMap;
+
+use engram_core::Suite;
+use engram_model::{Shape, Tokenizer};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{PatchError, Result};
+use crate::prepare::{PreparedPair, Profile, Reading, prepare};
+
+/// One thing that keeps a pair from being patched.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize)]
+#[serde(tag = "problem", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Problem {
+    /// Nothing there.
+    #[error("the {what} is empty")]
+    Empty {
+        /// Which text.
+        what: &'static str,
+    },
+    /// Prompts that cannot be laid over each other.
+    #[error("the clean prompt has {clean} tokens, the corrupted one {corrupt}")]
+    Length {
+        /// Tokens of the clean prompt.
+        clean: usize,
+        /// Tokens of the corrupted prompt.
+        corrupt: usize,
+    },
+    /// Nothing differs.
+    #[error("clean and corrupted prompt are the same")]
+    SamePrompts,
+    /// A logit difference that is always 0.
+    #[error("answer and foil begin with the same token \"{token}\"")]
+    SameStart {
+        /// The token.
+        token: String,
+    },
+    /// A mean difference that is always 0.
+    #[error("answer and foil are the same tokens")]
+    SameAnswers,
+    /// Prompt and continuation that melt into other tokens.
+    #[error(
+        "the {what} joins the {prompt} prompt in other tokens than it has alone (a leading space missing, or a trailing one too many?)"
+    )]
+    Joined {
+        /// `answer` or `foil`.
+        what: &'static str,
+        /// `clean` or `corrupted`.
+        prompt: &'static str,
+    },
+    /// Longer than the model can read.
+    #[error("{length} tokens with the answer do not fit the model's context of {context}")]
+    Context {
+        /// Tokens of the prompt and of all but the last of the continuation.
+        length: usize,
+        /// The model's context.
+        context: usize,
+    },
+    /// A token that the model does not have.
+    #[error("token id {id} is outside the vocabulary of {vocab}")]
+    Vocabulary {
+        /// The id.
+        id: u32,
+        /// The number of embeddings.
+        vocab: usize,
+    },
+    /// A subject that is not where it should be.
+    #[error("the subject {subject} is not found in the {which} prompt")]
+    Subject {
+        /// The subject as given.
+        subject: String,
+        /// `clean` or `corrupted`.
+        which: &'static str,
+    },
+    /// Two pairs of one name.
+    #[error("the id is given to {times} pairs")]
+    DuplicateId {
+        /// How many.
+        times: usize,
+    },
+}
+
+/// A pair as tokens, and what keeps it from being patched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fitness {
+    /// The pair; it may be used only where there is no problem.
+    pub pair: PreparedPair,
+    /// What is wrong with it; nothing, for a pair that is fit.
+    pub problems: Vec<Problem>,
+}
+
+/// A pair that was left out, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unfit {
+    /// The pair's id.
+    pub pair: String,
+    /// The pair's kind.
+    pub kind: String,
+    /// Its problems as sentences.
+    pub problems: Vec<String>,
+}
+
+impl Fitness {
+    /// Whether the pair can be patched.
+    pub fn is_fit(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    fn unfit(&self) -> Unfit {
+        Unfit {
+            pair: self.pair.id.clone(),
+            kind: self.pair.kind.clone(),
+            problems: self.problems.iter().map(Problem::to_string).collect(),
+        }
+    }
+}
+
+/// Tokenises every pair of a suite and says of each what keeps it from being patched, in the suite's order.
+///
+/// # Errors
+/// The tokenizer's.
+pub fn check(
+    suite: &Suite,
+    tokenizer: &Tokenizer,
+    shape: &Shape,
+    reading: &Reading,
+) -> Result<Vec<Fitness>> {
+    let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+    for pair in &suite.pairs {
+        *times.entry(&pair.id).or_default() += 1;
+    }
+    suite
+        .pairs
+        .iter()
+        .map(|pair| {
+            let (prepared, mut problems) = prepare(pair, tokenizer, reading)?;
+            problems.extend(sizes(&prepared, tokenizer, shape, reading.profile));
+            match times.get(pair.id.as_str()) {
+                Some(&times) if times > 1 => problems.push(Problem::DuplicateId { times }),
+                _ => {}
+            }
+            Ok(Fitness {
+                pair: prepared,
+                problems,
+            })
+        })
+        .collect()
+}
+
+fn sizes(
+    pair: &PreparedPair,
+    tokenizer: &Tokenizer,
+    shape: &Shape,
+    profile: Profile,
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let (clean, corrupt) = (pair.clean.len(), pair.corrupt.len());
+    if clean != corrupt {
+        problems.push(Problem::Length { clean, corrupt });
+    } else if pair.clean == pair.corrupt && clean > 0 {
+        problems.push(Problem::SamePrompts);
+    }
+    match (pair.answer.first(), pair.foil.first(), profile) {
+        (Some(a), Some(b), Profile::Standard) if a == b => problems.push(Problem::SameStart {
+            token: tokenizer.token(*a),
+        }),
+        (Some(_), Some(_), Profile::Paper) if pair.answer == pair.foil => {
+            problems.push(Problem::SameAnswers);
+        }
+        _ => {}
+    }
+    let appended = match profile {
+        Profile::Standard => pair.answer.len().max(pair.foil.len()).saturating_sub(1),
+        Profile::Paper => 0,
+    };
+    let length = clean.max(corrupt) + appended;
+    if length > shape.context {
+        problems.push(Problem::Context {
+            length,
+            context: shape.context,
+        });
+    }
+    let ids = [&pair.clean, &pair.corrupt, &pair.answer, &pair.foil];
+    if let Some(&id) = ids
+        .into_iter()
+        .flatten()
+        .find(|id| **id as usize >= shape.vocab)
+    {
+        problems.push(Problem::Vocabulary {
+            id,
+            vocab: shape.vocab,
+        });
+    }
+    problems
+}
+
+/// All pairs, if all are fit.
+///
+/// # Errors
+/// [`PatchError::Unfit`], which names every pair that is not and why; [`PatchError::Empty`].
+pub fn refuse_unfit(checked: Vec<Fitness>) -> Result<Vec<PreparedPair>> {
+    let total = checked.len();
+    let (fit, unfit) = skip_unfit(checked);
+    if !unfit.is_empty() {
+        let list: Vec<String> = unfit
+            .iter()
+            .map(|u| format!("{} ({})", u.pair, u.problems.join("; ")))
+            .collect();
+        return Err(PatchError::Unfit {
+            count: unfit.len(),
+            total,
+            list: list.join(", "),
+        });
+    }
+    if fit.is_empty() {
+        return Err(PatchError::Empty {
+            why: "the suite has no pair",
+        });
+    }
+    Ok(fit)
+}
+
+/// The pairs that are fit, and those left out with their reasons.
+pub fn skip_unfit(checked: Vec<Fitness>) -> (Vec<PreparedPair>, Vec<Unfit>) {
+    let mut fit = Vec::new();
+    let mut unfit = Vec::new();
+    for found in checked {
+        match found.is_fit() {
+            true => fit.push(found.pair),
+            false => unfit.push(found.unfit()),
+        }
+    }
+    (fit, unfit)
+}

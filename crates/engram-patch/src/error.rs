@@ -1,0 +1,71 @@
+//! What can go wrong before and during a sweep.
+
+/// Result of this crate.
+pub type Result<T, E = PatchError> = std::result::Result<T, E>;
+
+/// An error in a suite, a plan or a sweep, worded for the person who asked for it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PatchError {
+    /// Pairs that cannot be patched.
+    #[error("{count} of {total} pairs cannot be patched: {list}")]
+    Unfit {
+        /// How many.
+        count: usize,
+        /// Of how many.
+        total: usize,
+        /// Each one's id with its problems.
+        list: String,
+    },
+    /// Nothing to sweep.
+    #[error("there is nothing to patch: {why}")]
+    Empty {
+        /// What there is none of.
+        why: &'static str,
+    },
+    /// A setting that no engine here can do.
+    #[error("{what} \"{value}\" is not supported; supported: {supported}")]
+    Unsupported {
+        /// Which setting.
+        what: &'static str,
+        /// What was asked for.
+        value: String,
+        /// What would do.
+        supported: &'static str,
+    },
+    /// A cell on a layer that the model does not have.
+    #[error("site \"{name}\": the model has {layers} layers")]
+    NoSuchLayer {
+        /// The site as asked.
+        name: String,
+        /// How many layers there are.
+        layers: usize,
+    },
+    /// A pair that lacks what the plan needs.
+    #[error("pair \"{pair}\": {why}")]
+    Pair {
+        /// The pair's id.
+        pair: String,
+        /// What it lacks.
+        why: String,
+    },
+    /// NaN or infinity in a run.
+    #[error("pair \"{pair}\": {run} has values that are not finite, first at {site}")]
+    NotFinite {
+        /// The pair's id.
+        pair: String,
+        /// Which run.
+        run: String,
+        /// The first site, layer included, at which one was seen.
+        site: String,
+    },
+    /// A model or its tokenizer failed.
+    #[error(transparent)]
+    Model(#[from] engram_model::ModelError),
+    /// A name or a file failed.
+    #[error(transparent)]
+    Core(#[from] engram_core::CoreError),
+    /// The tensor library failed.
+    #[error("tensor operation failed: {0}")]
+    Tensor(#[from] candle_core::Error),
+}
