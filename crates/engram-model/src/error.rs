@@ -123,6 +123,30 @@ pub enum ModelError {
         /// The replacement's shape.
         found: Vec<usize>,
     },
+    /// A parameter that the configuration calls for and is not among those given.
+    #[error("parameter {name} is missing")]
+    NoParameter {
+        /// The parameter's name.
+        name: String,
+    },
+    /// A parameter of another shape than the configuration says.
+    #[error("parameter {name}: expected {expected:?}, found {found:?}")]
+    ParameterShape {
+        /// The parameter's name.
+        name: String,
+        /// The shape that the configuration says.
+        expected: Vec<usize>,
+        /// The shape given.
+        found: Vec<usize>,
+    },
+    /// Weights or gradients of another model.
+    #[error("expected {expected} parameters side by side, found {found}")]
+    FlatLength {
+        /// The number of elements of the model.
+        expected: usize,
+        /// The number given.
+        found: usize,
+    },
     /// A file helper failed.
     #[error(transparent)]
     Core(#[from] engram_core::CoreError),

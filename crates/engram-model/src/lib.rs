@@ -11,6 +11,7 @@ pub mod kernels;
 pub mod model;
 pub mod tap;
 pub mod tokenizer;
+pub mod training;
 
 pub use config::Gpt2Config;
 pub use error::{ModelError, Result};

@@ -11,6 +11,7 @@ use crate::error::{ModelError, Result};
 use crate::gpt2::{Gpt2, site_table};
 use crate::tap::{NoTap, Tap};
 use crate::tokenizer::Tokenizer;
+use crate::training::Flat;
 
 /// The sizes of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -194,6 +195,29 @@ impl Model {
     /// Every parameter by name, in the order of the forward pass.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Gpt2Config {
+        self.network.config()
+    }
+
+    /// The parameters side by side, as a [`crate::training::Pass`] takes them.
+    ///
+    /// # Errors
+    /// As the tensor library's.
+    pub fn flat(&self) -> Result<Flat> {
+        Flat::of(self.config(), &self.parameters)
+    }
+
+    /// The same architecture, tokenizer and device with other weights.
+    ///
+    /// # Errors
+    /// [`ModelError::MissingTensor`] where they are of another architecture.
+    pub fn with_weights(&self, weights: &Flat) -> Result<Model> {
+        let parameters = weights.parameters(self.device())?;
+        let (tokenizer, folder) = (self.tokenizer.clone(), self.folder.clone());
+        Model::assemble(self.config(), parameters, tokenizer, folder)
     }
 
     /// The sites and every name that reaches them.

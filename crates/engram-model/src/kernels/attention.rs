@@ -4,6 +4,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use multiversion::multiversion;
 use rayon::prelude::*;
 
+use super::matrix::{View, multiply};
 use super::{Dropout, math, slice, with_slice};
 
 /// z = dropout(softmax(scale·QKᵀ + causal mask))·V for each head; qkv: [batch, pos, 3·d], d = heads·d_head.
@@ -44,12 +45,18 @@ pub fn attention_probabilities(q: &Tensor, k: &Tensor, scale: f32) -> Result<Ten
     Tensor::from_vec(probabilities, scores.shape(), scores.device())
 }
 
-struct Attention {
-    heads: usize,
-    positions: usize,
-    d_head: usize,
-    scale: f32,
-    mask: Dropout,
+/// Causal attention within one sequence after another, each on one thread.
+pub(crate) struct Attention {
+    /// Number of heads.
+    pub heads: usize,
+    /// Length of a sequence.
+    pub positions: usize,
+    /// Width of a head.
+    pub d_head: usize,
+    /// Factor on the scores.
+    pub scale: f32,
+    /// Dropout on the probabilities.
+    pub mask: Dropout,
 }
 
 /// Softmax of each row up to its diagonal; zeros after it.
@@ -80,69 +87,6 @@ fn causal_softmax(table: &mut [f32], positions: usize) {
             *v *= inverse;
         }
         hidden.fill(0.0);
-    }
-}
-
-/// A matrix inside a slice: where it starts, and the distance between rows and between columns.
-#[derive(Clone, Copy)]
-struct View {
-    start: usize,
-    row: usize,
-    column: usize,
-}
-
-impl View {
-    fn t(self) -> View {
-        View {
-            row: self.column,
-            column: self.row,
-            ..self
-        }
-    }
-
-    fn last(self, rows: usize, columns: usize) -> usize {
-        self.start + (rows - 1) * self.row + (columns - 1) * self.column
-    }
-}
-
-/// out = factor · a·b on one thread; a: [m, k], b: [k, n], out: [m, n].
-#[allow(clippy::too_many_arguments)]
-fn multiply(
-    (m, k, n): (usize, usize, usize),
-    a: &[f32],
-    a_view: View,
-    b: &[f32],
-    b_view: View,
-    out: &mut [f32],
-    out_view: View,
-    factor: f32,
-) {
-    assert!(a_view.last(m, k) < a.len() && b_view.last(k, n) < b.len());
-    assert!(out_view.last(m, n) < out.len());
-    // SAFETY: the assertions above keep every element of the three matrices inside its slice, and
-    // `out` is borrowed mutably, so that it overlaps neither `a` nor `b`.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr().add(out_view.start),
-            out_view.column as isize,
-            out_view.row as isize,
-            false,
-            a.as_ptr().add(a_view.start),
-            a_view.column as isize,
-            a_view.row as isize,
-            b.as_ptr().add(b_view.start),
-            b_view.column as isize,
-            b_view.row as isize,
-            0f32,
-            factor,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
     }
 }
 
@@ -187,7 +131,7 @@ impl Attention {
             k.t(),
             table,
             self.table(),
-            self.scale,
+            (self.scale, false),
         );
         causal_softmax(table, t);
     }
@@ -203,7 +147,8 @@ impl Attention {
         }
     }
 
-    fn forward(&self, qkv: &[f32], batch: usize, out: &mut [f32]) {
+    /// z of sequence number `batch`; qkv: [pos, 3·d], out: [pos, d].
+    pub fn forward(&self, qkv: &[f32], batch: usize, out: &mut [f32]) {
         let (t, d) = (self.positions, self.d_head);
         let mut table = vec![0f32; t * t];
         for head in 0..self.heads {
@@ -218,14 +163,14 @@ impl Attention {
                 v,
                 out,
                 self.output(head),
-                1.0,
+                (1.0, false),
             );
         }
     }
 
     /// With P the probabilities, M the dropout factors, A = P∘M: dV = AᵀdZ, dP = (dZ Vᵀ)∘M,
     /// dS = P∘(dP − rowsum(dP∘P)), dQ = scale·dS K, dK = scale·dSᵀ Q.
-    fn backward(&self, qkv: &[f32], grad: &[f32], batch: usize, out: &mut [f32]) {
+    pub fn backward(&self, qkv: &[f32], grad: &[f32], batch: usize, out: &mut [f32]) {
         let (t, d) = (self.positions, self.d_head);
         let mut p = vec![0f32; t * t];
         let mut dropped = vec![0f32; t * t];
@@ -236,11 +181,29 @@ impl Attention {
             self.probabilities(qkv, head, &mut p);
             dropped.copy_from_slice(&p);
             self.drop(&mut dropped, batch, head);
-            multiply((t, t, d), &dropped, table.t(), grad, g, out, v, 1.0);
-            multiply((t, d, t), grad, g, qkv, v.t(), &mut dp, table, 1.0);
+            multiply(
+                (t, t, d),
+                &dropped,
+                table.t(),
+                grad,
+                g,
+                out,
+                v,
+                (1.0, false),
+            );
+            multiply((t, d, t), grad, g, qkv, v.t(), &mut dp, table, (1.0, false));
             score_gradient(&p, &dropped, &mut dp, t);
-            multiply((t, t, d), &dp, table, qkv, k, out, q, self.scale);
-            multiply((t, t, d), &dp, table.t(), qkv, q, out, k, self.scale);
+            multiply((t, t, d), &dp, table, qkv, k, out, q, (self.scale, false));
+            multiply(
+                (t, t, d),
+                &dp,
+                table.t(),
+                qkv,
+                q,
+                out,
+                k,
+                (self.scale, false),
+            );
         }
     }
 }

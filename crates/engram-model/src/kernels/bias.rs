@@ -17,7 +17,7 @@ pub fn add_bias(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
 struct AddBias;
 
 #[multiversion(targets = "simd")]
-fn add_rows(x: &[f32], bias: &[f32], out: &mut [f32]) {
+pub(crate) fn add_rows(x: &[f32], bias: &[f32], out: &mut [f32]) {
     let n = bias.len();
     for (o, x) in out.chunks_exact_mut(n).zip(x.chunks_exact(n)) {
         for ((o, x), b) in o.iter_mut().zip(x).zip(bias) {
@@ -27,7 +27,7 @@ fn add_rows(x: &[f32], bias: &[f32], out: &mut [f32]) {
 }
 
 #[multiversion(targets = "simd")]
-fn column_sums(x: &[f32], sums: &mut [f32]) {
+pub(crate) fn column_sums(x: &[f32], sums: &mut [f32]) {
     for row in x.chunks_exact(sums.len()) {
         for (s, x) in sums.iter_mut().zip(row) {
             *s += x;

@@ -29,9 +29,9 @@ struct CrossEntropy {
     vocab: usize,
 }
 
-/// ln Σ e^x. The sum is kept in lanes so that it is vector code, in one order of addition.
+/// max x and Σ e^(x − max). The sum is kept in lanes so that it is vector code, in one order of addition.
 #[multiversion(targets = "simd")]
-fn log_sum_exp(x: &[f32]) -> (f32, f32) {
+pub(crate) fn log_sum_exp(x: &[f32]) -> (f32, f32) {
     let mut lanes = [f32::NEG_INFINITY; 16];
     let chunks = x.chunks_exact(16);
     let rest = chunks.remainder();
@@ -57,10 +57,11 @@ fn log_sum_exp(x: &[f32]) -> (f32, f32) {
     (max, sum)
 }
 
+/// x becomes factor·e^(x − max).
 #[multiversion(targets = "simd")]
-fn gradient(x: &[f32], max: f32, factor: f32, out: &mut [f32]) {
-    for (o, &v) in out.iter_mut().zip(x) {
-        *o = math::exp(v - max) * factor;
+pub(crate) fn gradient(x: &mut [f32], max: f32, factor: f32) {
+    for v in x {
+        *v = math::exp(*v - max) * factor;
     }
 }
 
@@ -93,7 +94,8 @@ impl CustomOp1 for CrossEntropy {
                     .for_each(|((out, row), (&target, &g))| {
                         if g != 0.0 {
                             let (max, sum) = log_sum_exp(row);
-                            gradient(row, max, g / sum, out);
+                            out.copy_from_slice(row);
+                            gradient(out, max, g / sum);
                             out[target as usize] -= g;
                         }
                     });

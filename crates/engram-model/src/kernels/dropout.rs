@@ -2,6 +2,7 @@
 //! is the same on any number of threads and is made again, not stored, for the backward pass.
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::slice;
@@ -70,6 +71,14 @@ pub fn dropout(x: &Tensor, mask: Dropout) -> Result<Tensor> {
     x.contiguous()?.apply_op1(Mask(mask))
 }
 
+/// Multiplies by the mask's factors on elements `start`, `start + 1`, ….
+#[multiversion(targets = "simd")]
+pub(crate) fn apply_onto(x: &mut [f32], mask: Dropout, start: u64) {
+    for (i, x) in x.iter_mut().enumerate() {
+        *x *= mask.factor(start + i as u64);
+    }
+}
+
 struct Mask(Dropout);
 
 impl CustomOp1 for Mask {
@@ -79,16 +88,10 @@ impl CustomOp1 for Mask {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let x = slice(storage, layout)?;
-        let mut out = vec![0f32; x.len()];
+        let mut out = x.to_vec();
         out.par_chunks_mut(CHUNK)
-            .zip(x.par_chunks(CHUNK))
             .enumerate()
-            .for_each(|(chunk, (out, x))| {
-                let start = (chunk * CHUNK) as u64;
-                for (i, (o, x)) in out.iter_mut().zip(x).enumerate() {
-                    *o = x * self.0.factor(start + i as u64);
-                }
-            });
+            .for_each(|(chunk, out)| apply_onto(out, self.0, (chunk * CHUNK) as u64));
         Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
 

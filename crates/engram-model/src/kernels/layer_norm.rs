@@ -64,7 +64,7 @@ fn moments(x: &[f32], epsilon: f32) -> (f32, f32) {
 }
 
 #[multiversion(targets = "simd")]
-fn forward(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, out: &mut [f32]) {
+pub(crate) fn forward(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, out: &mut [f32]) {
     let n = weight.len();
     for (o, x) in out.chunks_exact_mut(n).zip(x.chunks_exact(n)) {
         let (mean, inverse) = moments(x, epsilon);
@@ -74,9 +74,10 @@ fn forward(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, out: &mut [f32
     }
 }
 
-/// With x̂ the normalised row and ĝ = g·weight: dx = (ĝ − mean(ĝ) − x̂·mean(ĝ·x̂)) / √(var + ε).
+/// With x̂ the normalised row and ĝ = g·weight: dx += (ĝ − mean(ĝ) − x̂·mean(ĝ·x̂)) / √(var + ε);
+/// `sums`, the gradients of weight and bias side by side, is added to as well.
 #[multiversion(targets = "simd")]
-fn backward(
+pub(crate) fn backward_onto(
     x: &[f32],
     weight: &[f32],
     grad: &[f32],
@@ -96,7 +97,7 @@ fn backward(
         let mean_gx = lane_sum(|i| g[i] * weight[i] * (x[i] - mean) * inverse, n) / n as f32;
         for i in 0..n {
             let normal = (x[i] - mean) * inverse;
-            dx[i] = (g[i] * weight[i] - mean_g - normal * mean_gx) * inverse;
+            dx[i] += (g[i] * weight[i] - mean_g - normal * mean_gx) * inverse;
             dweight[i] += g[i] * normal;
             dbias[i] += g[i];
         }
@@ -152,7 +153,7 @@ impl CustomOp3 for LayerNorm {
                         .zip(x.par_chunks(task).zip(grad.par_chunks(task)))
                         .map(|(dx, (x, grad))| {
                             let mut sums = vec![0f32; 2 * n];
-                            backward(x, weight, grad, self.epsilon, dx, &mut sums);
+                            backward_onto(x, weight, grad, self.epsilon, dx, &mut sums);
                             sums
                         })
                         .collect();

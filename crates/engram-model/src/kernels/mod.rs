@@ -2,13 +2,14 @@
 //! have no backward and drop gradients in silence; these have one, and the tests check it against
 //! finite differences. All take and give contiguous float32.
 
-mod attention;
-mod bias;
-mod cross_entropy;
-mod dropout;
-mod gelu;
-mod layer_norm;
+pub(crate) mod attention;
+pub(crate) mod bias;
+pub(crate) mod cross_entropy;
+pub(crate) mod dropout;
+pub(crate) mod gelu;
+pub(crate) mod layer_norm;
 mod math;
+pub(crate) mod matrix;
 
 pub use attention::{attention_probabilities, causal_attention};
 pub use bias::add_bias;

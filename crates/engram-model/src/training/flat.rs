@@ -1,0 +1,103 @@
+//! All parameters of a model side by side in one vector.
+
+use std::ops::Range;
+
+use candle_core::{Device, Tensor};
+use indexmap::IndexMap;
+
+use crate::checkpoint::Parameters;
+use crate::config::Gpt2Config;
+use crate::error::{ModelError, Result};
+
+/// One number for every element of every parameter: weights, gradients, moments.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Flat {
+    entries: IndexMap<String, (Range<usize>, Vec<usize>)>,
+    values: Vec<f32>,
+}
+
+impl Flat {
+    /// Zeros in the layout of a configuration.
+    pub fn zeros(config: &Gpt2Config) -> Flat {
+        let mut end = 0;
+        let mut entries = IndexMap::new();
+        for (name, shape) in config.parameters() {
+            let start = end;
+            end += shape.iter().product::<usize>();
+            entries.insert(name, (start..end, shape));
+        }
+        Flat {
+            entries,
+            values: vec![0.0; end],
+        }
+    }
+
+    /// The values of named parameters.
+    ///
+    /// # Errors
+    /// [`ModelError::NoParameter`], [`ModelError::ParameterShape`].
+    pub fn of(config: &Gpt2Config, parameters: &Parameters) -> Result<Flat> {
+        let mut flat = Flat::zeros(config);
+        for (name, (range, shape)) in &flat.entries {
+            let tensor = parameters
+                .get(name)
+                .ok_or_else(|| ModelError::NoParameter { name: name.clone() })?;
+            if tensor.dims() != shape {
+                return Err(ModelError::ParameterShape {
+                    name: name.clone(),
+                    expected: shape.clone(),
+                    found: tensor.dims().to_vec(),
+                });
+            }
+            let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+            flat.values[range.clone()].copy_from_slice(&values);
+        }
+        Ok(flat)
+    }
+
+    /// The parameters as tensors.
+    ///
+    /// # Errors
+    /// As the tensor library's.
+    pub fn parameters(&self, device: &Device) -> Result<Parameters> {
+        let tensor = |(name, (range, shape)): (&String, &(Range<usize>, Vec<usize>))| {
+            let values = self.values[range.clone()].to_vec();
+            let tensor = Tensor::from_vec(values, shape.as_slice(), device)?;
+            Ok((name.clone(), tensor))
+        };
+        self.entries.iter().map(tensor).collect()
+    }
+
+    /// Names and where they stand, in the order of the forward pass.
+    pub fn ranges(&self) -> impl Iterator<Item = (&str, Range<usize>)> {
+        self.entries
+            .iter()
+            .map(|(name, (range, _))| (name.as_str(), range.clone()))
+    }
+
+    /// The values of one parameter, row-major.
+    pub fn get(&self, name: &str) -> Option<&[f32]> {
+        let (range, _) = self.entries.get(name)?;
+        self.values.get(range.clone())
+    }
+
+    /// Where a parameter stands; parameters that the configuration lacks have no place.
+    pub(crate) fn range(&self, name: &str) -> Result<Range<usize>> {
+        match self.entries.get(name) {
+            Some((range, _)) => Ok(range.clone()),
+            None => Err(ModelError::NoParameter {
+                name: name.to_owned(),
+            }),
+        }
+    }
+
+    /// All values.
+    pub fn values(&self) -> &[f32] {
+        &self.values
+    }
+
+    /// All values, to be changed.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        &mut self.values
+    }
+}

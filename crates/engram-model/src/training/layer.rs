@@ -1,0 +1,173 @@
+//! Linear maps, LayerNorms and activations on slices, each with its backward pass.
+
+use std::ops::Range;
+
+use crate::config::Gpt2Config;
+use crate::error::Result;
+use crate::kernels::bias::column_sums;
+use crate::kernels::matrix::{View, multiply};
+use crate::kernels::{gelu, layer_norm};
+
+use super::Flat;
+
+/// Where x·W + b stands among the parameters; W: [inputs, outputs].
+#[derive(Debug, Clone)]
+pub(super) struct LinearAt {
+    weight: Range<usize>,
+    bias: Range<usize>,
+    inputs: usize,
+    outputs: usize,
+}
+
+impl LinearAt {
+    pub fn find(flat: &Flat, name: &str, inputs: usize, outputs: usize) -> Result<LinearAt> {
+        Ok(LinearAt {
+            weight: flat.range(&format!("{name}.weight"))?,
+            bias: flat.range(&format!("{name}.bias"))?,
+            inputs,
+            outputs,
+        })
+    }
+
+    /// out = x·W + b + rest, rest taken as 0 where there is none.
+    pub fn forward(&self, weights: &[f32], x: &[f32], rest: Option<&[f32]>, out: &mut [f32]) {
+        let (weight, bias) = (&weights[self.weight.clone()], &weights[self.bias.clone()]);
+        match rest {
+            Some(rest) => crate::kernels::bias::add_rows(rest, bias, out),
+            None => out
+                .chunks_exact_mut(self.outputs)
+                .for_each(|row| row.copy_from_slice(bias)),
+        }
+        multiply(
+            (x.len() / self.inputs, self.inputs, self.outputs),
+            x,
+            View::rows(self.inputs),
+            weight,
+            View::rows(self.outputs),
+            out,
+            View::rows(self.outputs),
+            (1.0, true),
+        );
+    }
+
+    /// dW += xᵀ·g, db += Σ g, dx = g·Wᵀ.
+    pub fn backward(
+        &self,
+        weights: &[f32],
+        x: &[f32],
+        g: &[f32],
+        grads: &mut [f32],
+        dx: &mut [f32],
+    ) {
+        let rows = x.len() / self.inputs;
+        column_sums(g, &mut grads[self.bias.clone()]);
+        multiply(
+            (self.inputs, rows, self.outputs),
+            x,
+            View::rows(self.inputs).t(),
+            g,
+            View::rows(self.outputs),
+            &mut grads[self.weight.clone()],
+            View::rows(self.outputs),
+            (1.0, true),
+        );
+        multiply(
+            (rows, self.outputs, self.inputs),
+            g,
+            View::rows(self.outputs),
+            &weights[self.weight.clone()],
+            View::rows(self.outputs).t(),
+            dx,
+            View::rows(self.inputs),
+            (1.0, false),
+        );
+    }
+}
+
+/// Where a LayerNorm stands among the parameters: its weight, then its bias.
+#[derive(Debug, Clone)]
+pub(super) struct NormAt {
+    both: Range<usize>,
+    width: usize,
+    epsilon: f32,
+}
+
+impl NormAt {
+    pub fn find(flat: &Flat, name: &str, config: &Gpt2Config) -> Result<NormAt> {
+        let weight = flat.range(&format!("{name}.weight"))?;
+        let bias = flat.range(&format!("{name}.bias"))?;
+        Ok(NormAt {
+            both: weight.start..bias.end,
+            width: config.n_embd,
+            epsilon: config.layer_norm_epsilon as f32,
+        })
+    }
+
+    pub fn forward(&self, weights: &[f32], x: &[f32], out: &mut [f32]) {
+        let (weight, bias) = weights[self.both.clone()].split_at(self.width);
+        layer_norm::forward(x, weight, bias, self.epsilon, out);
+    }
+
+    /// dx += the gradient at x of rows whose normalised form has the gradient g.
+    pub fn backward(
+        &self,
+        weights: &[f32],
+        x: &[f32],
+        g: &[f32],
+        grads: &mut [f32],
+        dx: &mut [f32],
+    ) {
+        let (weight, _) = weights[self.both.clone()].split_at(self.width);
+        let sums = &mut grads[self.both.clone()];
+        layer_norm::backward_onto(x, weight, g, self.epsilon, dx, sums);
+    }
+}
+
+/// The MLP's activation function.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Activation {
+    GeluNew,
+    Gelu,
+    Relu,
+}
+
+impl Activation {
+    pub fn of(config: &Gpt2Config) -> Activation {
+        match config.activation_function.as_str() {
+            "gelu" => Activation::Gelu,
+            "relu" => Activation::Relu,
+            _ => Activation::GeluNew,
+        }
+    }
+
+    pub fn forward(self, x: &[f32], out: &mut [f32]) {
+        let each = out.iter_mut().zip(x);
+        match self {
+            Activation::GeluNew => gelu::forward(x, out),
+            Activation::Relu => each.for_each(|(o, x)| *o = x.max(0.0)),
+            Activation::Gelu => each.for_each(|(o, &x)| *o = x * normal_below(x)),
+        }
+    }
+
+    /// g becomes the gradient at x.
+    pub fn backward(self, x: &[f32], g: &mut [f32]) {
+        let each = g.iter_mut().zip(x);
+        match self {
+            Activation::GeluNew => gelu::backward_onto(x, g),
+            Activation::Relu => each.for_each(|(g, x)| *g *= f32::from(u8::from(*x > 0.0))),
+            Activation::Gelu => each.for_each(|(g, &x)| {
+                let density = (-0.5 * x * x).exp() * INVERSE_SQRT_2PI;
+                *g *= normal_below(x) + x * density;
+            }),
+        }
+    }
+}
+
+/// 1/√(2π).
+const INVERSE_SQRT_2PI: f32 = 0.398_942_3;
+
+/// Φ(x), the standard normal distribution function.
+fn normal_below(x: f32) -> f32 {
+    let x = f64::from(x) * std::f64::consts::FRAC_1_SQRT_2;
+    (0.5 * (1.0 + candle_core::cpu::erf::erf_f64(x))) as f32
+}

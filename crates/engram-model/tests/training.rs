@@ -1,0 +1,186 @@
+//! The hand-written pass against automatic differentiation through the tapped forward pass.
+
+use candle_core::{Device, Tensor};
+use engram_model::checkpoint::Parameters;
+use engram_model::kernels::cross_entropy;
+use engram_model::training::{Flat, Pass, Sequence};
+use engram_model::{Gpt2Config, Model, ModelError, Tokenizer};
+
+/// A number in (−1, 1) for each index: the fractional parts of multiples of an irrational.
+fn noise(i: usize, seed: usize) -> f32 {
+    let x = (i as f64 + 1.0) * 0.754_877_666 + (seed as f64) * 0.569_840_296;
+    ((x.fract() * 1e4).fract() * 2.0 - 1.0) as f32
+}
+
+fn model(change: impl FnOnce(&mut Gpt2Config)) -> Model {
+    let mut config = Gpt2Config::new(37, 24, 16, 2, 4);
+    change(&mut config);
+    let parameters: Parameters = config
+        .parameters()
+        .into_iter()
+        .enumerate()
+        .map(|(seed, (name, shape))| {
+            let centre = if name.contains("ln_") && name.ends_with("weight") {
+                1.0
+            } else {
+                0.0
+            };
+            let n = shape.iter().product();
+            let values: Vec<f32> = (0..n).map(|i| centre + 0.3 * noise(i, seed)).collect();
+            (name, Tensor::from_vec(values, shape, &Device::Cpu).unwrap())
+        })
+        .collect();
+    Model::from_parts(&config, parameters, Tokenizer::numbers(37).unwrap()).unwrap()
+}
+
+fn ids(n: usize, seed: usize) -> Vec<u32> {
+    (0..n)
+        .map(|i| (noise(i, seed).abs() * 37.0) as u32)
+        .collect()
+}
+
+/// Losses and gradients by automatic differentiation, sequence after sequence.
+fn reference(model: &Model, sequences: &[Sequence], factor: f64) -> (Vec<f32>, Flat) {
+    let (model, variables) = model.trainable().unwrap();
+    let mut losses = Vec::new();
+    let mut total = Flat::zeros(model.config());
+    for sequence in sequences {
+        let n = sequence.ids.len() - 1;
+        let prompt = [sequence.ids[..n].to_vec()];
+        let logits = match sequence.seed {
+            Some(seed) => model.forward_training(&prompt, seed).unwrap(),
+            None => model.forward(&prompt, &mut engram_model::NoTap).unwrap(),
+        };
+        let vocab = model.config().vocab_size;
+        let loss = cross_entropy(&logits.reshape((n, vocab)).unwrap(), &sequence.ids[1..]).unwrap();
+        losses.extend(loss.to_vec1::<f32>().unwrap());
+        let grads = (loss.sum_all().unwrap() * factor)
+            .unwrap()
+            .backward()
+            .unwrap();
+        let parts: Parameters = variables
+            .iter()
+            .map(|(name, variable)| {
+                let grad = grads.get(variable.as_tensor());
+                (name.clone(), grad.expect(name).contiguous().unwrap())
+            })
+            .collect();
+        let part = Flat::of(model.config(), &parts).unwrap();
+        for (t, p) in total.values_mut().iter_mut().zip(part.values()) {
+            *t += p;
+        }
+    }
+    (losses, total)
+}
+
+fn assert_same(model: &Model, sequences: &[Sequence]) {
+    let (losses, expected) = reference(model, sequences, 0.25);
+    let weights = model.flat().unwrap();
+    let mut pass = Pass::new(model, None).unwrap();
+    let mut found = Flat::zeros(model.config());
+    // Twice: what the first call leaves in the workspace must not show in the second.
+    for _ in 0..2 {
+        found.values_mut().fill(0.0);
+        let again = pass
+            .gradients(&weights, sequences, 0.25, &mut found)
+            .unwrap();
+        assert_eq!(again.len(), losses.len());
+        for (a, b) in again.iter().zip(&losses) {
+            assert!((a - b).abs() < 2e-5, "{a} {b}");
+        }
+    }
+    for (name, range) in expected.ranges() {
+        let (e, f) = (&expected.values()[range.clone()], &found.values()[range]);
+        let size = e.iter().fold(0f32, |m, v| m.max(v.abs()));
+        assert!(size > 0.0, "{name}: no gradient");
+        for (e, f) in e.iter().zip(f) {
+            assert!((e - f).abs() < 1e-4 * size.max(1e-2), "{name}: {e} {f}");
+        }
+    }
+}
+
+#[test]
+fn gradients_equal_automatic_differentiation() {
+    let (a, b, c) = (ids(25, 1), ids(7, 2), ids(2, 3));
+    let plain = |ids| Sequence { ids, seed: None };
+    let batch = [plain(&a[..]), plain(&b), plain(&c)];
+    assert_same(&model(|_| {}), &batch);
+    assert_same(&model(|c| c.tie_word_embeddings = false), &batch);
+    assert_same(&model(|c| c.activation_function = "relu".into()), &batch);
+    assert_same(&model(|c| c.activation_function = "gelu".into()), &batch);
+    assert_same(&model(|c| c.scale_attn_by_inverse_layer_idx = true), &batch);
+}
+
+#[test]
+fn dropout_draws_the_masks_of_the_tapped_pass() {
+    let (a, b) = (ids(20, 4), ids(11, 5));
+    let batch = [
+        Sequence {
+            ids: &a,
+            seed: Some(9),
+        },
+        Sequence {
+            ids: &b,
+            seed: Some(10),
+        },
+    ];
+    assert_same(&model(|_| {}), &batch);
+    let model = model(|_| {});
+    let weights = model.flat().unwrap();
+    let with = Pass::new(&model, None).unwrap().losses(&weights, &batch);
+    let without = Pass::new(&model, Some(0.0))
+        .unwrap()
+        .losses(&weights, &batch);
+    assert_ne!(with.unwrap(), without.unwrap());
+}
+
+#[test]
+fn many_sequences_are_the_sum_of_each() {
+    // More rows than go through the network together, so that groups are formed.
+    let all: Vec<Vec<u32>> = (0..120).map(|i| ids(2 + i % 23, i)).collect();
+    let batch: Vec<Sequence> = all.iter().map(|ids| Sequence { ids, seed: None }).collect();
+    let model = model(|_| {});
+    let weights = model.flat().unwrap();
+    let mut pass = Pass::new(&model, None).unwrap();
+    let (mut whole, mut sum) = (Flat::zeros(model.config()), Flat::zeros(model.config()));
+    let losses = pass.gradients(&weights, &batch, 1.0, &mut whole).unwrap();
+    assert_eq!(losses, pass.losses(&weights, &batch).unwrap());
+    let mut one_by_one = Vec::new();
+    for sequence in &batch {
+        one_by_one.extend(
+            pass.gradients(&weights, &[*sequence], 1.0, &mut sum)
+                .unwrap(),
+        );
+    }
+    assert_eq!(losses.len(), one_by_one.len());
+    for (a, b) in losses.iter().zip(&one_by_one) {
+        assert!((a - b).abs() < 1e-5);
+    }
+    for (a, b) in whole.values().iter().zip(sum.values()) {
+        assert!((a - b).abs() < 1e-3 * (1.0 + b.abs()), "{a} {b}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let model = model(|_| {});
+    let weights = model.flat().unwrap();
+    let mut pass = Pass::new(&model, None).unwrap();
+    let mut losses = |ids: &[u32]| pass.losses(&weights, &[Sequence { ids, seed: None }]);
+    assert!(matches!(losses(&[1]), Err(ModelError::Batch { .. })));
+    assert!(matches!(
+        losses(&[1, 37]),
+        Err(ModelError::TokenId { id: 37, vocab: 37 })
+    ));
+    assert!(matches!(
+        losses(&[1; 26]),
+        Err(ModelError::Context {
+            length: 25,
+            context: 24
+        })
+    ));
+    assert_eq!(losses(&[1; 25]).unwrap().len(), 24);
+    let other = Flat::zeros(&Gpt2Config::new(38, 24, 16, 2, 4));
+    let wrong = pass.losses(&other, &[]);
+    assert!(matches!(wrong, Err(ModelError::FlatLength { .. })));
+}
