@@ -131,7 +131,10 @@ fn walk(layers: usize, agree: &[bool], patch: &mut Patch<'_>) -> Flags {
         let q = patch.at(Site::Q, layer, qkv.clone());
         let k = patch.at(Site::K, layer, qkv.clone());
         let v = patch.at(Site::V, layer, qkv);
-        let pattern = patch.at(Site::Pattern, layer, join(&q, &so_far(&k)));
+        let mut pattern = join(&q, &so_far(&k));
+        // The first query has one key to read: its pattern is 1, whatever query and key.
+        pattern[..1].fill(equal(true));
+        let pattern = patch.at(Site::Pattern, layer, pattern);
         let z = patch.at(Site::Z, layer, join(&pattern, &so_far(&v)));
         let heads = patch.at(Site::HeadOut, layer, z);
         let attn_out = patch.at(Site::AttnOut, layer, heads);

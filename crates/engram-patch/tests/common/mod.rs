@@ -1,0 +1,122 @@
+//! Tiny random models and pairs of token ids.
+#![allow(dead_code)]
+
+use candle_core::{Device, Tensor};
+use engram_core::{Metric, NamedSite, Pair, Row, Site, Suite};
+use engram_model::{Gpt2Config, Model, Tokenizer};
+use engram_patch::{Engine, NaiveEngine, Plan, PreparedPair, Reading, SweepSpec};
+use engram_patch::{check, refuse_unfit};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+pub const VOCAB: usize = 40;
+
+/// A GPT-2 whose weights are large enough for values to differ visibly.
+pub fn model(layers: usize, seed: u64) -> Model {
+    let config = Gpt2Config::new(VOCAB, 24, 16, layers, 2);
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let parameters = config
+        .parameters()
+        .into_iter()
+        .map(|(name, shape)| {
+            let centre = if name.contains("ln_") && name.ends_with("weight") {
+                1.0
+            } else {
+                0.0
+            };
+            let count: usize = shape.iter().product();
+            let values: Vec<f32> = (0..count)
+                .map(|_| centre + rng.random_range(-0.4f32..0.4))
+                .collect();
+            let tensor = Tensor::from_vec(values, shape, &Device::Cpu).unwrap();
+            (name, tensor)
+        })
+        .collect();
+    Model::from_parts(&config, parameters, Tokenizer::numbers(VOCAB).unwrap()).unwrap()
+}
+
+/// A pair of ids that differs in the tokens at `differ`.
+pub fn pair(id: &str, length: usize, differ: &[usize], seed: u64) -> Pair {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let clean: Vec<u32> = (0..length)
+        .map(|_| rng.random_range(0..VOCAB as u32))
+        .collect();
+    let mut corrupt = clean.clone();
+    for &p in differ {
+        corrupt[p] = (clean[p] + rng.random_range(1..VOCAB as u32)) % VOCAB as u32;
+    }
+    let answer: Vec<u32> = (0..rng.random_range(1..4))
+        .map(|_| rng.random_range(0..20))
+        .collect();
+    let foil: Vec<u32> = (0..rng.random_range(1..4))
+        .map(|_| rng.random_range(20..40))
+        .collect();
+    Pair {
+        id: id.into(),
+        kind: "associative".into(),
+        clean_ids: Some(clean),
+        corrupt_ids: Some(corrupt),
+        answer_ids: Some(answer),
+        foil_ids: Some(foil),
+        ..Pair::default()
+    }
+}
+
+pub fn prepared(model: &Model, pairs: Vec<Pair>) -> Vec<PreparedPair> {
+    let suite = Suite { pairs };
+    let checked = check(
+        &suite,
+        model.tokenizer(),
+        &model.shape(),
+        &Reading::default(),
+    )
+    .unwrap();
+    refuse_unfit(checked).unwrap()
+}
+
+/// Every site of the model at every layer.
+pub fn every_site(model: &Model) -> Vec<NamedSite> {
+    let table = model.sites();
+    table
+        .sites()
+        .iter()
+        .flat_map(|s| table.everywhere(*s))
+        .collect()
+}
+
+/// A spec that measures everything and leaves no pair out.
+pub fn spec(sites: Vec<NamedSite>) -> SweepSpec {
+    SweepSpec {
+        metrics: Metric::ALL.to_vec(),
+        eligible_gap: f64::NEG_INFINITY,
+        ..SweepSpec::new(sites)
+    }
+}
+
+/// Without any short cut.
+pub const PLAIN: NaiveEngine = NaiveEngine {
+    batch: 64,
+    memory: 1 << 30,
+    skip_trivial: false,
+};
+
+pub fn rows(
+    engine: &NaiveEngine,
+    model: &Model,
+    spec: SweepSpec,
+    pairs: &[PreparedPair],
+) -> Vec<Row> {
+    let plan = Plan::new(spec, model.shape(), pairs.to_vec()).unwrap();
+    let mut rows = Vec::new();
+    engine
+        .sweep(model, &plan, &mut |result| {
+            rows.extend(result.rows);
+            Ok(())
+        })
+        .unwrap();
+    rows
+}
+
+pub fn sites(model: &Model, site: Site) -> Vec<NamedSite> {
+    model.sites().everywhere(site)
+}
