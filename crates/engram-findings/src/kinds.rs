@@ -18,6 +18,9 @@ use crate::profile::{Over, Selection};
 use crate::sheet::Sheet;
 use crate::words::{number, p_value};
 
+/// The least number of relations of each kind for a verdict between kinds.
+pub const LEAST_RELATIONS: usize = MIN_RELATIONS_PER_KIND;
+
 /// One kind against another on one measure.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KindTests {

@@ -107,7 +107,7 @@ impl Simulation {
     fn subject(&self, i: usize) -> String {
         // Reciprocal subjects have equally many words.
         let term = TERMS[i / 2 % TERMS.len()];
-        format!("{term}{}", if i % 2 == 0 { " one" } else { " two" })
+        format!("{term}{}", [" one", " two"][i % 2])
     }
 
     /// One model on [`Self::suite`].

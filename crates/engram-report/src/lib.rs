@@ -1,1 +1,22 @@
-//! placeholder
+//! Findings to read: one HTML file that opens offline, and tables for the terminal.
+//!
+//! This crate computes no statistic. It shows what `engram-findings` says, and adds what only a run
+//! knows: loss curves, corpus, departures, how to do it again.
+
+#![deny(missing_docs)]
+
+mod charts;
+mod error;
+mod html;
+mod input;
+mod page;
+mod tables;
+mod terminal;
+
+pub use error::{ReportError, Result};
+pub use html::render;
+pub use input::{
+    ByText, Departure, EpochPoint, Excluded, Fact, ReportInput, Reproduction, StepPoint,
+    TrainingCurve,
+};
+pub use terminal::summary_text;

@@ -1,0 +1,119 @@
+//! Writes a report of a simulated study, for looking at: `cargo run --example demo -- report.html`.
+//! No number in it is a result.
+
+use engram_findings::simulate::Simulation;
+use engram_findings::{Settings, Study, findings};
+use engram_report::{
+    ByText, Departure, EpochPoint, Excluded, Fact, ReportInput, Reproduction, StepPoint,
+    TrainingCurve, render, summary_text,
+};
+
+fn curve(condition: &str, epochs: u32, rate: f64) -> TrainingCurve {
+    let loss = |t: f64| 2.2 + 3.1 * (-2.5 * t).exp() + 0.05 * (t * 97.0).sin();
+    let steps = 60 * u64::from(epochs);
+    TrainingCurve {
+        condition: condition.to_owned(),
+        steps: (1..=steps)
+            .map(|step| StepPoint {
+                step,
+                tokens: step * 2048,
+                loss: loss(step as f64 / steps as f64) + 0.15 * (step as f64 * 1.7).sin(),
+                learning_rate: rate * (1.0 - step as f64 / steps as f64),
+            })
+            .collect(),
+        epochs: (1..=epochs)
+            .map(|epoch| {
+                let t = f64::from(epoch) / f64::from(epochs);
+                EpochPoint {
+                    epoch: f64::from(epoch),
+                    train_loss: Some(loss(t)),
+                    validation_loss_preset: 0.8 * loss(t) + 0.3 * t,
+                    validation_loss_tokens: loss(t) + 0.4 * t,
+                    validation_loss_answers: Some(1.5 * loss(t) - 1.0),
+                }
+            })
+            .collect(),
+        best_epoch: Some(f64::from(epochs - 1)),
+        stopped_early: epochs < 10,
+        base_validation_loss: Some(5.41),
+        departures: vec![Departure {
+            setting: "learning_rate".to_owned(),
+            preset: "0.00005".to_owned(),
+            used: rate.to_string(),
+            why: "a small model needs a larger rate".to_owned(),
+        }],
+        validation_by_text: Some(ByText {
+            mean_difference: -2.61,
+            low: -2.70,
+            high: -2.52,
+        }),
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let path = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| "report.html".to_owned());
+    let base = Simulation {
+        full: true,
+        knowledge: 0.5,
+        seed: 1,
+        ..Simulation::default()
+    };
+    let first = Simulation {
+        knowledge: 0.93,
+        kind_effect: 0.35,
+        layer_effect: 0.1,
+        seed: 2,
+        ..base
+    };
+    let second = Simulation {
+        knowledge: 0.85,
+        layer_effect: 0.1,
+        seed: 3,
+        ..base
+    };
+    let suite = base.suite();
+    let conditions = [
+        base.condition("base"),
+        first.condition("config-1"),
+        second.condition("config-2"),
+    ];
+    let found = findings(&Study {
+        suite: &suite,
+        paper_suite: &suite,
+        conditions: &conditions,
+        settings: Settings::default(),
+    })?;
+    println!("{}", summary_text(&found, 120));
+    let input = ReportInput {
+        title: "A simulated study: no number here is a result".to_owned(),
+        findings: found,
+        curves: vec![curve("config-1", 12, 5e-4), curve("config-2", 8, 2e-4)],
+        corpus: vec![
+            Fact::new("texts", "1,900 training, 240 validation"),
+            Fact::new(
+                "mentions of epilepsy",
+                "3,211 whole words, 3,540 substrings",
+            ),
+            Fact::new("exposures of each fact", "24 to 24"),
+        ],
+        excluded: vec![Excluded {
+            pair: "ass-3-7".to_owned(),
+            kind: Some("associative".to_owned()),
+            reason: "answer and foil begin with the same token".to_owned(),
+        }],
+        reproduction: Reproduction {
+            command: "engram run examples/quickstart.toml --set seed=1".to_owned(),
+            seeds: vec![Fact::new("corpus", 1), Fact::new("training", 42)],
+            versions: vec![Fact::new("engram", env!("CARGO_PKG_VERSION"))],
+            inputs: vec![Fact::new(
+                "assets/facts/epilepsy.toml",
+                "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            )],
+        },
+    };
+    std::fs::write(&path, render(&input)?)?;
+    println!("{path}");
+    Ok(())
+}

@@ -1,0 +1,252 @@
+//! The data of the figures, as the page's script reads them: rounded, without what no figure shows.
+
+use engram_findings::{ConditionFindings, Findings, Measure};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::input::{ReportInput, StepPoint, TrainingCurve};
+
+/// The most points of a curve that are drawn; the run directory has them all.
+const MOST_STEPS: usize = 1500;
+
+/// Everything that figures are drawn from.
+#[derive(Serialize)]
+pub(crate) struct ChartData {
+    conditions: Vec<String>,
+    kinds: Vec<String>,
+    /// What is shown first: the first model that passes the gate and is not the base model.
+    first: Option<String>,
+    knowing: Vec<Value>,
+    steps: Vec<Value>,
+    epochs: Vec<Value>,
+    profiles: Vec<Value>,
+    maps: Vec<Value>,
+    examples: Vec<Value>,
+    localisation: Vec<Value>,
+    paper: Vec<Value>,
+}
+
+impl ChartData {
+    pub fn new(input: &ReportInput) -> ChartData {
+        let findings = &input.findings;
+        let all = |f: fn(&ConditionFindings) -> Vec<Value>| -> Vec<Value> {
+            findings.conditions.iter().flat_map(f).collect()
+        };
+        ChartData {
+            conditions: findings.conditions.iter().map(|c| c.name.clone()).collect(),
+            kinds: findings.suite.iter().map(|k| k.kind.clone()).collect(),
+            first: first(findings),
+            knowing: all(knowing),
+            steps: input.curves.iter().flat_map(steps).collect(),
+            epochs: input.curves.iter().flat_map(epochs).collect(),
+            profiles: all(profiles),
+            maps: all(maps),
+            examples: all(examples),
+            localisation: all(localisation),
+            paper: all(paper),
+        }
+    }
+}
+
+fn first(findings: &Findings) -> Option<String> {
+    let conditions = &findings.conditions;
+    conditions
+        .iter()
+        .find(|c| c.gate.passed && c.name != "base")
+        .or_else(|| conditions.iter().find(|c| c.gate.passed))
+        .or_else(|| conditions.first())
+        .map(|c| c.name.clone())
+}
+
+/// Five decimals are more than any figure shows.
+fn short(x: f64) -> f64 {
+    (x * 1e5).round() / 1e5
+}
+
+/// `attn_out`, `resid_pre, the last token`.
+pub(crate) fn place(measure: &Measure) -> String {
+    match measure.scope {
+        engram_findings::Scope::All => measure.label.clone(),
+        scope => format!("{}, {}", measure.label, scope.words()),
+    }
+}
+
+fn key(condition: &ConditionFindings, measure: &Measure, place: String) -> Value {
+    json!({
+        "condition": condition.name,
+        "site": place,
+        "direction": measure.direction,
+        "corruption": measure.corruption,
+        "metric": measure.metric,
+    })
+}
+
+fn with(mut key: Value, more: Value) -> Value {
+    if let (Value::Object(key), Value::Object(more)) = (&mut key, more) {
+        key.extend(more);
+    }
+    key
+}
+
+fn knowing(condition: &ConditionFindings) -> Vec<Value> {
+    let mut rows = Vec::new();
+    for kind in condition.gate.kinds.iter().filter(|k| k.kind.is_some()) {
+        let shares = [
+            ("knows the pair", Some(&kind.known), 0.25),
+            (
+                "prefers the answer, trained wordings",
+                kind.trained.as_ref(),
+                0.5,
+            ),
+            (
+                "prefers the answer, held-back wordings",
+                kind.held_back.as_ref(),
+                0.5,
+            ),
+        ];
+        for (what, share, chance) in shares {
+            rows.extend(share.map(|s| {
+                json!({
+                    "condition": condition.name, "kind": kind.kind, "what": what,
+                    "share": short(s.estimate), "lower": short(s.lower), "upper": short(s.upper),
+                    "count": s.count, "of": s.of, "chance": chance,
+                })
+            }));
+        }
+    }
+    rows
+}
+
+fn steps(curve: &TrainingCurve) -> Vec<Value> {
+    let stride = curve.steps.len().div_ceil(MOST_STEPS).max(1);
+    let last = curve.steps.len().saturating_sub(1);
+    let kept = curve.steps.iter().enumerate();
+    let kept = kept.filter(|(i, _)| i % stride == 0 || *i == last);
+    let row = |step: &StepPoint| {
+        json!({
+            "condition": curve.condition, "step": step.step, "tokens": step.tokens,
+            "loss": short(step.loss), "learning_rate": step.learning_rate,
+        })
+    };
+    kept.map(|(_, step)| row(step)).collect()
+}
+
+fn epochs(curve: &TrainingCurve) -> Vec<Value> {
+    let mut rows = Vec::new();
+    for epoch in &curve.epochs {
+        let series = [
+            ("training", epoch.train_loss),
+            (
+                "validation, as the preset counts",
+                Some(epoch.validation_loss_preset),
+            ),
+            (
+                "validation, real tokens",
+                Some(epoch.validation_loss_tokens),
+            ),
+            ("validation, answer tokens", epoch.validation_loss_answers),
+        ];
+        for (name, loss) in series {
+            rows.extend(loss.map(|loss| {
+                json!({
+                    "condition": curve.condition, "epoch": epoch.epoch, "series": name,
+                    "loss": short(loss), "best": curve.best_epoch == Some(epoch.epoch),
+                })
+            }));
+        }
+    }
+    rows
+}
+
+fn profiles(condition: &ConditionFindings) -> Vec<Value> {
+    let mut rows = Vec::new();
+    for profile in &condition.profiles {
+        let key = key(condition, &profile.measure, place(&profile.measure));
+        for point in &profile.layers {
+            let (Some(layer), Some(mean)) = (point.layer, point.mean) else {
+                continue;
+            };
+            let more = json!({
+                "kind": profile.kind, "over": profile.over.words(), "layer": layer, "n": point.n,
+                "mean": short(mean),
+                "lower": short(point.interval.map_or(mean, |i| i.lower)),
+                "upper": short(point.interval.map_or(mean, |i| i.upper)),
+                "headline": point.headline.map(short), "trivial": point.trivial,
+            });
+            rows.push(with(key.clone(), more));
+        }
+    }
+    rows
+}
+
+fn maps(condition: &ConditionFindings) -> Vec<Value> {
+    let mut rows = Vec::new();
+    for map in &condition.positions {
+        let key = key(condition, &map.measure, map.measure.label.clone());
+        for cell in map.cells.iter().filter(|c| c.layer.is_some()) {
+            let more = json!({
+                "kind": map.kind, "layer": cell.layer, "order": cell.class,
+                "role": cell.class.words(), "n": cell.n, "mean": short(cell.mean),
+                "trivial": cell.trivial,
+            });
+            rows.push(with(key.clone(), more));
+        }
+    }
+    rows
+}
+
+fn examples(condition: &ConditionFindings) -> Vec<Value> {
+    let row = |example: &engram_findings::positions::Example| {
+        let key = key(condition, &example.measure, example.measure.label.clone());
+        let first = example.tokens.first().map_or(0, |t| t.position);
+        let cells: Vec<Value> = example
+            .cells
+            .iter()
+            .filter_map(|c| {
+                Some(json!([
+                    c.layer?,
+                    c.position - first,
+                    short(c.recovery),
+                    u8::from(c.trivial)
+                ]))
+            })
+            .collect();
+        let tokens: Vec<&str> = example.tokens.iter().map(|t| t.text.as_str()).collect();
+        let roles: Vec<&str> = example.tokens.iter().map(|t| t.class.words()).collect();
+        let more = json!({
+            "pair": example.pair, "kind": example.kind, "clean": example.clean,
+            "corrupt": example.corrupt, "answer": example.answer, "foil": example.foil,
+            "gap": short(example.gap), "knows": example.knows, "tokens": tokens, "roles": roles,
+            "cells": cells,
+        });
+        with(key, more)
+    };
+    condition.examples.iter().map(row).collect()
+}
+
+fn localisation(condition: &ConditionFindings) -> Vec<Value> {
+    let mut rows = Vec::new();
+    for summary in &condition.localisation {
+        let key = key(condition, &summary.measure, place(&summary.measure));
+        for pair in &summary.pairs {
+            let more = json!({
+                "kind": summary.kind, "pair": pair.pair, "entropy": short(pair.entropy),
+                "gini": short(pair.gini), "layers_80": pair.layers_80,
+            });
+            rows.push(with(key.clone(), more));
+        }
+    }
+    rows
+}
+
+fn paper(condition: &ConditionFindings) -> Vec<Value> {
+    let modules = condition.paper.iter().flat_map(|p| &p.modules);
+    modules
+        .filter_map(|m| {
+            Some(json!({
+                "condition": condition.name, "module": m.module, "part": m.part, "layer": m.layer?,
+                "kind": m.kind, "n": m.n, "mean": m.mean.map(short)?, "trivial": m.trivial,
+            }))
+        })
+        .collect()
+}

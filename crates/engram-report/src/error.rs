@@ -1,0 +1,16 @@
+//! What can go wrong while rendering.
+
+/// Result of this crate.
+pub type Result<T, E = ReportError> = std::result::Result<T, E>;
+
+/// Why no report was written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReportError {
+    /// The page's template failed.
+    #[error("report template: {0}")]
+    Template(#[from] minijinja::Error),
+    /// The figures' data could not be written as JSON.
+    #[error("figures of the report: {0}")]
+    Json(#[from] serde_json::Error),
+}

@@ -1,0 +1,161 @@
+//! What the page's template reads, and the text around figures and tables.
+
+use engram_findings::Findings;
+use engram_findings::seed::SeedFinding;
+use engram_findings::words::{list, number, percent, plural};
+use serde::Serialize;
+
+use crate::input::{Fact, ReportInput, Reproduction};
+use crate::tables::{self, Table};
+
+/// The template's context.
+#[derive(Serialize)]
+pub(crate) struct Page<'a> {
+    title: &'a str,
+    lead: String,
+    models: Vec<Model<'a>>,
+    corpus: &'a [Fact],
+    reproduction: &'a Reproduction,
+    methods: Vec<String>,
+    has: Has,
+    tables: Tables,
+}
+
+/// One model's part of the summary and of the published findings' table.
+#[derive(Serialize)]
+struct Model<'a> {
+    name: &'a str,
+    passed: bool,
+    conclusions: &'a [String],
+    seed: &'a [SeedFinding],
+    unread_rows: usize,
+}
+
+/// Which figures there are data for.
+#[derive(Serialize)]
+struct Has {
+    training: bool,
+    profiles: bool,
+    several: bool,
+    examples: bool,
+    maps: bool,
+    localisation: bool,
+    paper: bool,
+}
+
+#[derive(Serialize)]
+struct Tables {
+    knowing: Table,
+    comparisons: Table,
+    layer_tests: Table,
+    each_layer: Table,
+    kind_tests: Table,
+    kind_layers: Table,
+    localisation: Table,
+    recovery: Table,
+    modules: Table,
+    trivial: Table,
+    training: Table,
+    departures: Table,
+    excluded: Table,
+    unused: Table,
+}
+
+impl<'a> Page<'a> {
+    pub fn new(input: &'a ReportInput) -> Page<'a> {
+        let findings = &input.findings;
+        let conditions = &findings.conditions;
+        Page {
+            title: &input.title,
+            lead: lead(findings),
+            models: conditions
+                .iter()
+                .map(|c| Model {
+                    name: &c.name,
+                    passed: c.gate.passed,
+                    conclusions: &c.conclusions,
+                    seed: &c.seed,
+                    unread_rows: c.unread_rows,
+                })
+                .collect(),
+            corpus: &input.corpus,
+            reproduction: &input.reproduction,
+            methods: methods(findings),
+            has: Has {
+                training: input
+                    .curves
+                    .iter()
+                    .any(|c| !c.steps.is_empty() || !c.epochs.is_empty()),
+                profiles: conditions.iter().any(|c| !c.profiles.is_empty()),
+                several: conditions.iter().filter(|c| !c.profiles.is_empty()).count() > 1,
+                examples: conditions.iter().any(|c| !c.examples.is_empty()),
+                maps: conditions.iter().any(|c| !c.positions.is_empty()),
+                localisation: conditions.iter().any(|c| !c.localisation.is_empty()),
+                paper: conditions.iter().any(|c| c.paper.is_some()),
+            },
+            tables: Tables {
+                knowing: tables::knowing(findings),
+                comparisons: tables::comparisons(findings),
+                layer_tests: tables::layer_tests(findings),
+                each_layer: tables::each_layer(findings),
+                kind_tests: tables::kind_tests(findings),
+                kind_layers: tables::kind_layers(findings),
+                localisation: tables::localisation(findings),
+                recovery: tables::recovery(findings),
+                modules: tables::modules(findings),
+                trivial: tables::trivial(findings),
+                training: tables::training(input),
+                departures: tables::departures(input),
+                excluded: tables::excluded(input),
+                unused: tables::unused(findings),
+            },
+        }
+    }
+}
+
+/// What was asked of whom, in one or two sentences.
+pub(crate) fn lead(findings: &Findings) -> String {
+    let names: Vec<String> = findings.conditions.iter().map(|c| c.name.clone()).collect();
+    let kinds: Vec<String> = findings
+        .suite
+        .iter()
+        .map(|k| {
+            let pairs = plural(k.pairs, &format!("{} pair", k.kind));
+            format!("{pairs} of {}", plural(k.relations, "relation"))
+        })
+        .collect();
+    let models = match names.len() {
+        0 => "No model was".to_owned(),
+        1 => format!("The model {} was", names[0]),
+        _ => format!("The models {} were", list(&names)),
+    };
+    let asked = if kinds.is_empty() {
+        "nothing".to_owned()
+    } else {
+        list(&kinds)
+    };
+    format!(
+        "{models} asked {asked}. A pair is a clean and a corrupted prompt, the answer that the first calls for and the foil that the second calls for."
+    )
+}
+
+/// The methods, ready to be pasted.
+fn methods(findings: &Findings) -> Vec<String> {
+    let s = &findings.settings;
+    let level = percent(s.level);
+    vec![
+        format!(
+            "Activations of the clean run were written into the corrupted run (denoise) or the reverse (noise), one cell at a time. Recovery is R = (m_patched − m_corrupt) / (m_clean − m_corrupt) under denoise and (m_clean − m_patched) / (m_clean − m_corrupt) under noise; the primary metric is the logit difference between the first tokens of answer and foil. Pairs with a clean − corrupt logit difference below {} are not eligible and enter no test.",
+            number(s.eligible_gap)
+        ),
+        format!(
+            "A model passes the gate of knowing if it prefers what the prompts call for, clean and corrupted, on more than half of them: answer and foil exchanged within clusters (sign flips of cluster means, {} permutations or all). Conclusions are drawn over eligible pairs that the model knows. A model that does not pass supports none, and its figures are over all eligible pairs.",
+            s.permutations
+        ),
+        "Rows whose recovery the graph alone fixes, whatever the weights, are flagged as trivial by reachability and left out of inference.".to_owned(),
+        format!(
+            "The unit is the pair; pairs that share facts are averaged to clusters before testing. Over layers: Friedman's test with Kendall's W, then Wilcoxon's signed-rank test of R less the pair's mean over layers, Holm's correction over layers (Benjamini–Hochberg beside it). Between kinds: kind permuted over relations, at least {} of each. Intervals are {level} bootstrap intervals (BCa where it applies, {} resamples) over clusters, and over relations and pairs within them between kinds. Localisation is the normalised entropy of max(R, 0) over layers of attn_out and mlp_out patched at all positions, where contributions add up. Seed {}.",
+            engram_findings::kinds::LEAST_RELATIONS, s.resamples, s.seed
+        ),
+    ]
+}

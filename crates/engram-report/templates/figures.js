@@ -1,0 +1,262 @@
+// The figures.
+
+const MODEL = {field: 'condition', label: 'Model', first: DATA.first};
+const METRIC = {field: 'metric', label: 'Metric', first: 'logit_diff'};
+const DIRECTION = {field: 'direction', label: 'Direction', first: 'denoise'};
+const CORRUPTION = {field: 'corruption', label: 'Corruption', first: 'swap'};
+const percent = '.0%';
+
+// How many panels stand beside each other, and how wide each is.
+function panels(count, width, least = 250, gap = 70) {
+  const columns = Math.max(1, Math.min(count, Math.floor((width + gap) / (least + gap))));
+  return {columns, each: Math.floor(width / columns) - gap};
+}
+
+// Names in column headers, wrapped where they are long.
+const layerAxis = {field: 'layer', type: 'quantitative', title: 'layer',
+  axis: {tickMinStep: 1, format: 'd', grid: false}};
+
+figure('figure-knowing', {
+  rows: DATA.knowing,
+  spec: (rows, width) => {
+    const whats = distinct(rows, 'what');
+    const {columns, each} = panels(whats.length, width - 90, 200, 40);
+    const y = {field: 'kind', type: 'nominal', title: null, sort: DATA.kinds, scale: {paddingInner: 0.3}};
+    const offset = {field: 'condition', sort: DATA.conditions};
+    const x = {type: 'quantitative', scale: {domain: [0, 1]}, title: null, axis: {format: percent, tickCount: 5}};
+    return {
+      data: {values: rows},
+      facet: {field: 'what', type: 'nominal', sort: whats},
+      columns,
+      spec: {
+        width: each, height: {step: 26},
+        layer: [
+          {mark: {type: 'rule', strokeDash: [4, 3], opacity: 0.7}, encoding: {x: {...x, field: 'chance', aggregate: 'min'}}},
+          {mark: {type: 'rule', strokeWidth: 2}, encoding: {x: {...x, field: 'lower'}, x2: {field: 'upper'}}},
+          {mark: {type: 'point', filled: true, size: 80, opacity: 1}, encoding: {x: {...x, field: 'share'},
+            shape: {field: 'condition', sort: DATA.conditions, scale: {domain: DATA.conditions, range: SHAPES}, title: null}}},
+        ],
+        encoding: {
+          y, yOffset: offset,
+          color: {field: 'condition', scale: modelScale(), title: null},
+          tooltip: [{field: 'condition', title: 'model'}, {field: 'kind'}, {field: 'share', format: '.1%'},
+            {field: 'lower', format: '.1%'}, {field: 'upper', format: '.1%'}, {field: 'count'}, {field: 'of'}],
+        },
+      },
+    };
+  },
+});
+
+function unlayered(spec) { return spec; }
+
+figure('figure-steps', {
+  rows: DATA.steps,
+  spec: (rows, width) => unlayered({
+    data: {values: rows}, width: width - 60, height: 260,
+    mark: {type: 'line', strokeWidth: 1.2, interpolate: 'linear'},
+    encoding: {
+      x: {field: 'step', type: 'quantitative', title: 'step', axis: {grid: false, format: '~s'}},
+      y: {field: 'loss', type: 'quantitative', title: 'loss (nats per token)', scale: {zero: false}},
+      color: {field: 'condition', scale: modelScale(), title: null},
+      strokeDash: {field: 'condition', scale: {domain: DATA.conditions, range: DASHES}, title: null, legend: null},
+      tooltip: [{field: 'condition', title: 'model'}, {field: 'step'}, {field: 'tokens', format: ','},
+        {field: 'loss', format: '.3f'}, {field: 'learning_rate', title: 'learning rate', format: '.2~e'}],
+    },
+  }),
+});
+
+figure('figure-epochs', {
+  rows: DATA.epochs,
+  spec: (rows, width) => {
+    const series = distinct(rows, 'series');
+    const shape = {field: 'series', sort: series, scale: {domain: series, range: SHAPES}, title: null};
+    return {
+      data: {values: rows}, width: width - 60, height: 260,
+      layer: [
+        {mark: {type: 'line', strokeWidth: 1.6}, encoding: {strokeDash: {field: 'series', sort: series,
+          scale: {domain: series, range: DASHES}, title: null}}},
+        {mark: {type: 'point', filled: true, size: 36, opacity: 1}, encoding: {shape: {...shape, legend: null}}},
+        {transform: [{filter: 'datum.best && datum.series != "training"'}],
+          mark: {type: 'point', shape: 'circle', size: 160, strokeWidth: 1.5, filled: false}},
+      ],
+      encoding: {
+        x: {field: 'epoch', type: 'quantitative', title: 'epoch', axis: {grid: false, tickMinStep: 1}},
+        y: {field: 'loss', type: 'quantitative', title: 'loss (nats per token)', scale: {zero: false}},
+        color: {field: 'condition', scale: modelScale(), title: null},
+        tooltip: [{field: 'condition', title: 'model'}, {field: 'series'}, {field: 'epoch'}, {field: 'loss', format: '.3f'}],
+      },
+      config: {legend: {columns: width < 500 ? 1 : 2}},
+    };
+  },
+});
+
+// Bands and curves over layers, one panel a site, one colour a `by`.
+function curves(rows, width, by, scale) {
+  const sites = distinct(rows, 'site');
+  const {columns, each} = panels(sites.length, width);
+  const colour = {field: by, scale, title: null};
+  return {
+    data: {values: rows},
+    facet: {field: 'site', type: 'nominal', sort: sites},
+    columns,
+    resolve: {scale: {y: 'independent'}},
+    spec: {
+      width: each, height: 220,
+      layer: [
+        {mark: {type: 'rule', opacity: 0.5}, encoding: {y: {datum: 0}}},
+        {mark: {type: 'area', opacity: 0.22}, encoding: {y: {field: 'lower', type: 'quantitative', title: 'recovery'},
+          y2: {field: 'upper'}, x: layerAxis, color: colour}},
+        {mark: {type: 'line', strokeWidth: 2}, encoding: {y: {field: 'mean', type: 'quantitative'}, x: layerAxis, color: colour,
+          strokeDash: {field: by, scale: {domain: scale.domain, range: DASHES}, title: null, legend: null}}},
+        {mark: {type: 'point', size: 55, filled: true, strokeWidth: 1.5, opacity: 1}, encoding: {
+          y: {field: 'mean', type: 'quantitative'}, x: layerAxis, color: colour,
+          stroke: {field: by, scale, title: null, legend: null},
+          fillOpacity: {condition: {test: 'datum.trivial', value: 0}, value: 1},
+          shape: {field: by, scale: {domain: scale.domain, range: SHAPES}, title: null},
+          tooltip: [{field: 'condition', title: 'model'}, {field: 'kind'}, {field: 'site'}, {field: 'layer'},
+            {field: 'mean', format: '.3f'}, {field: 'lower', format: '.3f'}, {field: 'upper', format: '.3f'},
+            {field: 'headline', title: 'ratio of means', format: '.3f'}, {field: 'n', title: 'pairs'},
+            {field: 'trivial'}, {field: 'over'}]}},
+      ],
+    },
+  };
+}
+
+figure('figure-profiles', {
+  rows: DATA.profiles,
+  controls: [MODEL, METRIC, DIRECTION, CORRUPTION],
+  spec: (rows, width) => curves(rows, width, 'kind', kindScale()),
+});
+
+figure('figure-models', {
+  rows: DATA.profiles,
+  controls: [{field: 'kind', label: 'Kind', first: DATA.kinds[0]}, METRIC, DIRECTION, CORRUPTION],
+  spec: (rows, width) => curves(rows, width, 'condition', modelScale()),
+});
+
+// Rectangles over layers with a cross on those that are trivial.
+function heat(x, y, extra = {}) {
+  const colour = {field: 'recovery', type: 'quantitative', scale: RECOVERY_SCALE,
+    legend: {title: 'recovery', gradientLength: 160, tickCount: 5, orient: 'top'}};
+  return {
+    ...extra,
+    layer: [
+      {mark: {type: 'rect', stroke: null}, encoding: {color: colour}},
+      {transform: [{filter: 'datum.trivial'}],
+        mark: {type: 'text', text: '×', fontSize: 11, color: '#333333', opacity: 0.75}},
+    ],
+    encoding: {x, y},
+  };
+}
+
+const layerRows = {field: 'layer', type: 'ordinal', title: 'layer', sort: 'descending', axis: {labelOverlap: true}};
+
+// A token as it can be read on an axis.
+const readable = token => token.replace(/^ /, '·').replaceAll('\n', '↵') || '∅';
+
+function cells(example) {
+  return example.cells.map(([layer, position, recovery, trivial]) => ({
+    layer, position, recovery, trivial: trivial === 1,
+    token: example.tokens[position], role: example.roles[position],
+  }));
+}
+
+figure('figure-example', {
+  rows: DATA.examples,
+  controls: [MODEL, {field: 'site', label: 'Site'}, METRIC, DIRECTION, CORRUPTION,
+    {field: 'kind', label: 'Kind'}, {field: 'pair', label: 'Pair'}],
+  before: ([example]) => {
+    const entry = (name, text) => [element('dt', {}, name), element('dd', {}, text)];
+    return element('dl', {class: 'prompt'},
+      ...entry('Clean', `${example.clean} → ${example.answer.trim()}`),
+      ...entry('Corrupted', `${example.corrupt} → ${example.foil.trim()}`),
+      ...entry('Gap', `${example.gap.toFixed(2)} logits; ${example.knows ? 'known' : 'not known'}`));
+  },
+  spec: ([example], width) => {
+    const step = Math.max(16, Math.min(56, Math.floor((width - 90) / example.tokens.length)));
+    return {
+      params: [{name: 'tokens', value: example.tokens.map(readable)}],
+      data: {values: cells(example)},
+      ...heat(
+        {field: 'position', type: 'ordinal', title: null,
+          axis: {labelExpr: 'tokens[datum.value]', labelAngle: -50, labelAlign: 'right', labelBaseline: 'middle', labelOverlap: false}},
+        layerRows,
+        {width: {step}, height: {step: 22}},
+      ),
+      encoding: {
+        x: {field: 'position', type: 'ordinal', title: null,
+          axis: {labelExpr: 'tokens[datum.value]', labelAngle: -50, labelAlign: 'right', labelBaseline: 'middle', labelOverlap: false}},
+        y: layerRows,
+        tooltip: [{field: 'token'}, {field: 'position'}, {field: 'role'}, {field: 'layer'},
+          {field: 'recovery', format: '.3f'}, {field: 'trivial'}],
+      },
+    };
+  },
+  table: ([example]) => cells(example).map(c => ({pair: example.pair, ...c})),
+});
+
+figure('figure-map', {
+  rows: DATA.maps.map(r => ({...r, recovery: r.mean})),
+  controls: [MODEL, {field: 'site', label: 'Site'}, METRIC, DIRECTION, CORRUPTION],
+  spec: (rows, width) => {
+    const roles = ['before subject', 'subject, first', 'subject, middle', 'subject, last', 'after subject', 'last token', 'elsewhere']
+      .filter(role => rows.some(r => r.role === role));
+    const kinds = DATA.kinds.filter(kind => rows.some(r => r.kind === kind));
+    const {columns, each} = panels(kinds.length, width, 260, 60);
+    const made = heat(
+      {field: 'role', type: 'ordinal', sort: roles, title: null, axis: {labelAngle: -40}},
+      layerRows,
+      {width: Math.min(each, 60 * roles.length), height: {step: 22}},
+    );
+    made.encoding.tooltip = [{field: 'kind'}, {field: 'role'}, {field: 'layer'}, {field: 'recovery', format: '.3f'},
+      {field: 'n', title: 'pairs'}, {field: 'trivial'}];
+    return {data: {values: rows}, facet: {field: 'kind', type: 'nominal', sort: kinds}, columns, spec: made};
+  },
+});
+
+figure('figure-localisation', {
+  rows: DATA.localisation,
+  controls: [METRIC, DIRECTION, CORRUPTION],
+  spec: (rows, width) => {
+    const sites = distinct(rows, 'site');
+    const {columns, each} = panels(sites.length, width - 120, 240, 40);
+    const x = {field: 'entropy', type: 'quantitative', title: 'normalised entropy', scale: {domain: [0, 1]}};
+    const y = {field: 'condition', type: 'nominal', title: null, sort: DATA.conditions};
+    const offset = {field: 'kind', sort: DATA.kinds};
+    const colour = {field: 'kind', scale: kindScale(), title: null};
+    return {
+      data: {values: rows},
+      facet: {field: 'site', type: 'nominal', sort: sites},
+      columns,
+      spec: {
+        width: each, height: {step: 24},
+        layer: [
+          {mark: {type: 'tick', thickness: 1.5, opacity: 0.55, height: 16},
+            encoding: {x, tooltip: [{field: 'pair'}, {field: 'condition', title: 'model'}, {field: 'kind'},
+              {field: 'entropy', format: '.3f'}, {field: 'gini', format: '.3f'}, {field: 'layers_80', title: 'layers holding 80%'}]}},
+          {mark: {type: 'point', shape: 'diamond', filled: true, size: 110, opacity: 1, stroke: '#ffffff', strokeWidth: 1},
+            encoding: {x: {...x, aggregate: 'median'}}},
+        ],
+        encoding: {y, yOffset: offset, color: colour},
+      },
+    };
+  },
+});
+
+figure('figure-paper', {
+  rows: DATA.paper.map(r => ({...r, recovery: r.mean})),
+  controls: [MODEL],
+  spec: (rows, width) => {
+    const parts = distinct(rows, 'part');
+    const kinds = distinct(rows, 'kind');
+    const {columns, each} = panels(kinds.length, width, 260, 90);
+    const made = heat(
+      {field: 'layer', type: 'ordinal', title: 'layer', axis: {labelAngle: 0, labelOverlap: true}},
+      {field: 'part', type: 'ordinal', sort: parts, title: null},
+      {width: each, height: {step: 22}},
+    );
+    made.encoding.tooltip = [{field: 'module'}, {field: 'kind'}, {field: 'recovery', format: '.3f'},
+      {field: 'n', title: 'pairs'}, {field: 'trivial'}];
+    return {data: {values: rows}, facet: {field: 'kind', type: 'nominal', sort: kinds}, columns, spec: made};
+  },
+});
