@@ -63,7 +63,7 @@ impl Default for NaiveEngine {
 }
 
 /// Bytes that one row of `positions` tokens takes at once: what a block holds, and the logits.
-fn row_bytes(shape: &Shape, positions: usize) -> u64 {
+pub(crate) fn row_bytes(shape: &Shape, positions: usize) -> u64 {
     let block = 12 * shape.d_model
         + 3 * shape.d_mlp
         + shape.heads * (positions + shape.d_model)

@@ -5,19 +5,28 @@
 
 #![deny(missing_docs)]
 
+pub mod balance;
+pub mod build;
 pub mod check;
 mod continuation;
 pub mod engine;
 pub mod error;
+mod matching;
 pub mod metric;
+mod pairing;
 pub mod plan;
+pub mod preference;
 pub mod prepare;
 pub mod reach;
+mod wording;
 mod worlds;
 
+pub use balance::{Balance, KindBalance};
+pub use build::{BuildSettings, Built, Unpaired, build, build_paper};
 pub use check::{Fitness, Problem, Unfit, check, refuse_unfit, skip_unfit};
 pub use engine::{Engine, NaiveEngine, PairResult, Sink};
 pub use error::{PatchError, Result};
 pub use plan::{PairPlan, Place, Plan, PlannedCell, SweepSpec, Tokens, paper_spec};
+pub use preference::{NextToken, Preferences, ask, cache, preferences};
 pub use prepare::{PreparedPair, Profile, Reading, prepare};
 pub use reach::Fate;

@@ -133,7 +133,9 @@ fn walk(layers: usize, agree: &[bool], patch: &mut Patch<'_>) -> Flags {
         let v = patch.at(Site::V, layer, qkv);
         let mut pattern = join(&q, &so_far(&k));
         // The first query has one key to read: its pattern is 1, whatever query and key.
-        pattern[..1].fill(equal(true));
+        if let Some(first) = pattern.first_mut() {
+            *first = equal(true);
+        }
         let pattern = patch.at(Site::Pattern, layer, pattern);
         let z = patch.at(Site::Z, layer, join(&pattern, &so_far(&v)));
         let heads = patch.at(Site::HeadOut, layer, z);

@@ -1,0 +1,264 @@
+//! Suites from a fact table.
+
+use std::collections::BTreeMap;
+
+use engram_core::{Pair, Span, Suite, Wording};
+use engram_corpus::{Fact, FactTable, Relation};
+use engram_model::Tokenizer;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::balance::{Balance, Group, Kept, balance};
+use crate::error::Result;
+use crate::pairing::{Cycle, cycles};
+use crate::wording::{Prompts, question_prompts, statement_prompts};
+
+/// How a suite is built.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BuildSettings {
+    /// Decides which of several equally good pairings is taken.
+    pub seed: u64,
+    /// The most pairs of one kind.
+    pub max_pairs_per_kind: Option<usize>,
+    /// The difference between kinds in the length of first answer tokens, in standard deviations,
+    /// from which pairs are dropped.
+    pub balance: f64,
+    /// No kind is brought below so many pairs to balance.
+    pub floor: usize,
+}
+
+impl Default for BuildSettings {
+    fn default() -> BuildSettings {
+        BuildSettings {
+            seed: 0,
+            max_pairs_per_kind: None,
+            balance: 0.25,
+            floor: 60,
+        }
+    }
+}
+
+/// A fact that is in no pair.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unpaired {
+    /// The fact's id.
+    pub fact: String,
+    /// The kind of its relation.
+    pub kind: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A suite and what is to be known about how it came to be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Built {
+    /// The pairs, in the order of the table.
+    pub suite: Suite,
+    /// Facts without a pair, in the order of the table.
+    pub unpaired: Vec<Unpaired>,
+    /// How far the kinds are balanced.
+    pub balance: Balance,
+}
+
+/// What makes a pair of two facts of a relation in a wording.
+type Compose = fn(&Relation, &Prompts, (usize, usize), &Cycle, &str) -> Pair;
+
+/// Pairs each fact with another of its relation in a trained cloze in which both prompts have the same
+/// number of tokens, read the same apart from the subject, and call for answers that begin with
+/// different tokens, neither of them true of the other. Reciprocal pairs first (as many as there can
+/// be), odd facts closed in three-cycles. Clozes held back become `paraphrases`.
+///
+/// # Errors
+/// The tokenizer's.
+pub fn build(table: &FactTable, tokenizer: &Tokenizer, settings: &BuildSettings) -> Result<Built> {
+    let prompts = |relation: &Relation| statement_prompts(relation, tokenizer);
+    assemble(table, settings, settings.balance, prompts, statement_pair)
+}
+
+/// Pairs for the published script: one question, followed by a space and the correct answer in the
+/// clean input, by another fact's answer in the corrupted one. Inputs are equally long in tokens, and so
+/// are the answers. Kinds are not balanced: nothing is read at an answer's first token here.
+///
+/// # Errors
+/// The tokenizer's.
+pub fn build_paper(
+    table: &FactTable,
+    tokenizer: &Tokenizer,
+    settings: &BuildSettings,
+) -> Result<Built> {
+    let prompts = |relation: &Relation| question_prompts(relation, tokenizer);
+    assemble(table, settings, f64::INFINITY, prompts, question_pair)
+}
+
+fn assemble(
+    table: &FactTable,
+    settings: &BuildSettings,
+    target: f64,
+    prompts: impl Fn(&Relation) -> Result<Prompts>,
+    compose: Compose,
+) -> Result<Built> {
+    let mut groups = Vec::new();
+    let mut found: Vec<(usize, Cycle)> = Vec::new();
+    let mut all_prompts = Vec::new();
+    for (r, relation) in table.relations.iter().enumerate() {
+        let prompts = prompts(relation)?;
+        let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
+        // A stream of its own, so that a relation's pairs do not hang on the relations before it.
+        rng.set_stream(name_hash(&relation.name));
+        for cycle in cycles(&prompts.fits(), prompts.wordings(), &mut rng) {
+            groups.push(Group {
+                kind: relation.kind.clone(),
+                relation: relation.name.clone(),
+                chars: cycle
+                    .facts
+                    .iter()
+                    .map(|f| prompts.first_chars(*f))
+                    .collect(),
+                fate: Kept::Yes,
+            });
+            found.push((r, cycle));
+        }
+        all_prompts.push(prompts);
+    }
+    let balance = balance(
+        &mut groups,
+        target,
+        settings.floor,
+        settings.max_pairs_per_kind,
+    );
+
+    let mut suite = Suite::default();
+    let mut reasons: BTreeMap<(usize, usize), String> = BTreeMap::new();
+    let mut pairs: BTreeMap<(usize, usize), Pair> = BTreeMap::new();
+    for ((r, cycle), group) in found.iter().zip(&groups) {
+        let relation = &table.relations[*r];
+        let names = cycle.facts.iter().map(|f| relation.facts[*f].id());
+        let cluster = names.min().unwrap_or_default();
+        for (clean, corrupt) in cycle.pairs() {
+            let reason = match group.fate {
+                Kept::Yes => {
+                    let pair = compose(
+                        relation,
+                        &all_prompts[*r],
+                        (clean, corrupt),
+                        cycle,
+                        &cluster,
+                    );
+                    pairs.insert((*r, clean), pair);
+                    continue;
+                }
+                Kept::DroppedToBalance => {
+                    "left out to balance the kinds by the length of first answer tokens"
+                }
+                Kept::DroppedToCap => "left out because enough pairs of its kind are there",
+            };
+            reasons.insert((*r, clean), reason.to_owned());
+        }
+    }
+    let mut unpaired = Vec::new();
+    for (r, relation) in table.relations.iter().enumerate() {
+        for (f, fact) in relation.facts.iter().enumerate() {
+            match pairs.remove(&(r, f)) {
+                Some(pair) => suite.pairs.push(pair),
+                None => unpaired.push(Unpaired {
+                    fact: fact.id(),
+                    kind: relation.kind.clone(),
+                    reason: (reasons.remove(&(r, f)))
+                        .unwrap_or_else(|| all_prompts[r].why_alone(f)),
+                }),
+            }
+        }
+    }
+    Ok(Built {
+        suite,
+        unpaired,
+        balance,
+    })
+}
+
+/// FNV-1a.
+fn name_hash(name: &str) -> u64 {
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// What pairs of both forms have in common.
+fn pair_of(relation: &Relation, clean: &Fact, corrupt: &Fact, cluster: &str) -> Pair {
+    Pair {
+        id: clean.id(),
+        kind: relation.kind.clone(),
+        relation: Some(relation.name.clone()),
+        fact: Some(clean.id()),
+        foil_fact: Some(corrupt.id()),
+        cluster: Some(cluster.to_owned()),
+        source: Some(clean.source.clone()),
+        ..Pair::default()
+    }
+}
+
+fn statement_pair(
+    relation: &Relation,
+    prompts: &Prompts,
+    (clean, corrupt): (usize, usize),
+    cycle: &Cycle,
+    cluster: &str,
+) -> Pair {
+    let trained = relation.clozes(false);
+    let cloze = trained[cycle.wording];
+    let (a, b) = (&relation.facts[clean], &relation.facts[corrupt]);
+    let (of_a, of_b) = (cloze.text.render(a), cloze.text.render(b));
+    let subject = |r: &engram_corpus::Rendered| {
+        r.subject
+            .clone()
+            .and_then(|s| r.text.get(s))
+            .map(|s| Span::Text(s.to_owned()))
+    };
+    let held_back = relation.clozes(true);
+    let paraphrases = held_back
+        .iter()
+        .enumerate()
+        .filter(|(h, _)| prompts.fits_held_back(clean, corrupt, *h))
+        .map(|(_, cloze)| Wording {
+            clean: cloze.text.render(a).text,
+            corrupt: cloze.text.render(b).text,
+            template: Some(cloze.template.clone()),
+        })
+        .collect();
+    Pair {
+        answer: format!(" {}", a.answer),
+        foil: format!(" {}", b.answer),
+        subject: subject(&of_a),
+        corrupt_subject: subject(&of_b),
+        clean: of_a.text,
+        corrupt: of_b.text,
+        template: Some(cloze.template.clone()),
+        paraphrases,
+        ..pair_of(relation, a, b, cluster)
+    }
+}
+
+fn question_pair(
+    relation: &Relation,
+    _: &Prompts,
+    (clean, corrupt): (usize, usize),
+    _: &Cycle,
+    cluster: &str,
+) -> Pair {
+    let (a, b) = (&relation.facts[clean], &relation.facts[corrupt]);
+    let question = relation.question.render(a);
+    let subject = question.subject.and_then(|s| question.text.get(s));
+    let subject = subject.map(|s| Span::Text(s.to_owned()));
+    Pair {
+        clean: format!("{} {}", question.text, a.answer),
+        corrupt: format!("{} {}", question.text, b.answer),
+        answer: a.answer.clone(),
+        foil: b.answer.clone(),
+        subject: subject.clone(),
+        corrupt_subject: subject,
+        template: Some(format!("{}/question", relation.name)),
+        ..pair_of(relation, a, b, cluster)
+    }
+}
