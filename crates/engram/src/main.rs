@@ -1,1 +1,53 @@
-fn main(){}
+//! The `engram` command.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use engram::args::{Cli, Command};
+use engram::commands::{corpus, model, patch, report, suite, train};
+use engram::run;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    set_threads(cli.threads);
+    match dispatch(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("engram: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> anyhow::Result<()> {
+    let json = cli.json;
+    match cli.command {
+        Command::Run(args) => run::run(&args, json),
+        Command::Corpus(command) => corpus::corpus(command, json),
+        Command::Train(args) => train::train(&args, json),
+        Command::Suite(command) => suite::suite(command, json),
+        Command::Patch(args) => patch::patch(&args, json),
+        Command::Cache(args) => model::cache(&args),
+        Command::Stats(args) => report::stats(&args, json),
+        Command::Report(args) => report::report(&args),
+        Command::Model(command) => model::model(command, json),
+    }
+}
+
+/// Both the thread pool and the matrix library read this variable when they are first used.
+fn set_threads(threads: Option<usize>) {
+    if let Some(threads) = threads {
+        // SAFETY: the first statement of the program after parsing; no other thread runs yet.
+        unsafe { std::env::set_var("RAYON_NUM_THREADS", threads.max(1).to_string()) };
+    }
+}
+
+/// `engram … | head` is no error.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let closed = std::io::ErrorKind::BrokenPipe;
+    error
+        .chain()
+        .filter_map(|e| e.downcast_ref::<std::io::Error>())
+        .any(|e| e.kind() == closed)
+}

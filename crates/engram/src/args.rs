@@ -1,0 +1,331 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use engram_core::{Align, Corruption, Direction, Metric, Positions};
+
+/// Find where a language model keeps what it knows, prove it causally, and report it.
+#[derive(Debug, Parser)]
+#[command(name = "engram", version, about, propagate_version = true)]
+pub struct Cli {
+    /// Number of threads (default: all cores).
+    #[arg(long, global = true, value_name = "N")]
+    pub threads: Option<usize>,
+    /// Print tables as JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a whole study; ends with the report's path.
+    Run(RunArgs),
+    /// Corpora: counts, splits, conversion, texts from a fact table.
+    #[command(subcommand)]
+    Corpus(CorpusCommand),
+    /// Fine-tune a model with early stopping.
+    Train(TrainArgs),
+    /// Suites of pairs: build, check, show.
+    #[command(subcommand)]
+    Suite(SuiteCommand),
+    /// Patch activations and measure what comes back.
+    Patch(PatchArgs),
+    /// Write one run's activations to a file.
+    Cache(CacheArgs),
+    /// Test a sweep or a study; writes stats.json.
+    Stats(FolderArgs),
+    /// Write report.html for a sweep or a study.
+    Report(FolderArgs),
+    /// Models: what they are, what they say.
+    #[command(subcommand)]
+    Model(ModelCommand),
+}
+
+/// A study to run.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The study file.
+    pub study: PathBuf,
+    /// Lay a value over the study file: a.b.c=value.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// The run's folder (default: runs/NAME of the study file).
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+}
+
+/// Corpus commands.
+#[derive(Debug, Subcommand)]
+pub enum CorpusCommand {
+    /// Read a corpus (JSONL, CSV, gzip of either) and write it as JSONL.
+    Import {
+        /// The corpus.
+        file: PathBuf,
+        /// The JSONL file to write.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Count abstracts, words, tokens and mentions of terms.
+    Stats {
+        /// The corpus.
+        file: PathBuf,
+        /// Terms to count, comma-separated.
+        #[arg(long, value_delimiter = ',')]
+        terms: Vec<String>,
+        /// The checkpoint whose tokenizer counts tokens.
+        #[arg(long)]
+        model: Option<PathBuf>,
+    },
+    /// Split a corpus at random into train.jsonl and validation.jsonl.
+    Split {
+        /// The corpus.
+        file: PathBuf,
+        /// The share held out for validation.
+        #[arg(long, default_value_t = 0.2)]
+        fraction: f64,
+        /// Seed of the shuffle.
+        #[arg(long, default_value_t = 42)]
+        seed: u64,
+        /// The folder to write.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Write training and validation texts from a fact table.
+    Write {
+        /// The fact table.
+        #[arg(long)]
+        facts: PathBuf,
+        /// The checkpoint whose tokenizer counts tokens.
+        #[arg(long)]
+        model: PathBuf,
+        /// How often each fact is stated in training.
+        #[arg(long, default_value_t = 20)]
+        exposures: usize,
+        /// In how many wordings.
+        #[arg(long, default_value_t = 5)]
+        wordings: usize,
+        /// The most tokens of a text.
+        #[arg(long, default_value_t = 256)]
+        max_tokens: usize,
+        /// Seed of every choice.
+        #[arg(long, default_value_t = 42)]
+        seed: u64,
+        /// The folder to write.
+        #[arg(long)]
+        out: PathBuf,
+    },
+}
+
+/// Fine-tuning.
+#[derive(Debug, Args)]
+pub struct TrainArgs {
+    /// Preset: config-1 or config-2.
+    #[arg(long)]
+    pub config: String,
+    /// The checkpoint to start from.
+    #[arg(long)]
+    pub base: PathBuf,
+    /// The training texts.
+    #[arg(long)]
+    pub corpus: PathBuf,
+    /// The validation texts.
+    #[arg(long, conflicts_with = "split")]
+    pub validation: Option<PathBuf>,
+    /// Hold this share of the corpus out for validation (default 0.2).
+    #[arg(long)]
+    pub split: Option<f64>,
+    /// The checkpoint to write.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Override a setting of the preset: key=value.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Print steps, tokens and memory, and train nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Suite commands.
+#[derive(Debug, Subcommand)]
+pub enum SuiteCommand {
+    /// Build pairs from a fact table.
+    Build {
+        /// The fact table.
+        #[arg(long)]
+        facts: PathBuf,
+        /// The checkpoint whose tokenizer decides what pairs fit.
+        #[arg(long)]
+        model: PathBuf,
+        /// `paper`: question + answer pairs, as the published script takes them.
+        #[arg(long)]
+        profile: Option<Profile>,
+        /// The most pairs of one kind (0: no limit).
+        #[arg(long, default_value_t = 0)]
+        max_pairs_per_kind: usize,
+        /// Seed of the pairing.
+        #[arg(long, default_value_t = 42)]
+        seed: u64,
+        /// The suite to write.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Say per pair what will not work, and why.
+    Check {
+        /// The suite.
+        suite: PathBuf,
+        /// The checkpoint whose tokenizer decides.
+        #[arg(long)]
+        model: PathBuf,
+    },
+    /// Show pairs and how they are tokenised.
+    Show {
+        /// The suite.
+        suite: PathBuf,
+        /// The checkpoint whose tokenizer cuts.
+        #[arg(long)]
+        model: PathBuf,
+        /// How many pairs.
+        #[arg(long, default_value_t = 5)]
+        most: usize,
+    },
+}
+
+/// How a sweep is made where it is not engram's own way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Profile {
+    /// As the published script does it.
+    Paper,
+}
+
+/// The engine that runs a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum EngineName {
+    /// One full forward pass per cell.
+    Naive,
+}
+
+/// A sweep.
+#[derive(Debug, Args)]
+pub struct PatchArgs {
+    /// The checkpoint.
+    #[arg(long)]
+    pub model: PathBuf,
+    /// The suite.
+    #[arg(long, conflicts_with_all = ["clean", "corrupt", "answer", "foil"])]
+    pub suite: Option<PathBuf>,
+    /// Clean prompt of one pair.
+    #[arg(long, requires_all = ["corrupt", "answer", "foil"], required_unless_present = "suite")]
+    pub clean: Option<String>,
+    /// Corrupted prompt.
+    #[arg(long)]
+    pub corrupt: Option<String>,
+    /// Answer, with its leading space.
+    #[arg(long)]
+    pub answer: Option<String>,
+    /// Foil, with its leading space.
+    #[arg(long)]
+    pub foil: Option<String>,
+    /// Sites, comma-separated, by any of their names (`modules`: every module).
+    #[arg(long, value_delimiter = ',', required_unless_present = "profile")]
+    pub sites: Vec<String>,
+    /// Where they are patched: each, all, last, subject.
+    #[arg(long, default_value = "all")]
+    pub positions: Positions,
+    /// denoise or noise.
+    #[arg(long, default_value = "denoise")]
+    pub direction: Direction,
+    /// swap (gaussian:K, resample, zero and mean are not built yet).
+    #[arg(long, default_value = "swap")]
+    pub corruption: Corruption,
+    /// strict (last and subject are not built yet).
+    #[arg(long, default_value = "strict")]
+    pub align: Align,
+    /// Metrics, comma-separated; logit_diff is always measured.
+    #[arg(long, value_delimiter = ',', default_value = "logit_diff")]
+    pub metric: Vec<Metric>,
+    /// The engine.
+    #[arg(long, value_enum, default_value = "naive")]
+    pub engine: EngineName,
+    /// `paper`: every module by name, whole outputs overwritten, mean logits of the phrases.
+    #[arg(long, value_enum)]
+    pub profile: Option<Profile>,
+    /// Drop, count and name pairs that cannot be patched, instead of refusing the suite.
+    #[arg(long)]
+    pub skip_unfit: bool,
+    /// The folder to write.
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// One run's activations.
+#[derive(Debug, Args)]
+pub struct CacheArgs {
+    /// The checkpoint.
+    #[arg(long)]
+    pub model: PathBuf,
+    /// The prompt.
+    #[arg(long)]
+    pub prompt: String,
+    /// Sites, comma-separated.
+    #[arg(long, value_delimiter = ',', required = true)]
+    pub sites: Vec<String>,
+    /// The safetensors file to write.
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// A folder of results.
+#[derive(Debug, Args)]
+pub struct FolderArgs {
+    /// A folder that `engram run` or `engram patch` wrote.
+    pub folder: PathBuf,
+}
+
+/// Model commands.
+#[derive(Debug, Subcommand)]
+pub enum ModelCommand {
+    /// Sizes, sites and module names.
+    Info {
+        /// The checkpoint.
+        #[arg(long)]
+        model: PathBuf,
+    },
+    /// The most probable next tokens.
+    Ask {
+        /// The checkpoint.
+        #[arg(long)]
+        model: PathBuf,
+        /// The prompt.
+        #[arg(long)]
+        prompt: String,
+        /// How many tokens.
+        #[arg(long, default_value_t = 10)]
+        top: usize,
+    },
+    /// Logits of token ids, as safetensors: tensor "logits", [pos, vocab], f32.
+    Logits {
+        /// The checkpoint.
+        #[arg(long)]
+        model: PathBuf,
+        /// Token ids, comma-separated.
+        #[arg(long, value_delimiter = ',', required = true)]
+        ids: Vec<u32>,
+        /// The file to write.
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Read a checkpoint and write it as float32 safetensors.
+    Convert {
+        /// The checkpoint.
+        #[arg(long)]
+        model: PathBuf,
+        /// The folder to write.
+        #[arg(long)]
+        out: PathBuf,
+    },
+}

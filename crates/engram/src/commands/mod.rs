@@ -1,0 +1,67 @@
+//! One file for each family of commands: resolve, call, print.
+
+pub mod corpus;
+pub mod model;
+pub mod patch;
+pub mod report;
+pub mod suite;
+pub mod train;
+
+use std::fmt::Display;
+use std::io::Write;
+
+use anyhow::Result;
+use comfy_table::{LineStyle, Table, TableStyle};
+use serde::Serialize;
+
+/// Writes a line to stdout. A reader that has gone away is an error for `main`, not a panic.
+///
+/// # Errors
+/// The operating system's.
+pub fn say(text: impl Display) -> Result<()> {
+    writeln!(std::io::stdout().lock(), "{text}")?;
+    Ok(())
+}
+
+/// Prints a value as JSON where asked, or else as text.
+///
+/// # Errors
+/// As [`say`].
+pub fn print(json: bool, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
+    if json {
+        say(serde_json::to_string_pretty(value)?)
+    } else {
+        say(text().trim_end())
+    }
+}
+
+/// A rule under the head and no other.
+const STYLE: TableStyle =
+    TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+
+/// A plain table.
+pub fn table<const N: usize>(
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
+    let mut table = Table::new();
+    table.load_style(STYLE);
+    table.set_header(header);
+    for row in rows {
+        table.add_row(row);
+    }
+    table.to_string()
+}
+
+/// `1234567` as `1,234,567`.
+pub fn thousands(n: impl Display) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}

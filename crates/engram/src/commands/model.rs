@@ -1,0 +1,142 @@
+//! `engram model` and `engram cache`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use candle_core::{Device, Tensor};
+use engram_core::files::write_atomic;
+use engram_core::{NamedSite, SiteTable};
+use engram_model::{Model, NoTap};
+use serde::Serialize;
+
+use super::{print, table, thousands};
+use crate::args::{CacheArgs, ModelCommand};
+
+#[derive(Serialize)]
+struct Info {
+    family: String,
+    shape: engram_model::Shape,
+    sites: Vec<String>,
+    modules: Vec<NamedSite>,
+}
+
+/// Runs a model command.
+///
+/// # Errors
+/// Any of the checkpoint's.
+pub fn model(command: ModelCommand, json: bool) -> Result<()> {
+    match command {
+        ModelCommand::Info { model } => info(&Model::read(&model, &Device::Cpu)?, json),
+        ModelCommand::Ask { model, prompt, top } => ask(&model, &prompt, top, json),
+        ModelCommand::Logits { model, ids, out } => {
+            let model = Model::read(&model, &Device::Cpu)?;
+            let logits = model.forward(&[ids], &mut NoTap)?.squeeze(0)?;
+            write_tensors(&out, BTreeMap::from([("logits".to_owned(), logits)]))
+        }
+        ModelCommand::Convert { model, out } => {
+            if std::fs::canonicalize(&model)
+                .is_ok_and(|m| Some(m) == std::fs::canonicalize(&out).ok())
+            {
+                bail!("--out is the checkpoint itself; name another folder");
+            }
+            Model::read(&model, &Device::Cpu)?.write(&out)?;
+            eprintln!("{}", out.display());
+            Ok(())
+        }
+    }
+}
+
+fn info(model: &Model, json: bool) -> Result<()> {
+    let sites = model.sites();
+    let info = Info {
+        family: model.family().to_owned(),
+        shape: model.shape(),
+        sites: sites.sites().iter().map(|s| s.name().to_owned()).collect(),
+        modules: sites.modules().to_vec(),
+    };
+    print(json, &info, || {
+        let shape = info.shape;
+        let rows = [
+            ("family", info.family.clone()),
+            ("parameters", thousands(shape.parameters)),
+            ("layers", shape.layers.to_string()),
+            ("d_model", shape.d_model.to_string()),
+            (
+                "heads × d_head",
+                format!("{} × {}", shape.heads, shape.d_head),
+            ),
+            ("d_mlp", shape.d_mlp.to_string()),
+            ("vocabulary", thousands(shape.vocab)),
+            ("context", shape.context.to_string()),
+            ("sites", info.sites.join(" ")),
+        ];
+        let mut text = String::new();
+        for (name, value) in rows {
+            text += &format!("{name:<15} {value}\n");
+        }
+        text + "modules\n" + &first_block(&info.modules)
+    })
+}
+
+/// Module names of the first block and outside the blocks: the others differ in the number only.
+fn first_block(modules: &[NamedSite]) -> String {
+    let shown = modules.iter().filter(|m| m.layer.unwrap_or(0) == 0);
+    shown
+        .map(|m| format!("  {:<34} {}\n", m.name, m.site))
+        .collect()
+}
+
+fn ask(folder: &Path, prompt: &str, top: usize, json: bool) -> Result<()> {
+    let model = Model::read(folder, &Device::Cpu)?;
+    let answers = engram_patch::ask(&model, &model.tokenizer().encode(prompt)?, top)?;
+    print(json, &answers, || {
+        let rows = answers.iter().map(|a| {
+            [
+                format!("{:?}", a.token),
+                format!("{:.4}", a.probability),
+                format!("{:.3}", a.logit),
+            ]
+        });
+        table(["next token", "probability", "logit"], rows)
+    })
+}
+
+/// Runs `engram cache`.
+///
+/// # Errors
+/// Any of the checkpoint's; a site that does not exist.
+pub fn cache(args: &CacheArgs) -> Result<()> {
+    let model = Model::read(&args.model, &Device::Cpu)?;
+    let sites = resolve(&model.sites(), &args.sites)?;
+    let ids = model.tokenizer().encode(&args.prompt)?;
+    let tensors: BTreeMap<_, _> = engram_patch::cache(&model, &ids, &sites)?
+        .into_iter()
+        .collect();
+    let count = tensors.len();
+    write_tensors(&args.out, tensors)?;
+    eprintln!("{}: {count} tensors", args.out.display());
+    Ok(())
+}
+
+/// All sites that the names stand for.
+///
+/// # Errors
+/// A name that matches nothing, with near matches.
+pub fn resolve(table: &SiteTable, names: &[String]) -> Result<Vec<NamedSite>> {
+    let mut sites = Vec::new();
+    for name in names {
+        sites.extend(table.resolve(name.trim())?);
+    }
+    Ok(sites)
+}
+
+fn write_tensors(path: &Path, tensors: BTreeMap<String, Tensor>) -> Result<()> {
+    let mut contiguous = BTreeMap::new();
+    for (name, tensor) in tensors {
+        contiguous.insert(name, tensor.contiguous()?);
+    }
+    let bytes = safetensors::serialize(&contiguous, None)?;
+    write_atomic(path, |w| std::io::Write::write_all(w, &bytes))?;
+    Ok(())
+}

@@ -1,0 +1,115 @@
+//! `engram suite`.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use candle_core::Device;
+use engram_core::Suite;
+use engram_corpus::FactTable;
+use engram_model::Model;
+use engram_patch::{BuildSettings, Fitness, Reading, build, build_paper, check};
+
+use super::{print, table};
+use crate::args::{Profile, SuiteCommand};
+
+/// Runs a suite command.
+///
+/// # Errors
+/// Any of the suite's, the fact table's or the checkpoint's.
+pub fn suite(command: SuiteCommand, json: bool) -> Result<()> {
+    match command {
+        SuiteCommand::Build {
+            facts,
+            model,
+            profile,
+            max_pairs_per_kind,
+            seed,
+            out,
+        } => {
+            let facts = FactTable::read(&facts)?;
+            let model = Model::read(&model, &Device::Cpu)?;
+            let settings = BuildSettings {
+                seed,
+                max_pairs_per_kind: (max_pairs_per_kind > 0).then_some(max_pairs_per_kind),
+                ..BuildSettings::default()
+            };
+            let built = match profile {
+                None => build(&facts, model.tokenizer(), &settings)?,
+                Some(Profile::Paper) => build_paper(&facts, model.tokenizer(), &settings)?,
+            };
+            built.suite.write(&out)?;
+            for unpaired in &built.unpaired {
+                eprintln!("left out: {} ({})", unpaired.fact, unpaired.reason);
+            }
+            eprintln!(
+                "{}: {} pairs, {} facts left out",
+                out.display(),
+                built.suite.pairs.len(),
+                built.unpaired.len()
+            );
+            print(json, &built.balance, || {
+                serde_json::to_string_pretty(&built.balance).unwrap_or_default()
+            })
+        }
+        SuiteCommand::Check { suite, model } => {
+            let checked = checked(&suite, &model)?;
+            let unfit: Vec<&Fitness> = checked.iter().filter(|c| !c.is_fit()).collect();
+            print(json, &checked, || {
+                let mut text = String::new();
+                for fitness in &unfit {
+                    for problem in &fitness.problems {
+                        text += &format!("{}: {problem}\n", fitness.pair.id);
+                    }
+                }
+                text + &format!(
+                    "{} of {} pairs are fit",
+                    checked.len() - unfit.len(),
+                    checked.len()
+                )
+            })?;
+            if !unfit.is_empty() {
+                bail!(
+                    "{} of {} pairs cannot be patched",
+                    unfit.len(),
+                    checked.len()
+                );
+            }
+            Ok(())
+        }
+        SuiteCommand::Show { suite, model, most } => {
+            let checked = checked(&suite, &model)?;
+            let shown = &checked[..most.min(checked.len())];
+            print(json, &shown, || {
+                shown.iter().map(|f| tokens(f) + "\n").collect()
+            })
+        }
+    }
+}
+
+fn checked(suite: &Path, model: &Path) -> Result<Vec<Fitness>> {
+    let suite = Suite::read(suite)?;
+    let model = Model::read(model, &Device::Cpu)?;
+    Ok(check(
+        &suite,
+        model.tokenizer(),
+        &model.shape(),
+        &Reading::default(),
+    )?)
+}
+
+/// A pair's two prompts token under token, the differing ones marked.
+fn tokens(fitness: &Fitness) -> String {
+    let pair = &fitness.pair;
+    let rows = (0..pair.clean.len().max(pair.corrupt.len())).map(|i| {
+        let text = |tokens: &[String]| tokens.get(i).map_or(String::new(), |t| format!("{t:?}"));
+        let differs = pair.clean.get(i) != pair.corrupt.get(i);
+        [
+            i.to_string(),
+            text(&pair.clean_tokens),
+            text(&pair.corrupt_tokens),
+            if differs { "*" } else { "" }.to_owned(),
+        ]
+    });
+    let body = table(["position", "clean", "corrupt", "differs"], rows);
+    format!("{} ({})\n{body}", pair.id, pair.kind)
+}

@@ -1,0 +1,64 @@
+//! Progress on stderr: a bar where it is a terminal, plain lines otherwise.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// How often a plain line is printed.
+const PLAIN_EVERY: Duration = Duration::from_secs(10);
+
+/// Progress of one stage.
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    label: String,
+    total: u64,
+    last: Instant,
+}
+
+impl Progress {
+    /// Starts a stage of `total` units.
+    pub fn new(label: &str, total: u64) -> Progress {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(total);
+            let style = "{prefix} {bar:30} {pos}/{len} {msg} (left: {eta})";
+            if let Ok(style) = ProgressStyle::with_template(style) {
+                bar.set_style(style);
+            }
+            bar.set_prefix(label.to_owned());
+            bar
+        });
+        if bar.is_none() {
+            eprintln!("{label}: {total} to do");
+        }
+        Progress {
+            bar,
+            label: label.to_owned(),
+            total,
+            last: Instant::now(),
+        }
+    }
+
+    /// `done` units are done.
+    pub fn at(&mut self, done: u64, message: &str) {
+        match &self.bar {
+            Some(bar) => {
+                bar.set_position(done);
+                bar.set_message(message.to_owned());
+            }
+            None if self.last.elapsed() >= PLAIN_EVERY => {
+                self.last = Instant::now();
+                eprintln!("{}: {done}/{} {message}", self.label, self.total);
+            }
+            None => {}
+        }
+    }
+
+    /// The stage is done.
+    pub fn finish(self, message: &str) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        eprintln!("{}: {message}", self.label);
+    }
+}

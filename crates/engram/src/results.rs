@@ -1,0 +1,219 @@
+//! The files of a run's folder, written by the stages and read back for statistics and reports.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use engram_core::{PreferenceRow, Row, Suite, files};
+use engram_findings::{Condition, Findings, Settings, Study, findings};
+use engram_report::{Excluded, Fact, Reproduction, TrainingCurve};
+use serde::{Deserialize, Serialize};
+
+use crate::study::BASE;
+
+/// Result rows of a sweep.
+pub const PATCH: &str = "patch.parquet";
+/// Result rows under the published protocol.
+pub const PAPER: &str = "paper.parquet";
+/// Answer or foil, without a patch.
+pub const PREFERENCES: &str = "preferences.parquet";
+/// The pairs.
+pub const SUITE: &str = "suite.jsonl";
+/// The pairs of the published protocol.
+pub const PAPER_SUITE: &str = "paper.jsonl";
+/// What was left out of the suite, and why.
+pub const EXCLUDED: &str = "excluded.json";
+/// How a model was trained.
+pub const TRAINING: &str = "curve.json";
+/// What the corpus holds.
+pub const CORPUS: &str = "corpus.json";
+/// Findings.
+pub const STATS: &str = "stats.json";
+/// What the folder is, and how it was made.
+pub const MANIFEST: &str = "manifest.json";
+/// The report.
+pub const REPORT: &str = "report.html";
+
+/// How the results came about, where it matters for doing it again.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of engram.
+    pub engram: String,
+    /// The title of the study, or what else the folder holds.
+    pub title: String,
+    /// The command line, whole.
+    pub command: String,
+    /// The command line without the folder that it wrote to, seeds, versions and hashes of every input.
+    pub reproduction: Reproduction,
+    /// How it was tested.
+    pub stats: Settings,
+    /// The models, in the order in which they are shown.
+    pub models: Vec<String>,
+    /// Seconds spent, by what.
+    pub timing: std::collections::BTreeMap<String, f64>,
+    /// The machine.
+    pub machine: Machine,
+}
+
+/// The machine.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Machine {
+    /// Threads used.
+    pub threads: usize,
+    /// Operating system.
+    pub os: String,
+    /// Processor architecture.
+    pub arch: String,
+}
+
+impl Machine {
+    /// This machine.
+    pub fn here() -> Machine {
+        Machine {
+            threads: candle_core::utils::get_num_threads(),
+            os: std::env::consts::OS.to_owned(),
+            arch: std::env::consts::ARCH.to_owned(),
+        }
+    }
+}
+
+/// A results folder, read back.
+pub struct Results {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// The pairs.
+    pub suite: Suite,
+    /// The pairs of the published protocol; may be empty.
+    pub paper_suite: Suite,
+    /// Each model's rows.
+    pub conditions: Vec<Condition>,
+    /// How each model was trained.
+    pub curves: Vec<TrainingCurve>,
+    /// What the corpus holds.
+    pub corpus: Vec<Fact>,
+    /// What was left out, and why.
+    pub excluded: Vec<Excluded>,
+}
+
+impl Results {
+    /// Reads a folder that `engram run` or `engram patch` wrote.
+    ///
+    /// # Errors
+    /// A folder that holds neither; a file that is damaged.
+    pub fn read(folder: &Path) -> Result<Results> {
+        let manifest = folder.join(MANIFEST);
+        if !manifest.exists() {
+            bail!(
+                "{}: no {MANIFEST} in this folder; name one that `engram run` or `engram patch` wrote",
+                folder.display()
+            );
+        }
+        let manifest: Manifest = files::read_json(&manifest)?;
+        let sweep = folder.join(PATCH);
+        if sweep.exists() {
+            return Results::of_sweep(folder, manifest);
+        }
+        let suite = folder.join("suite");
+        let mut conditions = Vec::new();
+        let mut curves = Vec::new();
+        for name in &manifest.models {
+            let sweep = folder.join("sweeps").join(name);
+            conditions.push(Condition {
+                name: name.clone(),
+                rows: Row::read_parquet(&sweep.join(PATCH))?,
+                preferences: PreferenceRow::read_parquet(&sweep.join(PREFERENCES))?,
+                paper: read_if_there(&sweep.join(PAPER), Row::read_parquet)?,
+            });
+            if name != BASE {
+                curves.push(files::read_json(
+                    &folder.join("models").join(name).join(TRAINING),
+                )?);
+            }
+        }
+        Ok(Results {
+            suite: Suite::read(&suite.join(SUITE))?,
+            paper_suite: Suite {
+                pairs: read_if_there(&suite.join(PAPER_SUITE), |p| Ok(Suite::read(p)?.pairs))?,
+            },
+            conditions,
+            curves,
+            corpus: files::read_json(&folder.join("corpus").join(CORPUS))?,
+            excluded: files::read_json(&suite.join(EXCLUDED))?,
+            manifest,
+        })
+    }
+
+    fn of_sweep(folder: &Path, manifest: Manifest) -> Result<Results> {
+        let rows = Row::read_parquet(&folder.join(PATCH))?;
+        let (paper, rows): (Vec<Row>, Vec<Row>) =
+            rows.into_iter().partition(|r| r.align == "overwrite");
+        let suite = Suite::read(&folder.join(SUITE))?;
+        let empty = Suite::default();
+        let (suite, paper_suite) = if rows.is_empty() {
+            (empty, suite)
+        } else {
+            (suite, empty)
+        };
+        let name = manifest
+            .models
+            .first()
+            .cloned()
+            .unwrap_or_else(|| "model".to_owned());
+        Ok(Results {
+            manifest,
+            suite,
+            paper_suite,
+            conditions: vec![Condition {
+                name,
+                rows,
+                preferences: Vec::new(),
+                paper,
+            }],
+            curves: Vec::new(),
+            corpus: Vec::new(),
+            excluded: files::read_json(&folder.join(EXCLUDED))?,
+        })
+    }
+
+    /// What the rows show.
+    ///
+    /// # Errors
+    /// As [`findings`].
+    pub fn findings(&self) -> Result<Findings> {
+        Ok(findings(&Study {
+            suite: &self.suite.pairs,
+            paper_suite: &self.paper_suite.pairs,
+            conditions: &self.conditions,
+            settings: self.manifest.stats,
+        })?)
+    }
+
+    /// Writes the report and gives its path.
+    ///
+    /// # Errors
+    /// The template's or the file system's.
+    pub fn write_report(self, folder: &Path, findings: Findings) -> Result<PathBuf> {
+        let path = folder.join(REPORT);
+        let html = engram_report::render(&engram_report::ReportInput {
+            title: self.manifest.title,
+            findings,
+            curves: self.curves,
+            corpus: self.corpus,
+            excluded: self.excluded,
+            reproduction: self.manifest.reproduction,
+        })?;
+        files::write_atomic(&path, |w| std::io::Write::write_all(w, html.as_bytes()))
+            .context("cannot write the report")?;
+        Ok(path)
+    }
+}
+
+fn read_if_there<T: Default>(
+    path: &Path,
+    read: impl FnOnce(&Path) -> engram_core::error::Result<T>,
+) -> Result<T> {
+    if path.exists() {
+        Ok(read(path)?)
+    } else {
+        Ok(T::default())
+    }
+}

@@ -1,0 +1,415 @@
+//! `engram run`: corpus, suite, training, sweeps, findings, report, each stage from the files of those before it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use candle_core::Device;
+use engram_core::{PreferenceRow, Row, Suite, files};
+use engram_corpus::{Abstract, FactTable, read, stats};
+use engram_model::Model;
+use engram_patch::{
+    BuildSettings, NaiveEngine, Plan, Profile, Reading, SweepSpec, build, build_paper, paper_spec,
+    preferences,
+};
+use engram_report::{Excluded, Fact, Reproduction, summary_text};
+use engram_train::TrainSettings;
+use serde_json::json;
+
+use crate::args::RunArgs;
+use crate::commands::corpus::{read_corpus, with_tokenizer};
+use crate::commands::model::resolve;
+use crate::commands::patch::{prepare, sweep};
+use crate::commands::train::{Recipe, fine_tune, settings};
+use crate::commands::{print, say, thousands};
+use crate::results::{
+    CORPUS, EXCLUDED, MANIFEST, Machine, Manifest, PAPER, PAPER_SUITE, PATCH, PREFERENCES, Results,
+    STATS, SUITE,
+};
+use crate::stage::{RunFolder, checkpoint_hash};
+use crate::study::{BASE, Study, Training};
+
+/// Columns of the summary on stdout.
+const WIDTH: u16 = 120;
+const TRAIN: &str = "train.jsonl";
+const VALIDATION: &str = "validation.jsonl";
+
+/// A study whose every name, path and value has been checked, and the folder that it is run in.
+struct Run {
+    study: Study,
+    folder: RunFolder,
+    table: FactTable,
+    base: Model,
+    settings: BTreeMap<String, TrainSettings>,
+    /// SHA-256 of every input, by what it is.
+    inputs: BTreeMap<&'static str, String>,
+    timing: BTreeMap<String, f64>,
+}
+
+/// Runs a study; prints the summary and the report's path.
+///
+/// # Errors
+/// Any of input, told before the first stage starts where it can be; any of a stage.
+pub fn run(args: &RunArgs, as_json: bool) -> Result<()> {
+    let start = Instant::now();
+    let mut run = Run::resolve(args)?;
+    let corpus = run.corpus()?;
+    let suite = run.suite()?;
+    let mut models = BTreeMap::from([(BASE.to_owned(), run.study.base.clone())]);
+    for (name, training) in run.study.train.clone() {
+        let folder = run.train(&name, &training, &corpus)?;
+        models.insert(name, folder);
+    }
+    for name in run
+        .study
+        .models()
+        .iter()
+        .map(|n| (*n).to_owned())
+        .collect::<Vec<_>>()
+    {
+        run.sweep(&name, &models[&name], &suite)?;
+    }
+    run.timing
+        .insert("total_s".to_owned(), start.elapsed().as_secs_f64());
+    let folder = run.folder.path().to_owned();
+    files::write_json(&folder.join(MANIFEST), &run.manifest(args)?)?;
+    let results = Results::read(&folder)?;
+    eprintln!("findings: testing");
+    let findings = results.findings()?;
+    files::write_json(&folder.join(STATS), &findings)?;
+    print(as_json, &findings, || summary_text(&findings, WIDTH))?;
+    let report = results.write_report(&folder, findings)?;
+    if !as_json {
+        say(format!("\n{}", report.display()))?;
+    }
+    Ok(())
+}
+
+impl Run {
+    /// Reads and checks all that the study names, so that every error of input is told before any work.
+    fn resolve(args: &RunArgs) -> Result<Run> {
+        let study = Study::read(&args.study, &args.set)?;
+        let base = Model::read(&study.base, &Device::Cpu).context("the base model")?;
+        let table = FactTable::read(&study.facts).context("the fact table")?;
+        let mut inputs = BTreeMap::from([
+            ("base", checkpoint_hash(&study.base)?),
+            ("facts", files::sha256_file(&study.facts)?),
+        ]);
+        if let Some(file) = &study.corpus.file {
+            inputs.insert("corpus", files::sha256_file(file).context("the corpus")?);
+        }
+        if let Some(file) = &study.suite.file {
+            inputs.insert("suite", files::sha256_file(file).context("the suite")?);
+            Suite::read(file)?;
+        }
+        let mut all_settings = BTreeMap::new();
+        for (name, training) in &study.train {
+            let overrides: Vec<String> = training
+                .set
+                .iter()
+                .map(|(k, v)| format!("{k}={}", plain(v)))
+                .collect();
+            let resolved =
+                settings(&training.preset, &overrides).with_context(|| format!("train.{name}"))?;
+            if let Some(write) = &study.corpus.write
+                && resolved.max_length < write.max_tokens
+            {
+                // Exposures are counted on whole texts: a cut would make the count a lie.
+                bail!(
+                    "train.{name}: max_length {} would cut texts of up to {} tokens; raise it or lower corpus.write.max_tokens",
+                    resolved.max_length,
+                    write.max_tokens
+                );
+            }
+            all_settings.insert(name.clone(), resolved);
+        }
+        for (name, sweep) in &study.sweep {
+            resolve(&base.sites(), &sweep.sites).with_context(|| format!("sweep.{name}"))?;
+        }
+        let out = match &args.out {
+            Some(out) => out.clone(),
+            None => Path::new("runs").join(args.study.file_stem().unwrap_or_default()),
+        };
+        let folder = RunFolder::open(&out, &study.title)?;
+        Ok(Run {
+            study,
+            folder,
+            table,
+            base,
+            settings: all_settings,
+            inputs,
+            timing: BTreeMap::new(),
+        })
+    }
+
+    /// A stage, with the time that it took.
+    fn stage(
+        &mut self,
+        name: &str,
+        inputs: serde_json::Value,
+        work: impl FnOnce(&Run, &Path) -> Result<()>,
+    ) -> Result<PathBuf> {
+        let start = Instant::now();
+        let inputs = json!({"engram": env!("CARGO_PKG_VERSION"), "stage": name, "of": inputs});
+        let (folder, made) = self
+            .folder
+            .stage(name, &inputs, |folder| work(self, folder))?;
+        if made {
+            self.timing
+                .insert(format!("{name}_s"), start.elapsed().as_secs_f64());
+        } else {
+            eprintln!("{name}: up to date");
+        }
+        Ok(folder)
+    }
+
+    /// Training and validation texts, and what they hold.
+    fn corpus(&mut self) -> Result<PathBuf> {
+        let inputs = json!([self.study.corpus, self.study.seed, self.inputs]);
+        self.stage("corpus", inputs, |run, folder| {
+            let study = &run.study;
+            let mut facts = Vec::new();
+            let (train, validation) = match (&study.corpus.file, &study.corpus.write) {
+                (Some(file), _) => {
+                    facts.push(Fact::new(
+                        "source",
+                        file.file_name().unwrap_or_default().to_string_lossy(),
+                    ));
+                    engram_corpus::split(read_corpus(file)?, study.corpus.split, study.seed)?
+                }
+                (None, write) => {
+                    let write = write.clone().unwrap_or_default();
+                    let written = with_tokenizer(run.base.tokenizer(), |t| {
+                        Ok(engram_corpus::write_texts(&run.table, &write, t)?)
+                    })?;
+                    written.save(folder)?;
+                    facts.push(Fact::new("source", "texts written from the fact table"));
+                    facts.push(Fact::new("facts taught", written.exposures.len()));
+                    facts.push(Fact::new("exposures of each fact", write.exposures));
+                    facts.push(Fact::new("wordings of each fact", write.wordings));
+                    (written.train_records(), written.validation_records())
+                }
+            };
+            read::write(&folder.join(TRAIN), &train)?;
+            read::write(&folder.join(VALIDATION), &validation)?;
+            facts.extend(run.count(&train, &validation)?);
+            files::write_json(&folder.join(CORPUS), &facts)?;
+            Ok(())
+        })
+    }
+
+    fn count(&self, train: &[Abstract], validation: &[Abstract]) -> Result<Vec<Fact>> {
+        let terms: Vec<&str> = self.study.corpus.terms.iter().map(String::as_str).collect();
+        let mut facts = vec![Fact::new("training texts", thousands(train.len()))];
+        facts.push(Fact::new("validation texts", thousands(validation.len())));
+        let all: Vec<Abstract> = train.iter().chain(validation).cloned().collect();
+        let counted = with_tokenizer(self.base.tokenizer(), |t| {
+            Ok(stats::stats(&all, &terms, Some(t))?)
+        })?;
+        facts.push(Fact::new("words", thousands(counted.words)));
+        facts.push(Fact::new(
+            "tokens",
+            thousands(counted.tokens.unwrap_or_default()),
+        ));
+        for mention in counted.mentions {
+            let value = format!(
+                "{} as a whole word, {} anywhere",
+                thousands(mention.whole_words),
+                thousands(mention.substrings)
+            );
+            facts.push(Fact::new(format!("mentions of {}", mention.term), value));
+        }
+        Ok(facts)
+    }
+
+    /// The pairs, those of the published protocol, and what was left out.
+    fn suite(&mut self) -> Result<PathBuf> {
+        let paper = self.study.paper.as_ref().map(|p| p.pairs);
+        let inputs = json!([self.study.suite, paper, self.study.seed, self.inputs]);
+        self.stage("suite", inputs, |run, folder| {
+            let settings = BuildSettings {
+                seed: run.study.seed,
+                max_pairs_per_kind: Some(run.study.suite.max_pairs_per_kind)
+                    .filter(|most| *most > 0),
+                ..BuildSettings::default()
+            };
+            let tokenizer = run.base.tokenizer();
+            let mut excluded = Vec::new();
+            let suite = match &run.study.suite.file {
+                Some(file) => Suite::read(file)?,
+                None => {
+                    let built = build(&run.table, tokenizer, &settings)?;
+                    excluded.extend(built.unpaired.into_iter().map(|u| Excluded {
+                        pair: u.fact,
+                        kind: Some(u.kind),
+                        reason: u.reason,
+                    }));
+                    built.suite
+                }
+            };
+            let (pairs, unfit) = prepare(&suite, &run.base, &Reading::default(), true)?;
+            excluded.extend(unfit);
+            let fit = |id: &str| pairs.iter().any(|p| p.id == id);
+            let kept = suite.pairs.into_iter().filter(|p| fit(&p.id)).collect();
+            Suite { pairs: kept }.write(&folder.join(SUITE))?;
+            if let Some(pairs) = paper {
+                let settings = BuildSettings {
+                    max_pairs_per_kind: Some(pairs.div_ceil(2)),
+                    ..settings
+                };
+                let built = build_paper(&run.table, tokenizer, &settings)?;
+                built.suite.write(&folder.join(PAPER_SUITE))?;
+            }
+            files::write_json(&folder.join(EXCLUDED), &excluded)?;
+            Ok(())
+        })
+    }
+
+    /// A fine-tuned model.
+    fn train(&mut self, name: &str, training: &Training, corpus: &Path) -> Result<PathBuf> {
+        let texts = [TRAIN, VALIDATION].map(|f| corpus.join(f));
+        let hashes = [
+            files::sha256_file(&texts[0])?,
+            files::sha256_file(&texts[1])?,
+        ];
+        let settings = self.settings[name].clone();
+        let inputs = json!([
+            training,
+            settings,
+            hashes,
+            self.inputs["base"],
+            self.study.stats
+        ]);
+        self.stage(&format!("models/{name}"), inputs, |run, folder| {
+            let train = read_corpus(&texts[0])?;
+            let validation = read_corpus(&texts[1])?;
+            let recipe = Recipe {
+                name,
+                base: &run.base,
+                train: &train,
+                validation: &validation,
+                preset: &training.preset,
+                settings: &settings,
+                why: &training.why.clone().into_iter().collect(),
+                stats: &run.study.stats,
+            };
+            fine_tune(&recipe, folder).map(drop)
+        })
+    }
+
+    /// What a model prefers, and what its sweeps found.
+    fn sweep(&mut self, name: &str, model: &Path, suite: &Path) -> Result<PathBuf> {
+        let asked: Vec<_> = self
+            .study
+            .sweep
+            .values()
+            .filter(|s| s.models.iter().any(|m| m == name))
+            .cloned()
+            .collect();
+        let paper = self
+            .study
+            .paper
+            .as_ref()
+            .is_some_and(|p| p.models.iter().any(|m| m == name));
+        let files_hashed = [SUITE, PAPER_SUITE].map(|f| files::sha256_file(&suite.join(f)).ok());
+        let gap = self.study.stats.eligible_gap;
+        let inputs = json!([asked, paper, files_hashed, checkpoint_hash(model)?, gap]);
+        let (model, suite) = (model.to_owned(), suite.to_owned());
+        self.stage(&format!("sweeps/{name}"), inputs, |_, folder| {
+            let model = Model::read(&model, &Device::Cpu)?;
+            let engine = NaiveEngine::default();
+            let pairs = Suite::read(&suite.join(SUITE))?;
+            let preferred = preferences(&model, &pairs.pairs, &Reading::default(), true)?;
+            for (pair, template, why) in &preferred.left_out {
+                eprintln!(
+                    "{name}: {pair} not asked in {} ({why})",
+                    template.as_deref().unwrap_or("its wording")
+                );
+            }
+            PreferenceRow::write_parquet(&folder.join(PREFERENCES), &preferred.rows)?;
+            let (prepared, _) = prepare(&pairs, &model, &Reading::default(), false)?;
+            let mut rows = Vec::new();
+            for sweep_of in &asked {
+                let spec = SweepSpec {
+                    positions: sweep_of.positions,
+                    direction: sweep_of.direction,
+                    corruption: sweep_of.corruption(),
+                    align: sweep_of.align(),
+                    metrics: sweep_of.metrics.clone(),
+                    eligible_gap: gap,
+                    ..SweepSpec::new(resolve(&model.sites(), &sweep_of.sites)?)
+                };
+                let plan = Plan::new(spec, model.shape(), prepared.clone())?;
+                let label = format!(
+                    "{name}, {} by {}",
+                    sweep_of.sites.join(" and "),
+                    sweep_of.positions
+                );
+                rows.extend(sweep(&label, &engine, &model, &plan)?);
+            }
+            Row::write_parquet(&folder.join(PATCH), &rows)?;
+            if paper {
+                let pairs = Suite::read(&suite.join(PAPER_SUITE))?;
+                let reading = Reading {
+                    bos: None,
+                    profile: Profile::Paper,
+                };
+                let (prepared, _) = prepare(&pairs, &model, &reading, false)?;
+                let spec = SweepSpec {
+                    eligible_gap: gap,
+                    ..paper_spec(&model.sites())
+                };
+                let plan = Plan::new(spec, model.shape(), prepared)?;
+                let rows = sweep(
+                    &format!("{name}, the published protocol"),
+                    &engine,
+                    &model,
+                    &plan,
+                )?;
+                Row::write_parquet(&folder.join(PAPER), &rows)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn manifest(&self, args: &RunArgs) -> Result<Manifest> {
+        let study = &self.study;
+        let mut seeds = vec![
+            Fact::new("study", study.seed),
+            Fact::new("statistics", study.stats.seed),
+        ];
+        if let Some(write) = &study.corpus.write {
+            seeds.push(Fact::new("texts", write.seed));
+        }
+        for (name, settings) in &self.settings {
+            seeds.push(Fact::new(format!("training of {name}"), settings.seed));
+        }
+        let mut inputs: Vec<Fact> = self.inputs.iter().map(|(k, v)| Fact::new(*k, v)).collect();
+        inputs.push(Fact::new("study file", files::sha256_file(&args.study)?));
+        let threads = Fact::new("threads", Machine::here().threads);
+        Ok(Manifest {
+            engram: env!("CARGO_PKG_VERSION").to_owned(),
+            title: study.title.clone(),
+            command: crate::command_line(None),
+            reproduction: Reproduction {
+                command: crate::command_line(Some("--out")),
+                seeds,
+                versions: vec![Fact::new("engram", env!("CARGO_PKG_VERSION")), threads],
+                inputs,
+            },
+            stats: study.stats,
+            models: study.models().into_iter().map(str::to_owned).collect(),
+            timing: self.timing.clone(),
+            machine: Machine::here(),
+        })
+    }
+}
+
+/// A TOML value as the text that `--set` takes.
+fn plain(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,195 @@
+//! A study's stages: each writes a folder whole or not at all, and runs again only where its inputs changed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use engram_core::files;
+use serde::{Deserialize, Serialize};
+
+/// The file in a stage's folder that says which inputs it was made from.
+const MARK: &str = "stage.json";
+/// The file in a run's folder that says which study it holds.
+const STUDY: &str = "study.json";
+
+#[derive(Serialize, Deserialize)]
+struct Mark {
+    /// SHA-256 of everything that the stage's results depend on.
+    inputs: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Held {
+    title: String,
+}
+
+/// A run's folder.
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+impl RunFolder {
+    /// Opens or makes the folder of the study `title`.
+    ///
+    /// # Errors
+    /// Where the folder holds another study or other files, or cannot be written.
+    pub fn open(path: &Path, title: &str) -> Result<RunFolder> {
+        let mark = path.join(STUDY);
+        if mark.exists() {
+            let held: Held = files::read_json(&mark)?;
+            if held.title != title {
+                bail!(
+                    "{} holds another study, \"{}\"; give \"{title}\" a folder of its own with --out",
+                    path.display(),
+                    held.title
+                );
+            }
+        } else if path.exists() {
+            let holds_files = fs::read_dir(path)
+                .with_context(|| format!("{}", path.display()))?
+                .next()
+                .is_some();
+            if holds_files {
+                bail!(
+                    "{} is not empty and holds no study; name another folder with --out",
+                    path.display()
+                );
+            }
+        }
+        let title = title.to_owned();
+        files::write_json(&mark, &Held { title })?;
+        let path = path.to_owned();
+        Ok(RunFolder { path })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes the folder of stage `name` unless it stands already and was made from the same inputs.
+    /// `work` fills an empty folder, which is renamed into place when it is whole. Gives the folder and
+    /// whether it was made now.
+    ///
+    /// # Errors
+    /// Whatever `work` says; the stage's earlier folder, if any, then stays.
+    pub fn stage(
+        &self,
+        name: &str,
+        inputs: &impl Serialize,
+        work: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<(PathBuf, bool)> {
+        let folder = self.path.join(name);
+        let inputs = fingerprint(inputs)?;
+        let mark = folder.join(MARK);
+        if mark.exists() && files::read_json::<Mark>(&mark).is_ok_and(|m| m.inputs == inputs) {
+            return Ok((folder, false));
+        }
+        let parent = folder.parent().unwrap_or(&self.path);
+        fs::create_dir_all(parent).with_context(|| format!("{}", parent.display()))?;
+        let fresh = tempfile::Builder::new()
+            .prefix(".engram-")
+            .tempdir_in(parent)
+            .with_context(|| format!("{}", parent.display()))?;
+        work(fresh.path())?;
+        files::write_json(&fresh.path().join(MARK), &Mark { inputs })?;
+        set_usual_permissions(fresh.path())?;
+        if folder.exists() {
+            fs::remove_dir_all(&folder).with_context(|| format!("{}", folder.display()))?;
+        }
+        let fresh = fresh.keep();
+        fs::rename(&fresh, &folder).with_context(|| format!("{}", folder.display()))?;
+        Ok((folder, true))
+    }
+}
+
+/// Temporary folders are private by default; results are for everyone who may read the run.
+fn set_usual_permissions(folder: &Path) -> Result<()> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
+    }
+    #[cfg(not(unix))]
+    let _ = folder;
+    Ok(())
+}
+
+/// SHA-256 of a value's JSON.
+///
+/// # Errors
+/// Where the value has no JSON.
+pub fn fingerprint(value: &impl Serialize) -> Result<String> {
+    Ok(files::sha256(&serde_json::to_vec(value)?))
+}
+
+/// SHA-256 of the files that make up a checkpoint.
+///
+/// # Errors
+/// As [`files::sha256_file`].
+pub fn checkpoint_hash(folder: &Path) -> Result<String> {
+    let mut all = String::new();
+    for name in [
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "vocab.json",
+        "merges.txt",
+    ] {
+        let path = folder.join(name);
+        if path.exists() {
+            all.push_str(&files::sha256_file(&path)?);
+        }
+    }
+    Ok(files::sha256(all.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_runs_once_and_again_when_its_inputs_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunFolder::open(folder.path(), "a").unwrap();
+        let made = |inputs: u32| {
+            let work = |p: &Path| Ok(fs::write(p.join("x"), inputs.to_string())?);
+            run.stage("one/two", &inputs, work).unwrap()
+        };
+        let (path, first) = made(1);
+        assert!(first && !made(1).1 && made(2).1);
+        assert_eq!(fs::read_to_string(path.join("x")).unwrap(), "2");
+    }
+
+    #[test]
+    fn a_failed_stage_leaves_the_earlier_one_and_nothing_half() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunFolder::open(folder.path(), "a").unwrap();
+        run.stage("s", &1, |p| Ok(fs::write(p.join("x"), "1")?))
+            .unwrap();
+        let failed = run.stage("s", &2, |p| {
+            fs::write(p.join("x"), "2")?;
+            bail!("no")
+        });
+        assert!(failed.is_err());
+        assert_eq!(fs::read_to_string(folder.path().join("s/x")).unwrap(), "1");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn another_study_or_other_files_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        RunFolder::open(folder.path(), "a").unwrap();
+        assert!(RunFolder::open(folder.path(), "a").is_ok());
+        let error = RunFolder::open(folder.path(), "b").err().unwrap();
+        assert!(error.to_string().contains("holds another study, \"a\""));
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("thesis.tex"), "").unwrap();
+        let error = RunFolder::open(folder.path(), "a").err().unwrap();
+        assert!(
+            error
+                .to_string()
+                .contains("is not empty and holds no study")
+        );
+    }
+}

@@ -1,0 +1,378 @@
+//! The study file: what `engram run` is told, resolved and checked before any work.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use engram_core::{Align, Corruption, Direction, Metric, Positions};
+use engram_corpus::WriteSettings;
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+/// The name of the model before fine-tuning, wherever models are named.
+pub const BASE: &str = "base";
+
+fn seed() -> u64 {
+    42
+}
+fn fifth() -> f64 {
+    0.2
+}
+fn terms() -> Vec<String> {
+    engram_corpus::stats::DEFAULT_TERMS
+        .map(str::to_owned)
+        .to_vec()
+}
+fn metrics() -> Vec<Metric> {
+    vec![Metric::LogitDiff, Metric::Prob, Metric::LogProbSeq]
+}
+fn denoise() -> Direction {
+    Direction::Denoise
+}
+fn all() -> Positions {
+    Positions::All
+}
+
+/// A study. Paths are relative to the study file; those given with `--set` to the working directory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Study {
+    /// What the study asks; a run's folder holds one study, known by its title.
+    pub title: String,
+    /// Seed of splits, pairing and statistics.
+    #[serde(default = "seed")]
+    pub seed: u64,
+    /// The checkpoint that is fine-tuned.
+    pub base: PathBuf,
+    /// The fact table.
+    pub facts: PathBuf,
+    /// What the model is trained on.
+    pub corpus: CorpusSource,
+    /// What it is asked.
+    #[serde(default)]
+    pub suite: SuiteSource,
+    /// The fine-tuned models, by name.
+    pub train: IndexMap<String, Training>,
+    /// What is patched, by name.
+    pub sweep: IndexMap<String, Sweep>,
+    /// The published protocol.
+    #[serde(default)]
+    pub paper: Option<Paper>,
+    /// How it is tested.
+    #[serde(default)]
+    pub stats: engram_findings::Settings,
+}
+
+/// Where the training texts are from: a file, or the fact table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CorpusSource {
+    /// A corpus of real abstracts.
+    #[serde(default)]
+    pub file: Option<PathBuf>,
+    /// The share of `file` that is held out for validation.
+    #[serde(default = "fifth")]
+    pub split: f64,
+    /// Texts written from the fact table, in place of a file.
+    #[serde(default)]
+    pub write: Option<WriteSettings>,
+    /// The terms whose mentions are counted.
+    #[serde(default = "terms")]
+    pub terms: Vec<String>,
+}
+
+/// Where the pairs are from: a file, or the fact table.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SuiteSource {
+    /// A suite; built from the fact table where not given.
+    pub file: Option<PathBuf>,
+    /// The most pairs of one kind (whole cycles; 0: no limit).
+    pub max_pairs_per_kind: usize,
+}
+
+/// A fine-tuned model: a preset and what departs from it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    /// `config-1` or `config-2`.
+    pub preset: String,
+    /// Settings that depart from the preset.
+    #[serde(default)]
+    pub set: IndexMap<String, toml::Value>,
+    /// Why they do, by setting.
+    #[serde(default)]
+    pub why: IndexMap<String, String>,
+}
+
+/// One sweep: which cells of which models.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sweep {
+    /// The models' names (`base` and names under `train`).
+    pub models: Vec<String>,
+    /// Sites, by any of their names.
+    pub sites: Vec<String>,
+    /// Where they are patched.
+    #[serde(default = "all")]
+    pub positions: Positions,
+    /// Which run is written into.
+    #[serde(default = "denoise")]
+    pub direction: Direction,
+    /// What is measured.
+    #[serde(default = "metrics")]
+    pub metrics: Vec<Metric>,
+}
+
+/// The published protocol on some pairs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Paper {
+    /// The models' names.
+    pub models: Vec<String>,
+    /// How many pairs, half of each kind.
+    pub pairs: usize,
+}
+
+impl Sweep {
+    /// The corruption: symmetric token replacement.
+    pub fn corruption(&self) -> Corruption {
+        Corruption::Swap
+    }
+
+    /// The alignment: position by position.
+    pub fn align(&self) -> Align {
+        Align::Strict
+    }
+}
+
+impl Study {
+    /// Reads a study file and lays `--set key=value` over it.
+    ///
+    /// # Errors
+    /// A file that is missing or no TOML, an unknown key, a value of the wrong type, a contradiction:
+    /// each with the place.
+    pub fn read(path: &Path, settings: &[String]) -> Result<Study> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the study {}", path.display()))?;
+        let mut table: toml::Table = toml::from_str(&text)
+            .map_err(|e| anyhow::anyhow!("{}: {}", path.display(), one_line(&e.to_string())))?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        resolve_paths(&mut table, folder);
+        for setting in settings {
+            set(&mut table, setting)?;
+        }
+        let study: Study = table.try_into().map_err(|e: toml::de::Error| {
+            anyhow::anyhow!("{}: {}", path.display(), one_line(&e.to_string()))
+        })?;
+        study
+            .check()
+            .with_context(|| format!("{}", path.display()))?;
+        Ok(study)
+    }
+
+    /// The names of all models, the base first.
+    pub fn models(&self) -> Vec<&str> {
+        std::iter::once(BASE)
+            .chain(self.train.keys().map(String::as_str))
+            .collect()
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.title.trim().is_empty() {
+            bail!("title is empty");
+        }
+        if self.corpus.file.is_some() == self.corpus.write.is_some() {
+            bail!(
+                "corpus: give either file or write (texts from the fact table), not both or neither"
+            );
+        }
+        let known = self.models();
+        for name in self.train.keys() {
+            let plain = name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+            if name == BASE || name.is_empty() || !plain {
+                bail!(
+                    "train.{name}: a model's name has letters, digits, - and _, and is not \"{BASE}\""
+                );
+            }
+        }
+        let asked = self
+            .sweep
+            .iter()
+            .map(|(n, s)| (format!("sweep.{n}"), &s.models));
+        let asked = asked.chain(self.paper.iter().map(|p| ("paper".to_owned(), &p.models)));
+        for (place, models) in asked {
+            if let Some(unknown) = models.iter().find(|m| !known.contains(&m.as_str())) {
+                bail!(
+                    "{place}: no model is called \"{unknown}\"; known: {}",
+                    known.join(", ")
+                );
+            }
+        }
+        if let Some((name, _)) = self
+            .sweep
+            .iter()
+            .find(|(_, s)| !s.metrics.contains(&Metric::LogitDiff))
+        {
+            bail!(
+                "sweep.{name}: metrics must hold logit_diff, which decides what pairs are eligible"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// The keys of a study file that hold paths.
+const PATHS: [&[&str]; 4] = [
+    &["base"],
+    &["facts"],
+    &["corpus", "file"],
+    &["suite", "file"],
+];
+
+fn resolve_paths(table: &mut toml::Table, folder: &Path) {
+    for keys in PATHS {
+        if let Some(toml::Value::String(path)) = find(table, keys) {
+            *path = tidy(&folder.join(&*path)).to_string_lossy().into_owned();
+        }
+    }
+}
+
+/// `examples/../assets` as `assets`: what a person reads in a manifest.
+fn tidy(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        let up = matches!(part, std::path::Component::ParentDir);
+        let in_folder = matches!(
+            out.components().next_back(),
+            Some(std::path::Component::Normal(_))
+        );
+        if up && in_folder {
+            out.pop();
+        } else {
+            out.push(part);
+        }
+    }
+    out
+}
+
+fn find<'a>(table: &'a mut toml::Table, keys: &[&str]) -> Option<&'a mut toml::Value> {
+    let (first, rest) = keys.split_first()?;
+    let value = table.get_mut(*first)?;
+    match rest {
+        [] => Some(value),
+        _ => find(value.as_table_mut()?, rest),
+    }
+}
+
+/// Lays `a.b.c=value` over a table. The value is TOML, or else a string as it stands.
+fn set(table: &mut toml::Table, setting: &str) -> Result<()> {
+    let Some((key, text)) = setting.split_once('=') else {
+        bail!("--set {setting}: expected key=value");
+    };
+    let keys: Vec<&str> = key.trim().split('.').collect();
+    if keys.iter().any(|k| k.is_empty()) {
+        bail!("--set {setting}: the key has an empty part");
+    }
+    let value = parse_value(text.trim());
+    // A corpus is either a file or written: naming one puts the other aside.
+    if keys[..] == ["corpus", "file"] {
+        find(table, &["corpus"])
+            .and_then(toml::Value::as_table_mut)
+            .map(|t| t.remove("write"));
+    }
+    let mut place = table;
+    let (last, parents) = match keys.split_last() {
+        Some(split) => split,
+        None => bail!("--set {setting}: the key is empty"),
+    };
+    for parent in parents {
+        let next = place
+            .entry((*parent).to_owned())
+            .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        place = match next.as_table_mut() {
+            Some(table) => table,
+            None => bail!("--set {setting}: {parent} holds a value, not a section"),
+        };
+    }
+    place.insert((*last).to_owned(), value);
+    Ok(())
+}
+
+fn parse_value(text: &str) -> toml::Value {
+    let parsed: Result<toml::Table, _> = toml::from_str(&format!("v = {text}"));
+    match parsed.ok().and_then(|mut t| t.remove("v")) {
+        Some(value) => value,
+        None => toml::Value::String(text.to_owned()),
+    }
+}
+
+/// A TOML error shows the offending lines; on one line its message and place are enough.
+fn one_line(text: &str) -> String {
+    let mut lines = text.lines().filter(|l| !l.trim().is_empty());
+    let first = lines
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches(':')
+        .to_owned();
+    match lines.next_back() {
+        Some(last) if !last.trim_start().starts_with('|') => format!("{first}: {}", last.trim()),
+        _ => first,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, settings: &[&str]) -> Result<Study> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("study.toml");
+        std::fs::write(&path, text).unwrap();
+        let settings: Vec<String> = settings.iter().map(|s| (*s).to_owned()).collect();
+        Study::read(&path, &settings)
+    }
+
+    const SMALL: &str = "title = 'T'\nbase = 'b'\nfacts = 'f.toml'\n[corpus.write]\nexposures = 3\n\
+        [train.config-1]\npreset = 'config-1'\n[sweep.whole]\nmodels = ['base']\nsites = ['attn_out']\n";
+
+    #[test]
+    fn settings_lie_over_the_file() {
+        let study = read(
+            SMALL,
+            &["corpus.write.exposures=7", "train.config-1.set.epochs=2"],
+        )
+        .unwrap();
+        assert_eq!(study.corpus.write.unwrap().exposures, 7);
+        assert_eq!(study.train["config-1"].set["epochs"].as_integer(), Some(2));
+        assert!(study.base.ends_with("b") && study.base.components().count() > 1);
+        let study = read(SMALL, &["corpus.file=some/where.jsonl"]).unwrap();
+        assert_eq!(study.corpus.file, Some(PathBuf::from("some/where.jsonl")));
+        assert_eq!(study.corpus.write, None);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let error =
+            |text: &str, settings: &[&str]| format!("{:#}", read(text, settings).unwrap_err());
+        assert!(error(SMALL, &["corpus.writ.exposures=7"]).contains("writ"));
+        assert!(error(SMALL, &["nonsense"]).contains("expected key=value"));
+        assert!(error(SMALL, &["title.x=1"]).contains("title holds a value"));
+        assert!(
+            error(SMALL, &["sweep.whole.models=['config-9']"])
+                .contains("no model is called \"config-9\"")
+        );
+        assert!(error(SMALL, &["sweep.whole.metrics=['prob']"]).contains("must hold logit_diff"));
+        assert!(error("title = ", &[]).contains("study.toml"));
+    }
+
+    #[test]
+    fn paths_read_tidily() {
+        assert_eq!(
+            tidy(Path::new("examples/../assets/x")),
+            Path::new("assets/x")
+        );
+        assert_eq!(tidy(Path::new("../a/../../b")), Path::new("../../b"));
+    }
+}
