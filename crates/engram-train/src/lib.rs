@@ -1,1 +1,20 @@
-//! placeholder
+//! Fine-tuning a language model on texts: settings and presets, sequences, AdamW, schedule, early stopping, and
+//! the record of how it went. Knows nothing of patching.
+
+#![deny(missing_docs)]
+
+pub mod adamw;
+mod data;
+pub mod error;
+mod evaluate;
+pub mod record;
+mod run;
+pub mod schedule;
+pub mod settings;
+pub mod workers;
+
+pub use data::TrainText;
+pub use error::{Result, TrainError};
+pub use record::{EpochRecord, Plan, StepRecord, Timing, TrainingRecord, Validation};
+pub use run::{Event, Observer, Silent, Trained, plan, train};
+pub use settings::{Departure, Precision, Sequences, TrainSettings};

@@ -99,6 +99,17 @@ impl Pass {
         })
     }
 
+    /// The memory that a pass works in for sequences of at most `length` tokens, in bytes.
+    pub fn workspace_bytes(model: &Model, length: usize) -> u64 {
+        let shape = model.shape();
+        let (d, d_mlp) = (shape.d_model, shape.d_mlp);
+        let rows = ROWS.max(length);
+        let of_layer = 8 * d + 2 * d_mlp;
+        let once = 5 * d + (3 * d).max(d_mlp);
+        let tables = 3 * length * length + LOGIT_ROWS * shape.vocab;
+        4 * (rows * (shape.layers * of_layer + once) + tables) as u64
+    }
+
     /// −ln p of every token but the first of each sequence, in nats, sequence after sequence.
     ///
     /// # Errors

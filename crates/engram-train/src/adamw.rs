@@ -1,0 +1,181 @@
+//! AdamW (Loshchilov & Hutter 2019) over all parameters side by side, in one pass.
+
+use std::ops::Range;
+
+use engram_model::training::Flat;
+use rayon::prelude::*;
+
+/// β₁ of every preset.
+pub const BETA_1: f64 = 0.9;
+/// β₂ of every preset.
+pub const BETA_2: f64 = 0.999;
+/// ε of every preset.
+pub const EPSILON: f64 = 1e-8;
+
+/// Elements that one task takes: fixed, so that the norm's partial sums are added in one order whatever the
+/// number of threads.
+const CHUNK: usize = 1 << 15;
+
+/// Whether weight decay applies to a parameter: not to biases and LayerNorm weights, as in the transformers
+/// library; embeddings are decayed.
+pub fn decayed(name: &str) -> bool {
+    !name.ends_with(".bias") && !name.split('.').any(|part| part.starts_with("ln_"))
+}
+
+/// The optimizer's state: first and second moments, and the steps taken.
+pub struct AdamW {
+    first: Vec<f32>,
+    second: Vec<f32>,
+    /// Stretches of at most [`CHUNK`] elements of one parameter, with their weight decay.
+    stretches: Vec<(Range<usize>, f64)>,
+    steps: i32,
+}
+
+/// What one optimizer step found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Stepped {
+    /// The gradient's norm over all parameters, before clipping.
+    pub grad_norm: f64,
+    /// Whether the weights were changed: not where the norm is no finite number.
+    pub applied: bool,
+}
+
+impl AdamW {
+    /// No moments yet. `decays` says by a parameter's name whether `weight_decay` applies to it.
+    pub fn new(weights: &Flat, weight_decay: f64, decays: impl Fn(&str) -> bool) -> AdamW {
+        let mut stretches = Vec::new();
+        for (name, range) in weights.ranges() {
+            let decay = if decays(name) { weight_decay } else { 0.0 };
+            for start in range.clone().step_by(CHUNK) {
+                stretches.push((start..(start + CHUNK).min(range.end), decay));
+            }
+        }
+        AdamW {
+            first: vec![0.0; weights.values().len()],
+            second: vec![0.0; weights.values().len()],
+            stretches,
+            steps: 0,
+        }
+    }
+
+    /// One step against the sum of `parts`, scaled down where its norm exceeds `max_norm` (0: never):
+    /// with g the gradient, m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g²,
+    /// w ← w − lr·decay·w − lr·m̂/(√v̂ + ε), m̂ and v̂ corrected for their start at 0. Leaves zeros in `parts`.
+    pub fn step(
+        &mut self,
+        weights: &mut Flat,
+        parts: &mut [Flat],
+        rate: f64,
+        max_norm: f64,
+    ) -> Stepped {
+        let Some((total, rest)) = parts.split_first_mut() else {
+            return Stepped {
+                grad_norm: 0.0,
+                applied: false,
+            };
+        };
+        let total = total.values_mut();
+        let rest: Vec<&mut [f32]> = rest.iter_mut().map(Flat::values_mut).collect();
+        let grad_norm = gather(total, rest);
+        if !grad_norm.is_finite() {
+            total.fill(0.0);
+            return Stepped {
+                grad_norm,
+                applied: false,
+            };
+        }
+        self.steps += 1;
+        // The 1e-6 is PyTorch's, in clip_grad_norm_.
+        let clip = if max_norm > 0.0 {
+            (max_norm / (grad_norm + 1e-6)).min(1.0)
+        } else {
+            1.0
+        };
+        let corrected = rate / (1.0 - BETA_1.powi(self.steps));
+        let root = (1.0 - BETA_2.powi(self.steps)).sqrt();
+        let (mut w, mut g) = (weights.values_mut(), total);
+        let (mut m, mut v) = (self.first.as_mut_slice(), self.second.as_mut_slice());
+        let mut tasks = Vec::with_capacity(self.stretches.len());
+        for (range, decay) in &self.stretches {
+            let n = range.len();
+            let keep = (1.0 - rate * decay) as f32;
+            tasks.push((
+                take(&mut w, n),
+                take(&mut g, n),
+                take(&mut m, n),
+                take(&mut v, n),
+                keep,
+            ));
+        }
+        tasks.into_par_iter().for_each(|(w, g, m, v, keep)| {
+            update(
+                w,
+                g,
+                m,
+                v,
+                [keep, clip as f32, corrected as f32, root as f32],
+            );
+        });
+        Stepped {
+            grad_norm,
+            applied: true,
+        }
+    }
+}
+
+/// Splits the first `n` elements off.
+fn take<'a>(slice: &mut &'a mut [f32], n: usize) -> &'a mut [f32] {
+    let (head, tail) = std::mem::take(slice).split_at_mut(n);
+    *slice = tail;
+    head
+}
+
+/// Adds the other parts to the first, leaves zeros in them, and gives the norm of the sum.
+fn gather(total: &mut [f32], rest: Vec<&mut [f32]>) -> f64 {
+    let mut chunks: Vec<Vec<&mut [f32]>> = total.chunks_mut(CHUNK).map(|c| vec![c]).collect();
+    for part in rest {
+        for (chunk, other) in chunks.iter_mut().zip(part.chunks_mut(CHUNK)) {
+            chunk.push(other);
+        }
+    }
+    let squares: Vec<f64> = chunks
+        .into_par_iter()
+        .map(|mut chunk| {
+            let (total, rest) = chunk.split_at_mut(1);
+            for other in rest {
+                for (t, o) in total[0].iter_mut().zip(other.iter_mut()) {
+                    *t += *o;
+                    *o = 0.0;
+                }
+            }
+            square_sum(total[0])
+        })
+        .collect();
+    squares.iter().sum::<f64>().sqrt()
+}
+
+/// Σ x² in double precision, in lanes so that it is vector code.
+fn square_sum(x: &[f32]) -> f64 {
+    let mut lanes = [0f64; 8];
+    let chunks = x.chunks_exact(8);
+    let rest: f64 = chunks.remainder().iter().map(|v| f64::from(v * v)).sum();
+    for chunk in chunks {
+        for (lane, v) in lanes.iter_mut().zip(chunk) {
+            *lane += f64::from(*v) * f64::from(*v);
+        }
+    }
+    rest + lanes.iter().sum::<f64>()
+}
+
+fn update(w: &mut [f32], g: &mut [f32], m: &mut [f32], v: &mut [f32], factors: [f32; 4]) {
+    let [keep, clip, rate, root] = factors;
+    let (b1, b2, epsilon) = (BETA_1 as f32, BETA_2 as f32, EPSILON as f32);
+    let (c1, c2) = ((1.0 - BETA_1) as f32, (1.0 - BETA_2) as f32);
+    for (((w, g), m), v) in w.iter_mut().zip(g).zip(m).zip(v) {
+        let grad = *g * clip;
+        *g = 0.0;
+        *m = b1 * *m + c1 * grad;
+        *v = b2 * *v + c2 * grad * grad;
+        *w = keep * *w - rate * *m / (v.sqrt() / root + epsilon);
+    }
+}

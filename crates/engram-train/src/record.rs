@@ -1,0 +1,136 @@
+//! What a run was and how it went: everything here is the same for the same input, seed and number of threads.
+
+use std::path::Path;
+
+use engram_core::files::{write_json, write_jsonl};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::settings::TrainSettings;
+
+/// A run's size, known before it starts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Training texts.
+    pub texts: usize,
+    /// Training sequences.
+    pub sequences: usize,
+    /// Validation sequences.
+    pub validation_sequences: usize,
+    /// Sequences in an optimizer step: batch_size × accumulation.
+    pub sequences_per_step: usize,
+    /// Optimizer steps in an epoch.
+    pub steps_per_epoch: usize,
+    /// Optimizer steps in all epochs.
+    pub total_steps: usize,
+    /// Optimizer steps of warm-up.
+    pub warmup_steps: usize,
+    /// Tokens that are predicted in an epoch, counted padding included.
+    pub tokens_per_epoch: usize,
+    /// Of these, padding.
+    pub padded_tokens: usize,
+    /// Tokens of the texts beyond max_length, which no sequence holds.
+    pub cut_tokens: usize,
+    /// Parameters of the model.
+    pub parameters: usize,
+    /// Estimated peak memory of the run, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// One optimizer step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// From 1.
+    pub step: usize,
+    /// Tokens predicted so far, counted padding included.
+    pub tokens: usize,
+    /// Mean loss over the step's tokens, in nats.
+    pub loss: f64,
+    /// The step's learning rate.
+    pub learning_rate: f64,
+    /// The gradient's norm before clipping.
+    pub grad_norm: f64,
+}
+
+/// Losses on the validation texts, in nats a token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Validation {
+    /// Mean over the tokens that the settings count (padding where `pad_loss` says so); what early stopping goes by.
+    pub counted: f64,
+    /// Mean over the texts' own tokens.
+    pub real: f64,
+    /// Mean over answer tokens; null where no text names an answer.
+    pub answers: Option<f64>,
+}
+
+/// One epoch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// From 1.
+    pub epoch: usize,
+    /// Optimizer steps so far.
+    pub step: usize,
+    /// Mean training loss over the epoch's tokens, as the settings count them.
+    pub train: f64,
+    /// Losses on the validation texts.
+    pub validation: Validation,
+    /// Whether this is the best so far.
+    pub best: bool,
+}
+
+/// A whole run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrainingRecord {
+    /// The settings.
+    pub settings: TrainSettings,
+    /// The number format that was used: `fp32`.
+    pub precision: String,
+    /// Threads; another number may change the last bits.
+    pub threads: usize,
+    /// The plan.
+    pub plan: Plan,
+    /// The model before training, on the validation texts.
+    pub base: Validation,
+    /// Every optimizer step.
+    pub steps: Vec<StepRecord>,
+    /// Every epoch.
+    pub epochs: Vec<EpochRecord>,
+    /// The epoch whose weights were kept.
+    pub best_epoch: usize,
+    /// Whether patience ended the run.
+    pub stopped_early: bool,
+    /// The model before training: for each validation text the mean loss over its own tokens; null where it has
+    /// fewer than two.
+    pub base_texts: Vec<Option<f64>>,
+    /// The same of the weights that were kept.
+    pub best_texts: Vec<Option<f64>>,
+}
+
+/// How long a run took; not the same twice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Timing {
+    /// Seconds in optimizer steps.
+    pub train_s: f64,
+    /// Seconds in evaluations.
+    pub evaluate_s: f64,
+    /// Training tokens a second of optimizer steps, counted padding included.
+    pub tokens_per_second: f64,
+}
+
+impl TrainingRecord {
+    /// Losses of the weights that were kept.
+    pub fn best(&self) -> Option<&EpochRecord> {
+        self.epochs.iter().find(|e| e.epoch == self.best_epoch)
+    }
+
+    /// Writes `training.json` (the whole record), `steps.jsonl` and `epochs.jsonl` into a folder, each atomically.
+    ///
+    /// # Errors
+    /// As the file system's.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        write_json(&folder.join("training.json"), self)?;
+        write_jsonl(&folder.join("steps.jsonl"), &self.steps)?;
+        write_jsonl(&folder.join("epochs.jsonl"), &self.epochs)?;
+        Ok(())
+    }
+}

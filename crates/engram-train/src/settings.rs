@@ -1,0 +1,323 @@
+//! Training settings, the two presets, and how a run departs from them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Result, TrainError};
+
+/// How a text becomes sequences.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sequences {
+    /// One sequence a text, cut to the greatest length.
+    Truncate,
+    /// A text cut into stretches of the greatest length, the last one padded.
+    Chunk,
+}
+
+/// Number format of the pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// float32.
+    Fp32,
+    /// float16 mixed with float32; on a CPU it falls back to float32.
+    Fp16,
+}
+
+/// Every setting of a training run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainSettings {
+    /// Epochs at most.
+    pub epochs: usize,
+    /// Evaluations without a better validation loss after which the run stops.
+    pub patience: usize,
+    /// The highest learning rate.
+    pub learning_rate: f64,
+    /// Optimizer steps of linear warm-up.
+    pub warmup_steps: usize,
+    /// Warm-up as a share of the planned steps; where given, it stands in for `warmup_steps`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup_fraction: Option<f64>,
+    /// Decoupled weight decay, on all but biases and LayerNorm weights.
+    pub weight_decay: f64,
+    /// Sequences in a batch.
+    pub batch_size: usize,
+    /// Batches in an optimizer step.
+    pub accumulation: usize,
+    /// Tokens in a sequence at most.
+    pub max_length: usize,
+    /// Number format.
+    pub precision: Precision,
+    /// The norm that a longer gradient is cut to; 0 cuts none.
+    pub max_grad_norm: f64,
+    /// Dropout probability, on embeddings, attention and residuals alike.
+    pub dropout: f64,
+    /// Seed of shuffling and dropout.
+    pub seed: u64,
+    /// How a text becomes sequences.
+    pub sequences: Sequences,
+    /// Whether padding up to `max_length` counts in the loss.
+    pub pad_loss: bool,
+}
+
+/// A setting that is not the preset's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Departure {
+    /// The setting.
+    pub setting: String,
+    /// The preset's value.
+    pub preset: String,
+    /// The value used.
+    pub used: String,
+    /// The reason, where the program knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+impl TrainSettings {
+    /// The presets' names.
+    pub const PRESETS: [&'static str; 2] = ["config-1", "config-2"];
+
+    /// The settings' names.
+    pub const NAMES: [&'static str; 15] = [
+        "epochs",
+        "patience",
+        "learning_rate",
+        "warmup_steps",
+        "warmup_fraction",
+        "weight_decay",
+        "batch_size",
+        "accumulation",
+        "max_length",
+        "precision",
+        "max_grad_norm",
+        "dropout",
+        "seed",
+        "sequences",
+        "pad_loss",
+    ];
+
+    /// A configuration of the published study: `config-1` or `config-2`.
+    ///
+    /// # Errors
+    /// [`TrainError::UnknownPreset`].
+    pub fn preset(name: &str) -> Result<TrainSettings> {
+        let first = TrainSettings {
+            epochs: 30,
+            patience: 3,
+            learning_rate: 5e-5,
+            warmup_steps: 500,
+            warmup_fraction: None,
+            weight_decay: 0.01,
+            batch_size: 8,
+            accumulation: 4,
+            max_length: 512,
+            precision: Precision::Fp16,
+            max_grad_norm: 1.0,
+            dropout: 0.1,
+            seed: 42,
+            sequences: Sequences::Truncate,
+            pad_loss: true,
+        };
+        match name {
+            "config-1" => Ok(first),
+            "config-2" => Ok(TrainSettings {
+                epochs: 10,
+                patience: 5,
+                learning_rate: 2e-5,
+                weight_decay: 0.1,
+                precision: Precision::Fp32,
+                sequences: Sequences::Chunk,
+                pad_loss: false,
+                ..first
+            }),
+            _ => Err(TrainError::UnknownPreset {
+                name: name.to_owned(),
+                known: TrainSettings::PRESETS.join(", "),
+            }),
+        }
+    }
+
+    /// Sets a value by name, from text.
+    ///
+    /// # Errors
+    /// [`TrainError::UnknownSetting`], [`TrainError::Value`].
+    pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
+        let text = value.trim();
+        match name {
+            "epochs" => self.epochs = parse(name, text, WHOLE)?,
+            "patience" => self.patience = parse(name, text, WHOLE)?,
+            "learning_rate" => self.learning_rate = parse(name, text, NUMBER)?,
+            "warmup_steps" => {
+                self.warmup_steps = parse(name, text, WHOLE)?;
+                self.warmup_fraction = None;
+            }
+            "warmup_fraction" => self.warmup_fraction = Some(parse(name, text, NUMBER)?),
+            "weight_decay" => self.weight_decay = parse(name, text, NUMBER)?,
+            "batch_size" => self.batch_size = parse(name, text, WHOLE)?,
+            "accumulation" => self.accumulation = parse(name, text, WHOLE)?,
+            "max_length" => self.max_length = parse(name, text, WHOLE)?,
+            "precision" => {
+                self.precision = match text {
+                    "fp32" => Precision::Fp32,
+                    "fp16" => Precision::Fp16,
+                    _ => return Err(wrong(name, "fp32 or fp16", value)),
+                }
+            }
+            "max_grad_norm" => self.max_grad_norm = parse(name, text, NUMBER)?,
+            "dropout" => self.dropout = parse(name, text, NUMBER)?,
+            "seed" => self.seed = parse(name, text, WHOLE)?,
+            "sequences" => {
+                self.sequences = match text {
+                    "truncate" => Sequences::Truncate,
+                    "chunk" => Sequences::Chunk,
+                    _ => return Err(wrong(name, "truncate or chunk", value)),
+                }
+            }
+            "pad_loss" => self.pad_loss = parse(name, text, "true or false")?,
+            _ => return Err(unknown(name)),
+        }
+        self.check()
+    }
+
+    /// Checks that every value is one that a run can have.
+    ///
+    /// # Errors
+    /// [`TrainError::Value`] with the first that is not.
+    pub fn check(&self) -> Result<()> {
+        let at_least = |name: &str, value: usize, least: usize| {
+            let expected = format!("a whole number of at least {least}");
+            (value >= least)
+                .then_some(())
+                .ok_or_else(|| wrong(name, &expected, &value.to_string()))
+        };
+        at_least("epochs", self.epochs, 1)?;
+        at_least("patience", self.patience, 1)?;
+        at_least("batch_size", self.batch_size, 1)?;
+        at_least("accumulation", self.accumulation, 1)?;
+        at_least("max_length", self.max_length, 2)?;
+        let within = |name: &str, value: f64, good: bool, expected: &str| {
+            (value.is_finite() && good)
+                .then_some(())
+                .ok_or_else(|| wrong(name, expected, &value.to_string()))
+        };
+        let rate = self.learning_rate;
+        within("learning_rate", rate, rate > 0.0, "a number above 0")?;
+        let decay = self.weight_decay;
+        within(
+            "weight_decay",
+            decay,
+            decay >= 0.0,
+            "a number of at least 0",
+        )?;
+        let norm = self.max_grad_norm;
+        within("max_grad_norm", norm, norm >= 0.0, "a number of at least 0")?;
+        let p = self.dropout;
+        within(
+            "dropout",
+            p,
+            (0.0..1.0).contains(&p),
+            "a number from 0 to below 1",
+        )?;
+        let share = self.warmup_fraction.unwrap_or(0.0);
+        let good = (0.0..=1.0).contains(&share);
+        within("warmup_fraction", share, good, "a number from 0 to 1")
+    }
+
+    /// Warm-up steps of a run of `planned` optimizer steps.
+    pub fn warmup(&self, planned: usize) -> usize {
+        match self.warmup_fraction {
+            Some(share) => (share * planned as f64).round() as usize,
+            None => self.warmup_steps,
+        }
+    }
+
+    /// The settings that differ from `preset`'s, float16 fallen back to float32 among them.
+    pub fn departures(&self, preset: &TrainSettings) -> Vec<Departure> {
+        let (theirs, ours) = (preset.texts(), self.texts());
+        let mut all = Vec::new();
+        for ((name, theirs), ours) in TrainSettings::NAMES.into_iter().zip(theirs).zip(ours) {
+            let fallen = name == "precision" && ours == "fp16";
+            let used = if fallen { "fp32".to_owned() } else { ours };
+            if used != theirs {
+                all.push(Departure {
+                    setting: name.to_owned(),
+                    preset: theirs,
+                    used,
+                    why: fallen.then(|| "float16 falls back to float32 on a CPU".to_owned()),
+                });
+            }
+        }
+        all
+    }
+
+    /// Every value as text, in the order of [`TrainSettings::NAMES`].
+    fn texts(&self) -> [String; 15] {
+        let precision = match self.precision {
+            Precision::Fp32 => "fp32",
+            Precision::Fp16 => "fp16",
+        };
+        let sequences = match self.sequences {
+            Sequences::Truncate => "truncate",
+            Sequences::Chunk => "chunk",
+        };
+        let warmup_steps = match self.warmup_fraction {
+            Some(_) => "by warmup_fraction".to_owned(),
+            None => self.warmup_steps.to_string(),
+        };
+        let warmup_fraction = match self.warmup_fraction {
+            Some(share) => share.to_string(),
+            None => "none".to_owned(),
+        };
+        [
+            self.epochs.to_string(),
+            self.patience.to_string(),
+            self.learning_rate.to_string(),
+            warmup_steps,
+            warmup_fraction,
+            self.weight_decay.to_string(),
+            self.batch_size.to_string(),
+            self.accumulation.to_string(),
+            self.max_length.to_string(),
+            precision.to_owned(),
+            self.max_grad_norm.to_string(),
+            self.dropout.to_string(),
+            self.seed.to_string(),
+            sequences.to_owned(),
+            self.pad_loss.to_string(),
+        ]
+    }
+}
+
+const WHOLE: &str = "a whole number";
+const NUMBER: &str = "a number";
+
+fn parse<T: std::str::FromStr>(name: &str, text: &str, expected: &str) -> Result<T> {
+    text.parse().map_err(|_| wrong(name, expected, text))
+}
+
+fn wrong(name: &str, expected: &str, found: &str) -> TrainError {
+    TrainError::Value {
+        name: name.to_owned(),
+        expected: expected.to_owned(),
+        found: format!("\"{found}\""),
+    }
+}
+
+fn unknown(name: &str) -> TrainError {
+    let mut near: Vec<(f64, &str)> = TrainSettings::NAMES
+        .into_iter()
+        .map(|known| (strsim::jaro_winkler(name, known), known))
+        .filter(|(score, _)| *score > 0.7)
+        .collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+    TrainError::UnknownSetting {
+        name: name.to_owned(),
+        near: near
+            .into_iter()
+            .take(3)
+            .map(|(_, n)| n.to_owned())
+            .collect(),
+    }
+}
