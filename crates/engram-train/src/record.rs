@@ -29,7 +29,7 @@ pub struct Plan {
     pub tokens_per_epoch: usize,
     /// Of these, padding.
     pub padded_tokens: usize,
-    /// Tokens of the texts beyond max_length, which no sequence holds.
+    /// Tokens of the texts that no sequence holds: cut off, or alone in their stretch.
     pub cut_tokens: usize,
     /// Parameters of the model.
     pub parameters: usize,

@@ -142,8 +142,16 @@ impl TrainSettings {
     /// Sets a value by name, from text.
     ///
     /// # Errors
-    /// [`TrainError::UnknownSetting`], [`TrainError::Value`].
+    /// [`TrainError::UnknownSetting`], [`TrainError::Value`]; the settings are then as they were.
     pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
+        let mut changed = self.clone();
+        changed.assign(name, value)?;
+        changed.check()?;
+        *self = changed;
+        Ok(())
+    }
+
+    fn assign(&mut self, name: &str, value: &str) -> Result<()> {
         let text = value.trim();
         match name {
             "epochs" => self.epochs = parse(name, text, WHOLE)?,
@@ -178,7 +186,7 @@ impl TrainSettings {
             "pad_loss" => self.pad_loss = parse(name, text, "true or false")?,
             _ => return Err(unknown(name)),
         }
-        self.check()
+        Ok(())
     }
 
     /// Checks that every value is one that a run can have.
