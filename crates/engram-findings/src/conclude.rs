@@ -1,9 +1,12 @@
 //! What follows from the tests, in plain sentences that claim no more than the tests show.
 
+use std::collections::BTreeMap;
+
 use crate::findings::{ConditionFindings, Findings};
 use crate::gate::{KindGate, Share};
+use crate::kinds::{KindTests, Outcome};
 use crate::layers::LayerTests;
-use crate::words::{layers, list, number, p_value, percent, plural};
+use crate::words::{layers, list, number, p_value, percent, plural, site};
 
 /// The sentences of one model.
 pub(crate) fn conclusions(findings: &Findings, condition: &ConditionFindings) -> Vec<String> {
@@ -32,9 +35,53 @@ pub(crate) fn conclusions(findings: &Findings, condition: &ConditionFindings) ->
         .iter()
         .filter(|t| t.measure.is_primary() && t.measure.adds_up())
     {
-        said.push(format!("{}: {}", tests.measure.label, tests.verdict));
+        said.push(format!("{}: {}", site(&tests.measure.label), tests.verdict));
     }
     said
+}
+
+/// The shortest summary of one model.
+pub(crate) fn headline(condition: &ConditionFindings) -> String {
+    let name = &condition.name;
+    if !condition.gate.passed {
+        return format!("{name}: no conclusion, since it is not shown to know more than chance.");
+    }
+    let tests: Vec<&KindTests> = condition
+        .kind_tests
+        .iter()
+        .filter(|t| t.measure.is_primary() && t.measure.adds_up())
+        .collect();
+    let mut told: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for test in &tests {
+        let kind = match test.outcome {
+            Outcome::First => &test.first,
+            Outcome::Second => &test.second,
+            Outcome::NotShown | Outcome::NoVerdict => continue,
+        };
+        let p = test.entropy.as_ref().map(|e| p_value(e.p_holm));
+        let place = format!("{} ({})", test.measure.label, p.unwrap_or_default());
+        told.entry(kind).or_default().push(place);
+    }
+    if !told.is_empty() {
+        let count: usize = told.values().map(Vec::len).sum();
+        let silent = if count < tests.len() {
+            "; no difference is shown at other sites"
+        } else {
+            ""
+        };
+        let told: Vec<String> = told
+            .iter()
+            .map(|(kind, places)| format!("for {kind} facts at {}", list(places)))
+            .collect();
+        format!(
+            "{name}: recovery is more localised {}{silent}.",
+            list(&told)
+        )
+    } else if tests.iter().any(|t| t.outcome == Outcome::NotShown) {
+        format!("{name}: the kinds are not shown to differ in how localised recovery is.")
+    } else {
+        format!("{name}: knows facts, but there is no verdict on where each kind is kept.")
+    }
 }
 
 fn known(condition: &ConditionFindings) -> Vec<String> {
@@ -100,7 +147,7 @@ fn against_base(findings: &Findings, condition: &ConditionFindings) -> Option<St
 }
 
 fn layer_sentence(tests: &LayerTests, alpha: f64) -> String {
-    let label = &tests.measure.label;
+    let label = site(&tests.measure.label);
     let Some(friedman) = &tests.friedman else {
         let why = tests.note.as_deref().unwrap_or("too little to test");
         return format!("{label}: no test over layers ({why}).");

@@ -4,7 +4,7 @@ use engram_core::Metric;
 use serde::{Deserialize, Serialize};
 
 use crate::compare::{Comparison, compare};
-use crate::conclude::conclusions;
+use crate::conclude::{conclusions, headline};
 use crate::context::Context;
 use crate::error::{FindingsError, Result};
 use crate::gate::{Gate, States, gate};
@@ -25,6 +25,8 @@ pub struct Findings {
     pub settings: Settings,
     /// The suite, counted: one entry a kind.
     pub suite: Vec<KindCount>,
+    /// The shortest summary: for each model, whether the kinds are told apart.
+    pub headline: Vec<String>,
     /// Each model, in the order of the study.
     pub conditions: Vec<ConditionFindings>,
     /// Each model against the base model, then the others against each other.
@@ -112,6 +114,7 @@ pub fn findings(study: &Study<'_>) -> Result<Findings> {
     let mut findings = Findings {
         settings: study.settings,
         suite: counts(&context),
+        headline: conditions.iter().map(headline).collect(),
         conditions,
         comparisons,
     };

@@ -41,8 +41,24 @@ pub struct KindTests {
     pub layers: Vec<KindLayerTest>,
     /// Difference of localisation; `None` where it is undefined or there are too few relations.
     pub entropy: Option<EntropyTest>,
-    /// What this says about localisation, in words; "no verdict" where it says nothing.
+    /// What this says about localisation.
+    pub outcome: Outcome,
+    /// The same in words; "no verdict" where it says nothing.
     pub verdict: String,
+}
+
+/// What a test between kinds says about localisation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Nothing, for the reason that the verdict gives.
+    NoVerdict,
+    /// No difference is shown.
+    NotShown,
+    /// The first kind is more localised.
+    First,
+    /// The second kind is more localised.
+    Second,
 }
 
 /// One layer: recovery of the first kind less that of the second, means over relations.
@@ -160,6 +176,7 @@ pub(crate) fn kind_tests(
         relations_second: counted.second.len(),
         layers: Vec::new(),
         entropy: None,
+        outcome: Outcome::NoVerdict,
         verdict: String::new(),
     };
     if matrix.layers.is_empty() || counted.too_few() {
@@ -236,31 +253,34 @@ pub(crate) fn conclude(context: &Context<'_>, gate: &Gate, tests: &mut [KindTest
         }
     }
     for test in tests {
-        test.verdict = verdict(test, gate, context.settings.alpha());
+        (test.outcome, test.verdict) = verdict(test, gate, context.settings.alpha());
     }
     Ok(())
 }
 
-fn verdict(test: &KindTests, gate: &Gate, alpha: f64) -> String {
+fn verdict(test: &KindTests, gate: &Gate, alpha: f64) -> (Outcome, String) {
+    let none = |why: String| (Outcome::NoVerdict, why);
     let (first, second) = (&test.first, &test.second);
     if !gate.passed_by(first) || !gate.passed_by(second) {
-        return "No verdict: the model is not shown to know facts of both kinds.".to_owned();
+        return none("No verdict: the model is not shown to know facts of both kinds.".to_owned());
     }
     let counts = [test.relations_first, test.relations_second];
     if counts.into_iter().min().unwrap_or(0) < MIN_RELATIONS_PER_KIND {
-        return format!(
+        return none(format!(
             "No verdict: {} {first} and {} {second} relations have known pairs, and fewer than {MIN_RELATIONS_PER_KIND} of a kind cannot tell kinds apart.",
             counts[0], counts[1]
-        );
+        ));
     }
     if !test.measure.adds_up() {
-        return "No verdict on localisation: recovery at this site does not add up over layers."
-            .to_owned();
+        return none(
+            "No verdict on localisation: recovery at this site does not add up over layers."
+                .to_owned(),
+        );
     }
     let Some(entropy) = &test.entropy else {
-        return format!(
+        return none(format!(
             "No verdict: localisation is defined in fewer than {MIN_RELATIONS_PER_KIND} relations of a kind."
-        );
+        ));
     };
     let figures = format!(
         "mean normalised entropy {} against {}, difference {}{}, {} after Holm",
@@ -277,16 +297,21 @@ fn verdict(test: &KindTests, gate: &Gate, alpha: f64) -> String {
     let excludes_zero = entropy
         .interval
         .is_some_and(|i| i.lower > 0.0 || i.upper < 0.0);
-    if entropy.p_holm < alpha && excludes_zero {
-        let (more, less) = if entropy.test.statistic < 0.0 {
-            (first, second)
-        } else {
-            (second, first)
-        };
-        format!("Recovery is more localised for {more} than for {less} facts ({figures}).")
-    } else {
-        format!(
-            "No difference in localisation between {first} and {second} facts is shown ({figures})."
-        )
+    if entropy.p_holm >= alpha || !excludes_zero {
+        return (
+            Outcome::NotShown,
+            format!(
+                "No difference in localisation between {first} and {second} facts is shown ({figures})."
+            ),
+        );
     }
+    let (outcome, more, less) = if entropy.test.statistic < 0.0 {
+        (Outcome::First, first, second)
+    } else {
+        (Outcome::Second, second, first)
+    };
+    (
+        outcome,
+        format!("Recovery is more localised for {more} than for {less} facts ({figures})."),
+    )
 }

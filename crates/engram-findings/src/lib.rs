@@ -33,6 +33,8 @@ mod findings;
 mod sheet;
 mod study;
 
+/// A bootstrap interval, as findings hold them.
+pub use engram_stats::Interval;
 pub use error::{FindingsError, Result};
 pub use findings::{ConditionFindings, Findings, KindCount, findings};
 pub use measure::{Measure, Scope};

@@ -44,20 +44,13 @@ pub(crate) fn seed_findings(
     if found.paper.is_none() && found.profiles.is_empty() {
         return Ok(Vec::new());
     }
-    let mut findings = vec![
+    let findings = vec![
         first_feed_forward(found),
         final_output(found),
         convolutions(found)?,
         clean_difference(context, found, states)?,
         layer_effects(found),
     ];
-    if !found.gate.passed {
-        for finding in &mut findings {
-            finding.why.push_str(
-                " This model does not pass the gate of knowing, so the corrected figures say nothing about knowledge either.",
-            );
-        }
-    }
     Ok(findings)
 }
 

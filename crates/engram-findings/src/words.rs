@@ -1,15 +1,19 @@
 //! Numbers and lists in words, one way everywhere.
 
+/// A minus sign, as long as a plus sign is wide.
+const MINUS: &str = "−";
+
 /// A share as a percentage: `56%`, `13.6%`; whole numbers without a decimal.
 pub fn percent(share: f64) -> String {
     let tenths = (share * 1000.0).round() / 10.0;
     // No −0%.
     let tenths = if tenths == 0.0 { 0.0 } else { tenths };
-    if tenths.fract() == 0.0 {
+    let text = if tenths.fract() == 0.0 {
         format!("{tenths:.0}%")
     } else {
         format!("{tenths:.1}%")
-    }
+    };
+    text.replace('-', MINUS)
 }
 
 /// A p value: `p < 0.001`, `p = 0.023`.
@@ -29,7 +33,7 @@ pub fn number(x: f64) -> String {
     if text == "-0.00" {
         "0.00".to_owned()
     } else {
-        text
+        text.replace('-', MINUS)
     }
 }
 
@@ -47,6 +51,15 @@ pub fn list(items: &[String]) -> String {
         [] => String::new(),
         [one] => one.clone(),
         [most @ .., last] => format!("{} and {last}", most.join(", ")),
+    }
+}
+
+/// A site by what it is: `Attention output (attn_out)`.
+pub fn site(label: &str) -> String {
+    match label {
+        "attn_out" => format!("Attention output ({label})"),
+        "mlp_out" => format!("MLP output ({label})"),
+        _ => label.to_owned(),
     }
 }
 
@@ -72,6 +85,7 @@ mod tests {
         assert_eq!(p_value(0.0), "p < 0.001");
         assert_eq!(p_value(0.0234), "p = 0.023");
         assert_eq!(number(-0.001), "0.00");
+        assert_eq!(number(-1.5), "−1.50");
         assert_eq!(list(&["a".into(), "b".into(), "c".into()]), "a, b and c");
         assert_eq!(layers(&[Some(1), Some(2)]), "layers 1 and 2");
     }

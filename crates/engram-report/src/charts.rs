@@ -48,7 +48,8 @@ impl ChartData {
     }
 }
 
-fn first(findings: &Findings) -> Option<String> {
+/// The model that is shown first: one that knows, and was trained, where there is one.
+pub(crate) fn first(findings: &Findings) -> Option<String> {
     let conditions = &findings.conditions;
     conditions
         .iter()
@@ -93,16 +94,8 @@ fn knowing(condition: &ConditionFindings) -> Vec<Value> {
     for kind in condition.gate.kinds.iter().filter(|k| k.kind.is_some()) {
         let shares = [
             ("knows the pair", Some(&kind.known), 0.25),
-            (
-                "prefers the answer, trained wordings",
-                kind.trained.as_ref(),
-                0.5,
-            ),
-            (
-                "prefers the answer, held-back wordings",
-                kind.held_back.as_ref(),
-                0.5,
-            ),
+            ("prefers, trained wordings", kind.trained.as_ref(), 0.5),
+            ("prefers, held-back wordings", kind.held_back.as_ref(), 0.5),
         ];
         for (what, share, chance) in shares {
             rows.extend(share.map(|s| {
@@ -137,7 +130,7 @@ fn epochs(curve: &TrainingCurve) -> Vec<Value> {
         let series = [
             ("training", epoch.train_loss),
             (
-                "validation, as the preset counts",
+                "validation, preset's count",
                 Some(epoch.validation_loss_preset),
             ),
             (

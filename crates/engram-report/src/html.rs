@@ -28,6 +28,7 @@ const LICENCES: &str = include_str!("../../../assets/vega/LICENSES.txt");
 /// [`crate::ReportError`], where the template or the figures' data fail.
 pub fn render(input: &ReportInput) -> Result<String> {
     let mut environment = Environment::new();
+    environment.add_filter("tied", tied);
     environment.add_template("table.html", TABLE)?;
     environment.add_template("report.html", TEMPLATE)?;
     let template = environment.get_template("report.html")?;
@@ -39,6 +40,19 @@ pub fn render(input: &ReportInput) -> Result<String> {
         scripts => SCRIPTS,
         data => json_in_script(&ChartData::new(input))?,
     })?)
+}
+
+/// A sentence whose p values and intervals are not broken over lines.
+fn tied(sentence: String) -> String {
+    let mut text = sentence;
+    for (loose, tied) in [
+        ("p < ", "p\u{a0}<\u{a0}"),
+        ("p = ", "p\u{a0}=\u{a0}"),
+        ("W = ", "W\u{a0}=\u{a0}"),
+    ] {
+        text = text.replace(loose, tied);
+    }
+    text
 }
 
 /// Without the comment that makes a browser's tools look for a file that is not there.

@@ -5,6 +5,7 @@ use engram_findings::seed::SeedFinding;
 use engram_findings::words::{list, number, percent, plural};
 use serde::Serialize;
 
+use crate::charts;
 use crate::input::{Fact, ReportInput, Reproduction};
 use crate::tables::{self, Table};
 
@@ -13,6 +14,7 @@ use crate::tables::{self, Table};
 pub(crate) struct Page<'a> {
     title: &'a str,
     lead: String,
+    headline: &'a [String],
     models: Vec<Model<'a>>,
     corpus: &'a [Fact],
     reproduction: &'a Reproduction,
@@ -26,6 +28,8 @@ pub(crate) struct Page<'a> {
 struct Model<'a> {
     name: &'a str,
     passed: bool,
+    /// Whether its published findings are open; those of the others are folded.
+    shown_first: bool,
     conclusions: &'a [String],
     seed: &'a [SeedFinding],
     unread_rows: usize,
@@ -48,10 +52,13 @@ struct Tables {
     knowing: Table,
     comparisons: Table,
     layer_tests: Table,
+    layer_tests_more: Table,
     each_layer: Table,
     kind_tests: Table,
+    kind_tests_more: Table,
     kind_layers: Table,
     localisation: Table,
+    localisation_more: Table,
     recovery: Table,
     modules: Table,
     trivial: Table,
@@ -65,7 +72,12 @@ impl<'a> Page<'a> {
     pub fn new(input: &'a ReportInput) -> Page<'a> {
         let findings = &input.findings;
         let conditions = &findings.conditions;
+        let first = charts::first(findings);
+        let (layer_tests, layer_tests_more) = tables::split(tables::layer_tests(findings));
+        let (kind_tests, kind_tests_more) = tables::split(tables::kind_tests(findings));
+        let (localisation, localisation_more) = tables::split(tables::localisation(findings));
         Page {
+            headline: &findings.headline,
             title: &input.title,
             lead: lead(findings),
             models: conditions
@@ -73,6 +85,7 @@ impl<'a> Page<'a> {
                 .map(|c| Model {
                     name: &c.name,
                     passed: c.gate.passed,
+                    shown_first: first.as_ref() == Some(&c.name),
                     conclusions: &c.conclusions,
                     seed: &c.seed,
                     unread_rows: c.unread_rows,
@@ -96,11 +109,14 @@ impl<'a> Page<'a> {
             tables: Tables {
                 knowing: tables::knowing(findings),
                 comparisons: tables::comparisons(findings),
-                layer_tests: tables::layer_tests(findings),
+                layer_tests,
+                layer_tests_more,
                 each_layer: tables::each_layer(findings),
-                kind_tests: tables::kind_tests(findings),
+                kind_tests,
+                kind_tests_more,
                 kind_layers: tables::kind_layers(findings),
-                localisation: tables::localisation(findings),
+                localisation,
+                localisation_more,
                 recovery: tables::recovery(findings),
                 modules: tables::modules(findings),
                 trivial: tables::trivial(findings),

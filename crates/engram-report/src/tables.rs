@@ -6,7 +6,7 @@ use engram_findings::gate::Share;
 use engram_findings::kinds::KindTests;
 use engram_findings::layers::LayerTests;
 use engram_findings::words::{number, p_value, percent};
-use engram_findings::{ConditionFindings, Findings};
+use engram_findings::{ConditionFindings, Findings, Interval};
 use indexmap::IndexMap;
 use serde::Serialize;
 
@@ -31,18 +31,43 @@ impl Table {
     }
 }
 
+/// Splits a table whose third and fourth column are metric and direction: rows of the logit difference
+/// under denoise, without these columns, and all others.
+pub(crate) fn split(table: Table) -> (Table, Table) {
+    let is_primary = |row: &Vec<String>| row[2] == "logit_diff" && row[3] == "denoise";
+    let (mut primary, others): (Vec<_>, Vec<_>) = table.rows.into_iter().partition(is_primary);
+    let mut head = table.head.clone();
+    for row in primary.iter_mut().chain([&mut head]) {
+        row.drain(2..4);
+    }
+    let caption = format!("{} Logit difference, denoise.", table.caption);
+    (
+        Table {
+            caption,
+            head,
+            rows: primary,
+        },
+        Table {
+            rows: others,
+            ..table
+        },
+    )
+}
+
+/// A space at which no line breaks.
+pub(crate) const NO_BREAK: &str = "\u{a0}";
+
 fn dash() -> String {
     "–".to_owned()
 }
 
 fn share(share: &Share) -> String {
     format!(
-        "{} of {}, {} [{}, {}]",
+        "{} of {}, {} {}",
         share.count,
         share.of,
         percent(share.estimate),
-        percent(share.lower),
-        percent(share.upper)
+        brackets(percent(share.lower), percent(share.upper))
     )
 }
 
@@ -56,10 +81,21 @@ fn p(x: Option<f64>) -> String {
 
 /// A p value without its letter, for columns that carry it.
 fn p_cell(p: f64) -> String {
-    p_value(p)
-        .trim_start_matches("p ")
-        .trim_start_matches("= ")
-        .to_owned()
+    let text = p_value(p);
+    let text = text.trim_start_matches("p ").trim_start_matches("= ");
+    text.replace(' ', NO_BREAK)
+}
+
+/// A value and its interval, which is not broken over lines.
+fn with_interval(value: f64, interval: Option<Interval>, text: fn(f64) -> String) -> String {
+    match interval {
+        Some(i) => format!("{} {}", text(value), brackets(text(i.lower), text(i.upper))),
+        None => text(value),
+    }
+}
+
+fn brackets(lower: String, upper: String) -> String {
+    format!("[{lower},{NO_BREAK}{upper}]")
 }
 
 /// What each model knows, by kind.
@@ -273,15 +309,7 @@ pub(crate) fn kind_tests(findings: &Findings) -> Table {
                     number(entropy.mean_first),
                     number(entropy.mean_second)
                 ),
-                match entropy.interval {
-                    Some(i) => format!(
-                        "{} [{}, {}]",
-                        number(entropy.test.statistic),
-                        number(i.lower),
-                        number(i.upper)
-                    ),
-                    None => number(entropy.test.statistic),
-                },
+                with_interval(entropy.test.statistic, entropy.interval, number),
                 p_cell(entropy.test.p_value),
                 p_cell(entropy.p_holm),
                 number(entropy.cliffs_delta),
@@ -318,15 +346,7 @@ pub(crate) fn kind_layers(findings: &Findings) -> Table {
                 place(&test.measure),
                 format!("{} − {}", test.first, test.second),
                 layer.layer.map_or_else(dash, |l| l.to_string()),
-                match layer.interval {
-                    Some(i) => format!(
-                        "{} [{}, {}]",
-                        number(layer.test.statistic),
-                        number(i.lower),
-                        number(i.upper)
-                    ),
-                    None => number(layer.test.statistic),
-                },
+                with_interval(layer.test.statistic, layer.interval, number),
                 p_cell(layer.test.p_value),
                 p_cell(layer.p_holm),
                 p_cell(layer.p_bh),
@@ -402,15 +422,7 @@ pub(crate) fn recovery(findings: &Findings) -> Table {
                 profile.kind.clone(),
                 point.layer.map_or_else(dash, |l| l.to_string()),
                 point.n.to_string(),
-                match point.interval {
-                    Some(i) => format!(
-                        "{} [{}, {}]",
-                        number(mean),
-                        number(i.lower),
-                        number(i.upper)
-                    ),
-                    None => number(mean),
-                },
+                with_interval(mean, point.interval, number),
                 maybe(point.headline),
                 if point.trivial { "yes" } else { "" }.to_owned(),
             ]);
@@ -537,7 +549,11 @@ pub(crate) fn training(input: &ReportInput) -> Table {
             loss(best.and_then(|e| e.validation_loss_answers)),
             loss(curve.base_validation_loss),
             curve.validation_by_text.map_or_else(dash, |d| {
-                format!("{:.3} [{:.3}, {:.3}]", d.mean_difference, d.low, d.high)
+                format!(
+                    "{} {}",
+                    loss(Some(d.mean_difference)),
+                    brackets(loss(Some(d.low)), loss(Some(d.high)))
+                )
             }),
         ]);
     }
@@ -545,7 +561,7 @@ pub(crate) fn training(input: &ReportInput) -> Table {
 }
 
 fn loss(x: Option<f64>) -> String {
-    x.map_or_else(dash, |x| format!("{x:.3}"))
+    x.map_or_else(dash, |x| format!("{x:.3}").replace('-', "−"))
 }
 
 /// The evaluation whose weights were kept.

@@ -1,7 +1,6 @@
 //! The same conclusions in a terminal.
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{ContentArrangement, Table as Grid};
+use comfy_table::{ContentArrangement, LineStyle, Table as Grid, TableStyle};
 use engram_findings::Findings;
 
 use crate::page::lead;
@@ -11,6 +10,9 @@ use crate::tables::{self, Table};
 /// escape codes.
 pub fn summary_text(findings: &Findings, width: u16) -> String {
     let mut text = format!("{}\n", lead(findings));
+    for sentence in &findings.headline {
+        text.push_str(&format!("  {sentence}\n"));
+    }
     for condition in &findings.conditions {
         text.push_str(&format!("\n{}\n", condition.name));
         for sentence in &condition.conclusions {
@@ -25,13 +27,13 @@ pub fn summary_text(findings: &Findings, width: u16) -> String {
         (
             "Layers",
             columns(
-                primary(tables::layer_tests(findings)),
-                &[0, 1, 4, 5, 9, 10, 11, 12],
+                pooled(primary(tables::layer_tests(findings))),
+                &[0, 1, 3, 4, 7, 8, 9, 10],
             ),
         ),
         (
             "Kinds",
-            columns(primary(tables::kind_tests(findings)), &[0, 1, 5, 6, 7, 9]),
+            columns(primary(tables::kind_tests(findings)), &[0, 1, 3, 4, 5, 7]),
         ),
     ];
     for (title, table) in parts {
@@ -43,10 +45,13 @@ pub fn summary_text(findings: &Findings, width: u16) -> String {
 }
 
 /// Rows of the logit difference under denoise.
-fn primary(mut table: Table) -> Table {
-    table
-        .rows
-        .retain(|row| row[2] == "logit_diff" && row[3] == "denoise");
+fn primary(table: Table) -> Table {
+    tables::split(table).0
+}
+
+/// Rows of all kinds together, of tables whose third column is the kind.
+fn pooled(mut table: Table) -> Table {
+    table.rows.retain(|row| row[2] == "all");
     table
 }
 
@@ -59,12 +64,21 @@ fn columns(table: Table, keep: &[usize]) -> Table {
     }
 }
 
+/// A rule under the head and no other.
+const STYLE: TableStyle =
+    TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+
 fn grid(table: &Table, width: u16) -> Grid {
+    let plain = |row: &Vec<String>| -> Vec<String> {
+        row.iter()
+            .map(|cell| cell.replace(tables::NO_BREAK, " "))
+            .collect()
+    };
     let mut grid = Grid::new();
-    grid.load_style(UTF8_HORIZONTAL_ONLY)
+    grid.load_style(STYLE)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_width(width)
-        .set_header(&table.head)
-        .add_rows(&table.rows);
+        .set_header(plain(&table.head))
+        .add_rows(table.rows.iter().map(plain));
     grid
 }

@@ -17,7 +17,10 @@ function look(ink, background) {
     font: 'system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif',
     axis: {...text, gridColor: ink, gridOpacity: 0.12, domainColor: ink, domainOpacity: 0.4,
       tickColor: ink, tickOpacity: 0.4, labelLimit: 220},
-    legend: {...text, orient: 'top', labelLimit: 360, symbolStrokeWidth: 2, columns: 3},
+    // Several legends stand below each other: beside each other they outgrow a phone.
+    legend: {...text, orient: 'top', labelLimit: 360, symbolStrokeWidth: 2, symbolOpacity: 1, columns: 3,
+      symbolBaseFillColor: ink, symbolBaseStrokeColor: ink,
+      layout: {direction: 'vertical', anchor: 'start', margin: 4}},
     header: {...text, labelFontSize: 13, labelFontWeight: 600, title: null},
     view: {stroke: null},
     title: {color: ink, fontSize: 14, anchor: 'start', offset: 12},
@@ -28,11 +31,12 @@ function look(ink, background) {
 
 const distinct = (rows, field) => [...new Set(rows.map(r => r[field]))];
 
-// A colour for each value, the same in every figure. Without `all`, of the values present.
+// A colour for each value, the same in every figure.
 const kindScale = () => ({domain: DATA.kinds, range: KIND_COLOURS});
-function modelScale() {
+function modelScale(present = DATA.conditions) {
   const trained = DATA.conditions.filter(c => c !== 'base');
-  return {domain: DATA.conditions, range: DATA.conditions.map(c =>
+  const domain = DATA.conditions.filter(c => present.includes(c));
+  return {domain, range: domain.map(c =>
     c === 'base' ? '#8a9099' : MODEL_COLOURS[trained.indexOf(c) % MODEL_COLOURS.length])};
 }
 // Recovery: 0 in the middle, blue below, orange above.
@@ -145,11 +149,13 @@ function figure(id, {rows, controls = [], spec, table = chosen => chosen, before
   button('CSV', () =>
     save(`${name}.csv`, URL.createObjectURL(new Blob([csv(table(current.chosen))], {type: 'text/csv'}))));
 
+  // Drawn anew when the width has settled, not within the observer: drawing changes sizes itself.
   let known = place.clientWidth;
+  let waiting = 0;
   new ResizeObserver(() => {
     if (Math.abs(place.clientWidth - known) < 8) return;
-    known = place.clientWidth;
-    update();
+    clearTimeout(waiting);
+    waiting = setTimeout(() => { known = place.clientWidth; update(); }, 120);
   }).observe(place);
   update();
 }

@@ -8,11 +8,12 @@ const percent = '.0%';
 
 // How many panels stand beside each other, and how wide each is.
 function panels(count, width, least = 250, gap = 70) {
-  const columns = Math.max(1, Math.min(count, Math.floor((width + gap) / (least + gap))));
+  const most = Math.max(1, Math.min(count, Math.floor(width / (least + gap))));
+  // As many in each row: four panels are two and two, not three and one.
+  const columns = Math.ceil(count / Math.ceil(count / most));
   return {columns, each: Math.floor(width / columns) - gap};
 }
 
-// Names in column headers, wrapped where they are long.
 const layerAxis = {field: 'layer', type: 'quantitative', title: 'layer',
   axis: {tickMinStep: 1, format: 'd', grid: false}};
 
@@ -22,7 +23,12 @@ figure('figure-knowing', {
     const whats = distinct(rows, 'what');
     const {columns, each} = panels(whats.length, width - 90, 200, 40);
     const y = {field: 'kind', type: 'nominal', title: null, sort: DATA.kinds, scale: {paddingInner: 0.3}};
-    const offset = {field: 'condition', sort: DATA.conditions};
+    const place = {
+      y, yOffset: {field: 'condition', sort: DATA.conditions},
+      color: {field: 'condition', scale: modelScale(), title: null},
+      tooltip: [{field: 'condition', title: 'model'}, {field: 'kind'}, {field: 'share', format: '.1%'},
+        {field: 'lower', format: '.1%'}, {field: 'upper', format: '.1%'}, {field: 'count'}, {field: 'of'}],
+    };
     const x = {type: 'quantitative', scale: {domain: [0, 1]}, title: null, axis: {format: percent, tickCount: 5}};
     return {
       data: {values: rows},
@@ -32,33 +38,24 @@ figure('figure-knowing', {
         width: each, height: {step: 26},
         layer: [
           {mark: {type: 'rule', strokeDash: [4, 3], opacity: 0.7}, encoding: {x: {...x, field: 'chance', aggregate: 'min'}}},
-          {mark: {type: 'rule', strokeWidth: 2}, encoding: {x: {...x, field: 'lower'}, x2: {field: 'upper'}}},
-          {mark: {type: 'point', filled: true, size: 80, opacity: 1}, encoding: {x: {...x, field: 'share'},
-            shape: {field: 'condition', sort: DATA.conditions, scale: {domain: DATA.conditions, range: SHAPES}, title: null}}},
+          {mark: {type: 'rule', strokeWidth: 2}, encoding: {...place, x: {...x, field: 'lower'}, x2: {field: 'upper'}}},
+          {mark: {type: 'point', filled: true, size: 80, opacity: 1}, encoding: {...place, x: {...x, field: 'share'},
+            shape: {field: 'condition', scale: {domain: DATA.conditions, range: SHAPES}, title: null}}},
         ],
-        encoding: {
-          y, yOffset: offset,
-          color: {field: 'condition', scale: modelScale(), title: null},
-          tooltip: [{field: 'condition', title: 'model'}, {field: 'kind'}, {field: 'share', format: '.1%'},
-            {field: 'lower', format: '.1%'}, {field: 'upper', format: '.1%'}, {field: 'count'}, {field: 'of'}],
-        },
       },
     };
   },
 });
 
-function unlayered(spec) { return spec; }
-
 figure('figure-steps', {
   rows: DATA.steps,
-  spec: (rows, width) => unlayered({
+  spec: (rows, width) => ({
     data: {values: rows}, width: width - 60, height: 260,
-    mark: {type: 'line', strokeWidth: 1.2, interpolate: 'linear'},
+    mark: {type: 'line', strokeWidth: 1.2},
     encoding: {
       x: {field: 'step', type: 'quantitative', title: 'step', axis: {grid: false, format: '~s'}},
       y: {field: 'loss', type: 'quantitative', title: 'loss (nats per token)', scale: {zero: false}},
-      color: {field: 'condition', scale: modelScale(), title: null},
-      strokeDash: {field: 'condition', scale: {domain: DATA.conditions, range: DASHES}, title: null, legend: null},
+      color: {field: 'condition', scale: modelScale(distinct(rows, 'condition')), title: null},
       tooltip: [{field: 'condition', title: 'model'}, {field: 'step'}, {field: 'tokens', format: ','},
         {field: 'loss', format: '.3f'}, {field: 'learning_rate', title: 'learning rate', format: '.2~e'}],
     },
@@ -69,20 +66,20 @@ figure('figure-epochs', {
   rows: DATA.epochs,
   spec: (rows, width) => {
     const series = distinct(rows, 'series');
-    const shape = {field: 'series', sort: series, scale: {domain: series, range: SHAPES}, title: null};
     return {
       data: {values: rows}, width: width - 60, height: 260,
       layer: [
         {mark: {type: 'line', strokeWidth: 1.6}, encoding: {strokeDash: {field: 'series', sort: series,
           scale: {domain: series, range: DASHES}, title: null}}},
-        {mark: {type: 'point', filled: true, size: 36, opacity: 1}, encoding: {shape: {...shape, legend: null}}},
+        {mark: {type: 'point', filled: true, size: 36, opacity: 1}, encoding: {
+          shape: {field: 'series', sort: series, scale: {domain: series, range: SHAPES}, title: null}}},
         {transform: [{filter: 'datum.best && datum.series != "training"'}],
           mark: {type: 'point', shape: 'circle', size: 160, strokeWidth: 1.5, filled: false}},
       ],
       encoding: {
         x: {field: 'epoch', type: 'quantitative', title: 'epoch', axis: {grid: false, tickMinStep: 1}},
         y: {field: 'loss', type: 'quantitative', title: 'loss (nats per token)', scale: {zero: false}},
-        color: {field: 'condition', scale: modelScale(), title: null},
+        color: {field: 'condition', scale: modelScale(distinct(rows, 'condition')), title: null},
         tooltip: [{field: 'condition', title: 'model'}, {field: 'series'}, {field: 'epoch'}, {field: 'loss', format: '.3f'}],
       },
       config: {legend: {columns: width < 500 ? 1 : 2}},
@@ -99,19 +96,18 @@ function curves(rows, width, by, scale) {
     data: {values: rows},
     facet: {field: 'site', type: 'nominal', sort: sites},
     columns,
-    resolve: {scale: {y: 'independent'}},
+    resolve: {scale: {y: 'independent'}, axis: {x: 'independent'}},
     spec: {
       width: each, height: 220,
       layer: [
-        {mark: {type: 'rule', opacity: 0.5}, encoding: {y: {datum: 0}}},
         {mark: {type: 'area', opacity: 0.22}, encoding: {y: {field: 'lower', type: 'quantitative', title: 'recovery'},
           y2: {field: 'upper'}, x: layerAxis, color: colour}},
+        {mark: {type: 'rule', opacity: 0.5}, encoding: {y: {datum: 0}}},
         {mark: {type: 'line', strokeWidth: 2}, encoding: {y: {field: 'mean', type: 'quantitative'}, x: layerAxis, color: colour,
-          strokeDash: {field: by, scale: {domain: scale.domain, range: DASHES}, title: null, legend: null}}},
-        {mark: {type: 'point', size: 55, filled: true, strokeWidth: 1.5, opacity: 1}, encoding: {
+          strokeDash: {field: by, scale: {domain: scale.domain, range: DASHES}, title: null}}},
+        {mark: {type: 'point', size: 50, filled: false, strokeWidth: 1.5, opacity: 1}, encoding: {
           y: {field: 'mean', type: 'quantitative'}, x: layerAxis, color: colour,
-          stroke: {field: by, scale, title: null, legend: null},
-          fillOpacity: {condition: {test: 'datum.trivial', value: 0}, value: 1},
+          fill: {condition: {test: 'datum.trivial', value: 'transparent'}, field: by, type: 'nominal', scale, title: null},
           shape: {field: by, scale: {domain: scale.domain, range: SHAPES}, title: null},
           tooltip: [{field: 'condition', title: 'model'}, {field: 'kind'}, {field: 'site'}, {field: 'layer'},
             {field: 'mean', format: '.3f'}, {field: 'lower', format: '.3f'}, {field: 'upper', format: '.3f'},
@@ -135,17 +131,17 @@ figure('figure-models', {
 });
 
 // Rectangles over layers with a cross on those that are trivial.
-function heat(x, y, extra = {}) {
+function heat(x, y, size, tooltip) {
   const colour = {field: 'recovery', type: 'quantitative', scale: RECOVERY_SCALE,
     legend: {title: 'recovery', gradientLength: 160, tickCount: 5, orient: 'top'}};
   return {
-    ...extra,
+    ...size,
     layer: [
       {mark: {type: 'rect', stroke: null}, encoding: {color: colour}},
       {transform: [{filter: 'datum.trivial'}],
         mark: {type: 'text', text: '×', fontSize: 11, color: '#333333', opacity: 0.75}},
     ],
-    encoding: {x, y},
+    encoding: {x, y, tooltip},
   };
 }
 
@@ -182,14 +178,9 @@ figure('figure-example', {
           axis: {labelExpr: 'tokens[datum.value]', labelAngle: -50, labelAlign: 'right', labelBaseline: 'middle', labelOverlap: false}},
         layerRows,
         {width: {step}, height: {step: 22}},
-      ),
-      encoding: {
-        x: {field: 'position', type: 'ordinal', title: null,
-          axis: {labelExpr: 'tokens[datum.value]', labelAngle: -50, labelAlign: 'right', labelBaseline: 'middle', labelOverlap: false}},
-        y: layerRows,
-        tooltip: [{field: 'token'}, {field: 'position'}, {field: 'role'}, {field: 'layer'},
+        [{field: 'token'}, {field: 'position'}, {field: 'role'}, {field: 'layer'},
           {field: 'recovery', format: '.3f'}, {field: 'trivial'}],
-      },
+      ),
     };
   },
   table: ([example]) => cells(example).map(c => ({pair: example.pair, ...c})),
@@ -207,9 +198,9 @@ figure('figure-map', {
       {field: 'role', type: 'ordinal', sort: roles, title: null, axis: {labelAngle: -40}},
       layerRows,
       {width: Math.min(each, 60 * roles.length), height: {step: 22}},
+      [{field: 'kind'}, {field: 'role'}, {field: 'layer'}, {field: 'recovery', format: '.3f'},
+        {field: 'n', title: 'pairs'}, {field: 'trivial'}],
     );
-    made.encoding.tooltip = [{field: 'kind'}, {field: 'role'}, {field: 'layer'}, {field: 'recovery', format: '.3f'},
-      {field: 'n', title: 'pairs'}, {field: 'trivial'}];
     return {data: {values: rows}, facet: {field: 'kind', type: 'nominal', sort: kinds}, columns, spec: made};
   },
 });
@@ -254,9 +245,9 @@ figure('figure-paper', {
       {field: 'layer', type: 'ordinal', title: 'layer', axis: {labelAngle: 0, labelOverlap: true}},
       {field: 'part', type: 'ordinal', sort: parts, title: null},
       {width: each, height: {step: 22}},
+      [{field: 'module'}, {field: 'kind'}, {field: 'recovery', format: '.3f'},
+        {field: 'n', title: 'pairs'}, {field: 'trivial'}],
     );
-    made.encoding.tooltip = [{field: 'module'}, {field: 'kind'}, {field: 'recovery', format: '.3f'},
-      {field: 'n', title: 'pairs'}, {field: 'trivial'}];
     return {data: {values: rows}, facet: {field: 'kind', type: 'nominal', sort: kinds}, columns, spec: made};
   },
 });

@@ -1,0 +1,272 @@
+//! The page and the terminal tables, from simulated studies.
+
+use std::sync::LazyLock;
+
+use engram_findings::simulate::Simulation;
+use engram_findings::{Condition, Findings, Settings, Study, findings};
+use engram_report::{
+    Departure, EpochPoint, Excluded, Fact, ReportInput, Reproduction, StepPoint, TrainingCurve,
+    render, summary_text,
+};
+
+fn found(simulation: Simulation, change: impl Fn(&mut Condition)) -> Findings {
+    let suite = simulation.suite();
+    let ignorant = Simulation {
+        knowledge: 0.5,
+        ..simulation
+    };
+    let mut conditions = [ignorant.condition("base"), simulation.condition("config-1")];
+    conditions.iter_mut().for_each(change);
+    let settings = Settings {
+        resamples: 100,
+        permutations: 200,
+        ..Settings::default()
+    };
+    let study = Study {
+        suite: &suite,
+        paper_suite: &suite,
+        conditions: &conditions,
+        settings,
+    };
+    findings(&study).unwrap()
+}
+
+fn input(findings: Findings) -> ReportInput {
+    ReportInput {
+        title: "Epilepsy <&> \"facts\"".into(),
+        findings,
+        curves: vec![TrainingCurve {
+            condition: "config-1".into(),
+            steps: (1..=4000)
+                .map(|step| StepPoint {
+                    step,
+                    tokens: step * 10,
+                    loss: 7.0 / step as f64,
+                    learning_rate: 1e-3,
+                })
+                .collect(),
+            epochs: vec![EpochPoint {
+                epoch: 1.0,
+                train_loss: Some(3.5),
+                validation_loss_preset: 1.2345,
+                validation_loss_tokens: 4.321,
+                validation_loss_answers: None,
+            }],
+            best_epoch: Some(1.0),
+            base_validation_loss: Some(6.789),
+            departures: vec![Departure {
+                setting: "warmup_steps".into(),
+                preset: "500".into(),
+                used: "37".into(),
+                why: "a tenth of the planned steps".into(),
+            }],
+            ..TrainingCurve::default()
+        }],
+        corpus: vec![Fact::new("mentions of seizure", "13,921")],
+        excluded: vec![Excluded {
+            pair: "gene-17".into(),
+            kind: None,
+            reason: "prompts differ in length".into(),
+        }],
+        reproduction: Reproduction {
+            command: "engram run study.toml".into(),
+            seeds: vec![Fact::new("training", 42)],
+            ..Reproduction::default()
+        },
+    }
+}
+
+const FULL: Simulation = Simulation {
+    relations: 6,
+    pairs: 4,
+    layers: 4,
+    knowledge: 0.95,
+    layer_effect: 0.2,
+    kind_effect: 0.4,
+    relation_spread: 0.02,
+    full: true,
+    seed: 2,
+};
+
+static PAGE: LazyLock<String> = LazyLock::new(|| render(&input(found(FULL, |_| ()))).unwrap());
+
+/// The JSON that the figures are drawn from.
+fn data(page: &str) -> serde_json::Value {
+    let start = "<script type=\"application/json\" id=\"data\">";
+    let (_, rest) = page.split_once(start).unwrap();
+    let (text, _) = rest.split_once("</script>").unwrap();
+    serde_json::from_str(text).unwrap()
+}
+
+/// The page without its scripts and the licences' text.
+fn markup(page: &str) -> String {
+    let mut markup = String::new();
+    let mut rest = page;
+    while let Some((before, after)) = rest.split_once("<script") {
+        markup.push_str(before);
+        rest = after.split_once("</script>").unwrap().1;
+    }
+    markup + rest
+}
+
+#[test]
+fn the_page_asks_the_network_for_nothing() {
+    let markup = markup(&PAGE);
+    for attribute in ["src=", "href=", "action=", "srcset=", "poster="] {
+        for (at, _) in markup.match_indices(attribute) {
+            let value = &markup[at + attribute.len()..][..6];
+            assert!(
+                value.starts_with("\"#") || value.starts_with("\"data:"),
+                "{attribute}{value}"
+            );
+        }
+    }
+    assert!(!markup.contains("@import") && !markup.contains("url("));
+    assert!(!PAGE.contains("sourceMappingURL"));
+    assert!(PAGE.contains("default-src 'none'"));
+}
+
+#[test]
+fn the_page_is_whole_and_small() {
+    assert!(PAGE.len() < 5_000_000, "{} bytes", PAGE.len());
+    // Data, three libraries, figures; a library that held an end tag would open another.
+    assert_eq!(
+        PAGE.matches("<script").count(),
+        PAGE.matches("</script>").count()
+    );
+    assert_eq!(PAGE.matches("</script>").count(), 5);
+    for library in ["University of Washington", "Mike Bostock"] {
+        assert!(PAGE.contains(library), "licence of {library}");
+    }
+    let markup = markup(&PAGE);
+    for tag in ["section", "figure", "table", "details", "div", "ul"] {
+        let open = markup.matches(&format!("<{tag}>")).count()
+            + markup.matches(&format!("<{tag} ")).count();
+        assert_eq!(open, markup.matches(&format!("</{tag}>")).count(), "{tag}");
+    }
+    // Every figure that the script draws has a place, and every place a script.
+    let places = markup.matches("<figure id=\"").count();
+    assert_eq!(places, 9);
+    for (at, _) in markup.match_indices("<figure id=\"") {
+        let id = markup[at + 12..].split('"').next().unwrap();
+        assert!(PAGE.contains(&format!("figure('{id}'")), "{id}");
+    }
+}
+
+#[test]
+fn the_page_holds_the_numbers_of_its_input() {
+    let markup = markup(&PAGE);
+    for text in [
+        "Epilepsy &lt;&amp;&gt; &quot;facts&quot;",
+        "1.234",
+        "4.321",
+        "6.789",
+        "warmup_steps",
+        "a tenth of the planned steps",
+        "13,921",
+        "gene-17",
+        "prompts differ in length",
+        "engram run study.toml",
+        "13.6%",
+        "transformer.h.0.mlp.c_fc, definitional",
+        "no conclusion about knowledge",
+    ] {
+        assert!(markup.contains(text), "{text}");
+    }
+    let findings = found(FULL, |_| ());
+    let known = findings.condition("config-1").unwrap().gate.kinds[0].known;
+    assert!(markup.contains(&format!("{} of {}, ", known.count, known.of)));
+    for sentence in findings.conditions.iter().flat_map(|c| &c.conclusions) {
+        let end = sentence.split(" < ").next().unwrap();
+        let start: String = end
+            .chars()
+            .take(40)
+            .take_while(|c| !"'<>&=".contains(*c))
+            .collect();
+        assert!(markup.contains(&start), "{start}");
+    }
+}
+
+#[test]
+fn figures_are_drawn_from_the_findings() {
+    let data = data(&PAGE);
+    assert_eq!(data["conditions"], serde_json::json!(["base", "config-1"]));
+    assert_eq!(data["first"], "config-1");
+    let findings = found(FULL, |_| ());
+    let profile = &findings.conditions[1].profiles[0];
+    let drawn = data["profiles"].as_array().unwrap();
+    let point = drawn
+        .iter()
+        .find(|p| p["condition"] == "config-1" && p["metric"] == profile.measure.metric.as_str())
+        .unwrap();
+    let mean = profile.layers[0].mean.unwrap();
+    assert!((point["mean"].as_f64().unwrap() - mean).abs() < 1e-5);
+    // Curves of many steps are thinned, and keep their ends.
+    let steps = data["steps"].as_array().unwrap();
+    assert!(steps.len() <= 1501);
+    assert_eq!(steps[0]["step"], 1);
+    assert_eq!(steps.last().unwrap()["step"], 4000);
+    let example = &data["examples"][0];
+    assert_eq!(example["tokens"].as_array().unwrap().len(), 8);
+}
+
+#[test]
+fn tokens_cannot_leave_their_script() {
+    let attack = "</script><b>&\u{2028}<!--";
+    let findings = found(FULL, |condition| {
+        for row in &mut condition.rows {
+            if row.position == Some(0) {
+                row.token = Some(attack.into());
+            }
+        }
+    });
+    let page = render(&input(findings)).unwrap();
+    assert_eq!(page.matches("</script>").count(), 5);
+    assert!(!page.contains("<b>") && !page.contains("<!--"));
+    assert_eq!(data(&page)["examples"][0]["tokens"][0], attack);
+}
+
+#[test]
+fn the_same_input_gives_the_same_bytes() {
+    assert_eq!(*PAGE, render(&input(found(FULL, |_| ()))).unwrap());
+}
+
+#[test]
+fn a_bare_sweep_makes_a_page_too() {
+    let bare = Simulation {
+        full: false,
+        relations: 4,
+        ..FULL
+    };
+    let findings = found(bare, |condition| condition.preferences.clear());
+    let mut input = input(findings);
+    input.curves.clear();
+    input.corpus.clear();
+    let page = render(&input).unwrap();
+    assert!(page.contains("No verdict: 4 definitional and 4 associative relations"));
+    assert!(!page.contains("id=\"figure-example\"") && !page.contains("id=\"training\""));
+    assert!(page.contains("The published protocol was not run."));
+}
+
+#[test]
+fn input_survives_json() {
+    let input = input(found(FULL, |_| ()));
+    let text = serde_json::to_string(&input).unwrap();
+    let back: ReportInput = serde_json::from_str(&text).unwrap();
+    assert_eq!(serde_json::to_string(&back).unwrap(), text);
+}
+
+#[test]
+fn the_terminal_says_the_same() {
+    let findings = found(FULL, |_| ());
+    let text = summary_text(&findings, 100);
+    for sentence in findings.conditions.iter().flat_map(|c| &c.conclusions) {
+        assert!(text.contains(sentence), "{sentence}");
+    }
+    for title in ["Knowing", "Layers", "Kinds"] {
+        assert!(text.contains(&format!("\n{title}\n")), "{title}");
+    }
+    let tables = text.split("\nKnowing\n").nth(1).unwrap();
+    assert!(tables.lines().all(|line| line.chars().count() <= 100));
+    assert!(!text.contains('\u{1b}') && !text.contains('\u{a0}'));
+}
