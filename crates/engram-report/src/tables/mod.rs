@@ -1,0 +1,216 @@
+//! The report's tables as rows of text: what the page and the terminal both show.
+
+mod run;
+mod tested;
+
+use engram_findings::gate::Share;
+use engram_findings::words::{number, p_value, percent};
+use engram_findings::{ConditionFindings, Findings, Interval};
+use serde::Serialize;
+
+use crate::charts::place;
+
+pub(crate) use run::{departures, excluded, modules, training, trivial, unused};
+pub(crate) use tested::{each_layer, kind_layers, kind_tests, layer_tests, localisation};
+
+/// A table: what it says, its head and its rows. The first column names the row.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct Table {
+    pub caption: String,
+    pub head: Vec<String>,
+    pub rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub fn new(caption: &str, head: &[&str]) -> Table {
+        Table {
+            caption: caption.to_owned(),
+            head: head.iter().map(|h| (*h).to_owned()).collect(),
+            rows: Vec::new(),
+        }
+    }
+}
+
+/// Splits a table whose third and fourth column are metric and direction: rows of the logit difference
+/// under denoise, without these columns, and all others.
+pub(crate) fn split(table: Table) -> (Table, Table) {
+    let is_primary = |row: &Vec<String>| row[2] == "logit_diff" && row[3] == "denoise";
+    let (mut primary, others): (Vec<_>, Vec<_>) = table.rows.into_iter().partition(is_primary);
+    let mut head = table.head.clone();
+    for row in primary.iter_mut().chain([&mut head]) {
+        row.drain(2..4);
+    }
+    let caption = format!("{} Logit difference, denoise.", table.caption);
+    (
+        Table {
+            caption,
+            head,
+            rows: primary,
+        },
+        Table {
+            rows: others,
+            ..table
+        },
+    )
+}
+
+/// A space at which no line breaks.
+pub(crate) const NO_BREAK: &str = "\u{a0}";
+
+fn dash() -> String {
+    "–".to_owned()
+}
+
+fn share(share: &Share) -> String {
+    format!(
+        "{} of {}, {} {}",
+        share.count,
+        share.of,
+        percent(share.estimate),
+        brackets(percent(share.lower), percent(share.upper))
+    )
+}
+
+fn maybe(x: Option<f64>) -> String {
+    x.map_or_else(dash, number)
+}
+
+fn p(x: Option<f64>) -> String {
+    x.map_or_else(dash, p_cell)
+}
+
+/// A p value without its letter, for columns that carry it.
+fn p_cell(p: f64) -> String {
+    let text = p_value(p);
+    let text = text.trim_start_matches("p ").trim_start_matches("= ");
+    text.replace(' ', NO_BREAK)
+}
+
+/// A value and its interval, which is not broken over lines.
+fn with_interval(value: f64, interval: Option<Interval>, text: fn(f64) -> String) -> String {
+    match interval {
+        Some(i) => format!("{} {}", text(value), brackets(text(i.lower), text(i.upper))),
+        None => text(value),
+    }
+}
+
+fn brackets(lower: String, upper: String) -> String {
+    format!("[{lower},{NO_BREAK}{upper}]")
+}
+
+/// What each model knows, by kind.
+pub(crate) fn knowing(findings: &Findings) -> Table {
+    let mut table = Table::new(
+        "What each model knows. A pair is known where the model prefers the answer on the clean prompt and the foil on the corrupted one (chance: a quarter); answers are preferred by chance in a half. Brackets are 95% intervals, the wider of Wilson's and of a bootstrap over clusters.",
+        &[
+            "model",
+            "kind",
+            "pairs",
+            "eligible",
+            "known",
+            "used",
+            "answer preferred, trained wordings",
+            "answer preferred, held-back wordings",
+            "prompts answered right",
+            "p",
+            "above chance",
+        ],
+    );
+    table.caption = table
+        .caption
+        .replace("95%", &percent(findings.settings.level));
+    for condition in &findings.conditions {
+        for kind in &condition.gate.kinds {
+            table.rows.push(vec![
+                condition.name.clone(),
+                kind.kind.clone().unwrap_or_else(|| "all".to_owned()),
+                kind.pairs.to_string(),
+                kind.eligible.to_string(),
+                share(&kind.known),
+                kind.used.to_string(),
+                kind.trained.as_ref().map_or_else(dash, share),
+                kind.held_back.as_ref().map_or_else(dash, share),
+                percent(kind.right),
+                p(kind.p_right),
+                if kind.passed { "yes" } else { "no" }.to_owned(),
+            ]);
+        }
+    }
+    table
+}
+
+/// Models against each other.
+pub(crate) fn comparisons(findings: &Findings) -> Table {
+    let mut table = Table::new(
+        "Pairs known by each of two models, over the pairs that both were asked; exact two-sided sign test on the pairs that only one of them knows.",
+        &[
+            "models",
+            "kind",
+            "pairs",
+            "known by the first",
+            "known by the second",
+            "only the first",
+            "only the second",
+            "p",
+        ],
+    );
+    for c in &findings.comparisons {
+        table.rows.push(vec![
+            format!("{} → {}", c.from, c.to),
+            c.kind.clone().unwrap_or_else(|| "all".to_owned()),
+            c.pairs.to_string(),
+            percent(c.known_from.estimate),
+            percent(c.known_to.estimate),
+            c.only_from.to_string(),
+            c.only_to.to_string(),
+            p_cell(c.p_value),
+        ]);
+    }
+    table
+}
+
+/// Recovery by layer: the numbers of the figure, primary metric.
+pub(crate) fn recovery(findings: &Findings) -> Table {
+    let mut table = Table::new(
+        "Recovery by layer and kind (logit difference): mean over pairs with its bootstrap interval over clusters, and the headline, a ratio of means.",
+        &[
+            "model",
+            "site",
+            "direction",
+            "kind",
+            "layer",
+            "pairs",
+            "mean",
+            "headline",
+            "trivial",
+        ],
+    );
+    for (condition, profile) in each(findings, |c| &c.profiles) {
+        if profile.measure.metric != "logit_diff" {
+            continue;
+        }
+        for point in &profile.layers {
+            let Some(mean) = point.mean else { continue };
+            table.rows.push(vec![
+                condition.name.clone(),
+                place(&profile.measure),
+                profile.measure.direction.clone(),
+                profile.kind.clone(),
+                point.layer.map_or_else(dash, |l| l.to_string()),
+                point.n.to_string(),
+                with_interval(mean, point.interval, number),
+                maybe(point.headline),
+                if point.trivial { "yes" } else { "" }.to_owned(),
+            ]);
+        }
+    }
+    table
+}
+
+fn each<'a, T>(
+    findings: &'a Findings,
+    f: fn(&'a ConditionFindings) -> &'a [T],
+) -> Vec<(&'a ConditionFindings, &'a T)> {
+    let rows = |c: &'a ConditionFindings| f(c).iter().map(move |t| (c, t));
+    findings.conditions.iter().flat_map(rows).collect()
+}
