@@ -25,7 +25,8 @@ impl Reference {
 }
 
 fn gradient(i: usize, t: i32) -> f64 {
-    ((i as f64 * 0.37 + f64::from(t) * 1.3).sin() * 0.5) * if i % 7 == 0 { 0.0 } else { 1.0 }
+    ((i as f64 * 0.37 + f64::from(t) * 1.3).sin() * 0.5)
+        * if i.is_multiple_of(7) { 0.0 } else { 1.0 }
 }
 
 #[test]
