@@ -183,11 +183,9 @@ mod tests {
             let n = rng.random_range(1..10);
             let density = rng.random_range(0.1..0.7);
             let mut adjacent = vec![vec![false; n]; n];
-            for a in 0..n {
-                for b in 0..a {
-                    let edge = rng.random_bool(density);
-                    (adjacent[a][b], adjacent[b][a]) = (edge, edge);
-                }
+            for (a, b) in (0..n).flat_map(|a| (0..a).map(move |b| (a, b))) {
+                let edge = rng.random_bool(density);
+                (adjacent[a][b], adjacent[b][a]) = (edge, edge);
             }
             let edges: Vec<Vec<usize>> = adjacent
                 .iter()

@@ -111,13 +111,9 @@ mod tests {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             let (n, wordings) = (11, 3);
             let mut fits = vec![vec![vec![false; wordings]; n]; n];
-            for a in 0..n {
-                for b in 0..a {
-                    for w in 0..wordings {
-                        let fit = rng.random_bool(0.5);
-                        (fits[a][b][w], fits[b][a][w]) = (fit, fit);
-                    }
-                }
+            for (a, b) in (0..n).flat_map(|a| (0..a).map(move |b| (a, b))) {
+                let fit: Vec<bool> = (0..wordings).map(|_| rng.random_bool(0.5)).collect();
+                (fits[a][b], fits[b][a]) = (fit.clone(), fit);
             }
             let found = cycles(&fits, wordings, &mut ChaCha8Rng::seed_from_u64(seed));
             assert_eq!(

@@ -89,11 +89,10 @@ impl SweepSpec {
         if self.window != 1 {
             return unsupported("window", self.window.to_string(), "1");
         }
-        if self.overwrite {
-            if let Some(metric) = self.metrics.iter().find(|m| m.reads_continuation()) {
-                let known = "metrics read at the last position (logit_diff_mean, logit_diff, …)";
-                return unsupported("metric of the profile paper", metric.to_string(), known);
-            }
+        let continues = self.metrics.iter().find(|m| m.reads_continuation());
+        if let (true, Some(metric)) = (self.overwrite, continues) {
+            let known = "metrics read at the last position (logit_diff_mean, logit_diff, …)";
+            return unsupported("metric of the profile paper", metric.to_string(), known);
         }
         let empty = |why| Err(PatchError::Empty { why });
         if self.sites.is_empty() {

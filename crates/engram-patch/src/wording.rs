@@ -18,13 +18,15 @@ enum Verdict {
     Fits,
 }
 
+/// [fact][fact][wording].
+type Verdicts = Vec<Vec<Vec<Verdict>>>;
+
 /// The prompts of one relation.
 #[derive(Debug)]
 pub(crate) struct Prompts {
-    /// [fact][fact][wording].
-    verdicts: Vec<Vec<Vec<Verdict>>>,
-    /// [fact][fact][wording held back].
-    held_back: Vec<Vec<Vec<Verdict>>>,
+    verdicts: Verdicts,
+    /// In wordings held back.
+    held_back: Verdicts,
     wordings: usize,
     /// Characters of the first token of each fact's answer, blanks left out.
     first_chars: Vec<f64>,
@@ -86,16 +88,17 @@ fn compare(
     facts: usize,
     wordings: usize,
     verdict: impl Fn(usize, usize, usize) -> Result<Verdict>,
-) -> Result<Vec<Vec<Vec<Verdict>>>> {
+) -> Result<Verdicts> {
+    let row = |a, b| {
+        (0..wordings)
+            .map(|w| verdict(a, b, w))
+            .collect::<Result<Vec<_>>>()
+    };
     let mut all = vec![vec![vec![Verdict::Length; wordings]; facts]; facts];
-    for a in 0..facts {
-        for b in 0..a {
-            for w in 0..wordings {
-                let found = verdict(a, b, w)?;
-                all[a][b][w] = found;
-                all[b][a][w] = found;
-            }
-        }
+    for (a, b) in (0..facts).flat_map(|a| (0..a).map(move |b| (a, b))) {
+        let found = row(a, b)?;
+        all[a][b].clone_from(&found);
+        all[b][a] = found;
     }
     Ok(all)
 }
@@ -135,7 +138,7 @@ pub(crate) fn statement_prompts(relation: &Relation, tokenizer: &Tokenizer) -> R
     let spaced: Vec<String> = facts.iter().map(|f| format!(" {}", f.answer)).collect();
     let answers = spaced.iter().map(|a| tokenizer.encode(a));
     let answers = answers.collect::<Result<Vec<_>, _>>()?;
-    let table = |held_back: bool| -> Result<Vec<Vec<Vec<Verdict>>>> {
+    let table = |held_back: bool| -> Result<Verdicts> {
         let clozes = relation.clozes(held_back);
         let filled = facts
             .iter()

@@ -34,11 +34,13 @@ impl Sources {
     }
 }
 
+/// A row of the batch and the positions written in it.
+type Patched<'a> = (usize, &'a Place);
+
 /// Writes into each row of a batch at that row's own cell. Rows of one world stand together.
 pub(crate) struct Worlds<'a> {
     sources: &'a Sources,
-    /// By site: row and positions.
-    patches: IndexMap<(Site, Option<usize>), Vec<(usize, &'a Place)>>,
+    patches: IndexMap<(Site, Option<usize>), Vec<Patched<'a>>>,
     prompt: usize,
 }
 
@@ -50,7 +52,7 @@ impl<'a> Worlds<'a> {
         prompt: usize,
         sources: &'a Sources,
     ) -> Worlds<'a> {
-        let mut patches: IndexMap<_, Vec<_>> = IndexMap::new();
+        let mut patches: IndexMap<_, Vec<Patched<'a>>> = IndexMap::new();
         for (world, cell) in cells.iter().enumerate() {
             let at = patches.entry((cell.at.site, cell.at.layer)).or_default();
             at.extend((world * rows..(world + 1) * rows).map(|row| (row, &cell.place)));

@@ -88,7 +88,7 @@ pub fn every_site(model: &Model) -> Vec<NamedSite> {
 pub fn spec(sites: Vec<NamedSite>) -> SweepSpec {
     SweepSpec {
         metrics: Metric::ALL.to_vec(),
-        eligible_gap: f64::NEG_INFINITY,
+        eligible_gap: f64::MIN,
         ..SweepSpec::new(sites)
     }
 }

@@ -1,0 +1,322 @@
+//! What is refused, and in which words.
+
+mod common;
+
+use std::path::Path;
+
+use common::{model, pair, prepared, sites, spec};
+use engram_core::{Align, Corruption, NamedSite, Pair, Positions, Site, Span, Suite};
+use engram_model::{Shape, Tokenizer};
+use engram_patch::{
+    PatchError, Place, Plan, Reading, SweepSpec, Tokens, check, refuse_unfit, skip_unfit,
+};
+
+fn tokenizer() -> Tokenizer {
+    let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets");
+    Tokenizer::read(&assets.join("models/pubmed-mini")).unwrap()
+}
+
+fn shape(context: usize) -> Shape {
+    Shape {
+        vocab: 8192,
+        context,
+        ..model(1, 0).shape()
+    }
+}
+
+fn text(id: &str, clean: &str, corrupt: &str, answer: &str, foil: &str) -> Pair {
+    Pair {
+        id: id.into(),
+        kind: "definitional".into(),
+        clean: clean.into(),
+        corrupt: corrupt.into(),
+        answer: answer.into(),
+        foil: foil.into(),
+        ..Pair::default()
+    }
+}
+
+fn problems(pair: Pair) -> Vec<String> {
+    let suite = Suite { pairs: vec![pair] };
+    let checked = check(&suite, &tokenizer(), &shape(512), &Reading::default()).unwrap();
+    checked[0].problems.iter().map(|p| p.to_string()).collect()
+}
+
+#[test]
+fn every_problem_is_a_sentence() {
+    let good = || {
+        text(
+            "p",
+            "The brain is in the",
+            "The heart is in the",
+            " head",
+            " chest",
+        )
+    };
+    assert_eq!(problems(good()), [""; 0]);
+    let one = |pair: Pair, expected: &str| assert_eq!(problems(pair), [expected]);
+
+    let longer = "The electroencephalogram is in the";
+    let length = tokenizer().encode(longer).unwrap().len();
+    let short = tokenizer().encode("The brain is in the").unwrap().len();
+    assert!(length > short);
+    one(
+        Pair {
+            corrupt: longer.into(),
+            ..good()
+        },
+        &format!("the clean prompt has {short} tokens, the corrupted one {length}"),
+    );
+    one(
+        Pair {
+            corrupt: good().clean,
+            ..good()
+        },
+        "clean and corrupted prompt are the same",
+    );
+    one(
+        Pair {
+            foil: " head of".into(),
+            ..good()
+        },
+        "answer and foil begin with the same token \" head\"",
+    );
+    one(
+        Pair {
+            answer: String::new(),
+            ..good()
+        },
+        "the answer is empty",
+    );
+    one(
+        Pair {
+            subject: Some(Span::Text("liver".into())),
+            ..good()
+        },
+        "the subject \"liver\" is not found in the clean prompt",
+    );
+    one(
+        Pair {
+            corrupt_subject: Some(Span::Tokens(2, 90)),
+            ..good()
+        },
+        "the subject [2, 90] is not found in the corrupted prompt",
+    );
+    one(
+        Pair {
+            clean_ids: Some(vec![1; short - 1].into_iter().chain([9000]).collect()),
+            ..good()
+        },
+        "token id 9000 is outside the vocabulary of 8192",
+    );
+    let joined = problems(Pair {
+        answer: "s".into(),
+        clean: "A gene".into(),
+        corrupt: "A cell".into(),
+        ..good()
+    });
+    assert!(
+        joined[0].starts_with("the answer joins the clean prompt in other tokens"),
+        "{joined:?}"
+    );
+}
+
+#[test]
+fn a_suite_is_refused_with_every_name_or_parted() {
+    let pairs = vec![
+        text(
+            "a",
+            "The brain is in the",
+            "The heart is in the",
+            " head",
+            " chest",
+        ),
+        text(
+            "b",
+            "The brain is in the",
+            "The brain is in the",
+            " head",
+            " chest",
+        ),
+        text(
+            "c",
+            "The brain is in the",
+            "The heart is in the",
+            " head",
+            " head",
+        ),
+        text(
+            "c",
+            "The brain is in the",
+            "The heart is in the",
+            " head",
+            " chest",
+        ),
+    ];
+    let suite = Suite { pairs };
+    let all = check(&suite, &tokenizer(), &shape(512), &Reading::default()).unwrap();
+    let error = refuse_unfit(all.clone()).unwrap_err().to_string();
+    assert!(
+        error.starts_with(
+            "3 of 4 pairs cannot be patched: b (clean and corrupted prompt are the same), c ("
+        ),
+        "{error}"
+    );
+    assert!(error.contains("the id is given to 2 pairs") && !error.contains('\n'));
+    let (fit, unfit) = skip_unfit(all);
+    assert_eq!(fit.len(), 1);
+    assert_eq!(
+        unfit.iter().map(|u| u.pair.as_str()).collect::<Vec<_>>(),
+        ["b", "c", "c"]
+    );
+    let tight = check(&suite, &tokenizer(), &shape(4), &Reading::default()).unwrap();
+    assert!(
+        tight[0].problems[0]
+            .to_string()
+            .ends_with("do not fit the model's context of 4")
+    );
+    assert!(matches!(
+        refuse_unfit(Vec::new()),
+        Err(PatchError::Empty { .. })
+    ));
+}
+
+#[test]
+fn subjects_are_the_tokens_that_their_last_occurrence_touches() {
+    let pair = Pair {
+        subject: Some(Span::Text("Dravet syndrome".into())),
+        ..text(
+            "p",
+            "Dravet syndrome or Dravet syndrome is due to",
+            "x",
+            " SCN1A",
+            " x",
+        )
+    };
+    let suite = Suite { pairs: vec![pair] };
+    for bos in [None, Some(0)] {
+        let reading = Reading {
+            bos,
+            ..Reading::default()
+        };
+        let found = &check(&suite, &tokenizer(), &shape(512), &reading).unwrap()[0].pair;
+        let span = found.subject.clone().unwrap();
+        assert_eq!(
+            found.clean_tokens[span.clone()].concat(),
+            " Dravet syndrome"
+        );
+        assert_eq!(found.clean_tokens[span.end..].concat(), " is due to");
+        assert_eq!(
+            found.clean.len(),
+            tokenizer().encode(&suite.pairs[0].clean).unwrap().len() + usize::from(bos.is_some())
+        );
+    }
+}
+
+#[test]
+fn plans_refuse_what_cannot_be_done_before_any_work() {
+    let model = model(2, 1);
+    let pairs = prepared(&model, vec![pair("p", 6, &[2], 1)]);
+    let good = || spec(sites(&model, Site::ResidPre));
+    let refused = |spec: SweepSpec| {
+        Plan::new(spec, model.shape(), pairs.clone())
+            .unwrap_err()
+            .to_string()
+    };
+    let gaussian = SweepSpec {
+        corruption: Corruption::Gaussian(3.0),
+        ..good()
+    };
+    assert_eq!(
+        refused(gaussian),
+        "corruption \"gaussian:3\" is not supported; supported: swap"
+    );
+    let last = SweepSpec {
+        align: Align::Last,
+        ..good()
+    };
+    assert_eq!(
+        refused(last),
+        "alignment \"last\" is not supported; supported: strict"
+    );
+    let wide = SweepSpec {
+        window: 3,
+        ..good()
+    };
+    assert_eq!(refused(wide), "window \"3\" is not supported; supported: 1");
+    let subject = SweepSpec {
+        positions: Positions::Subject,
+        ..good()
+    };
+    assert_eq!(
+        refused(subject),
+        "pair \"p\": no subject is given, or none within the prompt"
+    );
+    let beyond = SweepSpec {
+        sites: vec![NamedSite::canonical(Site::Q, Some(2))],
+        ..good()
+    };
+    assert_eq!(refused(beyond), "site \"q.2\": the model has 2 layers");
+    assert!(
+        refused(SweepSpec {
+            sites: Vec::new(),
+            ..good()
+        })
+        .contains("no site")
+    );
+    assert!(
+        refused(SweepSpec {
+            metrics: Vec::new(),
+            ..good()
+        })
+        .contains("no metric")
+    );
+}
+
+#[test]
+fn cells_stand_in_the_order_asked_and_positions_ascend() {
+    let model = model(2, 1);
+    let mut pairs = prepared(&model, vec![pair("p", 4, &[2], 1)]);
+    let asked = [sites(&model, Site::MlpOut), sites(&model, Site::Embed)].concat();
+    let plan = Plan::new(
+        SweepSpec {
+            positions: Positions::Each,
+            ..spec(asked.clone())
+        },
+        model.shape(),
+        pairs.clone(),
+    )
+    .unwrap();
+    let found: Vec<(&str, Option<usize>)> = plan.pairs[0]
+        .cells
+        .iter()
+        .map(|c| (c.at.name.as_str(), c.place.position()))
+        .collect();
+    assert_eq!(
+        found[3..6],
+        [
+            ("mlp_out.0", Some(3)),
+            ("mlp_out.1", Some(0)),
+            ("mlp_out.1", Some(1))
+        ]
+    );
+    assert_eq!((plan.cells(), found[11]), (12, ("embed", Some(3))));
+    pairs[0].corrupt_subject = Some(1..3);
+    let plan = Plan::new(
+        SweepSpec {
+            positions: Positions::Subject,
+            ..spec(asked)
+        },
+        model.shape(),
+        pairs,
+    )
+    .unwrap();
+    let cell = &plan.pairs[0].cells[0];
+    assert_eq!(cell.place, Place::Span(Tokens { start: 1, end: 3 }));
+    let json = serde_json::to_string(&plan).unwrap();
+    assert_eq!(
+        serde_json::from_str::<Plan>(&json).unwrap().pairs,
+        plan.pairs,
+        "a plan can be saved"
+    );
+}

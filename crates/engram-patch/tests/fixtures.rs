@@ -1,0 +1,131 @@
+//! Against activation patching by forward hooks of the transformers library (fixtures/paper_profile.py
+//! and fixtures/patching.py).
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use common::{PLAIN, rows, spec};
+use engram_core::files::read_json;
+use engram_core::{Direction, Metric, Pair, Positions, Suite};
+use engram_model::{Gpt2Config, Model, Tokenizer, checkpoint};
+use engram_patch::{
+    NaiveEngine, PreparedPair, Profile, Reading, SweepSpec, check, paper_spec, refuse_unfit,
+};
+use serde::Deserialize;
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures")
+}
+
+/// The checkpoint has no tokenizer: its prompts are ids.
+fn tiny() -> Model {
+    let folder = fixtures().join("tiny_gpt2");
+    let config = Gpt2Config::read(&folder.join(checkpoint::CONFIG)).unwrap();
+    let parameters = checkpoint::read(&folder, &config, &Device::Cpu).unwrap();
+    let tokenizer = Tokenizer::numbers(config.vocab_size).unwrap();
+    Model::from_parts(&config, parameters, tokenizer).unwrap()
+}
+
+fn prepared(model: &Model, pair: &Pair, profile: Profile) -> Vec<PreparedPair> {
+    let suite = Suite {
+        pairs: vec![pair.clone()],
+    };
+    let reading = Reading { bos: None, profile };
+    refuse_unfit(check(&suite, model.tokenizer(), &model.shape(), &reading).unwrap()).unwrap()
+}
+
+#[derive(Deserialize)]
+struct Published {
+    pair: Pair,
+    clean: f64,
+    corrupt: f64,
+    patched: BTreeMap<String, f64>,
+}
+
+#[test]
+fn the_profile_paper_is_the_published_procedure() {
+    let model = tiny();
+    let published: Vec<Published> = read_json(&fixtures().join("paper_profile.json")).unwrap();
+    assert_eq!(published.len(), 6);
+    let mut visible = 0;
+    for expected in published {
+        let pairs = prepared(&model, &expected.pair, Profile::Paper);
+        for skip_trivial in [false, true] {
+            let engine = NaiveEngine {
+                skip_trivial,
+                ..PLAIN
+            };
+            let found = rows(&engine, &model, paper_spec(&model.sites()), &pairs);
+            let names: BTreeSet<&str> = found.iter().map(|r| r.name.as_str()).collect();
+            let modules: BTreeSet<&str> = expected.patched.keys().map(String::as_str).collect();
+            assert_eq!(names, modules);
+            for row in &found {
+                let want = expected.patched[&row.name];
+                let off = (row.patched - want).abs();
+                assert!(off < 1e-5, "{}: {} for {want}", row.name, row.patched);
+                assert!((row.clean - expected.clean).abs() < 1e-5);
+                assert!((row.corrupt - expected.corrupt).abs() < 1e-5);
+                assert_eq!((row.align.as_str(), row.position), ("overwrite", None));
+                visible += usize::from((want - expected.corrupt).abs() > 1e-2);
+            }
+            let head = found.iter().find(|r| r.name == "lm_head").unwrap();
+            assert!(head.trivial && head.trivial_why.is_some());
+        }
+    }
+    assert!(visible > 150, "{visible} patches move the metric");
+}
+
+#[derive(Deserialize)]
+struct Patched {
+    pair: Pair,
+    metrics: Vec<Metric>,
+    clean: Vec<f64>,
+    corrupt: Vec<f64>,
+    /// Site: the whole, then each position; for each the metrics.
+    denoise: BTreeMap<String, Vec<Vec<f64>>>,
+    noise: BTreeMap<String, Vec<Vec<f64>>>,
+}
+
+#[test]
+fn every_site_position_direction_and_metric_agrees_with_plain_hooks() {
+    let model = tiny();
+    let expected: Vec<Patched> = read_json(&fixtures().join("patching.json")).unwrap();
+    let mut compared = 0;
+    for case in expected {
+        let pairs = prepared(&model, &case.pair, Profile::Standard);
+        for (direction, sites) in [
+            (Direction::Denoise, &case.denoise),
+            (Direction::Noise, &case.noise),
+        ] {
+            for (site, values) in sites {
+                let whole = (Positions::All, &values[..1]);
+                for (positions, values) in [whole, (Positions::Each, &values[1..])] {
+                    let spec = SweepSpec {
+                        direction,
+                        positions,
+                        metrics: case.metrics.clone(),
+                        ..spec(model.sites().resolve(site).unwrap())
+                    };
+                    let found = rows(&PLAIN, &model, spec, &pairs);
+                    assert_eq!(found.len(), values.len() * case.metrics.len());
+                    for (i, row) in found.iter().enumerate() {
+                        let metric = i % case.metrics.len();
+                        let want = [
+                            values[i / case.metrics.len()][metric],
+                            case.clean[metric],
+                            case.corrupt[metric],
+                        ];
+                        for (have, want) in [row.patched, row.clean, row.corrupt].iter().zip(want) {
+                            assert!((have - want).abs() < 1e-4, "{have} for {want}: {row:?}");
+                        }
+                        compared += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(compared > 8000, "{compared} values");
+}

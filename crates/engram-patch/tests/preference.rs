@@ -1,0 +1,158 @@
+//! What a model prefers, says and holds.
+
+mod common;
+
+use candle_core::{Device, Tensor};
+use common::{PLAIN, VOCAB, model, pair, prepared, sites, spec};
+use engram_core::{Pair, Site, Wording};
+use engram_model::{Gpt2Config, Model, NoTap, Tokenizer};
+use engram_patch::{Engine, PatchError, Plan, Reading, ask, cache, preferences};
+
+fn words(ids: &[u32]) -> String {
+    ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// Every figure against the metrics of a sweep and against rows read one by one.
+#[test]
+fn preferences_are_those_of_the_prompts_alone() {
+    let model = model(2, 3);
+    let mut pairs: Vec<Pair> = (0..5)
+        .map(|i| pair(&format!("p{i}"), 4 + i % 3, &[1], i as u64))
+        .collect();
+    pairs[0].paraphrases = vec![
+        Wording {
+            clean: words(&[3, 9, 4]),
+            corrupt: words(&[3, 8, 4]),
+            template: Some("r/held_back/1".into()),
+        },
+        Wording {
+            clean: String::new(),
+            corrupt: words(&[1]),
+            template: None,
+        },
+    ];
+    let reading = Reading::default();
+    let found = preferences(&model, &pairs, &reading, true).unwrap();
+    assert_eq!(found.rows.len(), 6);
+    assert_eq!(
+        found.left_out,
+        [("p0".into(), None, "the clean prompt is empty".into())]
+    );
+    assert!(found.rows[1].held_back && found.rows[1].template.is_some());
+
+    let fit = prepared(&model, pairs.clone());
+    let plan = Plan::new(
+        spec(sites(&model, Site::Logits)),
+        model.shape(),
+        fit.clone(),
+    )
+    .unwrap();
+    let mut sweep = Vec::new();
+    PLAIN
+        .sweep(&model, &plan, &mut |result| {
+            sweep.push(result);
+            Ok(())
+        })
+        .unwrap();
+    let own: Vec<_> = found.rows.iter().filter(|r| !r.held_back).collect();
+    for ((row, result), pair) in own.iter().zip(&sweep).zip(&fit) {
+        let of = |metric: &str| result.rows.iter().find(|r| r.metric == metric).unwrap();
+        for (have, want) in [
+            (row.logit_diff_clean, of("logit_diff").clean),
+            (row.logit_diff_corrupt, of("logit_diff").corrupt),
+            (row.logprob_seq_clean, of("logprob_seq").clean),
+            (row.logprob_seq_corrupt, of("logprob_seq").corrupt),
+            (row.prob_clean, of("prob").clean),
+            (-row.rank_clean.ln(), of("rank").clean),
+        ] {
+            assert!((have - want).abs() < 1e-4, "{have} for {want}: {row:?}");
+        }
+        assert!((result.gap - (row.logit_diff_clean - row.logit_diff_corrupt)).abs() < 1e-4);
+        // Teacher forcing, one token at a time.
+        let mean = |tokens: &[u32]| {
+            let mut prompt = pair.clean.clone();
+            let mut total = 0.0;
+            for token in tokens {
+                let next = ask(&model, &prompt, VOCAB).unwrap();
+                total += next
+                    .iter()
+                    .find(|n| n.id == *token)
+                    .unwrap()
+                    .probability
+                    .ln();
+                prompt.push(*token);
+            }
+            total / tokens.len() as f64
+        };
+        let seq = mean(&pair.answer) - mean(&pair.foil);
+        assert!(
+            (row.logprob_seq_clean - seq).abs() < 1e-4,
+            "{} for {seq}",
+            row.logprob_seq_clean
+        );
+    }
+    let trained = preferences(&model, &pairs, &reading, false).unwrap();
+    assert_eq!(trained.rows.len(), 5);
+}
+
+#[test]
+fn asking_gives_the_most_probable_tokens_in_order() {
+    let model = model(1, 4);
+    let all = ask(&model, &[1, 2, 3], VOCAB).unwrap();
+    assert!((all.iter().map(|t| t.probability).sum::<f64>() - 1.0).abs() < 1e-9);
+    assert!(all.windows(2).all(|w| w[0].logit >= w[1].logit));
+    assert_eq!(ask(&model, &[1, 2, 3], 3).unwrap(), all[..3]);
+    assert!(ask(&model, &[99], 3).is_err() && ask(&model, &[], 3).is_err());
+}
+
+#[test]
+fn a_cache_holds_one_run_without_a_batch() {
+    let model = model(2, 5);
+    let names = ["resid_post", "transformer.h.1.attn", "pattern.0", "logits"];
+    let asked: Vec<_> = names
+        .iter()
+        .flat_map(|n| model.sites().resolve(n).unwrap())
+        .collect();
+    let found = cache(&model, &[1, 2, 3], &asked).unwrap();
+    let shapes: Vec<(&str, &[usize])> = found.iter().map(|(n, t)| (n.as_str(), t.dims())).collect();
+    let expected: [(&str, &[usize]); 5] = [
+        ("resid_post.0", &[3, 16]),
+        ("resid_post.1", &[3, 16]),
+        ("transformer.h.1.attn", &[3, 16]),
+        ("pattern.0", &[2, 3, 3]),
+        ("logits", &[3, VOCAB]),
+    ];
+    assert_eq!(shapes, expected);
+    let logits = model
+        .forward(&[vec![1, 2, 3]], &mut NoTap)
+        .unwrap()
+        .get(0)
+        .unwrap();
+    assert_eq!(
+        found["logits"].to_vec2::<f32>().unwrap(),
+        logits.to_vec2::<f32>().unwrap()
+    );
+}
+
+/// A weight so large that a sum overflows is found where it first shows.
+#[test]
+fn values_that_are_not_finite_name_pair_and_site() {
+    let sound = model(2, 6);
+    let mut parameters = sound.parameters().clone();
+    let bias = Tensor::full(3e38f32, 16, &Device::Cpu).unwrap();
+    parameters.insert("h.1.mlp.c_proj.bias".into(), bias.clone());
+    parameters.insert("h.1.attn.c_proj.bias".into(), bias);
+    let config = Gpt2Config::new(VOCAB, 24, 16, 2, 2);
+    let broken =
+        Model::from_parts(&config, parameters, Tokenizer::numbers(VOCAB).unwrap()).unwrap();
+    let pairs = vec![pair("p", 5, &[2], 1)];
+    let spec = spec(sites(&broken, Site::ResidPre));
+    let plan = Plan::new(spec, broken.shape(), prepared(&broken, pairs.clone())).unwrap();
+    let error = PLAIN.sweep(&broken, &plan, &mut |_| Ok(())).unwrap_err();
+    let PatchError::NotFinite { pair, site, .. } = &error else {
+        panic!("{error}")
+    };
+    assert_eq!(pair, "p");
+    assert!(site.ends_with(".1"), "{site}");
+    assert!(preferences(&broken, &pairs, &Reading::default(), false).is_err());
+}
