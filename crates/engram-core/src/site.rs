@@ -188,7 +188,7 @@ impl SiteTable {
 
     fn by_canonical_name(&self, name: &str) -> Result<Option<Vec<NamedSite>>> {
         let (stem, layer) = match name.rsplit_once('.') {
-            Some((stem, last)) if last == "*" => (stem, None),
+            Some((stem, "*")) => (stem, None),
             Some((stem, last)) => match last.parse::<usize>() {
                 Ok(layer) => (stem, Some(layer)),
                 Err(_) => return Ok(None),

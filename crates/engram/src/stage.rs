@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// The file in a stage's folder that says which inputs it was made from.
 const MARK: &str = "stage.json";
+/// How the name of a folder begins that is not whole yet.
+const HALF_MADE: &str = ".engram-";
 /// The file in a run's folder that says which study it holds.
 const STUDY: &str = "study.json";
 
@@ -58,6 +60,7 @@ impl RunFolder {
         }
         let title = title.to_owned();
         files::write_json(&mark, &Held { title })?;
+        sweep_out(path)?;
         let path = path.to_owned();
         Ok(RunFolder { path })
     }
@@ -88,7 +91,7 @@ impl RunFolder {
         let parent = folder.parent().unwrap_or(&self.path);
         fs::create_dir_all(parent).with_context(|| format!("{}", parent.display()))?;
         let fresh = tempfile::Builder::new()
-            .prefix(".engram-")
+            .prefix(HALF_MADE)
             .tempdir_in(parent)
             .with_context(|| format!("{}", parent.display()))?;
         work(fresh.path())?;
@@ -101,6 +104,22 @@ impl RunFolder {
         fs::rename(&fresh, &folder).with_context(|| format!("{}", folder.display()))?;
         Ok((folder, true))
     }
+}
+
+/// Removes what a killed run left half-made in the folder and in the folders of its stages.
+fn sweep_out(path: &Path) -> Result<()> {
+    for entry in fs::read_dir(path).with_context(|| format!("{}", path.display()))? {
+        let entry = entry.with_context(|| format!("{}", path.display()))?;
+        if !entry.file_type()?.is_dir() {
+            continue;
+        }
+        if entry.file_name().to_string_lossy().starts_with(HALF_MADE) {
+            fs::remove_dir_all(entry.path()).with_context(|| format!("{}", entry.path().display()))?;
+        } else {
+            sweep_out(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Temporary folders are private by default; results are for everyone who may read the run.
@@ -174,6 +193,17 @@ mod tests {
         assert!(failed.is_err());
         assert_eq!(fs::read_to_string(folder.path().join("s/x")).unwrap(), "1");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let half = folder.path().join("models/.engram-abc");
+        let path = folder.path();
+        RunFolder::open(path, "a").unwrap();
+        fs::create_dir_all(&half).unwrap();
+        RunFolder::open(path, "a").unwrap();
+        assert!(!half.exists() && half.parent().unwrap().exists());
     }
 
     #[test]
