@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::continuation::Continuation;
 use crate::error::{PatchError, Result};
 use crate::metric::{Readout, recovery};
-use crate::plan::{PairPlan, Plan, PlannedCell, SweepSpec};
+use crate::plan::{PairPlan, Plan, PlannedCell};
 use crate::reach::Fate;
+use crate::spec::SweepSpec;
 use crate::worlds::{Sources, Worlds, first_not_finite};
 
 /// What a sweep found for one pair.

@@ -18,6 +18,7 @@ pub mod plan;
 pub mod preference;
 pub mod prepare;
 pub mod reach;
+pub mod spec;
 mod wording;
 mod worlds;
 
@@ -26,7 +27,8 @@ pub use build::{BuildSettings, Built, Unpaired, build, build_paper};
 pub use check::{Fitness, Problem, Unfit, check, refuse_unfit, skip_unfit};
 pub use engine::{Engine, NaiveEngine, PairResult, Sink};
 pub use error::{PatchError, Result};
-pub use plan::{PairPlan, Place, Plan, PlannedCell, SweepSpec, Tokens, paper_spec};
+pub use plan::{PairPlan, Place, Plan, PlannedCell, Tokens};
 pub use preference::{NextToken, Preferences, ask, cache, preferences};
 pub use prepare::{PreparedPair, Profile, Reading, prepare};
 pub use reach::Fate;
+pub use spec::{SweepSpec, paper_spec};

@@ -77,7 +77,7 @@ fn tokenise(prompt: &Prompt<'_>, tokenizer: &Tokenizer) -> Result<Tokenised, Mod
 }
 
 /// Tokenises a pair. What would keep it from being patched comes back as problems; the pair is usable
-/// only where there are none (sizes against a model are [`crate::check`]'s to compare).
+/// only where there are none (sizes against a model are [`crate::check()`]'s to compare).
 ///
 /// # Errors
 /// The tokenizer's.

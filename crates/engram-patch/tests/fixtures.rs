@@ -22,7 +22,7 @@ fn fixtures() -> PathBuf {
 
 /// The checkpoint has no tokenizer: its prompts are ids.
 fn tiny() -> Model {
-    let folder = fixtures().join("tiny_gpt2");
+    let folder = fixtures().join("paper_profile");
     let config = Gpt2Config::read(&folder.join(checkpoint::CONFIG)).unwrap();
     let parameters = checkpoint::read(&folder, &config, &Device::Cpu).unwrap();
     let tokenizer = Tokenizer::numbers(config.vocab_size).unwrap();

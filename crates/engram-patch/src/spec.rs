@@ -1,0 +1,120 @@
+//! What is asked of a sweep.
+
+use engram_core::{Align, Corruption, Direction, Metric, NamedSite, Positions, SiteTable};
+use engram_model::Shape;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{PatchError, Result};
+
+/// The clean–corrupt gap in logit difference from which a pair is eligible.
+pub const ELIGIBLE_GAP: f64 = 0.5;
+
+/// What is to be patched and measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SweepSpec {
+    /// The sites, resolved; one asked for twice under one name counts once.
+    pub sites: Vec<NamedSite>,
+    /// Where each is patched.
+    pub positions: Positions,
+    /// Which run is written into.
+    pub direction: Direction,
+    /// What the corrupted run is.
+    pub corruption: Corruption,
+    /// How positions are brought together.
+    pub align: Align,
+    /// How many layers one cell covers.
+    pub window: usize,
+    /// What is measured.
+    pub metrics: Vec<Metric>,
+    /// Rows are marked as the published script's way (`align` = `overwrite`), and eligibility is
+    /// decided on the mean logit difference, which is that script's.
+    pub overwrite: bool,
+    /// The least clean–corrupt gap of an eligible pair.
+    pub eligible_gap: f64,
+}
+
+impl SweepSpec {
+    /// Whole outputs of `sites`, denoised by the pair's own clean run, measured by the logit difference.
+    pub fn new(sites: Vec<NamedSite>) -> SweepSpec {
+        SweepSpec {
+            sites,
+            positions: Positions::All,
+            direction: Direction::Denoise,
+            corruption: Corruption::Swap,
+            align: Align::Strict,
+            window: 1,
+            metrics: vec![Metric::LogitDiff],
+            overwrite: false,
+            eligible_gap: ELIGIBLE_GAP,
+        }
+    }
+
+    /// How rows name the alignment.
+    pub fn align_name(&self) -> &'static str {
+        match self.overwrite {
+            true => "overwrite",
+            false => self.align.name(),
+        }
+    }
+
+    /// The metric on which a pair's eligibility is decided.
+    pub fn gate(&self) -> Metric {
+        match self.overwrite {
+            true => Metric::LogitDiffMean,
+            false => Metric::LogitDiff,
+        }
+    }
+
+    /// Refuses what no engine here can do, and a sweep of nothing.
+    pub(crate) fn check(&self, shape: &Shape) -> Result<()> {
+        let unsupported = |what, value: String, supported| {
+            Err(PatchError::Unsupported {
+                what,
+                value,
+                supported,
+            })
+        };
+        if self.corruption != Corruption::Swap {
+            return unsupported("corruption", self.corruption.to_string(), "swap");
+        }
+        if self.align != Align::Strict {
+            return unsupported("alignment", self.align.to_string(), "strict");
+        }
+        if self.window != 1 {
+            return unsupported("window", self.window.to_string(), "1");
+        }
+        let continues = self.metrics.iter().find(|m| m.reads_continuation());
+        if let (true, Some(metric)) = (self.overwrite, continues) {
+            let known = "metrics read at the last position (logit_diff_mean, logit_diff, …)";
+            return unsupported("metric of the profile paper", metric.to_string(), known);
+        }
+        let empty = |why| Err(PatchError::Empty { why });
+        if self.sites.is_empty() {
+            return empty("no site is asked for");
+        }
+        if self.metrics.is_empty() {
+            return empty("no metric is asked for");
+        }
+        for site in &self.sites {
+            if site.layer.is_some_and(|layer| layer >= shape.layers)
+                || site.layer.is_some() != site.site.has_layer()
+            {
+                return Err(PatchError::NoSuchLayer {
+                    name: site.name.clone(),
+                    layers: shape.layers,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The published script's sweep: every module by name, its whole output overwritten in the corrupted
+/// run, the mean logit difference read at the last position.
+pub fn paper_spec(table: &SiteTable) -> SweepSpec {
+    SweepSpec {
+        metrics: vec![Metric::LogitDiffMean],
+        overwrite: true,
+        ..SweepSpec::new(table.modules().to_vec())
+    }
+}
