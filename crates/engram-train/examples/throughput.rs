@@ -13,6 +13,17 @@ use engram_train::workers::Workers;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+/// Seconds of processor time that this process's threads have had, where the system tells (Linux): unlike the
+/// clock it does not count what others take.
+fn processor_s() -> Option<f64> {
+    let mut total = 0u64;
+    for thread in std::fs::read_dir("/proc/self/task").ok()? {
+        let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        total += text.split(' ').next()?.parse::<u64>().ok()?;
+    }
+    Some(total as f64 * 1e-9)
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let steps: usize = match std::env::args().nth(1) {
         Some(n) => n.parse()?,
@@ -28,6 +39,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut optimizer = AdamW::new(&weights, 0.01, decayed);
         let mut workers = Workers::new(&model, dropout)?;
         let (mut forward, mut both, mut update) = (0.0, 0.0, 0.0);
+        let mut processor = Some(0.0);
         for step in 0..=steps {
             let ids: Vec<Vec<u32>> = (0..batch)
                 .map(|_| {
@@ -41,19 +53,26 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             let start = Instant::now();
             workers.losses(&weights, &batch)?;
             let middle = Instant::now();
+            let before = processor_s();
             workers.gradients(&weights, &batch)?;
             let end = Instant::now();
             optimizer.step(&mut weights, workers.parts_mut(), 1e-4, 1.0);
             // The first step allocates.
             if step > 0 {
+                let spent = processor_s().zip(before).map(|(now, then)| now - then);
+                processor = processor.zip(spent).map(|(sum, s)| sum + s);
                 forward += (middle - start).as_secs_f64();
                 both += (end - middle).as_secs_f64();
                 update += end.elapsed().as_secs_f64();
             }
         }
         let tokens = (steps * batch * length) as f64;
+        let own = match processor {
+            Some(seconds) => format!("{:.0} a processor second", tokens / seconds),
+            None => "processor time unknown".to_owned(),
+        };
         println!(
-            "{batch:2} × {length:3} dropout {dropout}: {:6.0} tokens/s; of a step's {:.0} ms: forward {:.0} %, backward {:.0} %, optimizer {:.0} %",
+            "{batch:2} × {length:3} dropout {dropout}: {:6.0} tokens/s ({own}); of a step's {:.0} ms: forward {:.0} %, backward {:.0} %, optimizer {:.0} %",
             tokens / (both + update),
             1e3 * (both + update) / steps as f64,
             100.0 * forward / (both + update),

@@ -1,9 +1,12 @@
 //! Causal self-attention over queries, keys and values that stand side by side.
 
+use std::ops::Range;
+
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use multiversion::multiversion;
 use rayon::prelude::*;
 
+use super::dropout::apply_onto;
 use super::matrix::{View, multiply};
 use super::{Dropout, math, slice, with_slice};
 
@@ -39,7 +42,7 @@ pub fn attention_probabilities(q: &Tensor, k: &Tensor, scale: f32) -> Result<Ten
     let probabilities = with_slice(&scores, |scores| {
         let mut out = scores.to_vec();
         out.par_chunks_mut(positions * positions)
-            .for_each(|table| causal_softmax(table, positions));
+            .for_each(|table| causal_softmax(table, positions, 0));
         Ok(out)
     })?;
     Tensor::from_vec(probabilities, scores.shape(), scores.device())
@@ -59,34 +62,55 @@ pub(crate) struct Attention {
     pub mask: Dropout,
 }
 
-/// Softmax of each row up to its diagonal; zeros after it.
-#[multiversion(targets = "simd")]
-fn causal_softmax(table: &mut [f32], positions: usize) {
-    for (query, row) in table.chunks_exact_mut(positions).enumerate() {
-        let (seen, hidden) = row.split_at_mut(query + 1);
-        let max = seen
-            .iter()
-            .fold(f32::NEG_INFINITY, |m, &v| if v > m { v } else { m });
-        for v in seen.iter_mut() {
+/// Rows of queries that are worked on together; keys after the last of them are left out.
+const BLOCK: usize = 64;
+/// Elements of a vector register at its widest; rows of a table are a multiple of it.
+const LANES: usize = 16;
+
+/// Largest element and, after `e^(x − largest)` in place, the sum; in lanes, which is one order of addition everywhere.
+#[inline(always)]
+fn exponentials(row: &mut [f32]) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let chunks = row.chunks_exact(LANES);
+    let rest = chunks.remainder().iter().copied();
+    let mut max = rest.fold(f32::NEG_INFINITY, larger);
+    for chunk in chunks {
+        for (lane, v) in lanes.iter_mut().zip(chunk) {
+            *lane = larger(*lane, *v);
+        }
+    }
+    max = lanes.into_iter().fold(max, larger);
+    let mut lanes = [0f32; LANES];
+    let mut total = 0f32;
+    let mut chunks = row.chunks_exact_mut(LANES);
+    for chunk in &mut chunks {
+        for (lane, v) in lanes.iter_mut().zip(chunk) {
             *v = math::exp(*v - max);
+            *lane += *v;
         }
-        let mut lanes = [0f32; 16];
-        let mut total = 0f32;
-        let chunks = seen.chunks_exact(16);
-        for v in chunks.remainder() {
-            total += v;
-        }
-        for chunk in chunks {
-            for (lane, v) in lanes.iter_mut().zip(chunk) {
-                *lane += v;
-            }
-        }
-        total += lanes.iter().sum::<f32>();
-        let inverse = 1.0 / total;
-        for v in seen.iter_mut() {
+    }
+    for v in chunks.into_remainder() {
+        *v = math::exp(*v - max);
+        total += *v;
+    }
+    total + lanes.iter().sum::<f32>()
+}
+
+/// Softmax of each row up to its diagonal; zeros after it. The first row is that of query `first`, and a
+/// row is `stride` long.
+#[multiversion(targets = "simd")]
+fn causal_softmax(rows: &mut [f32], stride: usize, first: usize) {
+    for (query, row) in rows.chunks_exact_mut(stride).enumerate() {
+        let seen = first + query + 1;
+        // Whole registers: what lies beyond the diagonal becomes e^−∞.
+        let end = seen.next_multiple_of(LANES).min(stride);
+        row[seen..end].fill(f32::NEG_INFINITY);
+        let inverse = 1.0 / exponentials(&mut row[..end]);
+        for v in &mut row[..end] {
             *v *= inverse;
         }
-        hidden.fill(0.0);
+        row[end..].fill(0.0);
     }
 }
 
@@ -104,12 +128,13 @@ impl Attention {
         }
     }
 
+    /// Length of a table's rows.
+    fn stride(&self) -> usize {
+        self.positions.next_multiple_of(LANES)
+    }
+
     fn table(&self) -> View {
-        View {
-            start: 0,
-            row: self.positions,
-            column: 1,
-        }
+        View::rows(self.stride())
     }
 
     fn output(&self, head: usize) -> View {
@@ -120,118 +145,163 @@ impl Attention {
         }
     }
 
-    fn probabilities(&self, qkv: &[f32], head: usize, table: &mut [f32]) {
-        let (t, d) = (self.positions, self.d_head);
+    /// Positions by blocks.
+    fn blocks(&self) -> impl Iterator<Item = Range<usize>> {
+        let positions = self.positions;
+        let starts = (0..positions).step_by(BLOCK);
+        starts.map(move |start| start..(start + BLOCK).min(positions))
+    }
+
+    /// The rows of a block of queries: probabilities on every key that one of them sees.
+    fn probabilities(&self, qkv: &[f32], head: usize, block: &Range<usize>, table: &mut [f32]) {
         let (q, k) = (self.part(0, head), self.part(1, head));
         multiply(
-            (t, d, t),
+            (block.len(), self.d_head, block.end),
             qkv,
-            q,
+            q.from_row(block.start),
             qkv,
             k.t(),
             table,
-            self.table(),
+            self.table().from_row(block.start),
             (self.scale, false),
         );
-        causal_softmax(table, t);
+        let stride = self.stride();
+        let rows = &mut table[block.start * stride..block.end * stride];
+        causal_softmax(rows, stride, block.start);
     }
 
-    fn drop(&self, table: &mut [f32], batch: usize, head: usize) {
+    fn drop(&self, table: &mut [f32], block: &Range<usize>, batch: usize, head: usize) {
         if self.mask.probability > 0.0 {
-            let first = ((batch * self.heads + head) * table.len()) as u64;
-            for (i, v) in table.iter_mut().enumerate() {
-                if *v != 0.0 {
-                    *v *= self.mask.factor(first + i as u64);
-                }
+            let t = self.positions;
+            let first = (batch * self.heads + head) * t * t;
+            for query in block.clone() {
+                let row = &mut table[query * self.stride()..][..=query];
+                apply_onto(row, self.mask, (first + query * t) as u64);
             }
         }
     }
 
     /// z of sequence number `batch`; qkv: [pos, 3·d], out: [pos, d].
     pub fn forward(&self, qkv: &[f32], batch: usize, out: &mut [f32]) {
-        let (t, d) = (self.positions, self.d_head);
-        let mut table = vec![0f32; t * t];
+        let mut table = vec![0f32; self.positions * self.stride()];
         for head in 0..self.heads {
-            self.probabilities(qkv, head, &mut table);
-            self.drop(&mut table, batch, head);
-            let v = self.part(2, head);
-            multiply(
-                (t, t, d),
-                &table,
-                self.table(),
-                qkv,
-                v,
-                out,
-                self.output(head),
-                (1.0, false),
-            );
+            for block in self.blocks() {
+                self.probabilities(qkv, head, &block, &mut table);
+                self.drop(&mut table, &block, batch, head);
+                multiply(
+                    (block.len(), block.end, self.d_head),
+                    &table,
+                    self.table().from_row(block.start),
+                    qkv,
+                    self.part(2, head),
+                    out,
+                    self.output(head).from_row(block.start),
+                    (1.0, false),
+                );
+            }
         }
     }
 
     /// With P the probabilities, M the dropout factors, A = P∘M: dV = AᵀdZ, dP = (dZ Vᵀ)∘M,
     /// dS = P∘(dP − rowsum(dP∘P)), dQ = scale·dS K, dK = scale·dSᵀ Q.
     pub fn backward(&self, qkv: &[f32], grad: &[f32], batch: usize, out: &mut [f32]) {
-        let (t, d) = (self.positions, self.d_head);
-        let mut p = vec![0f32; t * t];
-        let mut dropped = vec![0f32; t * t];
-        let mut dp = vec![0f32; t * t];
+        let (t, d, stride) = (self.positions, self.d_head, self.stride());
+        let mut p = vec![0f32; t * stride];
+        let mut ds = vec![0f32; t * stride];
+        let dropping = self.mask.probability > 0.0;
+        let mut dropped = vec![0f32; if dropping { t * stride } else { 0 }];
+        let table = self.table();
         for head in 0..self.heads {
             let (q, k, v) = (self.part(0, head), self.part(1, head), self.part(2, head));
-            let (table, g) = (self.table(), self.output(head));
-            self.probabilities(qkv, head, &mut p);
-            dropped.copy_from_slice(&p);
-            self.drop(&mut dropped, batch, head);
-            multiply(
-                (t, t, d),
-                &dropped,
-                table.t(),
-                grad,
-                g,
-                out,
-                v,
-                (1.0, false),
-            );
-            multiply((t, d, t), grad, g, qkv, v.t(), &mut dp, table, (1.0, false));
-            score_gradient(&p, &dropped, &mut dp, t);
-            multiply((t, t, d), &dp, table, qkv, k, out, q, (self.scale, false));
-            multiply(
-                (t, t, d),
-                &dp,
-                table.t(),
-                qkv,
-                q,
-                out,
-                k,
-                (self.scale, false),
-            );
+            let g = self.output(head);
+            for block in self.blocks() {
+                let (first, n) = (block.start, block.len());
+                let rows = first * stride..block.end * stride;
+                self.probabilities(qkv, head, &block, &mut p);
+                if dropping {
+                    dropped[rows.clone()].copy_from_slice(&p[rows.clone()]);
+                    self.drop(&mut dropped, &block, batch, head);
+                }
+                let to = table.from_row(first);
+                let keys = (n, d, block.end);
+                multiply(
+                    keys,
+                    grad,
+                    g.from_row(first),
+                    qkv,
+                    v.t(),
+                    &mut ds,
+                    to,
+                    (1.0, false),
+                );
+                let a = if dropping { &dropped } else { &p };
+                let (p, a) = (&p[rows.clone()], &a[rows.clone()]);
+                score_gradient(p, a, &mut ds[rows], stride, first);
+                let keys = (n, block.end, d);
+                let to = q.from_row(first);
+                multiply(
+                    keys,
+                    &ds,
+                    table.from_row(first),
+                    qkv,
+                    k,
+                    out,
+                    to,
+                    (self.scale, false),
+                );
+            }
+            let a = if dropping { &dropped } else { &p };
+            for block in self.blocks() {
+                // Queries before the block see none of its keys.
+                let first = block.start;
+                let seen = table.from_row(first).from_column(first).t();
+                let queries = (block.len(), t - first, d);
+                let (g, q) = (g.from_row(first), q.from_row(first));
+                multiply(
+                    queries,
+                    a,
+                    seen,
+                    grad,
+                    g,
+                    out,
+                    v.from_row(first),
+                    (1.0, false),
+                );
+                multiply(
+                    queries,
+                    &ds,
+                    seen,
+                    qkv,
+                    q,
+                    out,
+                    k.from_row(first),
+                    (self.scale, false),
+                );
+            }
         }
     }
 }
 
-/// dP to dS in place. Dropped and kept elements need no mask of their own: dP∘M∘P = dP∘A.
+/// dP to dS in place, for rows of queries from `first` on. Dropped and kept elements need no mask of their own:
+/// dP∘M∘P = dP∘A. Beyond the diagonal P and A are 0, and so is dS.
 #[multiversion(targets = "simd")]
-fn score_gradient(p: &[f32], dropped: &[f32], dp: &mut [f32], positions: usize) {
-    for query in 0..positions {
-        let row = query * positions..query * positions + query + 1;
-        let (p, a, dp_row) = (&p[row.clone()], &dropped[row.clone()], &mut dp[row]);
-        let mut lanes = [0f32; 16];
-        let whole = dp_row.len() / 16 * 16;
-        for (d, a) in dp_row[..whole]
-            .chunks_exact(16)
-            .zip(a[..whole].chunks_exact(16))
-        {
-            for i in 0..16 {
+fn score_gradient(p: &[f32], a: &[f32], dp: &mut [f32], stride: usize, first: usize) {
+    let rows = p.chunks_exact(stride).zip(a.chunks_exact(stride));
+    for (query, ((p, a), dp)) in rows.zip(dp.chunks_exact_mut(stride)).enumerate() {
+        let end = (first + query + 1).next_multiple_of(LANES);
+        let (p, a, dp) = (&p[..end], &a[..end], &mut dp[..]);
+        let (dp, beyond) = dp.split_at_mut(end);
+        let mut lanes = [0f32; LANES];
+        for (d, a) in dp.chunks_exact(LANES).zip(a.chunks_exact(LANES)) {
+            for i in 0..LANES {
                 lanes[i] += d[i] * a[i];
             }
         }
-        let mut dot: f32 = lanes.iter().sum();
-        for (d, a) in dp_row[whole..].iter().zip(&a[whole..]) {
-            dot += d * a;
-        }
-        for ((d, a), p) in dp_row.iter_mut().zip(a).zip(p) {
+        let dot: f32 = lanes.iter().sum();
+        for ((d, a), p) in dp.iter_mut().zip(a).zip(p) {
             *d = *d * a - p * dot;
         }
-        dp[query * positions + query + 1..(query + 1) * positions].fill(0.0);
+        beyond.fill(0.0);
     }
 }
 

@@ -30,6 +30,22 @@ impl View {
         }
     }
 
+    /// The rows from `row` on.
+    pub fn from_row(self, row: usize) -> View {
+        View {
+            start: self.start + row * self.row,
+            ..self
+        }
+    }
+
+    /// The columns from `column` on.
+    pub fn from_column(self, column: usize) -> View {
+        View {
+            start: self.start + column * self.column,
+            ..self
+        }
+    }
+
     fn last(self, rows: usize, columns: usize) -> usize {
         self.start + (rows - 1) * self.row + (columns - 1) * self.column
     }
