@@ -294,11 +294,36 @@ impl Gpt2 {
         tap: &mut dyn Tap,
         dropout_seed: Option<u64>,
     ) -> Result<Tensor> {
-        let mut x = self.embed(ids, tap, dropout_seed)?;
-        for block in &self.blocks {
-            x = block.forward(x, tap, dropout_seed)?;
-        }
+        let x = self.blocks(ids, tap, dropout_seed)?;
         self.unembed(&x, tap)
+    }
+
+    /// Logits from position `from` on: [batch, pos − from, vocab], through the taps. Positions before
+    /// it are not unembedded, unless the tap asks for a site after the last block, which it sees whole.
+    ///
+    /// # Errors
+    /// As [`Gpt2::forward`]; also where `from` is beyond the last position.
+    pub fn forward_from(&self, ids: &[Vec<u32>], from: usize, tap: &mut dyn Tap) -> Result<Tensor> {
+        let x = self.blocks(ids, tap, None)?;
+        let positions = x.dim(1)?;
+        let tail = |x: &Tensor| {
+            x.narrow(1, from, positions.saturating_sub(from))?
+                .contiguous()
+        };
+        let seen = [Site::LnFinalScale, Site::LnFinal, Site::Logits];
+        if seen.into_iter().any(|site| tap.wants(site, None)) {
+            return Ok(tail(&self.unembed(&x, tap)?)?);
+        }
+        self.unembed(&tail(&x)?, tap)
+    }
+
+    /// The residual stream after the last block: [batch, pos, d_model].
+    fn blocks(&self, ids: &[Vec<u32>], tap: &mut dyn Tap, seed: Option<u64>) -> Result<Tensor> {
+        let mut x = self.embed(ids, tap, seed)?;
+        for block in &self.blocks {
+            x = block.forward(x, tap, seed)?;
+        }
+        Ok(x)
     }
 
     /// Token plus position embedding: [batch, pos, d_model].

@@ -155,6 +155,15 @@ impl Model {
         self.network.forward(ids, tap, None)
     }
 
+    /// Logits from position `from` on, [batch, pos − from, vocab], through the taps: as
+    /// [`Model::forward`], without the work of unembedding the positions before.
+    ///
+    /// # Errors
+    /// As [`Gpt2::forward_from`].
+    pub fn forward_from(&self, ids: &[Vec<u32>], from: usize, tap: &mut dyn Tap) -> Result<Tensor> {
+        self.network.forward_from(ids, from, tap)
+    }
+
     /// Logits with dropout masks drawn from `seed`, for training; gradients reach the variables of [`Model::trainable`].
     ///
     /// # Errors

@@ -1,8 +1,7 @@
 //! Engines run a plan. This one is slow and obvious: a whole forward pass for every cell.
 
-use candle_core::Tensor;
 use engram_core::{Direction, Metric, NamedSite, Row};
-use engram_model::{Capture, Model, Shape};
+use engram_model::{Capture, Model, Shape, Tap};
 use indexmap::IndexSet;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -159,8 +158,7 @@ impl Bench<'_> {
             .map(|at| (at.site, at.layer))
             .collect();
         let mut capture = Capture::of(sites);
-        let logits = self.model.forward(&ids, &mut capture)?;
-        let logits = self.read(&logits)?;
+        let logits = self.read(&ids, &mut capture)?;
         if !logits.iter().all(|v| v.is_finite()) {
             return Err(PatchError::NotFinite {
                 pair: self.plan.pair.id.clone(),
@@ -196,8 +194,7 @@ impl Bench<'_> {
             .collect();
         let planned: Vec<&PlannedCell> = cells.iter().map(|i| &self.plan.cells[*i]).collect();
         let mut worlds = Worlds::of(&planned, rows, self.prompt, sources);
-        let logits = self.model.forward(&ids, &mut worlds)?;
-        let logits = self.read(&logits)?;
+        let logits = self.read(&ids, &mut worlds)?;
         let worlds = logits.par_chunks(logits.len() / cells.len().max(1));
         let found: Vec<Option<Values>> = worlds
             .map(|logits| {
@@ -223,9 +220,9 @@ impl Bench<'_> {
     }
 
     /// The logits from the prompt's last position on: [rows, 1 + appended, vocab], flat.
-    fn read(&self, logits: &Tensor) -> Result<Vec<f32>> {
-        let read = logits.narrow(1, self.prompt - 1, 1 + self.continuation.appended())?;
-        Ok(read.contiguous()?.flatten_all()?.to_vec1()?)
+    fn read(&self, ids: &[Vec<u32>], tap: &mut dyn Tap) -> Result<Vec<f32>> {
+        let logits = self.model.forward_from(ids, self.prompt - 1, tap)?;
+        Ok(logits.flatten_all()?.to_vec1()?)
     }
 
     fn readout<'l>(&self, logits: &'l [f32]) -> Readout<'l> {

@@ -39,6 +39,8 @@ struct Job {
     of: usize,
     clean: bool,
     rows: Vec<Vec<u32>>,
+    /// How many positions of each row are read, from its end.
+    positions: usize,
 }
 
 /// Asks every pair in its own wording and, if `held_back`, in its paraphrases, which are held back
@@ -63,8 +65,13 @@ pub fn preferences(
     let mut jobs: Vec<Job> = Vec::new();
     for (of, wording) in asked.iter().enumerate() {
         for (clean, prompt) in [(true, &wording.pair.clean), (false, &wording.pair.corrupt)] {
-            let rows = wording.continuation.of_prompt(prompt).collect();
-            jobs.push(Job { of, clean, rows });
+            let continuation = &wording.continuation;
+            jobs.push(Job {
+                of,
+                clean,
+                rows: continuation.of_prompt(prompt).collect(),
+                positions: 1 + continuation.appended(),
+            });
         }
     }
     // Prompts of one length go together; the sort is stable, so batches are always the same.
@@ -145,15 +152,18 @@ fn ask_pair(
 /// Runs jobs of one length as one batch and fills in their rows.
 fn read_batch(model: &Model, batch: &[Job], asked: &mut [Asked]) -> Result<()> {
     let ids: Vec<Vec<u32>> = batch.iter().flat_map(|job| job.rows.clone()).collect();
-    let logits = model.forward(&ids, &mut NoTap)?;
+    let length = ids.first().map_or(0, Vec::len);
+    let most = batch.iter().map(|job| job.positions).max().unwrap_or(0);
+    let from = length.saturating_sub(most);
+    let logits = model.forward_from(&ids, from, &mut NoTap)?;
     let vocab = logits.dim(2)?;
     let mut row = 0;
     for job in batch {
         let Some(wording) = asked.get_mut(job.of) else {
             continue;
         };
-        let positions = 1 + wording.continuation.appended();
-        let first = job.rows[0].len() - positions;
+        let positions = job.positions;
+        let first = length - from - positions;
         let own = logits.narrow(0, row, job.rows.len())?;
         row += job.rows.len();
         let own = own.narrow(1, first, positions)?.contiguous()?;
@@ -202,11 +212,9 @@ pub struct NextToken {
 /// # Errors
 /// The model's and the tokenizer's.
 pub fn ask(model: &Model, prompt: &[u32], top: usize) -> Result<Vec<NextToken>> {
-    let logits = model.forward(&[prompt.to_vec()], &mut NoTap)?;
-    let last: Vec<f32> = logits
-        .get(0)?
-        .get(prompt.len().saturating_sub(1))?
-        .to_vec1()?;
+    let end = prompt.len().saturating_sub(1);
+    let logits = model.forward_from(&[prompt.to_vec()], end, &mut NoTap)?;
+    let last: Vec<f32> = logits.get(0)?.get(0)?.to_vec1()?;
     let row = Logits::new(&last);
     let mut order: Vec<u32> = (0..last.len() as u32).collect();
     order.sort_by(|a, b| row.logit(*b).total_cmp(&row.logit(*a)).then(a.cmp(b)));

@@ -5,7 +5,7 @@ mod common;
 use candle_core::{Device, Tensor};
 use common::{PLAIN, VOCAB, model, pair, prepared, sites, spec};
 use engram_core::{Pair, Site, Wording};
-use engram_model::{Gpt2Config, Model, NoTap, Tokenizer};
+use engram_model::{Capture, Gpt2Config, Model, NoTap, Tokenizer};
 use engram_patch::{Engine, PatchError, Plan, Reading, ask, cache, preferences};
 
 fn words(ids: &[u32]) -> String {
@@ -128,6 +128,27 @@ fn a_cache_holds_one_run_without_a_batch() {
         .unwrap()
         .get(0)
         .unwrap();
+    // From a position on: whether or not the tap asks for what comes after the last block.
+    let tail = logits.narrow(0, 1, 2).unwrap().to_vec2::<f32>().unwrap();
+    for site in [Site::ResidPost, Site::LnFinal] {
+        let layer = site.has_layer().then_some(1);
+        let mut capture = Capture::of([(site, layer)]);
+        let found = model
+            .forward_from(&[vec![1, 2, 3]], 1, &mut capture)
+            .unwrap();
+        for (a, b) in found
+            .get(0)
+            .unwrap()
+            .to_vec2::<f32>()
+            .unwrap()
+            .iter()
+            .zip(&tail)
+        {
+            assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5));
+        }
+        assert_eq!(capture.get(site, layer).unwrap().dims(), [1, 3, 16]);
+    }
+    assert!(model.forward_from(&[vec![1, 2, 3]], 9, &mut NoTap).is_err());
     assert_eq!(
         found["logits"].to_vec2::<f32>().unwrap(),
         logits.to_vec2::<f32>().unwrap()
