@@ -158,11 +158,11 @@ impl Attention {
         multiply(
             (block.len(), self.d_head, block.end),
             qkv,
-            q.from_row(block.start),
+            q.skip_rows(block.start),
             qkv,
             k.t(),
             table,
-            self.table().from_row(block.start),
+            self.table().skip_rows(block.start),
             (self.scale, false),
         );
         let stride = self.stride();
@@ -191,11 +191,11 @@ impl Attention {
                 multiply(
                     (block.len(), block.end, self.d_head),
                     &table,
-                    self.table().from_row(block.start),
+                    self.table().skip_rows(block.start),
                     qkv,
                     self.part(2, head),
                     out,
-                    self.output(head).from_row(block.start),
+                    self.output(head).skip_rows(block.start),
                     (1.0, false),
                 );
             }
@@ -222,12 +222,12 @@ impl Attention {
                     dropped[rows.clone()].copy_from_slice(&p[rows.clone()]);
                     self.drop(&mut dropped, &block, batch, head);
                 }
-                let to = table.from_row(first);
+                let to = table.skip_rows(first);
                 let keys = (n, d, block.end);
                 multiply(
                     keys,
                     grad,
-                    g.from_row(first),
+                    g.skip_rows(first),
                     qkv,
                     v.t(),
                     &mut ds,
@@ -238,11 +238,11 @@ impl Attention {
                 let (p, a) = (&p[rows.clone()], &a[rows.clone()]);
                 score_gradient(p, a, &mut ds[rows], stride, first);
                 let keys = (n, block.end, d);
-                let to = q.from_row(first);
+                let to = q.skip_rows(first);
                 multiply(
                     keys,
                     &ds,
-                    table.from_row(first),
+                    table.skip_rows(first),
                     qkv,
                     k,
                     out,
@@ -254,9 +254,9 @@ impl Attention {
             for block in self.blocks() {
                 // Queries before the block see none of its keys.
                 let first = block.start;
-                let seen = table.from_row(first).from_column(first).t();
+                let seen = table.skip_rows(first).skip_columns(first).t();
                 let queries = (block.len(), t - first, d);
-                let (g, q) = (g.from_row(first), q.from_row(first));
+                let (g, q) = (g.skip_rows(first), q.skip_rows(first));
                 multiply(
                     queries,
                     a,
@@ -264,7 +264,7 @@ impl Attention {
                     grad,
                     g,
                     out,
-                    v.from_row(first),
+                    v.skip_rows(first),
                     (1.0, false),
                 );
                 multiply(
@@ -274,7 +274,7 @@ impl Attention {
                     qkv,
                     q,
                     out,
-                    k.from_row(first),
+                    k.skip_rows(first),
                     (self.scale, false),
                 );
             }

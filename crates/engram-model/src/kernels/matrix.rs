@@ -30,18 +30,18 @@ impl View {
         }
     }
 
-    /// The rows from `row` on.
-    pub fn from_row(self, row: usize) -> View {
+    /// Without the first rows.
+    pub fn skip_rows(self, rows: usize) -> View {
         View {
-            start: self.start + row * self.row,
+            start: self.start + rows * self.row,
             ..self
         }
     }
 
-    /// The columns from `column` on.
-    pub fn from_column(self, column: usize) -> View {
+    /// Without the first columns.
+    pub fn skip_columns(self, columns: usize) -> View {
         View {
-            start: self.start + column * self.column,
+            start: self.start + columns * self.column,
             ..self
         }
     }
