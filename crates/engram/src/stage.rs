@@ -114,7 +114,8 @@ fn sweep_out(path: &Path) -> Result<()> {
             continue;
         }
         if entry.file_name().to_string_lossy().starts_with(HALF_MADE) {
-            fs::remove_dir_all(entry.path()).with_context(|| format!("{}", entry.path().display()))?;
+            fs::remove_dir_all(entry.path())
+                .with_context(|| format!("{}", entry.path().display()))?;
         } else {
             sweep_out(&entry.path())?;
         }

@@ -28,7 +28,7 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
     let start = Instant::now();
     let paper = args.profile == Some(Profile::Paper);
     let suite = suite(args)?;
-    if args.out.join(MANIFEST).exists() || args.out.join(PATCH).exists() {
+    if args.out.join(MANIFEST).exists() {
         bail!(
             "{} holds results already; name another folder with --out",
             args.out.display()
