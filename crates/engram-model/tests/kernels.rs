@@ -183,7 +183,7 @@ fn attention_forward_and_backward() {
         .unwrap();
     close("causal_attention", &fused, &plain, 1e-5);
     let qkv = random(&[2, 7, 3 * 6], 2);
-    check_gradients("causal_attention", &[qkv.clone()], |t| {
+    check_gradients("causal_attention", std::slice::from_ref(&qkv), |t| {
         causal_attention(&t[0], 3, 0.7, Dropout::NONE)
     });
     let mask = Dropout::new(0.3, Some(5), 1);
