@@ -129,7 +129,7 @@ pub struct Sweep {
 pub struct Paper {
     /// The models' names.
     pub models: Vec<String>,
-    /// How many pairs, half of each kind.
+    /// How many pairs, half of each kind: at least 4.
     pub pairs: usize,
 }
 
@@ -209,6 +209,12 @@ impl Study {
                     known.join(", ")
                 );
             }
+        }
+        if let Some(paper) = self.paper.as_ref().filter(|p| p.pairs < 4) {
+            bail!(
+                "paper.pairs is {}; a reciprocal pair of each kind takes 4",
+                paper.pairs
+            );
         }
         if let Some((name, _)) = self
             .sweep
