@@ -69,21 +69,8 @@ fn first_feed_forward(found: &ConditionFindings) -> SeedFinding {
 
 fn final_output(found: &ConditionFindings) -> SeedFinding {
     let wanted = |m: &ModuleRecovery| m.part == "lm_head";
-    let heads: Vec<&ModuleRecovery> = found
-        .paper
-        .iter()
-        .flat_map(|p| p.modules.iter().filter(|m| wanted(m)))
-        .collect();
-    let measured = if heads.is_empty() {
-        String::new()
-    } else if heads
-        .iter()
-        .all(|m| m.mean.is_some_and(|r| (r - 1.0).abs() < 1e-3))
-    {
-        " This run gives 100% too, for every kind.".to_owned()
-    } else {
-        " This run's figure departs from 100%, which points to an error in its rows.".to_owned()
-    };
+    let heads = found.paper.iter().flat_map(|p| &p.modules);
+    let measured = beside_certainty(heads.filter(|m| wanted(m)));
     SeedFinding {
         name: "Final output layer".to_owned(),
         published: "Patching it recovers 100%, read as definitional knowledge being localised."
@@ -95,6 +82,18 @@ fn final_output(found: &ConditionFindings) -> SeedFinding {
         why: format!(
             "Trivial by algebra: overwriting lm_head's output overwrites the very logits that are read, so recovery is 100% in any model, whatever it knows.{measured} The last block's own contributions, which are not fixed by algebra, stand beside it."
         ),
+    }
+}
+
+/// Whether recoveries that are 1 by algebra are so in this run; nothing where none is defined.
+fn beside_certainty<'a>(heads: impl Iterator<Item = &'a ModuleRecovery>) -> &'static str {
+    let means: Vec<f64> = heads.filter_map(|m| m.mean).collect();
+    if means.is_empty() {
+        ""
+    } else if means.iter().all(|r| (r - 1.0).abs() < 1e-3) {
+        " This run gives 100% too, wherever it is defined."
+    } else {
+        " This run's figure departs from 100%, which points to an error in its rows."
     }
 }
 
@@ -111,10 +110,11 @@ fn convolutions(found: &ConditionFindings) -> Result<SeedFinding> {
                         .filter(|m| m.part == part && m.kind == *kind && !m.trivial)
                         .filter_map(|m| m.mean)
                         .collect();
-                    lines.extend(range_line(&format!("{part}, {kind}"), &values)?);
+                    let range = range_over_layers(part, &values)?;
+                    lines.extend(range.map(|r| (part.to_owned(), format!(", {kind}: {r}"))));
                 }
             }
-            Some(lines)
+            Some(joined(lines))
         }
     };
     let mut corrected = Vec::new();
@@ -125,8 +125,9 @@ fn convolutions(found: &ConditionFindings) -> Result<SeedFinding> {
             .filter(|p| !p.trivial)
             .filter_map(|p| p.mean)
             .collect();
-        let name = format!("{}, {}", profile.measure.label, profile.kind);
-        corrected.extend(range_line(&name, &values)?);
+        let label = &profile.measure.label;
+        let range = range_over_layers(label, &values)?;
+        corrected.extend(range.map(|r| format!("{label}, {}: {r}", profile.kind)));
     }
     let modules = found.paper.as_ref().map_or(0, |p| {
         let first = p.kinds.first();
@@ -233,18 +234,21 @@ fn clean_difference(
 
 fn layer_effects(found: &ConditionFindings) -> SeedFinding {
     let paper = found.paper.as_ref().map(|p| {
-        p.tests
-            .iter()
-            .map(|t| {
-                format!(
-                    "{}: Friedman over layers {}, W = {} ({})",
-                    t.part,
-                    p_value(t.friedman.p_value),
-                    number(t.friedman.kendall_w),
-                    plural(t.pairs, "pair")
-                )
-            })
-            .collect()
+        let lines = p.tests.iter().map(|t| {
+            let result = format!(
+                ": Friedman over layers {}, W = {} ({})",
+                p_value(t.friedman.p_value),
+                number(t.friedman.kendall_w),
+                plural(t.pairs, "pair")
+            );
+            (t.part.clone(), result)
+        });
+        let lines = joined(lines.collect());
+        if lines.is_empty() {
+            vec!["Too few eligible pairs for a test.".to_owned()]
+        } else {
+            lines
+        }
     });
     let corrected = found
         .layer_tests
@@ -272,21 +276,30 @@ fn layer_effects(found: &ConditionFindings) -> SeedFinding {
     }
 }
 
-/// `name: 41% (definitional, 10 pairs)` for each wanted module and kind.
+/// `mlp.c_fc, mlp.c_proj, definitional: 41% (10 of 12 pairs)` for each wanted module and kind.
 fn by_module(paper: &Paper, wanted: impl Fn(&ModuleRecovery) -> bool) -> Vec<String> {
     let modules = paper.modules.iter().filter(|m| wanted(m));
-    modules
-        .map(|m| {
-            let value = m.mean.map_or_else(|| "undefined".to_owned(), percent);
-            let trivial = if m.trivial { ", trivial" } else { "" };
-            format!(
-                "{}, {}: {value} ({}{trivial})",
-                m.module,
-                m.kind,
-                plural(m.n, "pair")
-            )
-        })
-        .collect()
+    let lines = modules.map(|m| {
+        let pairs = plural(m.n + m.undefined, "pair");
+        let trivial = if m.trivial { ", trivial" } else { "" };
+        let value = match m.mean {
+            Some(mean) if m.undefined == 0 => format!("{} ({pairs}{trivial})", percent(mean)),
+            Some(mean) => format!("{} ({} of {pairs}{trivial})", percent(mean), m.n),
+            None => format!("undefined (none of {pairs} is eligible{trivial})"),
+        };
+        (m.module.clone(), format!(", {}: {value}", m.kind))
+    });
+    joined(lines.collect())
+}
+
+/// Names and what was found of each, those with the same finding in one line.
+fn joined(lines: Vec<(String, String)>) -> Vec<String> {
+    let mut names: indexmap::IndexMap<String, Vec<String>> = indexmap::IndexMap::new();
+    for (name, finding) in lines {
+        names.entry(finding).or_default().push(name);
+    }
+    let line = |(finding, names): (String, Vec<String>)| format!("{}{finding}", names.join(", "));
+    names.into_iter().map(line).collect()
 }
 
 fn corrected_profiles<'a>(
@@ -327,8 +340,8 @@ fn at_layers(
         .collect()
 }
 
-/// Mean and range over layers.
-fn range_line(name: &str, values: &[f64]) -> Result<Option<String>> {
+/// Mean and range over layers; `name` says of what where it fails.
+fn range_over_layers(name: &str, values: &[f64]) -> Result<Option<String>> {
     if values.is_empty() {
         return Ok(None);
     }
@@ -336,7 +349,7 @@ fn range_line(name: &str, values: &[f64]) -> Result<Option<String>> {
     let low = values.iter().copied().fold(f64::INFINITY, f64::min);
     let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     Ok(Some(format!(
-        "{name}: {} to {} over layers, mean {}",
+        "{} to {} over layers, mean {}",
         percent(low),
         percent(high),
         percent(centre)
@@ -355,5 +368,56 @@ fn or_not_measured(lines: Vec<String>) -> Vec<String> {
         vec![NOT_MEASURED.to_owned()]
     } else {
         lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn module(module: &str, n: usize, undefined: usize, mean: Option<f64>) -> ModuleRecovery {
+        ModuleRecovery {
+            module: module.to_owned(),
+            part: module.to_owned(),
+            layer: None,
+            kind: "definitional".to_owned(),
+            n,
+            undefined,
+            mean,
+            headline: mean,
+            trivial: false,
+            trivial_why: None,
+        }
+    }
+
+    #[test]
+    fn undefined_recovery_is_no_departure() {
+        let none = module("lm_head", 0, 4, None);
+        let whole = module("lm_head", 3, 1, Some(1.0));
+        let wrong = module("lm_head", 4, 0, Some(0.9));
+        assert_eq!(beside_certainty([&none].into_iter()), "");
+        assert!(beside_certainty([&none, &whole].into_iter()).contains("100% too"));
+        assert!(beside_certainty([&none, &whole, &wrong].into_iter()).contains("departs"));
+    }
+
+    #[test]
+    fn equal_findings_share_a_line_and_say_of_how_many_pairs() {
+        let paper = Paper {
+            modules: vec![
+                module("mlp.c_fc", 3, 1, Some(0.5)),
+                module("mlp", 0, 4, None),
+                module("mlp.c_proj", 3, 1, Some(0.5)),
+                module("attn", 4, 0, Some(0.25)),
+            ],
+            ..Paper::default()
+        };
+        assert_eq!(
+            by_module(&paper, |_| true),
+            [
+                "mlp.c_fc, mlp.c_proj, definitional: 50% (3 of 4 pairs)",
+                "mlp, definitional: undefined (none of 4 pairs is eligible)",
+                "attn, definitional: 25% (4 pairs)",
+            ]
+        );
     }
 }

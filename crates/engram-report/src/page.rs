@@ -64,6 +64,7 @@ struct Tables {
     trivial: Table,
     training: Table,
     departures: Table,
+    excluded_by_reason: Table,
     excluded: Table,
     unused: Table,
 }
@@ -122,6 +123,7 @@ impl<'a> Page<'a> {
                 trivial: tables::trivial(findings),
                 training: tables::training(input),
                 departures: tables::departures(input),
+                excluded_by_reason: tables::excluded_by_reason(input),
                 excluded: tables::excluded(input),
                 unused: tables::unused(findings),
             },

@@ -87,47 +87,74 @@ figure('figure-epochs', {
   },
 });
 
-// Bands and curves over layers, one panel a site, one colour a `by`.
-function curves(rows, width, by, scale) {
-  const sites = distinct(rows, 'site');
-  const {columns, each} = panels(sites.length, width);
+// Sites in reading order: those that add up over layers, the residual stream, what the graph alone fixes.
+function sitesInOrder(rows) {
+  const rank = site => rows.filter(r => r.site === site).every(r => r.trivial) ? 2 : site.startsWith('resid') ? 1 : 0;
+  return distinct(rows, 'site').sort((a, b) => rank(a) - rank(b));
+}
+
+// Bands and curves over layers, one colour a `by`.
+function curves(by, scale, size) {
   const colour = {field: by, scale, title: null};
   return {
-    data: {values: rows},
-    facet: {field: 'site', type: 'nominal', sort: sites},
-    columns,
-    resolve: {scale: {y: 'independent'}, axis: {x: 'independent'}},
-    spec: {
-      width: each, height: 220,
-      layer: [
-        {mark: {type: 'area', opacity: 0.22}, encoding: {y: {field: 'lower', type: 'quantitative', title: 'recovery'},
-          y2: {field: 'upper'}, x: layerAxis, color: colour}},
-        {mark: {type: 'rule', opacity: 0.5}, encoding: {y: {datum: 0}}},
-        {mark: {type: 'line', strokeWidth: 2}, encoding: {y: {field: 'mean', type: 'quantitative'}, x: layerAxis, color: colour,
-          strokeDash: {field: by, scale: {domain: scale.domain, range: DASHES}, title: null}}},
-        {mark: {type: 'point', size: 50, filled: false, strokeWidth: 1.5, opacity: 1}, encoding: {
-          y: {field: 'mean', type: 'quantitative'}, x: layerAxis, color: colour,
-          fill: {condition: {test: 'datum.trivial', value: 'transparent'}, field: by, type: 'nominal', scale, title: null},
-          shape: {field: by, scale: {domain: scale.domain, range: SHAPES}, title: null},
-          tooltip: [{field: 'condition', title: 'model'}, {field: 'kind'}, {field: 'site'}, {field: 'layer'},
-            {field: 'mean', format: '.3f'}, {field: 'lower', format: '.3f'}, {field: 'upper', format: '.3f'},
-            {field: 'headline', title: 'ratio of means', format: '.3f'}, {field: 'n', title: 'pairs'},
-            {field: 'trivial'}, {field: 'over'}]}},
-      ],
-    },
+    ...size,
+    layer: [
+      {mark: {type: 'area', opacity: 0.22}, encoding: {y: {field: 'lower', type: 'quantitative', title: 'recovery'},
+        y2: {field: 'upper'}, x: layerAxis, color: colour}},
+      {mark: {type: 'rule', opacity: 0.5}, encoding: {y: {datum: 0}}},
+      {mark: {type: 'line', strokeWidth: 2}, encoding: {y: {field: 'mean', type: 'quantitative'}, x: layerAxis, color: colour,
+        // By conditions, not by a scale: its legend would dash the outlines of the other legends' shapes.
+        strokeDash: {value: DASHES[0], condition: scale.domain.slice(1).map((name, i) =>
+          ({test: {field: by, equal: name}, value: DASHES[(i + 1) % DASHES.length]}))}}},
+      {mark: {type: 'point', size: 50, filled: false, strokeWidth: 1.5, opacity: 1}, encoding: {
+        y: {field: 'mean', type: 'quantitative'}, x: layerAxis, color: colour,
+        fill: {condition: {test: 'datum.trivial', value: 'transparent'}, field: by, type: 'nominal', scale, title: null},
+        shape: {field: by, scale: {domain: scale.domain, range: SHAPES}, title: null},
+        tooltip: [{field: 'condition', title: 'model'}, {field: 'kind'}, {field: 'site'}, {field: 'layer'},
+          {field: 'mean', format: '.3f'}, {field: 'lower', format: '.3f'}, {field: 'upper', format: '.3f'},
+          {field: 'headline', title: 'ratio of means', format: '.3f'}, {field: 'n', title: 'pairs'},
+          {field: 'trivial'}, {field: 'over'}]}},
+    ],
   };
 }
 
 figure('figure-profiles', {
   rows: DATA.profiles,
   controls: [MODEL, METRIC, DIRECTION, CORRUPTION],
-  spec: (rows, width) => curves(rows, width, 'kind', kindScale()),
+  spec: (rows, width) => {
+    const sites = sitesInOrder(rows);
+    const {columns, each} = panels(sites.length, width);
+    return {
+      data: {values: rows},
+      facet: {field: 'site', type: 'nominal', sort: sites},
+      columns,
+      resolve: {scale: {y: 'independent'}, axis: {x: 'independent'}},
+      spec: curves('kind', kindScale(), {width: each, height: 220}),
+    };
+  },
 });
 
 figure('figure-models', {
   rows: DATA.profiles,
-  controls: [{field: 'kind', label: 'Kind', first: DATA.kinds[0]}, METRIC, DIRECTION, CORRUPTION],
-  spec: (rows, width) => curves(rows, width, 'condition', modelScale()),
+  controls: [METRIC, DIRECTION, CORRUPTION],
+  spec: (rows, width) => {
+    const kinds = DATA.kinds.filter(kind => rows.some(r => r.kind === kind));
+    const {columns, each} = panels(kinds.length, width, 280, 60);
+    // Kinds share a vertical scale, sites do not.
+    const row = site => ({
+      transform: [{filter: {field: 'panel', oneOf: kinds.map(kind => `${site}, ${kind}`)}}],
+      facet: {field: 'panel', type: 'nominal', sort: kinds.map(kind => `${site}, ${kind}`)},
+      columns,
+      resolve: {axis: {x: 'independent'}},
+      spec: curves('condition', modelScale(), {width: each, height: 190}),
+    });
+    const sites = sitesInOrder(rows).filter(site => rows.some(r => r.site === site && !r.trivial));
+    return {
+      data: {values: rows.map(r => ({...r, panel: `${r.site}, ${r.kind}`}))},
+      vconcat: sites.map(row),
+      resolve: {scale: {y: 'independent'}},
+    };
+  },
 });
 
 // Rectangles over layers with a cross on those that are trivial.
@@ -139,7 +166,8 @@ function heat(x, y, size, tooltip) {
     layer: [
       {mark: {type: 'rect', stroke: null}, encoding: {color: colour}},
       {transform: [{filter: 'datum.trivial'}],
-        mark: {type: 'text', text: '×', fontSize: 11, color: '#333333', opacity: 0.75}},
+        mark: {type: 'text', text: '×', fontSize: 11, opacity: 0.75},
+        encoding: {color: {value: '#333333', condition: {test: 'abs(datum.recovery) > 0.6', value: '#ffffff'}}}},
     ],
     encoding: {x, y, tooltip},
   };

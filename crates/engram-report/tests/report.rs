@@ -166,6 +166,7 @@ fn the_page_holds_the_numbers_of_its_input() {
         "13,921",
         "gene-17",
         "prompts differ in length",
+        "<td>–</td><td>1</td>",
         "engram run study.toml",
         "13.6%",
         "transformer.h.0.mlp.c_fc, definitional",

@@ -164,7 +164,26 @@ pub(crate) fn departures(input: &ReportInput) -> Table {
     table
 }
 
-/// Pairs not measured.
+/// Pairs not measured, counted by reason.
+pub(crate) fn excluded_by_reason(input: &ReportInput) -> Table {
+    let mut table = Table::new(
+        "Pairs and facts that were not measured, by reason.",
+        &["why", "kind", "how many"],
+    );
+    let mut found: IndexMap<(&str, &str), usize> = IndexMap::new();
+    for e in &input.excluded {
+        let kind = e.kind.as_deref().unwrap_or("–");
+        *found.entry((&e.reason, kind)).or_default() += 1;
+    }
+    found.sort_by(|a, m, b, n| n.cmp(m).then(a.cmp(b)));
+    for ((why, kind), count) in found {
+        let cells = [why.to_owned(), kind.to_owned(), count.to_string()];
+        table.rows.push(cells.to_vec());
+    }
+    table
+}
+
+/// Pairs not measured, each.
 pub(crate) fn excluded(input: &ReportInput) -> Table {
     let mut table = Table::new(
         "Pairs and facts that were not measured.",
