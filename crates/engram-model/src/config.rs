@@ -71,6 +71,8 @@ pub struct Gpt2Config {
 
 /// Sizes beyond these are no GPT-2 that exists; they are refused before anything is allocated.
 const MOST: usize = 1 << 24;
+/// No transformer is nearly so deep, and the table of parameters is made before the weights are read.
+const MOST_LAYERS: usize = 4096;
 
 impl Gpt2Config {
     /// A configuration with Hugging Face's defaults for all that is not given; `n_embd` must be a multiple of `n_head`.
@@ -169,12 +171,15 @@ impl Gpt2Config {
         if !(self.layer_norm_epsilon > 0.0 && self.layer_norm_epsilon < 1.0) {
             return Err(format!("layer_norm_epsilon is {}", self.layer_norm_epsilon));
         }
-        for flag in ["add_cross_attention", "reorder_and_upcast_attn"] {
-            if self.other.get(flag).and_then(|v| v.as_bool()) == Some(true)
-                && flag == "add_cross_attention"
-            {
-                return Err(format!("{flag} is true; engram reads decoder-only models"));
-            }
+        if self.n_layer > MOST_LAYERS {
+            return Err(format!(
+                "n_layer is {}; expected 1 to {MOST_LAYERS}",
+                self.n_layer
+            ));
+        }
+        let flag = "add_cross_attention";
+        if self.other.get(flag).and_then(|v| v.as_bool()) == Some(true) {
+            return Err(format!("{flag} is true; engram reads decoder-only models"));
         }
         Ok(())
     }

@@ -10,8 +10,8 @@ use engram_core::{Align, Corruption, Direction, Metric, Positions};
 #[command(name = "engram", version, about, propagate_version = true)]
 pub struct Cli {
     /// Number of threads (default: all cores).
-    #[arg(long, global = true, value_name = "N")]
-    pub threads: Option<usize>,
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
     /// Print tables as JSON.
     #[arg(long, global = true)]
     pub json: bool,
@@ -252,7 +252,7 @@ pub struct PatchArgs {
     #[arg(long, value_enum, default_value = "naive")]
     pub engine: EngineName,
     /// `paper`: every module by name, whole outputs overwritten, mean logits of the phrases.
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, conflicts_with_all = ["sites", "positions", "direction", "corruption", "align", "metric"])]
     pub profile: Option<Profile>,
     /// Drop, count and name pairs that cannot be patched, instead of refusing the suite.
     #[arg(long)]
@@ -304,8 +304,8 @@ pub enum ModelCommand {
         #[arg(long)]
         prompt: String,
         /// How many tokens.
-        #[arg(long, default_value_t = 10)]
-        top: usize,
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+        top: u32,
     },
     /// Logits of token ids, as safetensors: tensor "logits", [pos, vocab], f32.
     Logits {

@@ -6,6 +6,7 @@
 
 pub mod args;
 pub mod commands;
+pub mod curve;
 pub mod progress;
 pub mod results;
 pub mod run;

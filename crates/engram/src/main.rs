@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("engram: {error:#}");
+            eprintln!("engram: {}", one_line(&error));
             ExitCode::from(1)
         }
     }
@@ -35,11 +35,24 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
     }
 }
 
+/// An error and its causes; a cause that its effect has named already is not told twice.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if line.is_empty() {
+            line = cause;
+        } else if !line.contains(&cause) {
+            line = format!("{line}: {cause}");
+        }
+    }
+    line
+}
+
 /// Both the thread pool and the matrix library read this variable when they are first used.
-fn set_threads(threads: Option<usize>) {
+fn set_threads(threads: Option<u16>) {
     if let Some(threads) = threads {
         // SAFETY: the first statement of the program after parsing; no other thread runs yet.
-        unsafe { std::env::set_var("RAYON_NUM_THREADS", threads.max(1).to_string()) };
+        unsafe { std::env::set_var("RAYON_NUM_THREADS", threads.to_string()) };
     }
 }
 

@@ -1,5 +1,6 @@
 //! The files of a run's folder, written by the stages and read back for statistics and reports.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -8,7 +9,7 @@ use engram_findings::{Condition, Findings, Settings, Study, findings};
 use engram_report::{Excluded, Fact, Reproduction, TrainingCurve};
 use serde::{Deserialize, Serialize};
 
-use crate::study::BASE;
+use crate::curve::{Origin, curve};
 
 /// Result rows of a sweep.
 pub const PATCH: &str = "patch.parquet";
@@ -23,7 +24,7 @@ pub const PAPER_SUITE: &str = "paper.jsonl";
 /// What was left out of the suite, and why.
 pub const EXCLUDED: &str = "excluded.json";
 /// How a model was trained.
-pub const TRAINING: &str = "curve.json";
+pub const TRAINING: &str = "training.json";
 /// What the corpus holds.
 pub const CORPUS: &str = "corpus.json";
 /// Findings.
@@ -48,8 +49,10 @@ pub struct Manifest {
     pub stats: Settings,
     /// The models, in the order in which they are shown.
     pub models: Vec<String>,
+    /// What the fine-tuned ones' settings are compared with.
+    pub training: BTreeMap<String, Origin>,
     /// Seconds spent, by what.
-    pub timing: std::collections::BTreeMap<String, f64>,
+    pub timing: BTreeMap<String, f64>,
     /// The machine.
     pub machine: Machine,
 }
@@ -123,10 +126,9 @@ impl Results {
                 preferences: PreferenceRow::read_parquet(&sweep.join(PREFERENCES))?,
                 paper: read_if_there(&sweep.join(PAPER), Row::read_parquet)?,
             });
-            if name != BASE {
-                curves.push(files::read_json(
-                    &folder.join("models").join(name).join(TRAINING),
-                )?);
+            if let Some(origin) = manifest.training.get(name) {
+                let record = files::read_json(&folder.join("models").join(name).join(TRAINING))?;
+                curves.push(curve(name, origin, &manifest.stats, &record)?);
             }
         }
         Ok(Results {

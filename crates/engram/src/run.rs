@@ -23,6 +23,7 @@ use crate::commands::model::resolve;
 use crate::commands::patch::{prepare, sweep};
 use crate::commands::train::{Recipe, fine_tune, settings};
 use crate::commands::{print, say, thousands};
+use crate::curve::Origin;
 use crate::results::{
     CORPUS, EXCLUDED, MANIFEST, Machine, Manifest, PAPER, PAPER_SUITE, PATCH, PREFERENCES, Results,
     STATS, SUITE,
@@ -57,9 +58,8 @@ pub fn run(args: &RunArgs, as_json: bool) -> Result<()> {
     let corpus = run.corpus()?;
     let suite = run.suite()?;
     let mut models = BTreeMap::from([(BASE.to_owned(), run.study.base.clone())]);
-    for (name, training) in run.study.train.clone() {
-        let folder = run.train(&name, &training, &corpus)?;
-        models.insert(name, folder);
+    for name in run.settings.keys().cloned().collect::<Vec<_>>() {
+        models.insert(name.clone(), run.train(&name, &corpus)?);
     }
     for name in run
         .study
@@ -102,6 +102,9 @@ impl Run {
         if let Some(file) = &study.suite.file {
             inputs.insert("suite", files::sha256_file(file).context("the suite")?);
             Suite::read(file)?;
+        }
+        if let Some(write) = &study.corpus.write {
+            engram_corpus::write::check_settings(&table, write).context("corpus.write")?;
         }
         let mut all_settings = BTreeMap::new();
         for (name, training) in &study.train {
@@ -259,6 +262,10 @@ impl Run {
                     ..settings
                 };
                 let built = build_paper(&run.table, tokenizer, &settings)?;
+                let found = built.suite.pairs.len();
+                if found < pairs {
+                    eprintln!("suite: {found} of {pairs} pairs of the published protocol (pairs come in whole cycles)");
+                }
                 built.suite.write(&folder.join(PAPER_SUITE))?;
             }
             files::write_json(&folder.join(EXCLUDED), &excluded)?;
@@ -267,20 +274,16 @@ impl Run {
     }
 
     /// A fine-tuned model.
-    fn train(&mut self, name: &str, training: &Training, corpus: &Path) -> Result<PathBuf> {
+    fn train(&mut self, name: &str, corpus: &Path) -> Result<PathBuf> {
         let texts = [TRAIN, VALIDATION].map(|f| corpus.join(f));
         let hashes = [
             files::sha256_file(&texts[0])?,
             files::sha256_file(&texts[1])?,
         ];
         let settings = self.settings[name].clone();
-        let inputs = json!([
-            training,
-            settings,
-            hashes,
-            self.inputs["base"],
-            self.study.stats
-        ]);
+        // Another number of threads gives other last bits.
+        let threads = Machine::here().threads;
+        let inputs = json!([settings, hashes, self.inputs["base"], threads]);
         self.stage(&format!("models/{name}"), inputs, |run, folder| {
             let train = read_corpus(&texts[0])?;
             let validation = read_corpus(&texts[1])?;
@@ -289,10 +292,7 @@ impl Run {
                 base: &run.base,
                 train: &train,
                 validation: &validation,
-                preset: &training.preset,
                 settings: &settings,
-                why: &training.why.clone().into_iter().collect(),
-                stats: &run.study.stats,
             };
             fine_tune(&recipe, folder).map(drop)
         })
@@ -375,6 +375,10 @@ impl Run {
 
     fn manifest(&self, args: &RunArgs) -> Result<Manifest> {
         let study = &self.study;
+        // Stages that were up to date keep the time that they took when they were made.
+        let earlier = files::read_json::<Manifest>(&self.folder.path().join(MANIFEST));
+        let mut timing = earlier.map(|m| m.timing).unwrap_or_default();
+        timing.extend(self.timing.clone());
         let mut seeds = vec![
             Fact::new("study", study.seed),
             Fact::new("statistics", study.stats.seed),
@@ -400,10 +404,19 @@ impl Run {
             },
             stats: study.stats,
             models: study.models().into_iter().map(str::to_owned).collect(),
-            timing: self.timing.clone(),
+            training: study.train.iter().map(origin).collect(),
+            timing,
             machine: Machine::here(),
         })
     }
+}
+
+fn origin((name, training): (&String, &Training)) -> (String, Origin) {
+    let origin = Origin {
+        preset: training.preset.clone(),
+        why: training.why.clone().into_iter().collect(),
+    };
+    (name.clone(), origin)
 }
 
 /// A TOML value as the text that `--set` takes.

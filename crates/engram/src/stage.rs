@@ -28,10 +28,11 @@ struct Held {
 /// A run's folder.
 pub struct RunFolder {
     path: PathBuf,
+    title: String,
 }
 
 impl RunFolder {
-    /// Opens or makes the folder of the study `title`.
+    /// Opens the folder of the study `title`; it is made with its first stage.
     ///
     /// # Errors
     /// Where the folder holds another study or other files, or cannot be written.
@@ -47,10 +48,11 @@ impl RunFolder {
                 );
             }
         } else if path.exists() {
-            let holds_files = fs::read_dir(path)
-                .with_context(|| format!("{}", path.display()))?
-                .next()
-                .is_some();
+            let mut holds_files = false;
+            for entry in fs::read_dir(path).with_context(|| format!("{}", path.display()))? {
+                let name = entry?.file_name();
+                holds_files |= !name.to_string_lossy().starts_with(HALF_MADE);
+            }
             if holds_files {
                 bail!(
                     "{} is not empty and holds no study; name another folder with --out",
@@ -58,11 +60,11 @@ impl RunFolder {
                 );
             }
         }
-        let title = title.to_owned();
-        files::write_json(&mark, &Held { title })?;
-        sweep_out(path)?;
-        let path = path.to_owned();
-        Ok(RunFolder { path })
+        if path.exists() {
+            sweep_out(path)?;
+        }
+        let (path, title) = (path.to_owned(), title.to_owned());
+        Ok(RunFolder { path, title })
     }
 
     /// The folder.
@@ -88,22 +90,69 @@ impl RunFolder {
         if mark.exists() && files::read_json::<Mark>(&mark).is_ok_and(|m| m.inputs == inputs) {
             return Ok((folder, false));
         }
-        let parent = folder.parent().unwrap_or(&self.path);
-        fs::create_dir_all(parent).with_context(|| format!("{}", parent.display()))?;
-        let fresh = tempfile::Builder::new()
-            .prefix(HALF_MADE)
-            .tempdir_in(parent)
-            .with_context(|| format!("{}", parent.display()))?;
-        work(fresh.path())?;
-        files::write_json(&fresh.path().join(MARK), &Mark { inputs })?;
-        set_usual_permissions(fresh.path())?;
-        if folder.exists() {
-            fs::remove_dir_all(&folder).with_context(|| format!("{}", folder.display()))?;
-        }
-        let fresh = fresh.keep();
-        fs::rename(&fresh, &folder).with_context(|| format!("{}", folder.display()))?;
+        whole_folder(&folder, |fresh| {
+            work(fresh)?;
+            Ok(files::write_json(&fresh.join(MARK), &Mark { inputs })?)
+        })?;
+        // Only now: a study that never finished a stage leaves nothing that would bar another from the folder.
+        let title = self.title.clone();
+        files::write_json(&self.path.join(STUDY), &Held { title })?;
         Ok((folder, true))
     }
+}
+
+/// Fills a folder whole or not at all: `work` gets an empty folder beside it, which is renamed into its
+/// place when `work` has ended well. The folder's parent is made, and taken back where it stays empty.
+///
+/// # Errors
+/// Whatever `work` says; what stood in the folder then stays.
+pub fn whole_folder<T>(folder: &Path, work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+    let at = || format!("{}", folder.display());
+    let parent = match folder.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let made = !parent.exists();
+    fs::create_dir_all(parent).with_context(at)?;
+    let fresh = tempfile::Builder::new()
+        .prefix(HALF_MADE)
+        .tempdir_in(parent)
+        .with_context(at)?;
+    let value = match work(fresh.path()) {
+        Ok(value) => value,
+        Err(error) => {
+            drop(fresh);
+            if made {
+                // Removes an empty folder only.
+                let _ = fs::remove_dir(parent);
+            }
+            return Err(error);
+        }
+    };
+    set_usual_permissions(fresh.path())?;
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(at)?;
+    }
+    fs::rename(fresh.keep(), folder).with_context(at)?;
+    Ok(value)
+}
+
+/// Refuses a folder that exists and is not empty: what stands there is somebody's.
+///
+/// # Errors
+/// That, or a path that is no folder.
+pub fn must_be_free(folder: &Path) -> Result<()> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    let mut entries = fs::read_dir(folder).with_context(|| format!("{}", folder.display()))?;
+    if entries.next().is_some() {
+        bail!(
+            "{} is not empty; name another folder with --out",
+            folder.display()
+        );
+    }
+    Ok(())
 }
 
 /// Removes what a killed run left half-made in the folder and in the folders of its stages.
@@ -187,30 +236,40 @@ mod tests {
         let run = RunFolder::open(folder.path(), "a").unwrap();
         run.stage("s", &1, |p| Ok(fs::write(p.join("x"), "1")?))
             .unwrap();
+        let elsewhere = folder.path().join("new/run");
+        let run_elsewhere = RunFolder::open(&elsewhere, "b").unwrap();
+        assert!(run_elsewhere.stage("s", &1, |_| bail!("no")).is_err());
+        assert!(!elsewhere.exists());
         let failed = run.stage("s", &2, |p| {
             fs::write(p.join("x"), "2")?;
             bail!("no")
         });
         assert!(failed.is_err());
         assert_eq!(fs::read_to_string(folder.path().join("s/x")).unwrap(), "1");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+        // The stage, the study's mark, and the parent that the other run's folder was to stand in.
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
     }
 
     #[test]
     fn what_a_killed_run_left_is_removed() {
         let folder = tempfile::tempdir().unwrap();
-        let half = folder.path().join("models/.engram-abc");
         let path = folder.path();
-        RunFolder::open(path, "a").unwrap();
+        // Killed in the first stage, then in a later one.
+        fs::create_dir_all(path.join(".engram-abc")).unwrap();
+        let run = RunFolder::open(path, "a").unwrap();
+        assert_eq!(fs::read_dir(path).unwrap().count(), 0);
+        run.stage("models/x", &1, |_| Ok(())).unwrap();
+        let half = path.join("models/.engram-abc");
         fs::create_dir_all(&half).unwrap();
         RunFolder::open(path, "a").unwrap();
-        assert!(!half.exists() && half.parent().unwrap().exists());
+        assert!(!half.exists() && path.join("models/x").exists());
     }
 
     #[test]
     fn another_study_or_other_files_are_refused() {
         let folder = tempfile::tempdir().unwrap();
-        RunFolder::open(folder.path(), "a").unwrap();
+        let run = RunFolder::open(folder.path(), "a").unwrap();
+        run.stage("s", &1, |_| Ok(())).unwrap();
         assert!(RunFolder::open(folder.path(), "a").is_ok());
         let error = RunFolder::open(folder.path(), "b").err().unwrap();
         assert!(error.to_string().contains("holds another study, \"a\""));

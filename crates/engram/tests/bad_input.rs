@@ -316,6 +316,17 @@ fn studies() {
         &["--out", "out", "--set", "corpus.file=gone.jsonl"],
         &["the corpus", "gone.jsonl"],
     );
+    refused(
+        &["--out", "out", "--set", "corpus.write.exposures=0"],
+        &["corpus.write", "exposures"],
+    );
+    // Refused in the first stage or before it, a study leaves no mark that bars another.
+    assert!(!here.join("out").exists());
+    let paper = ["patch", "--profile", "paper", "--positions", "each"];
+    let (code, _, stderr) = engram(here, &paper);
+    assert_eq!(code, 2, "{stderr}");
+    let (code, _, stderr) = engram(here, &["--threads", "100000", "run", "x.toml"]);
+    assert_eq!(code, 2, "{stderr}");
     let (code, _, stderr) = engram(here, &["run"]);
     assert_eq!(code, 2, "{stderr}");
     let (code, _, stderr) = engram(here, &["stats", "thesis"]);
@@ -376,5 +387,5 @@ fn one_pair_patched_from_the_command_line() {
     assert!(here.join("out/report.html").exists());
     let (code, _, stderr) = engram(here, &args);
     assert_eq!(code, 1);
-    assert!(stderr.contains("holds results already"), "{stderr}");
+    assert!(stderr.contains("out is not empty"), "{stderr}");
 }

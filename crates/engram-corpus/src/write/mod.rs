@@ -160,6 +160,14 @@ pub fn write_texts(
     })
 }
 
+/// Whether a table can give what is asked, without writing anything.
+///
+/// # Errors
+/// [`crate::CorpusError::Settings`].
+pub fn check_settings(table: &FactTable, settings: &WriteSettings) -> Result<()> {
+    plan::check(table, settings)
+}
+
 /// How often each fact (by id) is stated in each frame within the first `max_tokens` tokens of the texts.
 pub fn count_exposures(
     texts: &[Text],

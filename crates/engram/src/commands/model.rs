@@ -28,7 +28,7 @@ struct Info {
 pub fn model(command: ModelCommand, json: bool) -> Result<()> {
     match command {
         ModelCommand::Info { model } => info(&Model::read(&model, &Device::Cpu)?, json),
-        ModelCommand::Ask { model, prompt, top } => ask(&model, &prompt, top, json),
+        ModelCommand::Ask { model, prompt, top } => ask(&model, &prompt, top as usize, json),
         ModelCommand::Logits { model, ids, out } => {
             let model = Model::read(&model, &Device::Cpu)?;
             let logits = model.forward(&[ids], &mut NoTap)?.squeeze(0)?;
@@ -88,6 +88,9 @@ fn first_block(modules: &[NamedSite]) -> String {
 }
 
 fn ask(folder: &Path, prompt: &str, top: usize, json: bool) -> Result<()> {
+    if prompt.is_empty() {
+        bail!("the prompt is empty");
+    }
     let model = Model::read(folder, &Device::Cpu)?;
     let answers = engram_patch::ask(&model, &model.tokenizer().encode(prompt)?, top)?;
     print(json, &answers, || {

@@ -18,7 +18,7 @@ use super::model::resolve;
 use crate::args::{EngineName, PatchArgs, Profile};
 use crate::progress::Progress;
 use crate::results::{EXCLUDED, MANIFEST, Machine, Manifest, PATCH, SUITE};
-use crate::stage::checkpoint_hash;
+use crate::stage::{checkpoint_hash, must_be_free, whole_folder};
 
 /// Runs `engram patch`.
 ///
@@ -28,12 +28,7 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
     let start = Instant::now();
     let paper = args.profile == Some(Profile::Paper);
     let suite = suite(args)?;
-    if args.out.join(MANIFEST).exists() {
-        bail!(
-            "{} holds results already; name another folder with --out",
-            args.out.display()
-        );
-    }
+    must_be_free(&args.out)?;
     let model = Model::read(&args.model, &Device::Cpu)?;
     let load_s = start.elapsed().as_secs_f64();
     let spec = spec(args, &model)?;
@@ -61,35 +56,38 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
         skip_trivial: false,
         ..NaiveEngine::default()
     };
-    let start = Instant::now();
-    let rows = sweep("patch", &engine, &model, &plan)?;
-    let sweep_s = start.elapsed().as_secs_f64();
-    let mut inputs = vec![Fact::new("model", checkpoint_hash(&args.model)?)];
-    if let Some(path) = &args.suite {
-        inputs.push(Fact::new("suite", files::sha256_file(path)?));
-    }
-    let manifest = Manifest {
-        engram: env!("CARGO_PKG_VERSION").to_owned(),
-        title: "Sweep".to_owned(),
-        command: crate::command_line(None),
-        reproduction: Reproduction {
-            command: crate::command_line(Some("--out")),
-            seeds: Vec::new(),
-            versions: vec![Fact::new("engram", env!("CARGO_PKG_VERSION"))],
-            inputs,
-        },
-        models: vec![name_of(&args.model)],
-        timing: BTreeMap::from([
-            ("load_s".to_owned(), load_s),
-            ("sweep_s".to_owned(), sweep_s),
-        ]),
-        machine: Machine::here(),
-        ..Manifest::default()
-    };
-    Row::write_parquet(&args.out.join(PATCH), &rows)?;
-    measured.write(&args.out.join(SUITE))?;
-    files::write_json(&args.out.join(EXCLUDED), &excluded)?;
-    files::write_json(&args.out.join(MANIFEST), &manifest)?;
+    let rows = whole_folder(&args.out, |folder| {
+        let start = Instant::now();
+        let rows = sweep("patch", &engine, &model, &plan)?;
+        let sweep_s = start.elapsed().as_secs_f64();
+        let mut inputs = vec![Fact::new("model", checkpoint_hash(&args.model)?)];
+        if let Some(path) = &args.suite {
+            inputs.push(Fact::new("suite", files::sha256_file(path)?));
+        }
+        let manifest = Manifest {
+            engram: env!("CARGO_PKG_VERSION").to_owned(),
+            title: "Sweep".to_owned(),
+            command: crate::command_line(None),
+            reproduction: Reproduction {
+                command: crate::command_line(Some("--out")),
+                seeds: Vec::new(),
+                versions: vec![Fact::new("engram", env!("CARGO_PKG_VERSION"))],
+                inputs,
+            },
+            models: vec![name_of(&args.model)],
+            timing: BTreeMap::from([
+                ("load_s".to_owned(), load_s),
+                ("sweep_s".to_owned(), sweep_s),
+            ]),
+            machine: Machine::here(),
+            ..Manifest::default()
+        };
+        Row::write_parquet(&folder.join(PATCH), &rows)?;
+        measured.write(&folder.join(SUITE))?;
+        files::write_json(&folder.join(EXCLUDED), &excluded)?;
+        files::write_json(&folder.join(MANIFEST), &manifest)?;
+        Ok(rows)
+    })?;
     super::print(json, &rows, || shown(&rows))?;
     eprintln!("{}", args.out.join(PATCH).display());
     Ok(())
@@ -121,9 +119,6 @@ fn suite(args: &PatchArgs) -> Result<Suite> {
 
 fn spec(args: &PatchArgs, model: &Model) -> Result<SweepSpec> {
     if args.profile == Some(Profile::Paper) {
-        if !args.sites.is_empty() {
-            bail!("--profile paper patches every module by name; leave --sites out");
-        }
         return Ok(paper_spec(&model.sites()));
     }
     let mut metrics = args.metric.clone();

@@ -7,7 +7,7 @@ use candle_core::Device;
 use engram_core::Suite;
 use engram_corpus::FactTable;
 use engram_model::Model;
-use engram_patch::{BuildSettings, Fitness, Reading, build, build_paper, check};
+use engram_patch::{Balance, BuildSettings, Fitness, Reading, build, build_paper, check};
 
 use super::{print, table};
 use crate::args::{Profile, SuiteCommand};
@@ -47,9 +47,7 @@ pub fn suite(command: SuiteCommand, json: bool) -> Result<()> {
                 built.suite.pairs.len(),
                 built.unpaired.len()
             );
-            print(json, &built.balance, || {
-                serde_json::to_string_pretty(&built.balance).unwrap_or_default()
-            })
+            print(json, &built.balance, || balance(&built.balance))
         }
         SuiteCommand::Check { suite, model } => {
             let checked = checked(&suite, &model)?;
@@ -84,6 +82,31 @@ pub fn suite(command: SuiteCommand, json: bool) -> Result<()> {
             })
         }
     }
+}
+
+fn balance(found: &Balance) -> String {
+    let rows = found.after.iter().map(|(kind, b)| {
+        [
+            kind.clone(),
+            b.pairs.to_string(),
+            format!("{:.2}", b.mean_chars),
+            format!("{:.2}", b.sd_chars),
+        ]
+    });
+    let header = [
+        "kind",
+        "pairs",
+        "characters of the answer's first token",
+        "SD",
+    ];
+    format!(
+        "{}\ndifference between kinds: {:.2} SD ({:.2} before balancing); {} pairs dropped to balance, {} beyond what was asked for",
+        table(header, rows),
+        found.difference_after,
+        found.difference_before,
+        found.dropped_to_balance,
+        found.dropped_to_cap
+    )
 }
 
 fn checked(suite: &Path, model: &Path) -> Result<Vec<Fitness>> {

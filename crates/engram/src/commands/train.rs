@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use candle_core::Device;
-use engram_core::files;
 use engram_corpus::Abstract;
 use engram_findings::Settings;
 use engram_model::Model;
-use engram_report::{ByText, Departure, EpochPoint, StepPoint, TrainingCurve};
-use engram_stats::bootstrap_mean;
+use engram_report::TrainingCurve;
 use engram_train::{
     Event, Observer, TrainSettings, TrainText, Trained, TrainingRecord, Validation, plan,
 };
@@ -18,8 +16,9 @@ use engram_train::{
 use super::corpus::read_corpus;
 use super::{print, say, table, thousands};
 use crate::args::TrainArgs;
+use crate::curve::{Origin, curve};
 use crate::progress::Progress;
-use crate::results::TRAINING;
+use crate::stage::{must_be_free, whole_folder};
 
 /// The share held out where neither texts nor a share are given: the study's.
 const SPLIT: f64 = 0.2;
@@ -34,14 +33,8 @@ pub struct Recipe<'a> {
     pub train: &'a [Abstract],
     /// The validation texts.
     pub validation: &'a [Abstract],
-    /// The preset that the settings are compared with.
-    pub preset: &'a str,
     /// The settings.
     pub settings: &'a TrainSettings,
-    /// Why settings depart from the preset.
-    pub why: &'a BTreeMap<String, String>,
-    /// How the interval over texts is computed.
-    pub stats: &'a Settings,
 }
 
 /// Runs `engram train`.
@@ -60,25 +53,21 @@ pub fn train(args: &TrainArgs, json: bool) -> Result<()> {
         let plan = plan(&base, &texts(&train), &texts(&validation), &settings)?;
         return print(json, &plan, || planned(&plan));
     }
-    if args.out.join("config.json").exists() {
-        bail!(
-            "{} holds a checkpoint already; name another folder with --out",
-            args.out.display()
-        );
-    }
-    std::fs::create_dir_all(&args.out).with_context(|| format!("{}", args.out.display()))?;
+    must_be_free(&args.out)?;
     let name = args.out.file_name().unwrap_or_default().to_string_lossy();
     let recipe = Recipe {
         name: &name,
         base: &base,
         train: &train,
         validation: &validation,
-        preset: &args.config,
         settings: &settings,
-        why: &BTreeMap::new(),
-        stats: &Settings::default(),
     };
-    let curve = fine_tune(&recipe, &args.out)?;
+    let record = whole_folder(&args.out, |folder| fine_tune(&recipe, folder))?;
+    let origin = Origin {
+        preset: args.config.clone(),
+        why: BTreeMap::new(),
+    };
+    let curve = curve(&name, &origin, &Settings::default(), &record)?;
     print(json, &curve, || epochs(&curve))?;
     say(args.out.display())
 }
@@ -99,11 +88,11 @@ pub fn settings(preset: &str, overrides: &[String]) -> Result<TrainSettings> {
     Ok(settings)
 }
 
-/// Trains, and writes the checkpoint, the record of the run and its curve into `folder`.
+/// Trains, and writes the checkpoint and the record of the run into `folder`.
 ///
 /// # Errors
 /// The trainer's or the file system's.
-pub fn fine_tune(recipe: &Recipe<'_>, folder: &Path) -> Result<TrainingCurve> {
+pub fn fine_tune(recipe: &Recipe<'_>, folder: &Path) -> Result<TrainingRecord> {
     let (train, validation) = (texts(recipe.train), texts(recipe.validation));
     let mut watch = Watch::new(recipe.name);
     let trained = engram_train::train(
@@ -116,9 +105,7 @@ pub fn fine_tune(recipe: &Recipe<'_>, folder: &Path) -> Result<TrainingCurve> {
     watch.finish(&trained);
     trained.model.write(folder)?;
     trained.curve.write(folder)?;
-    let curve = curve(recipe, &trained.curve)?;
-    files::write_json(&folder.join(TRAINING), &curve)?;
-    Ok(curve)
+    Ok(trained.curve)
 }
 
 fn texts(abstracts: &[Abstract]) -> Vec<TrainText> {
@@ -219,73 +206,6 @@ fn losses(found: &Validation) -> String {
         "validation loss {:.4} as counted, {:.4} on real tokens{answers}",
         found.counted, found.real
     )
-}
-
-/// The record as the report shows it.
-fn curve(recipe: &Recipe<'_>, record: &TrainingRecord) -> Result<TrainingCurve> {
-    let preset = TrainSettings::preset(recipe.preset)?;
-    let departures = recipe
-        .settings
-        .departures(&preset)
-        .into_iter()
-        .map(|d| Departure {
-            why: recipe
-                .why
-                .get(&d.setting)
-                .cloned()
-                .or(d.why)
-                .unwrap_or_default(),
-            setting: d.setting,
-            preset: d.preset,
-            used: d.used,
-        });
-    let before = EpochPoint {
-        epoch: 0.0,
-        train_loss: None,
-        validation_loss_preset: record.base.counted,
-        validation_loss_tokens: record.base.real,
-        validation_loss_answers: record.base.answers,
-    };
-    let epochs = record.epochs.iter().map(|e| EpochPoint {
-        epoch: e.epoch as f64,
-        train_loss: Some(e.train),
-        validation_loss_preset: e.validation.counted,
-        validation_loss_tokens: e.validation.real,
-        validation_loss_answers: e.validation.answers,
-    });
-    let steps = record.steps.iter().map(|s| StepPoint {
-        step: s.step as u64,
-        tokens: s.tokens as u64,
-        loss: s.loss,
-        learning_rate: s.learning_rate,
-    });
-    Ok(TrainingCurve {
-        condition: recipe.name.to_owned(),
-        steps: steps.collect(),
-        epochs: std::iter::once(before).chain(epochs).collect(),
-        best_epoch: Some(record.best_epoch as f64),
-        stopped_early: record.stopped_early,
-        base_validation_loss: Some(record.base.real),
-        departures: departures.collect(),
-        validation_by_text: by_text(record, recipe.stats)?,
-    })
-}
-
-/// The mean over validation texts of the trained model's loss less the base model's, with its interval.
-fn by_text(record: &TrainingRecord, stats: &Settings) -> Result<Option<ByText>> {
-    let pairs = record.best_texts.iter().zip(&record.base_texts);
-    let differences: Vec<f64> = pairs
-        .filter_map(|(best, base)| Some((*best)? - (*base)?))
-        .collect();
-    if differences.len() < 2 {
-        return Ok(None);
-    }
-    let interval = bootstrap_mean(&differences, stats.resamples, stats.level, stats.seed)?;
-    Ok(Some(ByText {
-        mean_difference: interval.estimate,
-        low: interval.lower,
-        high: interval.upper,
-    }))
 }
 
 fn epochs(curve: &TrainingCurve) -> String {

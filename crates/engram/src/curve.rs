@@ -1,0 +1,94 @@
+//! From a training's record to what the report shows of it.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use engram_findings::Settings;
+use engram_report::{ByText, Departure, EpochPoint, StepPoint, TrainingCurve};
+use engram_stats::bootstrap_mean;
+use engram_train::{TrainSettings, TrainingRecord};
+use serde::{Deserialize, Serialize};
+
+/// What a training's settings are compared with.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The preset.
+    pub preset: String,
+    /// Why settings depart from it.
+    pub why: BTreeMap<String, String>,
+}
+
+/// The record as the report shows it.
+///
+/// # Errors
+/// An unknown preset; statistics' own.
+pub fn curve(
+    name: &str,
+    origin: &Origin,
+    stats: &Settings,
+    record: &TrainingRecord,
+) -> Result<TrainingCurve> {
+    let preset = TrainSettings::preset(&origin.preset)?;
+    let departures = record
+        .settings
+        .departures(&preset)
+        .into_iter()
+        .map(|d| Departure {
+            why: origin
+                .why
+                .get(&d.setting)
+                .cloned()
+                .or(d.why)
+                .unwrap_or_default(),
+            setting: d.setting,
+            preset: d.preset,
+            used: d.used,
+        });
+    let before = EpochPoint {
+        epoch: 0.0,
+        train_loss: None,
+        validation_loss_preset: record.base.counted,
+        validation_loss_tokens: record.base.real,
+        validation_loss_answers: record.base.answers,
+    };
+    let epochs = record.epochs.iter().map(|e| EpochPoint {
+        epoch: e.epoch as f64,
+        train_loss: Some(e.train),
+        validation_loss_preset: e.validation.counted,
+        validation_loss_tokens: e.validation.real,
+        validation_loss_answers: e.validation.answers,
+    });
+    let steps = record.steps.iter().map(|s| StepPoint {
+        step: s.step as u64,
+        tokens: s.tokens as u64,
+        loss: s.loss,
+        learning_rate: s.learning_rate,
+    });
+    Ok(TrainingCurve {
+        condition: name.to_owned(),
+        steps: steps.collect(),
+        epochs: std::iter::once(before).chain(epochs).collect(),
+        best_epoch: Some(record.best_epoch as f64),
+        stopped_early: record.stopped_early,
+        base_validation_loss: Some(record.base.real),
+        departures: departures.collect(),
+        validation_by_text: by_text(record, stats)?,
+    })
+}
+
+/// The mean over validation texts of the trained model's loss less the base model's, with its interval.
+fn by_text(record: &TrainingRecord, stats: &Settings) -> Result<Option<ByText>> {
+    let pairs = record.best_texts.iter().zip(&record.base_texts);
+    let differences: Vec<f64> = pairs
+        .filter_map(|(best, base)| Some((*best)? - (*base)?))
+        .collect();
+    if differences.len() < 2 {
+        return Ok(None);
+    }
+    let interval = bootstrap_mean(&differences, stats.resamples, stats.level, stats.seed)?;
+    Ok(Some(ByText {
+        mean_difference: interval.estimate,
+        low: interval.lower,
+        high: interval.upper,
+    }))
+}
