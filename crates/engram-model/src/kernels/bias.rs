@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::{ROWS_PER_TASK, slice, sum_in_order, with_slice};
 
-/// x + bias, x: [..., n], bias: [n].
+/// x + bias, x: [..., n], bias: `[n]`.
 ///
 /// # Errors
 /// On tensors that are not float32 on the CPU.

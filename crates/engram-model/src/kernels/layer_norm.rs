@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::{ROWS_PER_TASK, slice, sum_in_order, with_slice};
 
-/// (x − mean) / √(var + ε) · weight + bias over the last dimension; x: [..., n], weight and bias: [n].
+/// (x − mean) / √(var + ε) · weight + bias over the last dimension; x: [..., n], weight and bias: `[n]`.
 ///
 /// # Errors
 /// On tensors that are not float32 on the CPU.
