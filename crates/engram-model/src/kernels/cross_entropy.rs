@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::{math, slice, with_slice};
 
-/// −ln softmax(logits)`[target]` for each row, in nats; logits: [n, vocab], targets: n ids. Gives `[n]`.
+/// −ln of the softmax of each row of logits at its target, in nats; logits: `[n, vocab]`, targets: n ids. Gives `[n]`.
 ///
 /// # Errors
 /// Where a target is outside the vocabulary, or the tensor is not float32 on the CPU.
