@@ -115,9 +115,9 @@ impl Model {
         self.tokenizer.write(folder)
     }
 
-    /// The model with every parameter a variable that gradients reach, and those variables by name,
-    /// in the order of the forward pass. Values are copied; later changes to the variables are seen by
-    /// the model.
+    /// The slow twin of [`crate::training`]: the model with every parameter a variable that gradients
+    /// reach, and those variables by name, in the order of the forward pass. Values are copied; later
+    /// changes to the variables are seen by the model.
     ///
     /// # Errors
     /// As the tensor library's.
@@ -132,19 +132,6 @@ impl Model {
         let (tokenizer, folder) = (self.tokenizer.clone(), self.folder.clone());
         let model = Model::assemble(self.network.config(), parameters, tokenizer, folder)?;
         Ok((model, variables))
-    }
-
-    /// The same architecture with other dropout probabilities (embedding, attention and residual alike).
-    ///
-    /// # Errors
-    /// As the tensor library's.
-    pub fn with_dropout(&self, probability: f64) -> Result<Model> {
-        let mut config = self.network.config().clone();
-        config.embd_pdrop = probability;
-        config.attn_pdrop = probability;
-        config.resid_pdrop = probability;
-        let (tokenizer, folder) = (self.tokenizer.clone(), self.folder.clone());
-        Model::assemble(&config, self.parameters.clone(), tokenizer, folder)
     }
 
     /// Logits of a batch of prompts of one length, [batch, pos, vocab], through the taps.
@@ -164,7 +151,8 @@ impl Model {
         self.network.forward_from(ids, from, tap)
     }
 
-    /// Logits with dropout masks drawn from `seed`, for training; gradients reach the variables of [`Model::trainable`].
+    /// Logits with dropout masks drawn from `seed`, for the slow twin of [`crate::training`]; gradients
+    /// reach the variables of [`Model::trainable`].
     ///
     /// # Errors
     /// As [`Gpt2::forward`].

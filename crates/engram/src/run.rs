@@ -334,8 +334,6 @@ impl Run {
                 let spec = SweepSpec {
                     positions: sweep_of.positions,
                     direction: sweep_of.direction,
-                    corruption: sweep_of.corruption(),
-                    align: sweep_of.align(),
                     metrics: sweep_of.metrics.clone(),
                     eligible_gap: gap,
                     ..SweepSpec::new(resolve(&model.sites(), &sweep_of.sites)?)

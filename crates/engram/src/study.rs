@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use engram_core::{Align, Corruption, Direction, Metric, Positions};
+use engram_core::{Direction, Metric, Positions};
 use engram_corpus::WriteSettings;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -131,18 +131,6 @@ pub struct Paper {
     pub models: Vec<String>,
     /// How many pairs, half of each kind: at least 4.
     pub pairs: usize,
-}
-
-impl Sweep {
-    /// The corruption: symmetric token replacement.
-    pub fn corruption(&self) -> Corruption {
-        Corruption::Swap
-    }
-
-    /// The alignment: position by position.
-    pub fn align(&self) -> Align {
-        Align::Strict
-    }
 }
 
 impl Study {
