@@ -17,6 +17,14 @@ pub enum CoreError {
         /// Names that resemble it.
         near: Vec<String>,
     },
+    /// Brackets after a site's name that choose nothing.
+    #[error("site \"{name}\": {why}")]
+    Selection {
+        /// The name as given.
+        name: String,
+        /// What is wrong.
+        why: &'static str,
+    },
     /// A layer beyond the model's last.
     #[error("site \"{name}\": the model has layers 0 to {last}")]
     NoSuchLayer {

@@ -17,4 +17,4 @@ pub use metric::Metric;
 pub use pair::{Pair, Prompt, Span, Suite, Wording};
 pub use row::{PreferenceRow, Row};
 pub use setting::{Align, Corruption, Direction, Positions};
-pub use site::{NamedSite, Site, SiteTable};
+pub use site::{NamedSite, Part, Select, Site, SiteTable};

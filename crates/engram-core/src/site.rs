@@ -66,6 +66,25 @@ impl Site {
         )
     }
 
+    /// Whether the site's values are apart by head.
+    pub fn has_heads(self) -> bool {
+        use Site::{HeadOut, K, Pattern, Q, V, Z};
+        matches!(self, Q | K | V | Z | Pattern | HeadOut)
+    }
+
+    /// Whether the site's values are neurons.
+    pub fn has_neurons(self) -> bool {
+        matches!(self, Site::MlpPre | Site::MlpPost)
+    }
+
+    /// What a name without brackets stands for.
+    fn usual_select(self) -> Select {
+        match self.has_heads() {
+            true => Select::Each,
+            false => Select::Whole,
+        }
+    }
+
     /// TransformerLens's name, with `{}` for the layer, where it has one.
     fn transformer_lens(self) -> Option<&'static str> {
         Some(match self {
@@ -95,6 +114,49 @@ impl Site {
     }
 }
 
+/// Some heads or neurons of a site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Part {
+    /// First.
+    pub start: usize,
+    /// One past the last.
+    pub end: usize,
+}
+
+/// Which heads or neurons of a site a cell covers.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Select {
+    /// One cell for all of them together: `z.3[:]`.
+    #[default]
+    Whole,
+    /// A cell for each: `z.3`, `mlp_post.3[*]`.
+    Each,
+    /// One cell for these: `z.3[5]`, `mlp_post.3[0:64]`.
+    Some(Part),
+    /// A cell for each group of this many: `mlp_post.3[*/64]`.
+    Groups(usize),
+}
+
+impl Select {
+    /// Reads what stands in the brackets.
+    fn parse(text: &str) -> Option<Select> {
+        let number = |t: &str| t.parse::<usize>().ok();
+        let part = |start, end| (start < end).then_some(Select::Some(Part { start, end }));
+        match text {
+            "*" => Some(Select::Each),
+            ":" => Some(Select::Whole),
+            _ => match (text.split_once(':'), text.strip_prefix("*/")) {
+                (Some((start, end)), _) => part(number(start)?, number(end)?),
+                (_, Some(size)) => number(size).filter(|n| *n > 0).map(Select::Groups),
+                _ => number(text).and_then(|n| part(n, n.checked_add(1)?)),
+            },
+        }
+    }
+}
+
 /// A site at a layer, under the name by which it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NamedSite {
@@ -104,16 +166,34 @@ pub struct NamedSite {
     pub site: Site,
     /// The layer, for sites that stand in every block.
     pub layer: Option<usize>,
+    /// Which heads or neurons.
+    #[serde(default)]
+    pub select: Select,
 }
 
 impl NamedSite {
-    /// The site under its canonical name.
+    /// The site under its canonical name: a cell for each head where it has heads, one cell otherwise.
     pub fn canonical(site: Site, layer: Option<usize>) -> NamedSite {
         let name = match layer {
             Some(layer) => format!("{}.{layer}", site.name()),
             None => site.name().to_owned(),
         };
-        NamedSite { name, site, layer }
+        NamedSite {
+            name,
+            site,
+            layer,
+            select: site.usual_select(),
+        }
+    }
+
+    /// The same site under another name.
+    pub fn named(self, name: String) -> NamedSite {
+        NamedSite { name, ..self }
+    }
+
+    /// The same site with other heads or neurons.
+    pub fn with(self, select: Select) -> NamedSite {
+        NamedSite { select, ..self }
     }
 }
 
@@ -163,11 +243,31 @@ impl SiteTable {
 
     /// Resolves a name to sites: a canonical name with or without a layer (`resid_pre`,
     /// `resid_pre.3`), a TransformerLens hook name or a module name. Without a layer, or with `*` in
-    /// its place, it stands for every layer; `modules` stands for every module.
+    /// its place, it stands for every layer; `modules` stands for every module. Brackets after a name
+    /// choose heads or neurons ([`Select`]): `z.3[5]`, `z[:]`, `mlp_post.3[0:64]`, `mlp_post[*/64]`.
     ///
     /// # Errors
-    /// [`CoreError::UnknownSite`] with near matches, [`CoreError::NoSuchLayer`].
+    /// [`CoreError::UnknownSite`] with near matches, [`CoreError::NoSuchLayer`], [`CoreError::Selection`].
     pub fn resolve(&self, name: &str) -> Result<Vec<NamedSite>> {
+        let Some((stem, brackets)) = name.strip_suffix(']').and_then(|n| n.rsplit_once('[')) else {
+            return self.resolve_plain(name);
+        };
+        let wrong = |why| CoreError::Selection {
+            name: name.to_owned(),
+            why,
+        };
+        let select = Select::parse(brackets)
+            .ok_or_else(|| wrong("expected [5], [0:64], [*], [*/64] or [:] after the name"))?;
+        let found = self.resolve_plain(stem)?;
+        if !(found.iter()).all(|f| f.site.has_heads() || f.site.has_neurons()) {
+            return Err(wrong(
+                "only q, k, v, z, pattern and head_out (heads), mlp_pre and mlp_post (neurons) have parts",
+            ));
+        }
+        Ok(found.into_iter().map(|f| f.with(select)).collect())
+    }
+
+    fn resolve_plain(&self, name: &str) -> Result<Vec<NamedSite>> {
         if name == "modules" {
             return Ok(self.modules.clone());
         }
@@ -233,6 +333,13 @@ impl SiteTable {
     fn unknown(&self, name: &str, aliases: &[NamedSite]) -> CoreError {
         let mut names: Vec<String> = self.sites.iter().map(|s| s.name().to_owned()).collect();
         names.extend(aliases.iter().map(|a| a.name.clone()));
+        // With a layer of its own where a canonical name is near: `resid_pree.3` meant `resid_pre.3`.
+        if let Some((_, layer)) = name.rsplit_once('.')
+            && layer.parse::<usize>().is_ok_and(|l| l < self.layers)
+        {
+            let with_layer = self.sites.iter().filter(|s| s.has_layer());
+            names.extend(with_layer.map(|s| format!("{}.{layer}", s.name())));
+        }
         let mut scored: Vec<(f64, String)> = names
             .into_iter()
             .map(|n| (strsim::jaro_winkler(name, &n), n))
@@ -269,6 +376,7 @@ mod tests {
                 name: format!("transformer.h.{l}.mlp.c_fc"),
                 site: Site::MlpPre,
                 layer: Some(l),
+                select: Select::Whole,
             })
             .collect();
         SiteTable::new(3, Site::ALL.to_vec(), modules)
@@ -288,9 +396,35 @@ mod tests {
     }
 
     #[test]
+    fn brackets_choose_heads_and_neurons() {
+        let select = |name: &str| table().resolve(name).map(|found| found[0].select);
+        assert_eq!(select("z.1").unwrap(), Select::Each);
+        assert_eq!(select("z[:]").unwrap(), Select::Whole);
+        let part = |start, end| Select::Some(Part { start, end });
+        assert_eq!(select("blocks.1.attn.hook_z[5]").unwrap(), part(5, 6));
+        assert_eq!(select("mlp_post").unwrap(), Select::Whole);
+        assert_eq!(select("mlp_post.2[0:64]").unwrap(), part(0, 64));
+        assert_eq!(
+            select("transformer.h.1.mlp.c_fc[*/8]").unwrap(),
+            Select::Groups(8)
+        );
+        assert_eq!(table().resolve("mlp_pre[*]").unwrap().len(), 3);
+        for bad in [
+            "z.1[]",
+            "z.1[5:5]",
+            "z.1[a]",
+            "mlp_post[*/0]",
+            "resid_pre.1[0]",
+            "z.1[0",
+        ] {
+            assert!(table().resolve(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn a_name_that_matches_nothing_lists_near_ones() {
         let error = table().resolve("resid_pree.1").unwrap_err().to_string();
-        assert!(error.contains("resid_pre"), "{error}");
+        assert!(error.contains("resid_pre.1"), "{error}");
         let error = table().resolve("transformer.h.1.mlp.c_fd").unwrap_err();
         assert!(
             error.to_string().contains("transformer.h.1.mlp.c_fc"),

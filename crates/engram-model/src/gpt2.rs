@@ -383,7 +383,8 @@ impl Gpt2 {
 /// the order in which a forward pass finishes them.
 pub fn site_table(layers: usize) -> SiteTable {
     let mut modules = Vec::new();
-    let mut module = |name: String, site, layer| modules.push(NamedSite { name, site, layer });
+    let mut module =
+        |name: String, site, layer| modules.push(NamedSite::canonical(site, layer).named(name));
     module("transformer.wte".to_owned(), Site::Embed, None);
     module("transformer.wpe".to_owned(), Site::PosEmbed, None);
     for layer in 0..layers {

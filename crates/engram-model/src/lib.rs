@@ -12,6 +12,7 @@ pub mod model;
 pub mod tap;
 pub mod tokenizer;
 pub mod training;
+pub mod wavefront;
 
 pub use config::Gpt2Config;
 pub use error::{ModelError, Result};

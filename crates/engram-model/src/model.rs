@@ -194,6 +194,18 @@ impl Model {
         &self.parameters
     }
 
+    /// A parameter by name, as [`Gpt2Config::parameters`] lists them.
+    ///
+    /// # Errors
+    /// [`ModelError::MissingTensor`].
+    pub fn parameter(&self, name: &str) -> Result<Tensor> {
+        let found = self.parameters.get(name).cloned();
+        found.ok_or_else(|| ModelError::MissingTensor {
+            path: self.folder.join(checkpoint::WEIGHTS),
+            name: name.to_owned(),
+        })
+    }
+
     /// The configuration.
     pub fn config(&self) -> &Gpt2Config {
         self.network.config()

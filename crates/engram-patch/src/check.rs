@@ -136,7 +136,7 @@ pub fn check(
         .iter()
         .map(|pair| {
             let (prepared, mut problems) = prepare(pair, tokenizer, reading)?;
-            problems.extend(sizes(&prepared, tokenizer, shape, reading.profile));
+            problems.extend(sizes(&prepared, tokenizer, shape, reading));
             match times.get(pair.id.as_str()) {
                 Some(&times) if times > 1 => problems.push(Problem::DuplicateId { times }),
                 _ => {}
@@ -153,11 +153,12 @@ fn sizes(
     pair: &PreparedPair,
     tokenizer: &Tokenizer,
     shape: &Shape,
-    profile: Profile,
+    reading: &Reading,
 ) -> Vec<Problem> {
     let mut problems = Vec::new();
     let (clean, corrupt) = (pair.clean.len(), pair.corrupt.len());
-    if clean != corrupt {
+    let profile = reading.profile;
+    if clean != corrupt && !reading.unequal {
         problems.push(Problem::Length { clean, corrupt });
     } else if pair.clean == pair.corrupt && clean > 0 {
         problems.push(Problem::SamePrompts);

@@ -41,6 +41,40 @@ pub enum PatchError {
         /// How many layers there are.
         layers: usize,
     },
+    /// Heads or neurons that the model does not have.
+    #[error("site \"{name}\": it has {count} heads or neurons, 0 to {}", count - 1)]
+    NoSuchPart {
+        /// The site as asked.
+        name: String,
+        /// How many there are.
+        count: usize,
+    },
+    /// Settings that exclude each other.
+    #[error("{what} does not go with {other}: {why}")]
+    Contradiction {
+        /// The one.
+        what: String,
+        /// The other.
+        other: String,
+        /// The reason.
+        why: &'static str,
+    },
+    /// A journal of another sweep.
+    #[error("{}: holds another sweep (other pairs, sites, settings or weights); name another --out, or remove it", path.display())]
+    Journal {
+        /// The journal.
+        path: std::path::PathBuf,
+    },
+    /// A memory bound below what the least batch takes.
+    #[error(
+        "a sweep of this plan needs {least} bytes of memory at least, {given} are allowed (--memory)"
+    )]
+    Memory {
+        /// What would do.
+        least: u64,
+        /// What was given.
+        given: u64,
+    },
     /// A pair that lacks what the plan needs.
     #[error("pair \"{pair}\": {why}")]
     Pair {

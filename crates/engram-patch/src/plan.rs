@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use engram_core::{Direction, Metric, NamedSite, Positions, Site};
+use engram_core::{Align, Corruption, Direction, Metric, NamedSite, Part, Positions, Select, Site};
 use engram_model::Shape;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{PatchError, Result};
+use crate::noise::Noise;
 use crate::prepare::PreparedPair;
-use crate::reach::{Fate, fates};
+use crate::reach::{Agreement, Fate, Written, fates};
 use crate::spec::SweepSpec;
 
 /// The positions of the prompt that a cell covers.
@@ -23,6 +24,8 @@ pub enum Place {
     At(usize),
     /// The subject's.
     Span(Tokens),
+    /// Every position that has a partner in the other prompt.
+    Mapped(Tokens),
 }
 
 /// Some tokens of a prompt.
@@ -39,7 +42,7 @@ impl Place {
     pub fn position(&self) -> Option<usize> {
         match self {
             Place::At(position) => Some(*position),
-            Place::All | Place::Span(_) => None,
+            Place::All | Place::Span(_) | Place::Mapped(_) => None,
         }
     }
 
@@ -48,7 +51,7 @@ impl Place {
         match self {
             Place::All => 0..prompt,
             Place::At(position) => *position..*position + 1,
-            Place::Span(span) => span.start..span.end,
+            Place::Span(span) | Place::Mapped(span) => span.start..span.end,
         }
     }
 }
@@ -58,6 +61,10 @@ impl Place {
 pub struct PlannedCell {
     /// The site under the name by which it was asked for.
     pub at: NamedSite,
+    /// The heads or neurons that it covers; all where `None`.
+    pub part: Option<Part>,
+    /// The layers that it covers; one `None` for a site that stands once in the model.
+    pub layers: Vec<Option<usize>>,
     /// The positions.
     pub place: Place,
     /// An earlier cell of this pair that is the same under another name: its values serve here too.
@@ -69,6 +76,11 @@ pub struct PlannedCell {
 }
 
 impl PlannedCell {
+    /// Whether the graph fixes the cell's value in every one of some metrics.
+    pub fn is_fixed(&self, metrics: &[Metric]) -> bool {
+        metrics.iter().all(|m| self.fate(*m) != Fate::Open)
+    }
+
     /// What the graph fixes for a metric.
     pub fn fate(&self, metric: Metric) -> Fate {
         match metric.reads_continuation() {
@@ -83,6 +95,10 @@ impl PlannedCell {
 pub struct PairPlan {
     /// The pair.
     pub pair: PreparedPair,
+    /// Added to a position of the run written into, gives the position that its values come from.
+    pub shift: i64,
+    /// The noise of the corrupted run, where that is what corrupts it.
+    pub noise: Option<Noise>,
     /// Its cells: sites in the order asked, positions ascending within each.
     pub cells: Vec<PlannedCell>,
 }
@@ -114,10 +130,29 @@ impl Plan {
                 why: "there is no pair",
             });
         }
-        let pairs = pairs
-            .into_iter()
-            .map(|pair| PairPlan::new(&spec, &shape, pair))
-            .collect::<Result<_>>()?;
+        let pairs = match spec.corruption {
+            Corruption::Resample => crate::noise::resampled(pairs, spec.seed)?,
+            _ => pairs,
+        };
+        let mut planned = Vec::with_capacity(pairs.len());
+        for (index, mut pair) in pairs.into_iter().enumerate() {
+            if let Corruption::Gaussian(_) = spec.corruption {
+                pair.corrupt.clone_from(&pair.clean);
+                pair.corrupt_tokens.clone_from(&pair.clean_tokens);
+                pair.corrupt_subject.clone_from(&pair.subject);
+            }
+            let first = PairPlan::new(&spec, &shape, pair, None)?;
+            match spec.corruption {
+                Corruption::Gaussian(factor) => {
+                    for noise in Noise::samples(&spec, &first.pair, factor, index)? {
+                        let pair = first.pair.clone();
+                        planned.push(PairPlan::new(&spec, &shape, pair, Some(noise))?);
+                    }
+                }
+                _ => planned.push(first),
+            }
+        }
+        let pairs = planned;
         Ok(Plan { spec, shape, pairs })
     }
 
@@ -137,16 +172,24 @@ fn without_repetitions<T: PartialEq>(values: Vec<T>) -> Vec<T> {
     kept
 }
 
+/// Site, layers and positions of a cell, and its heads or neurons.
+type Where<'a, P> = (Site, Vec<Option<usize>>, &'a Place, P);
+
 impl PairPlan {
-    fn new(spec: &SweepSpec, shape: &Shape, pair: PreparedPair) -> Result<PairPlan> {
+    fn new(
+        spec: &SweepSpec,
+        shape: &Shape,
+        pair: PreparedPair,
+        noise: Option<Noise>,
+    ) -> Result<PairPlan> {
         let wrong = |why: String| PatchError::Pair {
             pair: pair.id.clone(),
             why,
         };
         let (base, source) = runs(&pair, spec.direction);
-        if base.len() != source.len() || base.is_empty() {
+        if spec.align == Align::Strict && base.len() != source.len() || base.is_empty() {
             return Err(wrong(format!(
-                "the clean prompt has {} tokens, the corrupted one {}",
+                "the clean prompt has {} tokens, the corrupted one {}; --align last or subject brings prompts of unequal length together",
                 pair.clean.len(),
                 pair.corrupt.len()
             )));
@@ -154,35 +197,65 @@ impl PairPlan {
         if pair.answer.is_empty() || pair.foil.is_empty() {
             return Err(wrong("the answer or the foil has no token".to_owned()));
         }
-        let places = places(spec, &pair)
-            .ok_or_else(|| wrong("no subject is given, or none within the prompt".to_owned()))?;
-        let appended = appended(&pair, &spec.metrics);
-        let mut seen: BTreeMap<(Site, Option<usize>, &Place), usize> = BTreeMap::new();
+        let no_subject = || wrong("no subject is given, or none within the prompt".to_owned());
+        let (shift, mapped) = mapping(spec, &pair).ok_or_else(no_subject)?;
+        let places = places(spec, &pair, mapped).ok_or_else(no_subject)?;
+        let prompt = base.len();
+        let agree = agreement(spec, &pair, shift, noise.as_ref());
+        // What the graph fixes is the same for every head and neuron.
+        let mut known: BTreeMap<Where<'_, bool>, [Fate; 2]> = BTreeMap::new();
+        let mut seen: BTreeMap<Where<'_, Option<Part>>, usize> = BTreeMap::new();
         let mut cells: Vec<PlannedCell> = Vec::with_capacity(spec.sites.len() * places.len());
         for at in &spec.sites {
-            for place in &places {
-                let index = cells.len();
-                let first = *seen.entry((at.site, at.layer, place)).or_insert(index);
-                let (same_as, [fate, fate_continued]) = match cells.get(first) {
-                    Some(cell) => (Some(first), [cell.fate, cell.fate_continued]),
-                    None => {
-                        let at = (at.site, at.layer);
-                        (
-                            None,
-                            fates(shape.layers, (base, source), appended, at, place),
-                        )
-                    }
-                };
-                cells.push(PlannedCell {
-                    at: at.clone(),
-                    place: place.clone(),
-                    same_as,
-                    fate,
-                    fate_continued,
-                });
+            let layers = window(at, spec.window, shape.layers);
+            for part in parts(at, shape)? {
+                for place in &places {
+                    let key = (at.site, layers.clone(), place, part.is_some());
+                    let [fate, fate_continued] = *known.entry(key).or_insert_with(|| {
+                        let written = Written {
+                            site: at.site,
+                            layers: &layers,
+                            positions: place.range(prompt),
+                            partial: part.is_some(),
+                            constant: spec.writes_constants(),
+                        };
+                        fates(shape.layers, &agree, prompt, written).map(|fate| {
+                            match (fate, spec.align) {
+                                // Values of another position, or of another prompt around them.
+                                (Fate::Source, Align::Last | Align::Subject) => Fate::Open,
+                                _ => fate,
+                            }
+                        })
+                    });
+                    let index = cells.len();
+                    let first = (at.site, layers.clone(), place, part);
+                    let first = *seen.entry(first).or_insert(index);
+                    let single = part.is_none_or(|p| p.end - p.start == 1);
+                    let at = match part {
+                        Some(p) if !single => {
+                            let name = format!("{}[{}:{}]", at.name, p.start, p.end);
+                            at.clone().named(name)
+                        }
+                        _ => at.clone(),
+                    };
+                    cells.push(PlannedCell {
+                        at,
+                        part,
+                        layers: layers.clone(),
+                        place: place.clone(),
+                        same_as: (first < index).then_some(first),
+                        fate,
+                        fate_continued,
+                    });
+                }
             }
         }
-        Ok(PairPlan { pair, cells })
+        Ok(PairPlan {
+            pair,
+            shift,
+            noise,
+            cells,
+        })
     }
 
     /// The prompt written into and the prompt whose values are written.
@@ -197,7 +270,7 @@ impl PairPlan {
             Direction::Noise => &self.pair.clean_tokens,
         };
         match place {
-            Place::All => None,
+            Place::All | Place::Mapped(_) => None,
             _ => tokens.get(place.range(tokens.len())).map(|t| t.concat()),
         }
     }
@@ -219,24 +292,128 @@ pub(crate) fn appended(pair: &PreparedPair, metrics: &[Metric]) -> usize {
     }
 }
 
-fn places(spec: &SweepSpec, pair: &PreparedPair) -> Option<Vec<Place>> {
-    let prompt = pair.clean.len();
+/// Where base and source run agree before the first block.
+fn agreement(
+    spec: &SweepSpec,
+    pair: &PreparedPair,
+    shift: i64,
+    noise: Option<&Noise>,
+) -> Agreement {
+    let (base, source) = runs(pair, spec.direction);
+    let noisy = |p: usize| noise.is_some_and(|n| n.span.start <= p && p < n.span.end);
+    let same = |p: usize| match noise {
+        Some(_) => !noisy(p),
+        None => shift == 0 && base.get(p) == source.get(p),
+    };
+    let appended = std::iter::repeat_n(shift == 0, appended(pair, &spec.metrics));
+    Agreement {
+        tokens: (0..base.len()).map(same).chain(appended).collect(),
+        positions: shift == 0,
+    }
+}
+
+/// The layers that a cell at `at` covers: a window centred on its own, clipped to the model (Meng et
+/// al. 2022, causal tracing).
+fn window(at: &NamedSite, width: usize, layers: usize) -> Vec<Option<usize>> {
+    match at.layer {
+        None => vec![None],
+        Some(layer) => {
+            let end = (layer + width - width / 2).min(layers);
+            (layer.saturating_sub(width / 2)..end).map(Some).collect()
+        }
+    }
+}
+
+/// The heads or neurons of each cell of a site.
+fn parts(at: &NamedSite, shape: &Shape) -> Result<Vec<Option<Part>>> {
+    let count = match at.site {
+        site if site.has_heads() => shape.heads,
+        site if site.has_neurons() => shape.d_mlp,
+        _ => return Ok(vec![None]),
+    };
+    let groups = |size: usize| {
+        (0..count)
+            .step_by(size.max(1))
+            .map(|start| {
+                let end = (start + size).min(count);
+                Some(Part { start, end })
+            })
+            .collect()
+    };
+    Ok(match at.select {
+        Select::Whole => vec![None],
+        Select::Each => groups(1),
+        Select::Groups(size) => groups(size),
+        Select::Some(part) if part.end <= count => vec![Some(part)],
+        Select::Some(_) => {
+            return Err(PatchError::NoSuchPart {
+                name: at.name.clone(),
+                count,
+            });
+        }
+    })
+}
+
+/// How far apart partners stand, and the positions of the run written into that have one.
+fn mapping(spec: &SweepSpec, pair: &PreparedPair) -> Option<(i64, Tokens)> {
+    let (base, source) = runs(pair, spec.direction);
+    let shift = |base: usize, source: usize| source as i64 - base as i64;
+    Some(match spec.align {
+        Align::Strict => (
+            0,
+            Tokens {
+                start: 0,
+                end: base.len(),
+            },
+        ),
+        Align::Last => (
+            shift(base.len(), source.len()),
+            Tokens {
+                start: base.len().saturating_sub(source.len()),
+                end: base.len(),
+            },
+        ),
+        Align::Subject => {
+            let corrupt = pair.corrupt_subject.as_ref()?;
+            let (base, source) = match spec.direction {
+                Direction::Denoise => (corrupt, pair.subject.as_ref()?),
+                Direction::Noise => (pair.subject.as_ref()?, corrupt),
+            };
+            let both = base.len().min(source.len());
+            (
+                shift(base.end, source.end),
+                Tokens {
+                    start: base.end - both,
+                    end: base.end,
+                },
+            )
+        }
+    })
+}
+
+fn places(spec: &SweepSpec, pair: &PreparedPair, mapped: Tokens) -> Option<Vec<Place>> {
+    let prompt = runs(pair, spec.direction).0.len();
+    let inside = |p: &usize| mapped.start <= *p && *p < mapped.end;
+    let whole = mapped.start == 0 && mapped.end == prompt;
     Some(match spec.positions {
-        Positions::Each => (0..prompt).map(Place::At).collect(),
-        Positions::All => vec![Place::All],
-        Positions::Last => vec![Place::At(prompt.checked_sub(1)?)],
+        Positions::Each => (mapped.start..mapped.end).map(Place::At).collect(),
+        Positions::All if whole => vec![Place::All],
+        Positions::All => vec![Place::Mapped(mapped)],
+        Positions::Last => {
+            let last = prompt.checked_sub(1)?;
+            Some(last)
+                .filter(inside)
+                .map(Place::At)
+                .into_iter()
+                .collect()
+        }
         Positions::Subject => {
             let span = match spec.direction {
                 Direction::Denoise => pair.corrupt_subject.as_ref().or(pair.subject.as_ref()),
                 Direction::Noise => pair.subject.as_ref(),
             }?;
-            let inside = span.start < span.end && span.end <= prompt;
-            inside.then(|| {
-                vec![Place::Span(Tokens {
-                    start: span.start,
-                    end: span.end,
-                })]
-            })?
+            let (start, end) = (span.start.max(mapped.start), span.end.min(mapped.end));
+            (start < end && span.end <= prompt).then(|| vec![Place::Span(Tokens { start, end })])?
         }
     })
 }

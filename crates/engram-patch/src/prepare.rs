@@ -27,6 +27,8 @@ pub struct Reading {
     pub bos: Option<u32>,
     /// What the suite is for.
     pub profile: Profile,
+    /// Whether the prompts of a pair may differ in length.
+    pub unequal: bool,
 }
 
 /// A pair as token ids, with its tokens as text for people to read.

@@ -7,8 +7,6 @@
 use engram_core::Site;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Place;
-
 /// What the graph says of the logits that a metric reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -50,11 +48,12 @@ impl Fate {
     }
 }
 
-/// What a value certainly equals.
+/// What a value certainly equals; `same` is whether the unpatched runs agree at this entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Equal {
     base: bool,
     source: bool,
+    same: bool,
 }
 
 impl Equal {
@@ -62,18 +61,29 @@ impl Equal {
         Equal {
             base: self.base && other.base,
             source: self.source && other.source,
+            same: self.same && other.same,
         }
     }
 }
 
 type Flags = Vec<Equal>;
 
-/// What the patch does to the flags of the stage that it is at.
+/// What a cell writes, as far as the graph is concerned.
+pub(crate) struct Written<'a> {
+    /// The site, at each of its layers.
+    pub site: Site,
+    /// The layers; one `None` for a site that has none.
+    pub layers: &'a [Option<usize>],
+    /// The positions.
+    pub positions: std::ops::Range<usize>,
+    /// Only some heads or neurons.
+    pub partial: bool,
+    /// Constants, which neither run has, in place of the source run's values.
+    pub constant: bool,
+}
+
 struct Patch<'a> {
-    site: Site,
-    layer: Option<usize>,
-    place: &'a Place,
-    prompt: usize,
+    written: Written<'a>,
     /// Whether a patched entry may differ from what was there.
     differs: bool,
 }
@@ -81,14 +91,14 @@ struct Patch<'a> {
 impl Patch<'_> {
     /// The flags of a stage as the patch leaves them.
     fn at(&mut self, site: Site, layer: Option<usize>, mut flags: Flags) -> Flags {
-        if site == self.site && layer == self.layer {
-            for entry in &mut flags[self.place.range(self.prompt)] {
-                // Up to here this is the base run, so `source` says whether both runs agree here.
-                self.differs |= !entry.source;
-                *entry = Equal {
-                    base: entry.source,
-                    source: true,
-                };
+        let written = &self.written;
+        if site == written.site && written.layers.contains(&layer) {
+            for entry in &mut flags[written.positions.clone()] {
+                self.differs |= written.constant || !entry.same;
+                // The entries around a part stay what they were.
+                let rest = *entry;
+                entry.base = !written.constant && rest.same && (rest.base || !written.partial);
+                entry.source = !written.constant && (rest.source || !written.partial);
             }
         }
         flags
@@ -99,12 +109,18 @@ fn join(a: &Flags, b: &Flags) -> Flags {
     a.iter().zip(b).map(|(a, b)| a.and(*b)).collect()
 }
 
+/// An entry of an unpatched run, which both runs have where `same` says so.
+fn agreeing(same: bool) -> Equal {
+    Equal {
+        base: true,
+        source: same,
+        same,
+    }
+}
+
 /// Each position with all before it.
 fn so_far(flags: &Flags) -> Flags {
-    let mut seen = Equal {
-        base: true,
-        source: true,
-    };
+    let mut seen = agreeing(true);
     flags
         .iter()
         .map(|f| {
@@ -114,13 +130,20 @@ fn so_far(flags: &Flags) -> Flags {
         .collect()
 }
 
-/// The flags of the logits after a run with one patched cell. `agree` says at which tokens base and
-/// source prompt are equal; tokens appended after the prompt are equal in both.
-fn walk(layers: usize, agree: &[bool], patch: &mut Patch<'_>) -> Flags {
-    let equal = |source| Equal { base: true, source };
-    let tokens = agree.iter().map(|a| equal(*a)).collect();
+/// Where base and source run agree before the first block, by position of the base run.
+pub(crate) struct Agreement {
+    /// At which tokens; tokens appended after the prompt are equal in both.
+    pub tokens: Vec<bool>,
+    /// Whether a position stands at the same place in both.
+    pub positions: bool,
+}
+
+/// The flags of the logits after a run with one patched cell.
+fn walk(layers: usize, agree: &Agreement, patch: &mut Patch<'_>) -> Flags {
+    let tokens = agree.tokens.iter().map(|a| agreeing(*a)).collect();
     let tokens = patch.at(Site::Embed, None, tokens);
-    let places = patch.at(Site::PosEmbed, None, vec![equal(true); agree.len()]);
+    let places = vec![agreeing(agree.positions); agree.tokens.len()];
+    let places = patch.at(Site::PosEmbed, None, places);
     let mut x = join(&tokens, &places);
     for layer in (0..layers).map(Some) {
         x = patch.at(Site::ResidPre, layer, x);
@@ -134,7 +157,7 @@ fn walk(layers: usize, agree: &[bool], patch: &mut Patch<'_>) -> Flags {
         let mut pattern = join(&q, &so_far(&k));
         // The first query has one key to read: its pattern is 1, whatever query and key.
         if let Some(first) = pattern.first_mut() {
-            *first = equal(true);
+            *first = agreeing(true);
         }
         let pattern = patch.at(Site::Pattern, layer, pattern);
         let z = patch.at(Site::Z, layer, join(&pattern, &so_far(&v)));
@@ -155,27 +178,19 @@ fn walk(layers: usize, agree: &[bool], patch: &mut Patch<'_>) -> Flags {
 }
 
 /// What the graph fixes for a cell: first for metrics that read the logits at the prompt's last
-/// position, then for those that also read `appended` positions after it.
+/// position, then for those that also read the positions appended after it.
 pub(crate) fn fates(
     layers: usize,
-    (base, source): (&[u32], &[u32]),
-    appended: usize,
-    (site, layer): (Site, Option<usize>),
-    place: &Place,
+    agree: &Agreement,
+    prompt: usize,
+    written: Written<'_>,
 ) -> [Fate; 2] {
-    let prompt = base.len();
-    let agree: Vec<bool> = (base.iter().zip(source).map(|(a, b)| a == b))
-        .chain(std::iter::repeat_n(true, appended))
-        .collect();
     let mut patch = Patch {
-        site,
-        layer,
-        place,
-        prompt,
+        written,
         differs: false,
     };
-    let logits = walk(layers, &agree, &mut patch);
-    [prompt, prompt + appended].map(|end| {
+    let logits = walk(layers, agree, &mut patch);
+    [prompt, agree.tokens.len()].map(|end| {
         let read = &logits[prompt.saturating_sub(1)..end];
         if read.iter().all(|e| e.base) {
             match patch.differs {

@@ -1,6 +1,6 @@
 //! What is asked of a sweep.
 
-use engram_core::{Align, Corruption, Direction, Metric, NamedSite, Positions, SiteTable};
+use engram_core::{Align, Corruption, Direction, Metric, NamedSite, Positions, Site, SiteTable};
 use engram_model::Shape;
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +8,9 @@ use crate::error::{PatchError, Result};
 
 /// The clean–corrupt gap in logit difference from which a pair is eligible.
 pub const ELIGIBLE_GAP: f64 = 0.5;
+
+/// Noise samples a pair (Meng et al. 2022).
+pub const SAMPLES: usize = 10;
 
 /// What is to be patched and measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +32,10 @@ pub struct SweepSpec {
     /// Rows are marked as the published script's way (`align` = `overwrite`), and eligibility is
     /// decided on the mean logit difference, which is that script's.
     pub overwrite: bool,
+    /// What random draws are made from.
+    pub seed: u64,
+    /// Number of noise samples a pair (`gaussian`).
+    pub samples: usize,
     /// The least clean–corrupt gap of an eligible pair.
     pub eligible_gap: f64,
 }
@@ -45,8 +52,15 @@ impl SweepSpec {
             window: 1,
             metrics: vec![Metric::LogitDiff],
             overwrite: false,
+            seed: 0,
+            samples: SAMPLES,
             eligible_gap: ELIGIBLE_GAP,
         }
+    }
+
+    /// Whether cells are set to constants, which no run has.
+    pub fn writes_constants(&self) -> bool {
+        matches!(self.corruption, Corruption::Zero | Corruption::Mean)
     }
 
     /// How rows name the alignment.
@@ -74,14 +88,46 @@ impl SweepSpec {
                 supported,
             })
         };
-        if self.corruption != Corruption::Swap {
-            return unsupported("corruption", self.corruption.to_string(), "swap");
+        let contradiction =
+            |what: String, other: String, why| Err(PatchError::Contradiction { what, other, why });
+        let corruption = format!("corruption {}", self.corruption);
+        if self.writes_constants() && self.direction == Direction::Denoise {
+            let why = "a constant restores nothing; direction noise measures what it destroys";
+            return contradiction(corruption, "direction denoise".to_owned(), why);
         }
-        if self.align != Align::Strict {
-            return unsupported("alignment", self.align.to_string(), "strict");
+        let align = format!("alignment {}", self.align);
+        if self.corruption != Corruption::Swap && self.align != Align::Strict {
+            let why = "it makes prompts of equal length itself";
+            return contradiction(align, corruption, why);
         }
-        if self.window != 1 {
-            return unsupported("window", self.window.to_string(), "1");
+        if self.overwrite && (self.corruption != Corruption::Swap || self.window != 1) {
+            let why = "the published script swaps prompts and patches one module at a time";
+            return contradiction("profile paper".to_owned(), corruption, why);
+        }
+        for site in &self.sites {
+            let name = || format!("site {}", site.name);
+            if site.site == Site::Pattern && self.align != Align::Strict {
+                let why = "a pattern's keys are positions of one prompt";
+                return contradiction(align, name(), why);
+            }
+            if site.site == Site::Pattern && self.corruption == Corruption::Mean {
+                let why = "patterns of different prompts have no mean";
+                return contradiction(corruption, name(), why);
+            }
+            let scale = [Site::Ln1Scale, Site::Ln2Scale, Site::LnFinalScale].contains(&site.site);
+            if scale && self.corruption == Corruption::Zero {
+                return contradiction(corruption, name(), "it would divide by 0");
+            }
+            if self.window > 1 && site.layer.is_none() {
+                let why = "the site stands once in the model";
+                return contradiction(format!("window {}", self.window), name(), why);
+            }
+        }
+        if self.window == 0 {
+            return unsupported("window", "0".to_owned(), "1 layer or more");
+        }
+        if self.samples == 0 {
+            return unsupported("number of samples", "0".to_owned(), "1 or more");
         }
         let continues = self.metrics.iter().find(|m| m.reads_continuation());
         if let (true, Some(metric)) = (self.overwrite, continues) {

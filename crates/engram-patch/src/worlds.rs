@@ -5,7 +5,7 @@ use engram_core::{NamedSite, Site};
 use engram_model::{Capture, Model, Result, Tap};
 use indexmap::IndexMap;
 
-use crate::plan::{Place, PlannedCell};
+use crate::plan::PlannedCell;
 
 /// A source run's values at one site.
 #[derive(Debug)]
@@ -34,33 +34,102 @@ impl Sources {
     }
 }
 
-/// A row of the batch and the positions written in it.
-type Patched<'a> = (usize, &'a Place);
+/// What cells are set to where that is no run's value.
+pub(crate) enum Constants {
+    /// Cells are set to the source run's values.
+    None,
+    /// 0.
+    Zero,
+    /// The mean over all tokens of a reference set.
+    Means(Means),
+}
+
+/// Sums over tokens, by site.
+#[derive(Default)]
+pub(crate) struct Means(IndexMap<(Site, Option<usize>), (Vec<f64>, usize)>);
+
+impl Means {
+    /// Adds every token of a run.
+    pub(crate) fn add(&mut self, capture: &Capture) -> candle_core::Result<()> {
+        for (key, value) in &capture.values {
+            let Some(value) = value else { continue };
+            let positions = value.dim(1)?;
+            let values = value.flatten_all()?.to_vec1::<f32>()?;
+            let width = values.len() / positions;
+            let (sums, count) = self.0.entry(*key).or_insert((vec![0.0; width], 0));
+            *count += positions;
+            for row in values.chunks_exact(width) {
+                sums.iter_mut()
+                    .zip(row)
+                    .for_each(|(s, v)| *s += f64::from(*v));
+            }
+        }
+        Ok(())
+    }
+
+    fn mean(&self, key: &(Site, Option<usize>)) -> Option<Vec<f32>> {
+        let (sums, count) = self.0.get(key)?;
+        Some(sums.iter().map(|s| (s / *count as f64) as f32).collect())
+    }
+}
+
+/// A row of the batch and the cell written in it.
+type Patched<'a> = (usize, &'a PlannedCell);
 
 /// Writes into each row of a batch at that row's own cell. Rows of one world stand together.
 pub(crate) struct Worlds<'a> {
     sources: &'a Sources,
+    pub(crate) constants: &'a Constants,
+    pub(crate) d_head: usize,
     patches: IndexMap<(Site, Option<usize>), Vec<Patched<'a>>>,
     prompt: usize,
+    shift: i64,
 }
 
 impl<'a> Worlds<'a> {
-    /// A world for each cell, `rows` rows each, over a prompt of `prompt` tokens.
+    /// A world for each cell, `rows` rows each, over a prompt of `prompt` tokens, with values from
+    /// positions `shift` further on.
     pub(crate) fn of(
         cells: &[&'a PlannedCell],
         rows: usize,
-        prompt: usize,
+        (prompt, shift): (usize, i64),
         sources: &'a Sources,
     ) -> Worlds<'a> {
         let mut patches: IndexMap<_, Vec<Patched<'a>>> = IndexMap::new();
         for (world, cell) in cells.iter().enumerate() {
-            let at = patches.entry((cell.at.site, cell.at.layer)).or_default();
-            at.extend((world * rows..(world + 1) * rows).map(|row| (row, &cell.place)));
+            for layer in &cell.layers {
+                let at = patches.entry((cell.at.site, *layer)).or_default();
+                at.extend((world * rows..(world + 1) * rows).map(|row| (row, *cell)));
+            }
         }
         Worlds {
             sources,
+            constants: &Constants::None,
+            d_head: 0,
             patches,
             prompt,
+            shift,
+        }
+    }
+
+    /// What is written at a site and position: a row of the site.
+    fn value(
+        &self,
+        key: &(Site, Option<usize>),
+        position: usize,
+        width: usize,
+    ) -> Option<Vec<f32>> {
+        match self.constants {
+            Constants::Zero => Some(vec![0.0; width]),
+            Constants::Means(means) => means.mean(key),
+            Constants::None => {
+                let from = usize::try_from(position as i64 + self.shift).ok()?;
+                let source = self.sources.0.get(key)?;
+                source
+                    .values
+                    .get(from * width..(from + 1) * width)
+                    .map(<[f32]>::to_vec)
+            }
         }
     }
 }
@@ -72,44 +141,105 @@ impl Tap for Worlds<'_> {
 
     fn at(&mut self, site: Site, layer: Option<usize>, value: Tensor) -> Result<Tensor> {
         let key = (site, layer);
-        let (Some(patches), Some(source)) = (self.patches.get(&key), self.sources.0.get(&key))
-        else {
+        let Some(patches) = self.patches.get(&key) else {
             return Ok(value);
         };
         let shape = value.shape().clone();
         let mut values = value.flatten_all()?.to_vec1::<f32>()?;
         let row_size = values.len() / shape.dims().first().copied().unwrap_or(1).max(1);
-        for (row, place) in patches {
+        for (row, cell) in patches {
             let Some(target) = values.get_mut(row * row_size..(row + 1) * row_size) else {
                 continue;
             };
-            let positions = place.range(self.prompt);
-            match site {
-                Site::Pattern => write_queries(target, shape.dims()[3], source, positions),
-                _ => {
-                    let width: usize = source.dims[1..].iter().product();
-                    let span = positions.start * width..positions.end * width;
-                    target[span.clone()].copy_from_slice(&source.values[span]);
-                }
+            let positions = cell.place.range(self.prompt);
+            if site == Site::Pattern {
+                let heads = match cell.part {
+                    Some(part) => part.start..part.end,
+                    None => 0..shape.dims()[1],
+                };
+                let source = self.sources.0.get(&key);
+                let source = source.filter(|_| matches!(self.constants, Constants::None));
+                write_queries(target, shape.dims()[3], source, heads, positions);
+                continue;
+            }
+            let width: usize = shape.dims()[2..].iter().product();
+            let unit = match site {
+                Site::HeadOut => shape.dims()[3],
+                site if site.has_heads() => self.d_head,
+                _ => 1,
+            };
+            let part = match cell.part {
+                Some(part) => part.start * unit..part.end * unit,
+                None => 0..width,
+            };
+            for position in positions {
+                let Some(from) = self.value(&key, position, width) else {
+                    continue;
+                };
+                target[position * width..][part.clone()].copy_from_slice(&from[part.clone()]);
             }
         }
         Ok(Tensor::from_vec(values, shape, value.device())?)
     }
 }
 
-/// Replaces rows of attention tables. Keys beyond the source run's are in the future of every query
-/// written, where both tables are 0.
+/// Adds noise to the embeddings of the first rows of a batch before another tap sees them.
+pub(crate) struct Noisy<'a> {
+    /// Number of rows, the first position, and the noise.
+    noise: Option<(usize, usize, Vec<f32>)>,
+    then: &'a mut dyn Tap,
+}
+
+impl<'a> Noisy<'a> {
+    pub(crate) fn of(noise: Option<(usize, usize, Vec<f32>)>, then: &'a mut dyn Tap) -> Noisy<'a> {
+        Noisy { noise, then }
+    }
+}
+
+impl Tap for Noisy<'_> {
+    fn wants(&self, site: Site, layer: Option<usize>) -> bool {
+        (site == Site::Embed && self.noise.is_some()) || self.then.wants(site, layer)
+    }
+
+    fn at(&mut self, site: Site, layer: Option<usize>, value: Tensor) -> Result<Tensor> {
+        let value = match &self.noise {
+            Some((rows, first, noise)) if site == Site::Embed => {
+                let (_, positions, d) = value.dims3()?;
+                let mut values = value.flatten_all()?.to_vec1::<f32>()?;
+                for row in values.chunks_mut(positions * d).take(*rows) {
+                    for (x, noise) in row[first * d..].iter_mut().zip(noise) {
+                        *x += noise;
+                    }
+                }
+                Tensor::from_vec(values, value.shape(), value.device())?
+            }
+            _ => value,
+        };
+        match self.then.wants(site, layer) {
+            true => self.then.at(site, layer, value),
+            false => Ok(value),
+        }
+    }
+}
+
+/// Replaces rows of attention tables, by the source run's or by zeros. Keys beyond the source run's
+/// are in the future of every query written, where both tables are 0.
 fn write_queries(
     target: &mut [f32],
     positions: usize,
-    source: &Source,
+    source: Option<&Source>,
+    heads: std::ops::Range<usize>,
     queries: std::ops::Range<usize>,
 ) {
-    let (heads, keys) = (source.dims[0], source.dims[2]);
-    let shared = keys.min(positions);
-    for head in 0..heads {
+    for head in heads {
         for query in queries.clone() {
             let to = (head * positions + query) * positions;
+            let Some(source) = source else {
+                target[to..to + positions].fill(0.0);
+                continue;
+            };
+            let keys = source.dims[2];
+            let shared = keys.min(positions);
             let from = (head * keys + query) * keys;
             target[to..to + shared].copy_from_slice(&source.values[from..from + shared]);
         }

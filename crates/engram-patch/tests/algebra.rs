@@ -3,7 +3,7 @@
 mod common;
 
 use common::{PLAIN, every_site, model, pair, prepared, rows, sites, spec};
-use engram_core::{Direction, Metric, Positions, Row, Site};
+use engram_core::{Direction, Metric, Positions, Row, Select, Site};
 use engram_patch::{NaiveEngine, SweepSpec};
 
 const BOTH: [Direction; 2] = [Direction::Denoise, Direction::Noise];
@@ -156,7 +156,12 @@ fn all_heads_together_are_the_attention_output() {
             let of = |site| SweepSpec {
                 direction,
                 positions,
-                ..spec(sites(&model, site))
+                ..spec(
+                    sites(&model, site)
+                        .into_iter()
+                        .map(|s| s.with(Select::Whole))
+                        .collect(),
+                )
             };
             let heads = rows(&PLAIN, &model, of(Site::HeadOut), &pairs);
             let whole = rows(&PLAIN, &model, of(Site::AttnOut), &pairs);

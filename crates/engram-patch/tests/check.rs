@@ -229,21 +229,45 @@ fn plans_refuse_what_cannot_be_done_before_any_work() {
     };
     assert_eq!(
         refused(gaussian),
-        "corruption \"gaussian:3\" is not supported; supported: swap"
+        "pair \"p\": gaussian noise falls on the subject, and the pair names none"
     );
-    let last = SweepSpec {
-        align: Align::Last,
+    let zero = SweepSpec {
+        corruption: Corruption::Zero,
         ..good()
     };
     assert_eq!(
+        refused(zero),
+        "corruption zero does not go with direction denoise: a constant restores nothing; direction noise measures what it destroys"
+    );
+    let resample = SweepSpec {
+        corruption: Corruption::Resample,
+        ..good()
+    };
+    assert_eq!(
+        refused(resample),
+        "pair \"p\": no other clean prompt of the suite has 6 tokens to resample from"
+    );
+    let last = SweepSpec {
+        align: Align::Last,
+        ..spec(sites(&model, Site::Pattern))
+    };
+    assert_eq!(
         refused(last),
-        "alignment \"last\" is not supported; supported: strict"
+        "alignment last does not go with site pattern.0: a pattern's keys are positions of one prompt"
     );
     let wide = SweepSpec {
         window: 3,
-        ..good()
+        ..spec(sites(&model, Site::Logits))
     };
-    assert_eq!(refused(wide), "window \"3\" is not supported; supported: 1");
+    assert_eq!(
+        refused(wide),
+        "window 3 does not go with site logits: the site stands once in the model"
+    );
+    let head = model.sites().resolve("z.1[2]").unwrap();
+    assert_eq!(
+        refused(spec(head)),
+        "site \"z.1\": it has 2 heads or neurons, 0 to 1"
+    );
     let subject = SweepSpec {
         positions: Positions::Subject,
         ..good()

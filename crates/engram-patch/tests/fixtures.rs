@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use common::{PLAIN, rows, spec};
 use engram_core::files::read_json;
-use engram_core::{Direction, Metric, Pair, Positions, Suite};
+use engram_core::{Direction, Metric, Pair, Positions, Select, Suite};
 use engram_model::{Gpt2Config, Model, Tokenizer, checkpoint};
 use engram_patch::{
-    NaiveEngine, PreparedPair, Profile, Reading, SweepSpec, check, paper_spec, refuse_unfit,
+    Engine, NaiveEngine, PreparedPair, Profile, Reading, StagedEngine, SweepSpec, check,
+    paper_spec, refuse_unfit,
 };
 use serde::Deserialize;
 
@@ -33,7 +34,10 @@ fn prepared(model: &Model, pair: &Pair, profile: Profile) -> Vec<PreparedPair> {
     let suite = Suite {
         pairs: vec![pair.clone()],
     };
-    let reading = Reading { bos: None, profile };
+    let reading = Reading {
+        profile,
+        ..Reading::default()
+    };
     refuse_unfit(check(&suite, model.tokenizer(), &model.shape(), &reading).unwrap()).unwrap()
 }
 
@@ -91,6 +95,12 @@ struct Patched {
 
 #[test]
 fn every_site_position_direction_and_metric_agrees_with_plain_hooks() {
+    let staged = StagedEngine::new(&tiny(), 1 << 30).unwrap();
+    agrees_with_plain_hooks(None);
+    agrees_with_plain_hooks(Some(&staged));
+}
+
+fn agrees_with_plain_hooks(engine: Option<&StagedEngine>) {
     let model = tiny();
     let expected: Vec<Patched> = read_json(&fixtures().join("patching.json")).unwrap();
     let mut compared = 0;
@@ -103,13 +113,19 @@ fn every_site_position_direction_and_metric_agrees_with_plain_hooks() {
             for (site, values) in sites {
                 let whole = (Positions::All, &values[..1]);
                 for (positions, values) in [whole, (Positions::Each, &values[1..])] {
+                    let named = model.sites().resolve(site).unwrap();
+                    let all_heads = named.into_iter().map(|s| s.with(Select::Whole));
                     let spec = SweepSpec {
                         direction,
                         positions,
                         metrics: case.metrics.clone(),
-                        ..spec(model.sites().resolve(site).unwrap())
+                        ..spec(all_heads.collect())
                     };
-                    let found = rows(&PLAIN, &model, spec, &pairs);
+                    let engine: &dyn Engine = match engine {
+                        Some(staged) => staged,
+                        None => &PLAIN,
+                    };
+                    let found = rows(engine, &model, spec, &pairs);
                     assert_eq!(found.len(), values.len() * case.metrics.len());
                     for (i, row) in found.iter().enumerate() {
                         let metric = i % case.metrics.len();

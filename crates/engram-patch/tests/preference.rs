@@ -47,13 +47,7 @@ fn preferences_are_those_of_the_prompts_alone() {
         fit.clone(),
     )
     .unwrap();
-    let mut sweep = Vec::new();
-    PLAIN
-        .sweep(&model, &plan, &mut |result| {
-            sweep.push(result);
-            Ok(())
-        })
-        .unwrap();
+    let sweep = PLAIN.collect(&model, &plan).unwrap();
     let own: Vec<_> = found.rows.iter().filter(|r| !r.held_back).collect();
     for ((row, result), pair) in own.iter().zip(&sweep).zip(&fit) {
         let of = |metric: &str| result.rows.iter().find(|r| r.metric == metric).unwrap();
@@ -169,7 +163,7 @@ fn values_that_are_not_finite_name_pair_and_site() {
     let pairs = vec![pair("p", 5, &[2], 1)];
     let spec = spec(sites(&broken, Site::ResidPre));
     let plan = Plan::new(spec, broken.shape(), prepared(&broken, pairs.clone())).unwrap();
-    let error = PLAIN.sweep(&broken, &plan, &mut |_| Ok(())).unwrap_err();
+    let error = PLAIN.collect(&broken, &plan).unwrap_err();
     let PatchError::NotFinite { pair, site, .. } = &error else {
         panic!("{error}")
     };

@@ -35,6 +35,9 @@ pub enum Command {
     Suite(SuiteCommand),
     /// Patch activations and measure what comes back.
     Patch(PatchArgs),
+    /// Measure speed.
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Write one run's activations to a file.
     Cache(CacheArgs),
     /// Test a sweep or a study; writes stats.json.
@@ -205,7 +208,9 @@ pub enum Profile {
 /// The engine that runs a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum EngineName {
-    /// One full forward pass per cell.
+    /// All cells as one wavefront through the network.
+    Staged,
+    /// One full forward pass per cell: slow, for doubts.
     Naive,
 }
 
@@ -230,7 +235,10 @@ pub struct PatchArgs {
     /// Foil, with its leading space.
     #[arg(long)]
     pub foil: Option<String>,
-    /// Sites, comma-separated, by any of their names (`modules`: every module).
+    /// Sites, comma-separated, by any of their names (`modules`: every module). A name without a layer
+    /// stands for all. Brackets choose heads or neurons: `z.3[5]`, `z[:]` (all heads in one cell),
+    /// `mlp_post.3[*]` (each), `mlp_post[*/64]` (groups of 64); q, k, v, z, pattern and head_out are
+    /// taken head by head without them.
     #[arg(long, value_delimiter = ',', required_unless_present = "profile")]
     pub sites: Vec<String>,
     /// Where they are patched: each, all, last, subject.
@@ -239,27 +247,84 @@ pub struct PatchArgs {
     /// denoise or noise.
     #[arg(long, default_value = "denoise")]
     pub direction: Direction,
-    /// swap (gaussian:K, resample, zero and mean are not built yet).
+    /// What the corrupted run is: swap, gaussian:K, resample, zero, mean.
     #[arg(long, default_value = "swap")]
     pub corruption: Corruption,
-    /// strict (last and subject are not built yet).
+    /// How prompts of unequal length are brought together: strict (not at all), last, subject.
     #[arg(long, default_value = "strict")]
     pub align: Align,
     /// Metrics, comma-separated; logit_diff is always measured.
     #[arg(long, value_delimiter = ',', default_value = "logit_diff")]
     pub metric: Vec<Metric>,
     /// The engine.
-    #[arg(long, value_enum, default_value = "naive")]
+    #[arg(long, value_enum, default_value = "staged")]
     pub engine: EngineName,
+    /// How many layers one cell covers, centred on its own.
+    #[arg(long, default_value_t = 1)]
+    pub window: usize,
+    /// What gaussian noise and resampled prompts are drawn from.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Noise samples a pair, for gaussian:K.
+    #[arg(long, default_value_t = engram_patch::spec::SAMPLES)]
+    pub samples: usize,
+    /// The most memory to take, the model's included: 4GiB, 800MB (default: half of what is free).
+    #[arg(long)]
+    pub memory: Option<bytesize::ByteSize>,
+    /// Print what would be computed, and its cost, and stop.
+    #[arg(long, conflicts_with_all = ["resume"])]
+    pub plan_only: bool,
+    /// Go on with a sweep to the same folder that was broken off.
+    #[arg(long)]
+    pub resume: bool,
     /// `paper`: every module by name, whole outputs overwritten, mean logits of the phrases.
-    #[arg(long, value_enum, conflicts_with_all = ["sites", "positions", "direction", "corruption", "align", "metric"])]
+    #[arg(long, value_enum, conflicts_with_all = ["sites", "positions", "direction", "corruption", "align", "metric", "window"])]
     pub profile: Option<Profile>,
     /// Drop, count and name pairs that cannot be patched, instead of refusing the suite.
     #[arg(long)]
     pub skip_unfit: bool,
     /// The folder to write.
+    #[arg(long, required_unless_present = "plan_only")]
+    pub out: Option<PathBuf>,
+}
+
+/// Speed of this machine and of engram on it.
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// A sweep: operations needed, the machine's rate of a bare matrix product, time, efficiency, memory.
+    Sweep(BenchSweepArgs),
+}
+
+/// A sweep to be timed.
+#[derive(Debug, Args)]
+pub struct BenchSweepArgs {
+    /// The checkpoint (default: random weights in the shape of GPT-2 small).
     #[arg(long)]
-    pub out: PathBuf,
+    pub model: Option<PathBuf>,
+    /// Tokens of a prompt.
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(2..))]
+    pub tokens: u32,
+    /// The first token in which clean and corrupted prompts differ.
+    #[arg(long, default_value_t = 4)]
+    pub differ_from: u32,
+    /// Number of pairs.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub pairs: u32,
+    /// Sites, comma-separated.
+    #[arg(long, value_delimiter = ',', default_value = "resid_pre")]
+    pub sites: Vec<String>,
+    /// Where they are patched: each, all, last.
+    #[arg(long, default_value = "each")]
+    pub positions: Positions,
+    /// Metrics, comma-separated.
+    #[arg(long, value_delimiter = ',', default_value = "logit_diff")]
+    pub metric: Vec<Metric>,
+    /// The most memory to take, the model's included.
+    #[arg(long)]
+    pub memory: Option<bytesize::ByteSize>,
+    /// How often the sweep is timed; the median counts.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub repeats: u32,
 }
 
 /// One run's activations.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use engram::args::{Cli, Command};
-use engram::commands::{corpus, model, patch, report, suite, train};
+use engram::commands::{bench, corpus, model, patch, report, suite, train};
 use engram::run;
 
 fn main() -> ExitCode {
@@ -28,6 +28,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Train(args) => train::train(&args, json),
         Command::Suite(command) => suite::suite(command, json),
         Command::Patch(args) => patch::patch(&args, json),
+        Command::Bench(command) => bench::bench(&command, json),
         Command::Cache(args) => model::cache(&args),
         Command::Stats(args) => report::stats(&args, json),
         Command::Report(args) => report::report(&args),

@@ -10,7 +10,7 @@ use engram_core::{PreferenceRow, Row, Suite, files};
 use engram_corpus::{Abstract, FactTable, read, stats};
 use engram_model::Model;
 use engram_patch::{
-    BuildSettings, NaiveEngine, Plan, Profile, Reading, SweepSpec, build, build_paper, paper_spec,
+    BuildSettings, Plan, Profile, Reading, StagedEngine, SweepSpec, build, build_paper, paper_spec,
     preferences,
 };
 use engram_report::{Excluded, Fact, Reproduction, summary_text};
@@ -20,7 +20,7 @@ use serde_json::json;
 use crate::args::RunArgs;
 use crate::commands::corpus::{read_corpus, with_tokenizer};
 use crate::commands::model::resolve;
-use crate::commands::patch::{prepare, sweep};
+use crate::commands::patch::{memory, prepare, sweep};
 use crate::commands::train::{Recipe, fine_tune, settings};
 use crate::commands::{print, say, thousands};
 use crate::curve::Origin;
@@ -318,7 +318,7 @@ impl Run {
         let (model, suite) = (model.to_owned(), suite.to_owned());
         self.stage(&format!("sweeps/{name}"), inputs, |_, folder| {
             let model = Model::read(&model, &Device::Cpu)?;
-            let engine = NaiveEngine::default();
+            let engine = StagedEngine::new(&model, memory(None))?;
             let pairs = Suite::read(&suite.join(SUITE))?;
             let preferred = preferences(&model, &pairs.pairs, &Reading::default(), true)?;
             for (pair, template, why) in &preferred.left_out {
@@ -350,8 +350,8 @@ impl Run {
             if paper {
                 let pairs = Suite::read(&suite.join(PAPER_SUITE))?;
                 let reading = Reading {
-                    bos: None,
                     profile: Profile::Paper,
+                    ..Reading::default()
                 };
                 let (prepared, _) = prepare(&pairs, &model, &reading, false)?;
                 let spec = SweepSpec {

@@ -218,9 +218,39 @@ fn sites_and_pairs() {
     refused(
         here,
         &patch(&model, &args),
-        &["zero", "not supported"],
+        &["zero", "does not go with direction denoise"],
         "out",
     );
+    let mut args = with("resid_pre", &PAIR);
+    args.extend(["--memory", "1MB"]);
+    refused(
+        here,
+        &patch(&model, &args),
+        &["at least", "--memory"],
+        "out",
+    );
+    assert!(!here.join("out.partial.jsonl").exists());
+    for (site, part) in [("z.1[99]", "0 to"), ("resid_pre.1[0]", "heads")] {
+        let args = with(site, &PAIR);
+        refused(
+            here,
+            &patch(&model, &args),
+            &[site.split('[').next().unwrap(), part],
+            "out",
+        );
+    }
+    let mut args = with("logits", &PAIR);
+    args.extend(["--window", "3"]);
+    refused(here, &patch(&model, &args), &["window 3", "logits"], "out");
+    let (code, _, stderr) = engram(
+        here,
+        &patch(&model, &{
+            let mut args = with("resid_pre", &PAIR);
+            args.extend(["--plan-only", "--resume"]);
+            args
+        }),
+    );
+    assert_eq!(code, 2, "{stderr}");
 }
 
 #[test]

@@ -10,6 +10,8 @@ pub(crate) mod gelu;
 pub(crate) mod layer_norm;
 mod math;
 pub(crate) mod matrix;
+pub(crate) mod packed;
+pub(crate) mod suffix_attention;
 
 pub use attention::{attention_probabilities, causal_attention};
 pub use bias::add_bias;
@@ -53,6 +55,20 @@ fn with_slice<T>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> Result<T>) -> Result
         candle_core::Storage::Cpu(storage) => f(slice(storage, layout)?),
         _ => bail!("kernel: expected a tensor on the CPU"),
     }
+}
+
+/// The elements of a float32 tensor on the CPU, copied.
+pub(crate) fn tensor_values(tensor: &Tensor) -> Result<Vec<f32>> {
+    with_slice(tensor, |values| Ok(values.to_vec()))
+}
+
+/// Some rows of a matrix, copied: [rows, columns].
+pub(crate) fn tensor_rows(matrix: &Tensor, rows: &[u32]) -> Result<Vec<f32>> {
+    let (_, columns) = matrix.dims2()?;
+    with_slice(matrix, |values| {
+        let row = |r: &u32| &values[*r as usize * columns..(*r as usize + 1) * columns];
+        Ok(rows.iter().flat_map(row).copied().collect())
+    })
 }
 
 /// Adds up equally long partial sums in order.

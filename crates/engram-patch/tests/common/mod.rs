@@ -101,20 +101,14 @@ pub const PLAIN: NaiveEngine = NaiveEngine {
 };
 
 pub fn rows(
-    engine: &NaiveEngine,
+    engine: &dyn Engine,
     model: &Model,
     spec: SweepSpec,
     pairs: &[PreparedPair],
 ) -> Vec<Row> {
     let plan = Plan::new(spec, model.shape(), pairs.to_vec()).unwrap();
-    let mut rows = Vec::new();
-    engine
-        .sweep(model, &plan, &mut |result| {
-            rows.extend(result.rows);
-            Ok(())
-        })
-        .unwrap();
-    rows
+    let results = engine.collect(model, &plan).unwrap();
+    results.into_iter().flat_map(|r| r.rows).collect()
 }
 
 pub fn sites(model: &Model, site: Site) -> Vec<NamedSite> {

@@ -1,5 +1,6 @@
 //! One file for each family of commands: resolve, call, print.
 
+pub mod bench;
 pub mod corpus;
 pub mod model;
 pub mod patch;

@@ -1,18 +1,20 @@
 //! `engram patch`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
+use bytesize::ByteSize;
 use candle_core::Device;
-use engram_core::{Metric, Pair, Row, Suite, files};
+use engram_core::{Align, Corruption, Metric, Pair, Row, Suite, files};
 use engram_model::Model;
 use engram_patch::{
-    Engine, NaiveEngine, Plan, PreparedPair, Profile as Procedure, Reading, SweepSpec, check,
-    paper_spec, refuse_unfit, skip_unfit,
+    Batch, Done, Engine, Journal, NaiveEngine, Plan, PreparedPair, Profile as Procedure, Reading,
+    Schedule, StagedEngine, SweepSpec, check, paper_spec, refuse_unfit, skip_unfit,
 };
 use engram_report::{Excluded, Fact, Reproduction};
+use serde_json::json;
 
 use super::model::resolve;
 use crate::args::{EngineName, PatchArgs, Profile};
@@ -28,9 +30,11 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
     let start = Instant::now();
     let paper = args.profile == Some(Profile::Paper);
     let suite = suite(args)?;
-    must_be_free(&args.out)?;
+    let under_way = match &args.out {
+        Some(out) if !args.plan_only => Some(UnderWay::at(out, args.resume)?),
+        _ => None,
+    };
     let model = Model::read(&args.model, &Device::Cpu)?;
-    let load_s = start.elapsed().as_secs_f64();
     let spec = spec(args, &model)?;
     let reading = Reading {
         bos: None,
@@ -39,6 +43,7 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
         } else {
             Procedure::Standard
         },
+        unequal: args.align != Align::Strict || args.corruption == Corruption::Resample,
     };
     let (pairs, excluded) = prepare(&suite, &model, &reading, args.skip_unfit)?;
     let kept: Vec<&str> = pairs.iter().map(|p| p.id.as_str()).collect();
@@ -50,16 +55,49 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
             .cloned()
             .collect(),
     };
-    let plan = Plan::new(spec, model.shape(), pairs)?;
-    let EngineName::Naive = args.engine;
-    let engine = NaiveEngine {
-        skip_trivial: false,
-        ..NaiveEngine::default()
+    let memory = memory(args.memory);
+    let Some(under_way) = under_way else {
+        let plan = Plan::new(spec, model.shape(), pairs)?;
+        let nothing = Done::nothing(&plan);
+        let schedule = Schedule::of(&plan, &nothing, memory, rayon::current_num_threads())?;
+        return super::print(json, &schedule, || planned(&plan, &schedule));
     };
-    let rows = whole_folder(&args.out, |folder| {
-        let start = Instant::now();
-        let rows = sweep("patch", &engine, &model, &plan)?;
-        let sweep_s = start.elapsed().as_secs_f64();
+    let engine: Box<dyn Engine> = match args.engine {
+        EngineName::Staged => Box::new(StagedEngine::new(&model, memory)?),
+        EngineName::Naive => Box::new(NaiveEngine {
+            skip_trivial: false,
+            memory: memory.min(NaiveEngine::default().memory),
+            ..NaiveEngine::default()
+        }),
+    };
+    let load_s = start.elapsed().as_secs_f64();
+
+    let start = Instant::now();
+    let plan = Plan::new(spec, model.shape(), pairs)?;
+    let key = json!([
+        checkpoint_hash(&args.model)?,
+        plan,
+        args.engine == EngineName::Naive
+    ]);
+    let key = files::sha256(key.to_string().as_bytes());
+    let hashed_s = start.elapsed().as_secs_f64();
+    if args.engine == EngineName::Staged {
+        // What cannot fit is said before anything is written.
+        Schedule::of(
+            &plan,
+            &Done::nothing(&plan),
+            memory,
+            rayon::current_num_threads(),
+        )?;
+    }
+    let start = Instant::now();
+    let (mut journal, done) = under_way.journal(&key, &plan)?;
+    let rows = sweep_on("patch", &*engine, &model, &plan, done, |batch| {
+        journal.append(batch)
+    })?;
+    let sweep_s = start.elapsed().as_secs_f64();
+    let out = &under_way.out;
+    whole_folder(out, |folder| {
         let mut inputs = vec![Fact::new("model", checkpoint_hash(&args.model)?)];
         if let Some(path) = &args.suite {
             inputs.push(Fact::new("suite", files::sha256_file(path)?));
@@ -70,13 +108,14 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
             command: crate::command_line(None),
             reproduction: Reproduction {
                 command: crate::command_line(Some("--out")),
-                seeds: Vec::new(),
+                seeds: vec![Fact::new("seed", args.seed.to_string())],
                 versions: vec![Fact::new("engram", env!("CARGO_PKG_VERSION"))],
                 inputs,
             },
             models: vec![name_of(&args.model)],
             timing: BTreeMap::from([
                 ("load_s".to_owned(), load_s),
+                ("plan_s".to_owned(), hashed_s),
                 ("sweep_s".to_owned(), sweep_s),
             ]),
             machine: Machine::here(),
@@ -85,12 +124,112 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
         Row::write_parquet(&folder.join(PATCH), &rows)?;
         measured.write(&folder.join(SUITE))?;
         files::write_json(&folder.join(EXCLUDED), &excluded)?;
-        files::write_json(&folder.join(MANIFEST), &manifest)?;
-        Ok(rows)
+        files::write_json(&folder.join(MANIFEST), &manifest).map_err(anyhow::Error::from)
     })?;
+    under_way.remove()?;
     super::print(json, &rows, || shown(&rows))?;
-    eprintln!("{}", args.out.join(PATCH).display());
+    eprintln!("{}", out.join(PATCH).display());
     Ok(())
+}
+
+/// A sweep whose results are not whole yet: its journal stands beside the folder that they will be in.
+struct UnderWay {
+    out: PathBuf,
+    journal: PathBuf,
+    resume: bool,
+}
+
+impl UnderWay {
+    /// Refuses what would lose an earlier sweep's results.
+    fn at(out: &Path, resume: bool) -> Result<UnderWay> {
+        must_be_free(out)?;
+        let mut name = out.file_name().unwrap_or_default().to_owned();
+        name.push(".partial.jsonl");
+        let journal = out.with_file_name(name);
+        if !resume && journal.exists() {
+            bail!(
+                "{}: a sweep to this folder was broken off; --resume goes on with it, or remove the file",
+                journal.display()
+            );
+        }
+        Ok(UnderWay {
+            out: out.to_owned(),
+            journal,
+            resume,
+        })
+    }
+
+    fn journal(&self, key: &str, plan: &Plan) -> Result<(Journal, Done)> {
+        if let Some(parent) = self.journal.parent() {
+            std::fs::create_dir_all(parent)
+                .with_context(|| format!("cannot make {}", parent.display()))?;
+        }
+        if !(self.resume && self.journal.exists()) {
+            return Ok((Journal::create(&self.journal, key)?, Done::nothing(plan)));
+        }
+        let (journal, resumed) = Journal::resume(&self.journal, key, plan)?;
+        if resumed.cut > 0 {
+            eprintln!(
+                "{}: its last {} bytes were no whole batch and are computed again",
+                self.journal.display(),
+                resumed.cut
+            );
+        }
+        eprintln!("{} cells are done already", resumed.done.cells());
+        Ok((journal, resumed.done))
+    }
+
+    fn remove(&self) -> Result<()> {
+        std::fs::remove_file(&self.journal)
+            .with_context(|| format!("cannot remove {}", self.journal.display()))
+    }
+}
+
+/// The memory allowed: half of what is free, where nothing is said.
+pub fn memory(asked: Option<ByteSize>) -> u64 {
+    const UNKNOWN: u64 = 4 << 30;
+    let free = || -> Option<u64> {
+        let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+        let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+        let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+        Some(kib << 10)
+    };
+    asked.map_or_else(|| free().unwrap_or(UNKNOWN) / 2, |a| a.as_u64())
+}
+
+/// A plan for a person.
+fn planned(plan: &Plan, schedule: &Schedule) -> String {
+    let waves: usize = schedule.groups.iter().map(|g| g.waves.len()).sum();
+    let giga = |flops: u64| format!("{:.2} GFLOP", flops as f64 / 1e9);
+    super::table(
+        ["plan", ""],
+        [
+            ["pairs".to_owned(), super::thousands(plan.pairs.len())],
+            ["cells".to_owned(), super::thousands(schedule.cells)],
+            [
+                "fixed by the graph, or the same cell under another name".to_owned(),
+                super::thousands(schedule.fixed),
+            ],
+            [
+                "groups of pairs".to_owned(),
+                super::thousands(schedule.groups.len()),
+            ],
+            ["wavefronts".to_owned(), super::thousands(waves)],
+            ["work".to_owned(), giga(schedule.flops)],
+            [
+                "work of a forward pass for each cell".to_owned(),
+                giga(schedule.flops_naive),
+            ],
+            [
+                "memory, the model's included".to_owned(),
+                ByteSize::b(schedule.bytes).to_string(),
+            ],
+            [
+                "memory allowed".to_owned(),
+                ByteSize::b(schedule.memory).to_string(),
+            ],
+        ],
+    )
 }
 
 fn name_of(folder: &Path) -> String {
@@ -130,6 +269,9 @@ fn spec(args: &PatchArgs, model: &Model) -> Result<SweepSpec> {
         direction: args.direction,
         corruption: args.corruption,
         align: args.align,
+        window: args.window,
+        seed: args.seed,
+        samples: args.samples,
         metrics,
         ..SweepSpec::new(resolve(&model.sites(), &args.sites)?)
     })
@@ -169,16 +311,29 @@ pub fn prepare(
 /// # Errors
 /// The engine's.
 pub fn sweep(label: &str, engine: &dyn Engine, model: &Model, plan: &Plan) -> Result<Vec<Row>> {
-    let mut progress = Progress::new(label, plan.pairs.len() as u64);
-    let mut rows = Vec::new();
-    let mut done = 0;
-    engine.sweep(model, plan, &mut |result| {
-        done += 1;
-        rows.extend(result.rows);
-        progress.at(done, &result.pair);
+    sweep_on(label, engine, model, plan, Done::nothing(plan), |_| Ok(()))
+}
+
+/// Runs what `done` does not have of a plan; each batch goes to `keep` as soon as it is there.
+fn sweep_on(
+    label: &str,
+    engine: &dyn Engine,
+    model: &Model,
+    plan: &Plan,
+    done: Done,
+    mut keep: impl FnMut(&Batch) -> engram_patch::Result<()>,
+) -> Result<Vec<Row>> {
+    let mut progress = Progress::new(label, plan.cells() as u64);
+    let mut all = done.clone();
+    engine.sweep(model, plan, &done, &mut |batch| {
+        keep(&batch)?;
+        let pair = batch.pair;
+        all.take(batch);
+        progress.at(all.cells() as u64, &plan.pairs[pair].pair.id);
         Ok(())
     })?;
-    progress.finish(&format!("{done} pairs, {} rows", rows.len()));
+    let rows: Vec<Row> = all.results(plan).into_iter().flat_map(|r| r.rows).collect();
+    progress.finish(&format!("{} pairs, {} rows", plan.pairs.len(), rows.len()));
     Ok(rows)
 }
 
@@ -190,6 +345,7 @@ fn shown(rows: &[Row]) -> String {
     let table_rows = of_first.iter().take(MOST).map(|r| {
         [
             r.name.clone(),
+            r.head.or(r.unit).map_or(String::new(), |h| h.to_string()),
             r.position.map_or("all".to_owned(), |p| p.to_string()),
             r.token.as_ref().map_or(String::new(), |t| format!("{t:?}")),
             r.metric.clone(),
@@ -201,7 +357,8 @@ fn shown(rows: &[Row]) -> String {
         ]
     });
     let header = [
-        "site", "position", "token", "metric", "clean", "corrupt", "patched", "recovery", "trivial",
+        "site", "part", "position", "token", "metric", "clean", "corrupt", "patched", "recovery",
+        "trivial",
     ];
     let mut text = super::table(header, table_rows);
     let others = rows.len() - of_first.len().min(MOST);

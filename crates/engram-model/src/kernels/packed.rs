@@ -1,0 +1,382 @@
+//! Matrix products with weights laid out once for the processor's registers.
+//!
+//! Every element of the product is a chain of fused multiply-adds over the inner dimension, from first
+//! to last, onto what was there. It is the same chain whatever the number of rows, their division among
+//! threads or the width of the vector unit, so that a row's result does not depend on the company it
+//! is computed in, to the last bit.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+/// Columns of a panel: two of the widest vector registers.
+pub(crate) const PANEL: usize = 32;
+/// Rows of a tile: 12 × 2 registers of sums, which leaves room for a row of the panel and a factor.
+const TILE: usize = 12;
+/// Inner dimension worked on at once: a tile and a panel of it stay in the second-level cache.
+const DEPTH: usize = 1024;
+
+/// A weight matrix [inner, columns] in panels of [`PANEL`] columns, each panel row by row; columns
+/// beyond the last are 0.
+#[derive(Debug, Clone)]
+pub(crate) struct Packed {
+    inner: usize,
+    columns: usize,
+    panels: Vec<f32>,
+}
+
+impl Packed {
+    /// From row-major values [inner, columns].
+    pub fn of(values: &[f32], inner: usize, columns: usize) -> Packed {
+        Packed::from_fn(inner, columns, |row, column| values[row * columns + column])
+    }
+
+    /// From the rows of its transpose: column c of the matrix is `row(c)`, of `inner` values.
+    pub fn of_columns<'a>(
+        inner: usize,
+        columns: usize,
+        column: impl Fn(usize) -> &'a [f32] + Sync,
+    ) -> Packed {
+        Packed::from_fn(inner, columns, |row, c| column(c)[row])
+    }
+
+    fn from_fn(inner: usize, columns: usize, value: impl Fn(usize, usize) -> f32 + Sync) -> Packed {
+        let mut panels = vec![0f32; columns.div_ceil(PANEL) * inner * PANEL];
+        let panel_size = (inner * PANEL).max(1);
+        panels
+            .par_chunks_mut(panel_size)
+            .enumerate()
+            .for_each(|(panel, to)| {
+                let first = panel * PANEL;
+                let width = PANEL.min(columns - first);
+                for (row, to) in to.chunks_exact_mut(PANEL).enumerate() {
+                    for (c, to) in to[..width].iter_mut().enumerate() {
+                        *to = value(row, first + c);
+                    }
+                }
+            });
+        Packed {
+            inner,
+            columns,
+            panels,
+        }
+    }
+
+    /// Number of rows of the matrix.
+    pub fn inner(&self) -> usize {
+        self.inner
+    }
+
+    /// Number of columns of the matrix.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Bytes that it takes.
+    #[cfg(test)]
+    pub fn bytes(&self) -> usize {
+        4 * self.panels.len()
+    }
+
+    /// out += a·W; a: [rows, inner], out: [rows, columns], on one thread.
+    pub fn multiply_onto(&self, a: &[f32], out: &mut [f32]) {
+        self.multiply_columns_onto(a, 0..self.columns, out, self.columns, 0);
+    }
+
+    /// out[.., at..] += a·W[.., columns]; out has rows of `stride`. `columns` starts at a multiple of
+    /// [`PANEL`] and ends at one or at the last column.
+    pub fn multiply_columns_onto(
+        &self,
+        a: &[f32],
+        columns: Range<usize>,
+        out: &mut [f32],
+        stride: usize,
+        at: usize,
+    ) {
+        let k = self.inner;
+        let rows = a.len() / k.max(1);
+        if rows == 0 || columns.is_empty() {
+            return;
+        }
+        assert!(a.len() == rows * k && columns.end <= self.columns);
+        assert!(columns.start.is_multiple_of(PANEL));
+        assert!(columns.end.is_multiple_of(PANEL) || columns.end == self.columns);
+        assert!(
+            at + columns.len() <= stride && out.len() >= (rows - 1) * stride + at + columns.len()
+        );
+        let mut tiles = vec![0f32; rows * DEPTH.min(k)];
+        let mut edge = [0f32; TILE * PANEL];
+        for first in (0..k).step_by(DEPTH) {
+            let depth = DEPTH.min(k - first);
+            pack_tiles(a, k, first..first + depth, &mut tiles);
+            for panel in columns.start / PANEL..columns.end.div_ceil(PANEL) {
+                let from = (panel * k + first) * PANEL;
+                let weights = &self.panels[from..from + depth * PANEL];
+                let width = PANEL.min(columns.end - panel * PANEL);
+                let left = at + panel * PANEL - columns.start;
+                for row in (0..rows).step_by(TILE) {
+                    let high = TILE.min(rows - row);
+                    let tile = &tiles[row * depth..(row + high) * depth];
+                    let corner = row * stride + left;
+                    if width == PANEL {
+                        onto(high, tile, weights, &mut out[corner..], stride);
+                        continue;
+                    }
+                    for r in 0..high {
+                        let from = &out[corner + r * stride..][..width];
+                        edge[r * PANEL..][..width].copy_from_slice(from);
+                    }
+                    onto(high, tile, weights, &mut edge, PANEL);
+                    for r in 0..high {
+                        let to = &mut out[corner + r * stride..][..width];
+                        to.copy_from_slice(&edge[r * PANEL..][..width]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// out += factor · row number `row` of the matrix.
+    pub fn add_row(&self, row: usize, factor: f32, out: &mut [f32]) {
+        for (panel, out) in out[..self.columns].chunks_mut(PANEL).enumerate() {
+            let from = &self.panels[(panel * self.inner + row) * PANEL..][..PANEL];
+            for (o, w) in out.iter_mut().zip(from) {
+                *o += factor * w;
+            }
+        }
+    }
+
+    /// [`Packed::multiply_onto`] with the rows divided among the threads.
+    pub fn multiply_onto_in_parallel(&self, a: &[f32], out: &mut [f32]) {
+        let rows = a.len() / self.inner.max(1);
+        let share = rows.div_ceil(rayon::current_num_threads()).clamp(1, 252);
+        out.par_chunks_mut((share * self.columns).max(1))
+            .zip(a.par_chunks((share * self.inner).max(1)))
+            .for_each(|(out, a)| self.multiply_onto(a, out));
+    }
+}
+
+/// Lays rows of a out as tiles: for each tile, the values of its rows at one column side by side.
+fn pack_tiles(a: &[f32], k: usize, columns: Range<usize>, tiles: &mut [f32]) {
+    let depth = columns.len();
+    for (rows, tile) in a.chunks(TILE * k).zip(tiles.chunks_mut(TILE * depth)) {
+        let high = rows.len() / k;
+        for (r, row) in rows.chunks_exact(k).enumerate() {
+            let to = tile[r..].iter_mut().step_by(high);
+            for (to, from) in to.zip(&row[columns.clone()]) {
+                *to = *from;
+            }
+        }
+    }
+}
+
+/// out[high, PANEL] += tile·weights; tile: [depth, high], weights: [depth, PANEL].
+fn onto(high: usize, tile: &[f32], weights: &[f32], out: &mut [f32], stride: usize) {
+    assert!((1..=TILE).contains(&high) && stride >= PANEL);
+    assert!(tile.len() * PANEL == weights.len() * high);
+    assert!(out.len() >= (high - 1) * stride + PANEL);
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") {
+            // SAFETY: the processor has AVX-512F; sizes are asserted above.
+            return unsafe { x86::onto_512(high, tile, weights, out, stride) };
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: the processor has AVX2 and FMA; sizes are asserted above.
+            return unsafe { x86::onto_256(high, tile, weights, out, stride) };
+        }
+    }
+    onto_plain(high, tile, weights, out, stride);
+}
+
+/// The same without vector instructions of a particular processor.
+fn onto_plain(high: usize, tile: &[f32], weights: &[f32], out: &mut [f32], stride: usize) {
+    for (a, w) in tile.chunks_exact(high).zip(weights.chunks_exact(PANEL)) {
+        for (r, a) in a.iter().enumerate() {
+            for (o, w) in out[r * stride..][..PANEL].iter_mut().zip(w) {
+                *o = a.mul_add(*w, *o);
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::PANEL;
+    use std::arch::x86_64::*;
+
+    macro_rules! by_height {
+        ($name:ident, $high:expr, $args:tt, $($h:literal)+) => {
+            match $high { $($h => $name::<$h> $args,)+ _ => {} }
+        };
+    }
+
+    /// # Safety
+    /// The processor has AVX-512F; tile: [depth, high], weights: [depth, PANEL], out: high rows of
+    /// PANEL at distance stride; 1 ≤ high ≤ 12.
+    #[target_feature(enable = "avx512f")]
+    pub unsafe fn onto_512(high: usize, tile: &[f32], w: &[f32], out: &mut [f32], stride: usize) {
+        // SAFETY: as for this function.
+        unsafe { by_height!(rows_512, high, (tile, w, out, stride), 1 2 3 4 5 6 7 8 9 10 11 12) }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    unsafe fn rows_512<const H: usize>(tile: &[f32], w: &[f32], out: &mut [f32], stride: usize) {
+        let out = out.as_mut_ptr();
+        // SAFETY: the caller's sizes keep every access inside the three slices.
+        unsafe {
+            let mut sums = [[_mm512_setzero_ps(); 2]; H];
+            for (r, sums) in sums.iter_mut().enumerate() {
+                sums[0] = _mm512_loadu_ps(out.add(r * stride));
+                sums[1] = _mm512_loadu_ps(out.add(r * stride + 16));
+            }
+            let (mut a, mut b) = (tile.as_ptr(), w.as_ptr());
+            for _ in 0..w.len() / PANEL {
+                let (b0, b1) = (_mm512_loadu_ps(b), _mm512_loadu_ps(b.add(16)));
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let factor = _mm512_set1_ps(*a.add(r));
+                    sums[0] = _mm512_fmadd_ps(factor, b0, sums[0]);
+                    sums[1] = _mm512_fmadd_ps(factor, b1, sums[1]);
+                }
+                a = a.add(H);
+                b = b.add(PANEL);
+            }
+            for (r, sums) in sums.iter().enumerate() {
+                _mm512_storeu_ps(out.add(r * stride), sums[0]);
+                _mm512_storeu_ps(out.add(r * stride + 16), sums[1]);
+            }
+        }
+    }
+
+    /// # Safety
+    /// The processor has AVX2 and FMA; sizes as for [`onto_512`].
+    #[target_feature(enable = "avx2,fma")]
+    pub unsafe fn onto_256(high: usize, tile: &[f32], w: &[f32], out: &mut [f32], stride: usize) {
+        // Six rows and half a panel at a time: 12 registers of sums of the 16 that there are.
+        for first in (0..high).step_by(6) {
+            for half in [0, PANEL / 2] {
+                let rows = (high - first).min(6);
+                let args = (first, high, half);
+                // SAFETY: as for this function.
+                unsafe { by_height!(rows_256, rows, (tile, w, out, stride, args), 1 2 3 4 5 6) }
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn rows_256<const H: usize>(
+        tile: &[f32],
+        w: &[f32],
+        out: &mut [f32],
+        stride: usize,
+        (first, high, half): (usize, usize, usize),
+    ) {
+        // SAFETY: the caller's sizes keep every access inside the three slices.
+        unsafe {
+            let out = out.as_mut_ptr().add(first * stride + half);
+            let mut sums = [[_mm256_setzero_ps(); 2]; H];
+            for (r, sums) in sums.iter_mut().enumerate() {
+                sums[0] = _mm256_loadu_ps(out.add(r * stride));
+                sums[1] = _mm256_loadu_ps(out.add(r * stride + 8));
+            }
+            let (mut a, mut b) = (tile.as_ptr().add(first), w.as_ptr().add(half));
+            for _ in 0..w.len() / PANEL {
+                let (b0, b1) = (_mm256_loadu_ps(b), _mm256_loadu_ps(b.add(8)));
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let factor = _mm256_set1_ps(*a.add(r));
+                    sums[0] = _mm256_fmadd_ps(factor, b0, sums[0]);
+                    sums[1] = _mm256_fmadd_ps(factor, b1, sums[1]);
+                }
+                // One past the end after the last row of weights is not read.
+                a = a.wrapping_add(high);
+                b = b.wrapping_add(PANEL);
+            }
+            for (r, sums) in sums.iter().enumerate() {
+                _mm256_storeu_ps(out.add(r * stride), sums[0]);
+                _mm256_storeu_ps(out.add(r * stride + 8), sums[1]);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(n: usize, seed: usize) -> Vec<f32> {
+        let value = |i: usize| ((i * 7919 + seed * 104_729) % 1009) as f32 / 504.5 - 1.0;
+        (0..n).map(value).collect()
+    }
+
+    /// Against the chain written out, for sizes around tiles, panels and depth: equal to the last bit.
+    #[test]
+    fn equals_the_chain_of_multiply_adds() {
+        for (m, k, n) in [
+            (1, 1, 1),
+            (5, 3, 33),
+            (12, 64, 32),
+            (25, 1030, 70),
+            (13, 2049, 31),
+        ] {
+            let (a, w, start) = (values(m * k, 1), values(k * n, 2), values(m * n, 3));
+            let mut out = start.clone();
+            Packed::of(&w, k, n).multiply_onto(&a, &mut out);
+            for i in 0..m {
+                for j in 0..n {
+                    let chain = (0..k).fold(start[i * n + j], |sum, l| {
+                        a[i * k + l].mul_add(w[l * n + j], sum)
+                    });
+                    assert_eq!(out[i * n + j], chain, "{m} {k} {n} at {i} {j}");
+                }
+            }
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn every_vector_width_gives_the_same_bits() {
+        let (depth, stride) = (100, 40);
+        for high in 1..=TILE {
+            let (tile, w) = (values(depth * high, 1), values(depth * PANEL, 2));
+            let start = values(high * stride, 3);
+            let mut plain = start.clone();
+            onto_plain(high, &tile, &w, &mut plain, stride);
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                let mut out = start.clone();
+                // SAFETY: the features were just found; sizes as allocated above.
+                unsafe { x86::onto_256(high, &tile, &w, &mut out, stride) };
+                assert_eq!(out, plain);
+            }
+            if is_x86_feature_detected!("avx512f") {
+                let mut out = start.clone();
+                // SAFETY: as above.
+                unsafe { x86::onto_512(high, &tile, &w, &mut out, stride) };
+                assert_eq!(out, plain);
+            }
+        }
+    }
+
+    #[test]
+    fn parts_of_the_columns_and_rows() {
+        let (m, k, n) = (7, 20, 96);
+        let (a, w) = (values(m * k, 1), values(k * n, 2));
+        let packed = Packed::of(&w, k, n);
+        assert_eq!(packed.bytes(), 4 * k * n);
+        let mut whole = vec![0f32; m * n];
+        packed.multiply_onto_in_parallel(&a, &mut whole);
+        let mut part = vec![0f32; m * 64];
+        packed.multiply_columns_onto(&a, 32..96, &mut part, 64, 0);
+        for i in 0..m {
+            assert_eq!(part[i * 64..(i + 1) * 64], whole[i * n + 32..(i + 1) * n]);
+        }
+        let mut row = vec![1f32; n];
+        packed.add_row(3, 2.0, &mut row);
+        for (j, r) in row.iter().enumerate() {
+            assert_eq!(*r, 1.0 + 2.0 * w[3 * n + j]);
+        }
+        let columns = Packed::of_columns(n, k, |c| &w[c * n..(c + 1) * n]);
+        let mut product = vec![0f32; k];
+        columns.multiply_onto(&whole[..n], &mut product);
+        assert!((product[1] - (0..n).map(|i| whole[i] * w[n + i]).sum::<f32>()).abs() < 1e-3);
+    }
+}

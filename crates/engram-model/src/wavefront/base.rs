@@ -1,0 +1,231 @@
+//! Unpatched runs, with every activation kept.
+
+use std::ops::Range;
+
+use engram_core::{NamedSite, Site};
+use rayon::prelude::*;
+
+use super::Wavefront;
+use crate::error::{ModelError, Result};
+use crate::kernels::suffix_attention::{probabilities, weigh};
+use crate::kernels::tensor_rows;
+
+/// A sequence to run.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Run {
+    /// Its tokens.
+    pub ids: Vec<u32>,
+    /// What is added to the token embeddings from a position on: [positions, d_model].
+    pub noise: Option<(usize, Vec<f32>)>,
+}
+
+/// A value of a run that is NaN or infinite.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotFinite {
+    /// Index of the run.
+    pub run: usize,
+    /// The first site, layer included, at which one is.
+    pub site: String,
+}
+
+/// One layer's activations of all runs, row after row.
+#[derive(Debug, Default)]
+pub(crate) struct LayerCache {
+    pub resid_pre: Vec<f32>,
+    pub qkv: Vec<f32>,
+    pub z: Vec<f32>,
+    pub attn_out: Vec<f32>,
+    pub resid_mid: Vec<f32>,
+    pub pre: Vec<f32>,
+    pub post: Vec<f32>,
+    pub mlp_out: Vec<f32>,
+}
+
+/// The activations of some runs.
+#[derive(Debug, Default)]
+pub struct Caches {
+    /// Rows of each run.
+    runs: Vec<Range<usize>>,
+    pub(crate) layers: Vec<LayerCache>,
+    pub(crate) embed: Vec<f32>,
+    pub(crate) last: Vec<f32>,
+    pub(crate) ln_final: Vec<f32>,
+}
+
+impl Caches {
+    /// Number of runs.
+    pub fn runs(&self) -> usize {
+        self.runs.len()
+    }
+
+    /// Number of positions of a run.
+    pub fn positions(&self, run: usize) -> usize {
+        self.runs[run].len()
+    }
+
+    pub(crate) fn first_row(&self, run: usize) -> usize {
+        self.runs[run].start
+    }
+
+    /// A run's outputs of the last LayerNorm at these positions: what the head unembeds.
+    pub fn ln_final(&self, run: usize, positions: Range<usize>) -> &[f32] {
+        let rows = &self.runs[run];
+        let d = self.ln_final.len() / self.runs.last().map_or(1, |r| r.end).max(1);
+        &self.ln_final[(rows.start + positions.start) * d..(rows.start + positions.end) * d]
+    }
+
+    /// The first value that is NaN or infinite, in the order of the forward pass.
+    pub fn not_finite(&self) -> Option<NotFinite> {
+        let rows = self.runs.last().map_or(0, |r| r.end).max(1);
+        let mut all: Vec<(Site, Option<usize>, &[f32])> = vec![(Site::Embed, None, &self.embed)];
+        for (layer, cache) in self.layers.iter().enumerate() {
+            for (site, values) in [
+                (Site::ResidPre, &cache.resid_pre),
+                (Site::CAttn, &cache.qkv),
+                (Site::Z, &cache.z),
+                (Site::AttnOut, &cache.attn_out),
+                (Site::ResidMid, &cache.resid_mid),
+                (Site::MlpPre, &cache.pre),
+                (Site::MlpPost, &cache.post),
+                (Site::MlpOut, &cache.mlp_out),
+            ] {
+                all.push((site, Some(layer), values));
+            }
+        }
+        let after = self.layers.len().checked_sub(1);
+        all.push((Site::ResidPost, after, &self.last));
+        all.push((Site::LnFinal, None, &self.ln_final));
+        all.into_iter().find_map(|(site, layer, values)| {
+            let at = values.iter().position(|v| !v.is_finite())?;
+            let row = at / (values.len() / rows).max(1);
+            let run = self.runs.iter().position(|r| r.contains(&row))?;
+            let site = NamedSite::canonical(site, layer).name;
+            Some(NotFinite { run, site })
+        })
+    }
+}
+
+impl Wavefront {
+    /// Runs sequences whole and keeps every activation.
+    ///
+    /// # Errors
+    /// A sequence that is empty or longer than the context, a token outside the vocabulary.
+    pub fn runs(&self, runs: &[Run]) -> Result<Caches> {
+        let mut caches = self.embed(runs)?;
+        let mut x = self.positioned(&caches);
+        for block in &self.blocks {
+            let heads = block.heads;
+            let d = self.shape.d_model;
+            let mut normal = vec![0f32; x.len()];
+            block.ln_1.forward(&x, &mut normal);
+            let rows = x.len() / d;
+            let mut qkv = block.c_attn.biases(rows);
+            block
+                .c_attn
+                .weight
+                .multiply_onto_in_parallel(&normal, &mut qkv);
+            let mut z = vec![0f32; x.len()];
+            let mut rest = z.as_mut_slice();
+            let mut tasks = Vec::with_capacity(caches.runs.len());
+            for run in &caches.runs {
+                let (own, after) = rest.split_at_mut(run.len() * d);
+                rest = after;
+                tasks.push((own, &qkv[run.start * 3 * d..run.end * 3 * d]));
+            }
+            tasks.into_par_iter().for_each(|(z, qkv)| {
+                let rows: Vec<&[f32]> = qkv.chunks_exact(3 * d).collect();
+                let mut p = vec![0f32; rows.len()];
+                for (query, z) in z.chunks_exact_mut(d).enumerate() {
+                    for (head, z) in z.chunks_exact_mut(heads.width).enumerate() {
+                        probabilities(heads, head, rows[query], &rows, query, &mut p);
+                        weigh(heads, head, &p[..query + 1], &rows, z);
+                    }
+                }
+            });
+            let mut attn_out = block.attn_proj.biases(rows);
+            block
+                .attn_proj
+                .weight
+                .multiply_onto_in_parallel(&z, &mut attn_out);
+            let resid_mid = sum(&x, &attn_out);
+            block.ln_2.forward(&resid_mid, &mut normal);
+            let mut pre = block.c_fc.biases(rows);
+            block
+                .c_fc
+                .weight
+                .multiply_onto_in_parallel(&normal, &mut pre);
+            let mut post = vec![0f32; pre.len()];
+            block.activation.forward(&pre, &mut post);
+            let mut mlp_out = block.mlp_proj.biases(rows);
+            block
+                .mlp_proj
+                .weight
+                .multiply_onto_in_parallel(&post, &mut mlp_out);
+            let out = sum(&resid_mid, &mlp_out);
+            let resid_pre = std::mem::replace(&mut x, out);
+            caches.layers.push(super::base::LayerCache {
+                resid_pre,
+                qkv,
+                z,
+                attn_out,
+                resid_mid,
+                pre,
+                post,
+                mlp_out,
+            });
+        }
+        caches.ln_final = vec![0f32; x.len()];
+        self.ln_f.forward(&x, &mut caches.ln_final);
+        caches.last = x;
+        Ok(caches)
+    }
+
+    /// Token embeddings, noise included.
+    fn embed(&self, runs: &[Run]) -> Result<Caches> {
+        let mut caches = Caches::default();
+        let d = self.shape.d_model;
+        for run in runs {
+            let length = run.ids.len();
+            if length == 0 || length > self.shape.context {
+                let context = self.shape.context;
+                return Err(ModelError::Context { length, context });
+            }
+            let vocab = self.shape.vocab;
+            if let Some(&id) = run.ids.iter().find(|id| **id as usize >= vocab) {
+                return Err(ModelError::TokenId { id, vocab });
+            }
+            let start = caches.embed.len() / d;
+            caches.runs.push(start..start + length);
+            caches.embed.extend(tensor_rows(&self.wte, &run.ids)?);
+            if let Some((first, noise)) = &run.noise {
+                let own = &mut caches.embed[(start + first) * d..];
+                for (x, noise) in own.iter_mut().zip(noise) {
+                    *x += noise;
+                }
+            }
+        }
+        Ok(caches)
+    }
+
+    fn positioned(&self, caches: &Caches) -> Vec<f32> {
+        let mut x = Vec::with_capacity(caches.embed.len());
+        let d = self.shape.d_model;
+        for run in &caches.runs {
+            let tokens = &caches.embed[run.start * d..run.end * d];
+            x.extend(tokens.iter().zip(&self.wpe).map(|(a, b)| a + b));
+        }
+        x
+    }
+
+    /// Embeddings of tokens: [tokens, d_model].
+    ///
+    /// # Errors
+    /// The tensor library's.
+    pub fn embeddings(&self, tokens: &[u32]) -> Result<Vec<f32>> {
+        Ok(tensor_rows(&self.wte, tokens)?)
+    }
+}
+
+fn sum(a: &[f32], b: &[f32]) -> Vec<f32> {
+    a.iter().zip(b).map(|(a, b)| a + b).collect()
+}

@@ -1,0 +1,578 @@
+//! Worlds through the network, block by block.
+
+use std::ops::Range;
+
+use engram_core::Site;
+use rayon::prelude::*;
+
+use super::base::Caches;
+use super::geometry::{Spans, spans};
+use super::write::{Placed, Stage, Value, Write, place};
+use super::{Block, Linear, Wavefront};
+use crate::kernels::suffix_attention::{probabilities, weigh};
+
+/// Rows that one task takes through a block at most: their activations stay near the processor.
+pub(crate) const ROWS_PER_TASK: usize = 252;
+
+/// A base run with something written into it, read from a position to its end.
+#[derive(Debug, Clone, PartialEq)]
+pub struct World {
+    /// Index of the run that it branches off.
+    pub base: usize,
+    /// What is written.
+    pub writes: Vec<Write>,
+    /// The first position whose output is read.
+    pub read: usize,
+}
+
+/// A world under way.
+struct State {
+    /// Where its output goes.
+    index: usize,
+    base: usize,
+    read: usize,
+    len: usize,
+    writes: Vec<Placed>,
+    /// Positions whose residual stream differs from the base run's, and their rows.
+    range: Range<usize>,
+    x: Vec<f32>,
+}
+
+/// Rows of several worlds at one stage, world after world.
+struct Band {
+    width: usize,
+    ranges: Vec<Range<usize>>,
+    starts: Vec<usize>,
+    data: Vec<f32>,
+}
+
+impl Band {
+    fn of(width: usize, ranges: Vec<Range<usize>>, data: Vec<f32>) -> Band {
+        let mut rows = 0;
+        let starts = ranges
+            .iter()
+            .map(|r| {
+                rows += r.len();
+                rows - r.len()
+            })
+            .collect();
+        Band {
+            width,
+            ranges,
+            starts,
+            data,
+        }
+    }
+
+    fn zeros(width: usize, ranges: Vec<Range<usize>>) -> Band {
+        let rows: usize = ranges.iter().map(Range::len).sum();
+        Band::of(width, ranges, vec![0f32; rows * width])
+    }
+
+    fn row(&self, world: usize, position: usize) -> Option<&[f32]> {
+        let range = &self.ranges[world];
+        range.contains(&position).then(|| {
+            let row = self.starts[world] + position - range.start;
+            &self.data[row * self.width..(row + 1) * self.width]
+        })
+    }
+
+    fn row_mut(&mut self, world: usize, position: usize) -> Option<&mut [f32]> {
+        let range = &self.ranges[world];
+        range.contains(&position).then(|| {
+            let row = self.starts[world] + position - range.start;
+            &mut self.data[row * self.width..(row + 1) * self.width]
+        })
+    }
+
+    /// The same rows and others, which are filled in.
+    fn widened(
+        self,
+        ranges: Vec<Range<usize>>,
+        mut fill: impl FnMut(usize, usize, &mut [f32]),
+    ) -> Band {
+        if self.ranges == ranges {
+            return self;
+        }
+        let mut band = Band::zeros(self.width, ranges);
+        for world in 0..band.ranges.len() {
+            for position in band.ranges[world].clone() {
+                let Some(to) = band.row_mut(world, position) else {
+                    continue;
+                };
+                match self.row(world, position) {
+                    Some(from) => to.copy_from_slice(from),
+                    None => fill(world, position, to),
+                }
+            }
+        }
+        band
+    }
+}
+
+/// Some worlds in one block.
+struct Group<'a> {
+    front: &'a Wavefront,
+    caches: &'a Caches,
+    block: &'a Block,
+    layer: usize,
+    states: &'a mut [State],
+    spans: Vec<Spans>,
+}
+
+impl Wavefront {
+    /// What the head unembeds of each world: the last LayerNorm's output at each position read, worlds
+    /// in the order given, positions ascending; [rows, d_model].
+    pub fn worlds(&self, caches: &Caches, worlds: &[World]) -> Vec<f32> {
+        let d = self.shape.d_model;
+        let layers = self.shape.layers;
+        let mut states: Vec<State> = (worlds.iter().enumerate())
+            .map(|(index, world)| State {
+                index,
+                base: world.base,
+                read: world.read,
+                len: caches.positions(world.base),
+                writes: place(&world.writes, layers),
+                range: 0..0,
+                x: Vec::new(),
+            })
+            .collect();
+        let joins = |s: &State| s.writes.first().map_or(usize::MAX, |w| w.layer);
+        states.sort_by_key(|s| (joins(s), s.index));
+        for (layer, block) in self.blocks.iter().enumerate() {
+            let alive = states.partition_point(|s| joins(s) <= layer);
+            let of = |s: &State| spans(&s.writes, layer, layers, s.range.clone(), s.len, s.read);
+            let spans: Vec<Spans> = states[..alive].iter().map(of).collect();
+            let groups = self.groups(&mut states[..alive], spans);
+            groups.into_par_iter().for_each(|(states, spans)| {
+                Group {
+                    front: self,
+                    caches,
+                    block,
+                    layer,
+                    states,
+                    spans,
+                }
+                .forward();
+            });
+        }
+        let mut starts = Vec::with_capacity(worlds.len());
+        let mut rows = 0;
+        for world in worlds {
+            starts.push(rows);
+            rows += caches.positions(world.base).saturating_sub(world.read);
+        }
+        let mut out = vec![0f32; rows * d];
+        for state in &mut states {
+            let to = &mut out[starts[state.index] * d..];
+            self.finish(caches, state, to);
+        }
+        out
+    }
+
+    /// Divides worlds into tasks of about equally many rows, as many as there are threads or more.
+    fn groups<'s>(
+        &self,
+        mut states: &'s mut [State],
+        spans: Vec<Spans>,
+    ) -> Vec<(&'s mut [State], Vec<Spans>)> {
+        let rows: usize = spans.iter().map(|s| s.out.len()).sum();
+        let threads = rayon::current_num_threads();
+        let tasks = rows.div_ceil(ROWS_PER_TASK).next_multiple_of(threads);
+        let share = rows.div_ceil(tasks.max(1)).max(1);
+        let mut groups = Vec::with_capacity(tasks);
+        let mut own: Vec<Spans> = Vec::new();
+        let mut taken = 0;
+        for span in spans {
+            taken += span.out.len();
+            own.push(span);
+            if taken >= share {
+                let (first, rest) = states.split_at_mut(own.len());
+                states = rest;
+                groups.push((first, std::mem::take(&mut own)));
+                taken = 0;
+            }
+        }
+        if !own.is_empty() {
+            groups.push((states, own));
+        }
+        groups
+    }
+
+    /// The last LayerNorm of a world, at the positions read.
+    fn finish(&self, caches: &Caches, state: &mut State, out: &mut [f32]) {
+        let (d, layers) = (self.shape.d_model, self.shape.layers);
+        let entry = state.range.clone();
+        let spans = spans(&state.writes, layers, layers, entry, state.len, state.read);
+        let out = &mut out[..(state.len - state.read) * d];
+        out.copy_from_slice(caches.ln_final(state.base, state.read..state.len));
+        let of_base = |p: usize| {
+            let row = caches.first_row(state.base) + p;
+            caches.last[row * d..(row + 1) * d].to_vec()
+        };
+        for position in spans.normal_1.clone() {
+            let mut x = match state.range.contains(&position) {
+                true => state.x[(position - state.range.start) * d..][..d].to_vec(),
+                false => of_base(position),
+            };
+            let to = &mut out[(position - state.read) * d..][..d];
+            let here = state.writes.iter();
+            let here = here.filter(|w| w.layer == layers && w.positions.contains(&position));
+            let here: Vec<&Placed> = here.collect();
+            for write in here.iter().filter(|w| w.stage == Stage::Residual) {
+                x = self.written(caches, write, position);
+            }
+            self.ln_f.forward(&x, to);
+            for write in here {
+                let value = || self.written(caches, write, position);
+                match write.site {
+                    Site::LnFinalScale => self.ln_f.by_scale(&x, value()[0], to),
+                    Site::LnFinal => to.copy_from_slice(&value()),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+impl Group<'_> {
+    fn ranges(&self, of: impl Fn(&Spans) -> &Range<usize>) -> Vec<Range<usize>> {
+        self.spans.iter().map(|s| of(s).clone()).collect()
+    }
+
+    /// A base run's row of one of this block's activations.
+    fn base<'v>(
+        &self,
+        world: usize,
+        position: usize,
+        values: &'v [f32],
+        width: usize,
+    ) -> &'v [f32] {
+        let row = self.caches.first_row(self.states[world].base) + position;
+        &values[row * width..(row + 1) * width]
+    }
+
+    /// Calls `f` for each row that this stage's writes touch.
+    fn writes(&self, stage: Stage, mut f: impl FnMut(usize, usize, &Placed)) {
+        for (world, state) in self.states.iter().enumerate() {
+            for write in &state.writes {
+                if write.layer == self.layer && write.stage == stage {
+                    for position in write.positions.clone() {
+                        f(world, position, write);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Overwrites the rows (or their heads, their neurons) that this stage's writes touch.
+    fn overwrite(&self, stage: Stage, band: &mut Band) {
+        let d = self.front.shape.d_model;
+        self.writes(stage, |world, position, write| {
+            let Some(row) = band.row_mut(world, position) else {
+                return;
+            };
+            if write.difference {
+                let base = self.states[world].base;
+                let front = self.front;
+                return front.add_difference(self.caches, write, base, position, row);
+            }
+            let value = self.front.written(self.caches, write, position);
+            let (unit, offset) = match write.site {
+                Site::K => (self.front.shape.d_head, d),
+                Site::V => (self.front.shape.d_head, 2 * d),
+                Site::Q | Site::Z => (self.front.shape.d_head, 0),
+                _ => (1, 0),
+            };
+            let part = match &write.part {
+                Some(part) => part.start * unit..part.end * unit,
+                None => 0..value.len(),
+            };
+            let to = offset + part.start..offset + part.end;
+            row[to].copy_from_slice(&value[part]);
+        });
+    }
+
+    fn times(&self, x: &Band, linear: &Linear) -> Band {
+        let data = linear.forward(&x.data);
+        Band::of(linear.bias.len(), x.ranges.clone(), data)
+    }
+
+    /// One block for all worlds of the group.
+    fn forward(mut self) {
+        let d = self.front.shape.d_model;
+        let m = self.front.shape.d_mlp;
+        let cache = &self.caches.layers[self.layer];
+        let block = self.block;
+        self.residual();
+
+        let x = self
+            .states
+            .iter()
+            .flat_map(|s| s.x.iter().copied())
+            .collect();
+        let x = Band::of(d, self.ranges(|s| &s.x), x);
+        let mut normal = Band::zeros(d, x.ranges.clone());
+        block.ln_1.forward(&x.data, &mut normal.data);
+        let mut normal = normal.widened(self.ranges(|s| &s.normal_1), |w, p, to| {
+            block.ln_1.forward(self.base(w, p, &cache.resid_pre, d), to);
+        });
+        self.writes(Stage::Ln1, |w, p, write| {
+            let Some(to) = normal.row_mut(w, p) else {
+                return;
+            };
+            let value = self.front.written(self.caches, write, p);
+            match write.site {
+                Site::Ln1Scale => {
+                    let from = x.row(w, p);
+                    let from = from.unwrap_or_else(|| self.base(w, p, &cache.resid_pre, d));
+                    block.ln_1.by_scale(from, value[0], to);
+                }
+                _ => to.copy_from_slice(&value),
+            }
+        });
+        let qkv = self.queries_keys_values(&normal);
+        let mut qkv = qkv.widened(self.ranges(|s| &s.qkv), |w, p, to| {
+            to.copy_from_slice(self.base(w, p, &cache.qkv, 3 * d));
+        });
+        self.writes(Stage::Qkv, |w, p, write| {
+            if write.site == Site::CAttn
+                && let Some(to) = qkv.row_mut(w, p)
+            {
+                to.copy_from_slice(&self.front.written(self.caches, write, p));
+            }
+        });
+        self.overwrite(Stage::Qkv, &mut qkv);
+        let z = self.attend(&qkv);
+        let mut z = z.widened(self.ranges(|s| &s.z), |w, p, to| {
+            to.copy_from_slice(self.base(w, p, &cache.z, d));
+        });
+        self.overwrite(Stage::Z, &mut z);
+        let attn_out = self.times(&z, &block.attn_proj);
+        let mut attn_out = attn_out.widened(self.ranges(|s| &s.attn_out), |w, p, to| {
+            to.copy_from_slice(self.base(w, p, &cache.attn_out, d));
+        });
+        self.overwrite(Stage::AttnOut, &mut attn_out);
+
+        let mut mid = Band::zeros(d, self.ranges(|s| &s.mid));
+        for (w, range) in mid.ranges.clone().into_iter().enumerate() {
+            for p in range {
+                let Some(to) = mid.row_mut(w, p) else {
+                    continue;
+                };
+                match attn_out.row(w, p) {
+                    Some(added) => {
+                        let from = x.row(w, p);
+                        let from = from.unwrap_or_else(|| self.base(w, p, &cache.resid_pre, d));
+                        for ((to, x), a) in to.iter_mut().zip(from).zip(added) {
+                            *to = x + a;
+                        }
+                    }
+                    None => to.copy_from_slice(self.base(w, p, &cache.resid_mid, d)),
+                }
+            }
+        }
+        self.overwrite(Stage::Mid, &mut mid);
+
+        let mut normal = Band::zeros(d, mid.ranges.clone());
+        block.ln_2.forward(&mid.data, &mut normal.data);
+        let mut normal = normal.widened(self.ranges(|s| &s.normal_2), |w, p, to| {
+            block.ln_2.forward(self.base(w, p, &cache.resid_mid, d), to);
+        });
+        self.writes(Stage::Ln2, |w, p, write| {
+            let Some(to) = normal.row_mut(w, p) else {
+                return;
+            };
+            let value = self.front.written(self.caches, write, p);
+            match write.site {
+                Site::Ln2Scale => {
+                    let from = mid.row(w, p);
+                    let from = from.unwrap_or_else(|| self.base(w, p, &cache.resid_mid, d));
+                    block.ln_2.by_scale(from, value[0], to);
+                }
+                _ => to.copy_from_slice(&value),
+            }
+        });
+        let pre = self.times(&normal, &block.c_fc);
+        let mut pre = pre.widened(self.ranges(|s| &s.pre), |w, p, to| {
+            to.copy_from_slice(self.base(w, p, &cache.pre, m));
+        });
+        self.overwrite(Stage::Pre, &mut pre);
+        let mut post = Band::zeros(m, pre.ranges.clone());
+        block.activation.forward(&pre.data, &mut post.data);
+        let mut post = post.widened(self.ranges(|s| &s.post), |w, p, to| {
+            to.copy_from_slice(self.base(w, p, &cache.post, m));
+        });
+        self.overwrite(Stage::Post, &mut post);
+        let mlp_out = self.times(&post, &block.mlp_proj);
+        let mut mlp_out = mlp_out.widened(self.ranges(|s| &s.mlp_out), |w, p, to| {
+            to.copy_from_slice(self.base(w, p, &cache.mlp_out, d));
+        });
+        self.overwrite(Stage::MlpOut, &mut mlp_out);
+
+        for w in 0..self.states.len() {
+            let range = self.spans[w].out.clone();
+            let mut x = Vec::with_capacity(range.len() * d);
+            for p in range.clone() {
+                let from = mid.row(w, p);
+                let from = from.unwrap_or_else(|| self.base(w, p, &cache.resid_mid, d));
+                let added = mlp_out.row(w, p);
+                let added = added.unwrap_or_else(|| self.base(w, p, &cache.mlp_out, d));
+                x.extend(from.iter().zip(added).map(|(x, a)| x + a));
+            }
+            let state = &mut self.states[w];
+            state.x = x;
+            state.range = range;
+        }
+    }
+
+    /// Brings each world's residual stream to its span, with the writes before the block.
+    fn residual(&mut self) {
+        let d = self.front.shape.d_model;
+        let cache = &self.caches.layers[self.layer];
+        let bands: Vec<Vec<f32>> = (0..self.states.len())
+            .map(|w| {
+                let range = self.spans[w].x.clone();
+                let state = &self.states[w];
+                let mut x = Vec::with_capacity(range.len() * d);
+                for p in range {
+                    match state.range.contains(&p) {
+                        true => {
+                            x.extend_from_slice(&state.x[(p - state.range.start) * d..][..d]);
+                        }
+                        false => x.extend_from_slice(self.base(w, p, &cache.resid_pre, d)),
+                    }
+                }
+                x
+            })
+            .collect();
+        let x = Band::of(d, self.ranges(|s| &s.x), bands.concat());
+        let mut x = x;
+        self.writes(Stage::Residual, |w, p, write| {
+            let Some(to) = x.row_mut(w, p) else {
+                return;
+            };
+            let value = self.front.written(self.caches, write, p);
+            let base = self.states[w].base;
+            match write.site {
+                Site::Embed => {
+                    let other = &self.front.wpe[p * d..(p + 1) * d];
+                    for ((to, a), b) in to.iter_mut().zip(&value).zip(other) {
+                        *to = a + b;
+                    }
+                }
+                Site::PosEmbed => {
+                    let token = (Site::Embed, 0);
+                    let other = self.front.placed_value(self.caches, token, (base, p));
+                    for ((to, a), b) in to.iter_mut().zip(&other).zip(&value) {
+                        *to = a + b;
+                    }
+                }
+                _ => to.copy_from_slice(&value),
+            }
+        });
+        for (w, state) in self.states.iter_mut().enumerate() {
+            let range = self.spans[w].x.clone();
+            let first = x.starts[w];
+            state.x = x.data[first * d..(first + range.len()) * d].to_vec();
+            state.range = range;
+        }
+    }
+
+    /// Queries, keys and values of the normalised rows; in the last block queries only where they are
+    /// read.
+    fn queries_keys_values(&self, normal: &Band) -> Band {
+        let d = self.front.shape.d_model;
+        let linear = &self.block.c_attn;
+        let last = self.layer + 1 == self.front.shape.layers;
+        if !last || !d.is_multiple_of(crate::kernels::packed::PANEL) {
+            return self.times(normal, linear);
+        }
+        let rows = normal.data.len() / d;
+        let mut qkv = Band::of(3 * d, normal.ranges.clone(), linear.biases(rows));
+        let weight = &linear.weight;
+        weight.multiply_columns_onto(&normal.data, d..3 * d, &mut qkv.data, 3 * d, d);
+        let mut places = Vec::new();
+        let mut read = Vec::new();
+        for (w, spans) in self.spans.iter().enumerate() {
+            for p in spans.attended.clone() {
+                if let Some(row) = normal.row(w, p) {
+                    places.push((w, p));
+                    read.extend_from_slice(row);
+                }
+            }
+        }
+        let mut queries = vec![0f32; read.len()];
+        for (row, _) in queries.chunks_exact_mut(d).zip(&places) {
+            row.copy_from_slice(&linear.bias[..d]);
+        }
+        weight.multiply_columns_onto(&read, 0..d, &mut queries, d, 0);
+        for ((w, p), q) in places.into_iter().zip(queries.chunks_exact(d)) {
+            if let Some(row) = qkv.row_mut(w, p) {
+                row[..d].copy_from_slice(q);
+            }
+        }
+        qkv
+    }
+
+    /// Attention of the queries that attend, over own rows and the base run's.
+    fn attend(&self, qkv: &Band) -> Band {
+        let d = self.front.shape.d_model;
+        let heads = self.block.heads;
+        let cached = &self.caches.layers[self.layer].qkv;
+        let mut z = Band::zeros(d, self.ranges(|s| &s.attended));
+        let mut p = Vec::new();
+        for (w, state) in self.states.iter().enumerate() {
+            let range = z.ranges[w].clone();
+            if range.is_empty() {
+                continue;
+            }
+            p.resize(state.len, 0f32);
+            let rows: Vec<&[f32]> = (0..range.end)
+                .map(|j| {
+                    let own = qkv.row(w, j);
+                    own.unwrap_or_else(|| self.base(w, j, cached, 3 * d))
+                })
+                .collect();
+            let patterns: Vec<&Placed> = (state.writes.iter())
+                .filter(|w| w.layer == self.layer && w.stage == Stage::Pattern)
+                .collect();
+            for query in range {
+                for head in 0..heads.count {
+                    let written = patterns.iter().find(|w| {
+                        let part = w.part.as_ref().is_none_or(|part| part.contains(&head));
+                        part && w.positions.contains(&query)
+                    });
+                    match written {
+                        Some(write) => self.pattern(write, head, query, &mut p),
+                        None => probabilities(heads, head, rows[query], &rows, query, &mut p),
+                    }
+                    if let Some(z) = z.row_mut(w, query) {
+                        let z = &mut z[head * heads.width..(head + 1) * heads.width];
+                        weigh(heads, head, &p[..query + 1], &rows, z);
+                    }
+                }
+            }
+        }
+        z
+    }
+
+    /// The probabilities that a write puts at a query of a head.
+    fn pattern(&self, write: &Placed, head: usize, query: usize, out: &mut [f32]) {
+        let d = self.front.shape.d_model;
+        match &write.value {
+            Value::Constant(value) => {
+                out[..query + 1].fill(value.first().copied().unwrap_or_default());
+            }
+            Value::Run { run, .. } => {
+                let first = self.caches.first_row(*run);
+                let cached = &self.caches.layers[self.layer].qkv;
+                let rows: Vec<&[f32]> = cached[first * 3 * d..]
+                    .chunks_exact(3 * d)
+                    .take(query + 1)
+                    .collect();
+                probabilities(self.block.heads, head, rows[query], &rows, query, out);
+            }
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! What is written into a world, and in which order the stages of a block take it.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use engram_core::Site;
+
+use super::base::Caches;
+use super::{Linear, Wavefront};
+
+/// What a write puts in place of what was there.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// A run's own value at the same site, at the position written plus `shift`.
+    Run {
+        /// Index among the cached runs.
+        run: usize,
+        /// Added to the position.
+        shift: i64,
+    },
+    /// One row of the site for every position ([`Wavefront::width`] values); for a pattern, the
+    /// probability of every key (one value).
+    Constant(Arc<Vec<f32>>),
+}
+
+/// One site of a world, overwritten at some positions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Write {
+    /// The site.
+    pub site: Site,
+    /// The layer, for sites that stand in every block.
+    pub layer: Option<usize>,
+    /// The positions.
+    pub positions: Range<usize>,
+    /// Only these heads, or these neurons; all where `None`.
+    pub part: Option<Range<usize>>,
+    /// What is written.
+    pub value: Value,
+}
+
+/// The stages of a block, in the order in which a world passes them. The last LayerNorm is taken as
+/// that of a block after the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    Residual,
+    Ln1,
+    Qkv,
+    Pattern,
+    Z,
+    AttnOut,
+    Mid,
+    Ln2,
+    Pre,
+    Post,
+    MlpOut,
+}
+
+/// A write at the stage where it takes effect.
+#[derive(Debug, Clone)]
+pub(crate) struct Placed {
+    pub layer: usize,
+    pub stage: Stage,
+    pub site: Site,
+    /// The write is of some heads' or neurons' values, added to the stage as their difference from the
+    /// base run's through the rows of the projection that they feed.
+    pub difference: bool,
+    pub positions: Range<usize>,
+    pub part: Option<Range<usize>>,
+    pub value: Value,
+}
+
+/// More neurons than this are cheaper written one by one and multiplied whole.
+const MOST_DIFFERENCES: usize = 64;
+
+/// Site and layer in whose values a write is expressed. A head's output is a linear image of its
+/// weighted values, the logits one of the last LayerNorm: writing the one is writing the other.
+pub(crate) fn canonical(site: Site, layer: Option<usize>, layers: usize) -> (Site, usize) {
+    let l = layer.unwrap_or(layers);
+    match site {
+        Site::HeadOut => (Site::Z, l),
+        Site::ResidPost => (Site::ResidPre, l + 1),
+        Site::Logits => (Site::LnFinal, layers),
+        Site::Embed | Site::PosEmbed => (site, 0),
+        _ => (site, l),
+    }
+}
+
+/// Puts writes in the order of the stages.
+pub(crate) fn place(writes: &[Write], layers: usize) -> Vec<Placed> {
+    let mut placed: Vec<Placed> = (writes.iter())
+        .filter(|w| !w.positions.is_empty())
+        .map(|write| {
+            let (site, layer) = canonical(write.site, write.layer, layers);
+            let stage = match site {
+                Site::Ln1Scale | Site::Ln1 | Site::LnFinalScale | Site::LnFinal => Stage::Ln1,
+                Site::CAttn | Site::Q | Site::K | Site::V => Stage::Qkv,
+                Site::Pattern => Stage::Pattern,
+                Site::Z => Stage::Z,
+                Site::AttnOut => Stage::AttnOut,
+                Site::ResidMid => Stage::Mid,
+                Site::Ln2Scale | Site::Ln2 => Stage::Ln2,
+                Site::MlpPre => Stage::Pre,
+                Site::MlpPost => Stage::Post,
+                Site::MlpOut => Stage::MlpOut,
+                _ => Stage::Residual,
+            };
+            Placed {
+                layer,
+                stage,
+                site,
+                difference: false,
+                positions: write.positions.clone(),
+                part: write.part.clone(),
+                value: write.value.clone(),
+            }
+        })
+        .collect();
+    placed.sort_by_key(|w| (w.layer, w.stage, w.site));
+    // A world's first write finds the base run's values around it: some heads or neurons of it are a
+    // difference, linear in what follows.
+    if let [only] = placed.as_mut_slice() {
+        let few = only.part.as_ref().is_some_and(|part| match only.site {
+            Site::Z => true,
+            Site::MlpPre | Site::MlpPost => part.len() <= MOST_DIFFERENCES,
+            _ => false,
+        });
+        if few {
+            only.difference = true;
+            only.stage = match only.site {
+                Site::Z => Stage::AttnOut,
+                _ => Stage::MlpOut,
+            };
+        }
+    }
+    placed
+}
+
+impl Wavefront {
+    /// Number of values of a site at one position; `head_out` counts as the weighted values that it is
+    /// a linear image of, `logits` as the last LayerNorm. `None` for patterns.
+    pub fn width(&self, site: Site) -> Option<usize> {
+        Some(match site {
+            Site::Pattern => return None,
+            Site::CAttn => 3 * self.shape.d_model,
+            Site::MlpPre | Site::MlpPost => self.shape.d_mlp,
+            Site::Ln1Scale | Site::Ln2Scale | Site::LnFinalScale => 1,
+            _ => self.shape.d_model,
+        })
+    }
+
+    /// A run's value at a site and position, [`Wavefront::width`] values; for `head_out` and `logits`
+    /// what they are linear images of. Empty for patterns.
+    pub fn value(
+        &self,
+        caches: &Caches,
+        run: usize,
+        (site, layer): (Site, Option<usize>),
+        position: usize,
+    ) -> Vec<f32> {
+        let (site, layer) = canonical(site, layer, self.shape.layers);
+        self.placed_value(caches, (site, layer), (run, position))
+    }
+
+    pub(super) fn placed_value(
+        &self,
+        caches: &Caches,
+        (site, layer): (Site, usize),
+        (run, position): (usize, usize),
+    ) -> Vec<f32> {
+        let d = self.shape.d_model;
+        let row = caches.first_row(run) + position;
+        let of = |values: &[f32], width: usize| values[row * width..(row + 1) * width].to_vec();
+        if matches!(site, Site::LnFinal | Site::LnFinalScale) || layer == self.shape.layers {
+            let x = &caches.last[row * d..(row + 1) * d];
+            return match site {
+                Site::LnFinalScale => vec![self.ln_f.scale(x)],
+                Site::LnFinal => of(&caches.ln_final, d),
+                _ => x.to_vec(),
+            };
+        }
+        let cache = &caches.layers[layer];
+        let normal = |norm: &super::Norm, x: &[f32]| {
+            let mut out = vec![0f32; d];
+            norm.forward(&x[row * d..(row + 1) * d], &mut out);
+            out
+        };
+        let block = &self.blocks[layer];
+        let third = |which: usize| {
+            cache.qkv[row * 3 * d + which * d..row * 3 * d + (which + 1) * d].to_vec()
+        };
+        match site {
+            Site::Embed => of(&caches.embed, d),
+            Site::PosEmbed => self.wpe[position * d..(position + 1) * d].to_vec(),
+            Site::ResidMid => of(&cache.resid_mid, d),
+            Site::AttnOut => of(&cache.attn_out, d),
+            Site::CAttn => of(&cache.qkv, 3 * d),
+            Site::Q => third(0),
+            Site::K => third(1),
+            Site::V => third(2),
+            Site::Z => of(&cache.z, d),
+            Site::MlpPre => of(&cache.pre, self.shape.d_mlp),
+            Site::MlpPost => of(&cache.post, self.shape.d_mlp),
+            Site::MlpOut => of(&cache.mlp_out, d),
+            Site::Ln1 => normal(&block.ln_1, &cache.resid_pre),
+            Site::Ln2 => normal(&block.ln_2, &cache.resid_mid),
+            Site::Ln1Scale => vec![block.ln_1.scale(&cache.resid_pre[row * d..(row + 1) * d])],
+            Site::Ln2Scale => vec![block.ln_2.scale(&cache.resid_mid[row * d..(row + 1) * d])],
+            Site::Pattern => Vec::new(),
+            _ => of(&cache.resid_pre, d),
+        }
+    }
+
+    /// The row that a write puts at a position.
+    pub(super) fn written(&self, caches: &Caches, write: &Placed, position: usize) -> Vec<f32> {
+        match &write.value {
+            Value::Constant(row) => row.to_vec(),
+            Value::Run { run, shift } => {
+                let from = position as i64 + shift;
+                let from = usize::try_from(from).unwrap_or_default();
+                self.placed_value(caches, (write.site, write.layer), (*run, from))
+            }
+        }
+    }
+
+    /// Adds (written − base)·W over the heads or neurons of a write to a row of what they feed.
+    pub(super) fn add_difference(
+        &self,
+        caches: &Caches,
+        write: &Placed,
+        base: usize,
+        position: usize,
+        out: &mut [f32],
+    ) {
+        let block = &self.blocks[write.layer];
+        let part = write.part.clone().unwrap_or_default();
+        let (weights, units): (&Linear, Range<usize>) = match write.site {
+            Site::Z => {
+                let width = self.shape.d_head;
+                (&block.attn_proj, part.start * width..part.end * width)
+            }
+            _ => (&block.mlp_proj, part),
+        };
+        let written = self.written(caches, write, position);
+        let base_site = match write.site {
+            Site::MlpPre => Site::MlpPost,
+            site => site,
+        };
+        let base = self.placed_value(caches, (base_site, write.layer), (base, position));
+        let mut new = written[units.clone()].to_vec();
+        if write.site == Site::MlpPre {
+            block.activation.forward(&written[units.clone()], &mut new);
+        }
+        for (unit, new) in units.zip(new) {
+            weights.weight.add_row(unit, new - base[unit], out);
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! The fast engine: a sweep as wavefronts through the network.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use engram_core::{Corruption, Direction, Metric, NamedSite, Site};
+use engram_model::Model;
+use engram_model::wavefront::{Caches, Run, Value, Vocabulary, Wavefront, World};
+use rayon::prelude::*;
+
+use crate::continuation::Continuation;
+use crate::engine::{Batch, Done, Engine, Sink, Unpatched, Values};
+use crate::error::{PatchError, Result};
+use crate::noise::{deviation, subject_tokens};
+use crate::plan::{PairPlan, Plan};
+use crate::schedule::{ROWS_UNEMBEDDED, Schedule, Wave, whole_vocabulary};
+
+/// Runs whose activations stand side by side while means are taken.
+const RUNS_AT_ONCE: usize = 16;
+
+/// What cells are set to where that is no run's value, by site and layer.
+type Constants = BTreeMap<(Site, Option<usize>), Arc<Vec<f32>>>;
+
+/// Worlds branch off cached base runs and go through the network together; see
+/// [`engram_model::wavefront`]. A cell's values do not depend on what goes through with it, to the
+/// last bit: not on other cells or pairs, the memory allowed or the number of threads.
+pub struct StagedEngine {
+    front: Wavefront,
+    memory: u64,
+}
+
+impl StagedEngine {
+    /// For a model, in about `memory` bytes, the model's own included.
+    ///
+    /// # Errors
+    /// The model's.
+    pub fn new(model: &Model, memory: u64) -> Result<StagedEngine> {
+        Ok(StagedEngine {
+            front: Wavefront::new(model)?,
+            memory,
+        })
+    }
+
+    /// What a sweep computes, and in which order.
+    ///
+    /// # Errors
+    /// [`PatchError::Memory`].
+    pub fn schedule(&self, plan: &Plan, done: &Done) -> Result<Schedule> {
+        Schedule::of(plan, done, self.memory, rayon::current_num_threads())
+    }
+
+    /// Zeros, or means over all tokens of all clean prompts; empty where runs' values are written.
+    fn constants(&self, plan: &Plan) -> Result<Constants> {
+        let keys = (plan.pairs.iter().flat_map(|p| &p.cells))
+            .flat_map(|c| c.layers.iter().map(|l| (c.at.site, *l)));
+        let width = |site| self.front.width(site).unwrap_or(1);
+        let mut sums: BTreeMap<(Site, Option<usize>), Vec<f64>> =
+            keys.map(|key| (key, vec![0.0; width(key.0)])).collect();
+        let mut tokens = 0;
+        if plan.spec.corruption == Corruption::Mean {
+            for pairs in plan.pairs.chunks(RUNS_AT_ONCE) {
+                let runs: Vec<Run> = pairs.iter().map(|p| plain(&p.pair.clean)).collect();
+                let caches = self.front.runs(&runs)?;
+                for run in 0..caches.runs() {
+                    tokens += caches.positions(run);
+                    for (key, sums) in &mut sums {
+                        for position in 0..caches.positions(run) {
+                            let value = self.front.value(&caches, run, *key, position);
+                            sums.iter_mut()
+                                .zip(value)
+                                .for_each(|(s, v)| *s += f64::from(v));
+                        }
+                    }
+                }
+            }
+        } else if plan.spec.corruption != Corruption::Zero {
+            return Ok(Constants::new());
+        }
+        let count = tokens.max(1) as f64;
+        let mean = |sums: Vec<f64>| Arc::new(sums.iter().map(|s| (s / count) as f32).collect());
+        Ok(sums
+            .into_iter()
+            .map(|(key, sums)| (key, mean(sums)))
+            .collect())
+    }
+}
+
+fn plain(prompt: &[u32]) -> Run {
+    Run {
+        ids: prompt.to_vec(),
+        noise: None,
+    }
+}
+
+/// A pair whose unpatched runs are cached.
+struct Bench<'a> {
+    plan: &'a Plan,
+    index: usize,
+    pair: &'a PairPlan,
+    continuation: Continuation,
+    /// The first of its base runs, and of its source runs, among the cached.
+    base: usize,
+    source: usize,
+    /// The head's rows for its answer and foil, where no more is read.
+    vocabulary: Option<Vocabulary>,
+    answer: Vec<u32>,
+    foil: Vec<u32>,
+    /// Log-probabilities of the clean run after the prompt; empty where no metric asks.
+    clean: Vec<f64>,
+    unpatched: Unpatched,
+}
+
+/// Rows of the head's input for some worlds of one bench, and where they go.
+struct Unembedded<'a> {
+    front: &'a Wavefront,
+    whole: Option<&'a Vocabulary>,
+}
+
+impl Engine for StagedEngine {
+    fn sweep(&self, _: &Model, plan: &Plan, done: &Done, sink: Sink<'_>) -> Result<()> {
+        let schedule = self.schedule(plan, done)?;
+        let constants = self.constants(plan)?;
+        let sigma = match plan.pairs.iter().any(|p| p.noise.is_some()) {
+            true => deviation(&self.front.embeddings(&subject_tokens(plan))?),
+            false => 0.0,
+        };
+        let whole = match whole_vocabulary(&plan.spec) {
+            true => Some(self.front.vocabulary(None)?),
+            false => None,
+        };
+        let read = Unembedded {
+            front: &self.front,
+            whole: whole.as_ref(),
+        };
+        for group in &schedule.groups {
+            let wanted: Vec<usize> = group
+                .pairs
+                .clone()
+                .filter(|p| {
+                    let worked = group
+                        .waves
+                        .iter()
+                        .any(|w| w.cells.iter().any(|c| c.0 == *p));
+                    worked || !done.has_unpatched(*p)
+                })
+                .collect();
+            let (mut benches, runs) = self.benches(plan, &wanted, sigma)?;
+            let caches = self.front.runs(&runs)?;
+            if let Some(found) = caches.not_finite() {
+                let of = benches.iter().rfind(|b| b.base <= found.run);
+                return Err(PatchError::NotFinite {
+                    pair: of.map_or_else(String::new, |b| b.pair.pair.id.clone()),
+                    run: "an unpatched run".to_owned(),
+                    site: found.site,
+                });
+            }
+            for bench in &mut benches {
+                bench.measure_unpatched(&caches, &read);
+                sink(bench.batch(Vec::new()))?;
+            }
+            for wave in &group.waves {
+                for batch in self.wave(&benches, &caches, wave, &constants, &read)? {
+                    sink(batch)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl StagedEngine {
+    /// The pairs of a group with the runs that they need.
+    fn benches<'a>(
+        &self,
+        plan: &'a Plan,
+        pairs: &[usize],
+        sigma: f64,
+    ) -> Result<(Vec<Bench<'a>>, Vec<Run>)> {
+        let mut runs: Vec<Run> = Vec::new();
+        let mut benches = Vec::with_capacity(pairs.len());
+        for &index in pairs {
+            let pair = &plan.pairs[index];
+            let spec = &plan.spec;
+            let continuation = pair.continuation(spec);
+            let (base, source) = pair.runs(spec.direction);
+            let noise = pair
+                .noise
+                .map(|n| (n.span.start, n.draw(sigma, plan.shape.d_model)));
+            let denoise = spec.direction == Direction::Denoise;
+            let mut add = |prompt: &[u32], corrupted: bool| {
+                let first = runs.len();
+                runs.extend(continuation.of_prompt(prompt).map(|ids| Run {
+                    ids,
+                    noise: noise.clone().filter(|_| corrupted),
+                }));
+                first
+            };
+            let (base, source) = (add(base, denoise), add(source, !denoise));
+            let (answer, foil) = (&pair.pair.answer, &pair.pair.foil);
+            let few = !whole_vocabulary(spec);
+            let tokens: Vec<u32> = answer.iter().chain(foil).copied().collect();
+            let renamed =
+                |from: usize, count: usize| (from..from + count).map(|t| t as u32).collect();
+            benches.push(Bench {
+                plan,
+                index,
+                pair,
+                continuation,
+                base,
+                source,
+                vocabulary: match few {
+                    true => Some(self.front.vocabulary(Some(&tokens))?),
+                    false => None,
+                },
+                answer: if few {
+                    renamed(0, answer.len())
+                } else {
+                    answer.clone()
+                },
+                foil: if few {
+                    renamed(answer.len(), foil.len())
+                } else {
+                    foil.clone()
+                },
+                clean: Vec::new(),
+                unpatched: Unpatched::default(),
+            });
+        }
+        Ok((benches, runs))
+    }
+
+    /// One wavefront; its cells by pair.
+    fn wave(
+        &self,
+        benches: &[Bench<'_>],
+        caches: &Caches,
+        wave: &Wave,
+        constants: &Constants,
+        read: &Unembedded<'_>,
+    ) -> Result<Vec<Batch>> {
+        let mut cells = wave.cells.clone();
+        cells.sort_unstable();
+        let mut worlds = Vec::with_capacity(cells.len());
+        let mut owners: Vec<(&Bench<'_>, Vec<usize>)> = Vec::new();
+        for (pair, cell) in cells {
+            if owners.last().is_none_or(|(bench, _)| bench.index != pair) {
+                let Some(bench) = benches.iter().find(|b| b.index == pair) else {
+                    continue;
+                };
+                owners.push((bench, Vec::new()));
+            }
+            let Some((bench, own)) = owners.last_mut() else {
+                continue;
+            };
+            own.push(cell);
+            worlds.extend(bench.worlds(cell, constants));
+        }
+        let out = self.front.worlds(caches, &worlds);
+        let mut rest = out.as_slice();
+        let mut batches = Vec::with_capacity(owners.len());
+        for (bench, cells) in owners {
+            let size = bench.rows() * self.front.shape().d_model;
+            let (own, after) = rest.split_at(cells.len() * size);
+            rest = after;
+            if let Some(at) = own.iter().position(|v| !v.is_finite()) {
+                let cell = &bench.pair.cells[cells[at / size]];
+                let site = NamedSite::canonical(cell.at.site, cell.at.layer).name;
+                return Err(PatchError::NotFinite {
+                    pair: bench.pair.pair.id.clone(),
+                    run: format!("the run patched at {:?}", cell.place),
+                    site,
+                });
+            }
+            let values = bench.measure(own, read, &bench.plan.spec.metrics);
+            batches.push(bench.batch(cells.into_iter().zip(values).collect()));
+        }
+        Ok(batches)
+    }
+}
+
+impl Bench<'_> {
+    /// Rows of the head's input that one run or cell gives.
+    fn rows(&self) -> usize {
+        self.continuation.rows() * (1 + self.continuation.appended())
+    }
+
+    fn batch(&self, cells: Vec<(usize, Values)>) -> Batch {
+        Batch {
+            pair: self.index,
+            unpatched: self.unpatched.clone(),
+            cells,
+        }
+    }
+
+    /// The worlds of a cell: one for each row of the continuation.
+    fn worlds(&self, cell: usize, constants: &Constants) -> impl Iterator<Item = World> {
+        let spec = &self.plan.spec;
+        let shift = self.pair.shift;
+        let run = self.source;
+        let value = |site, layer| match constants.get(&(site, layer)) {
+            Some(row) => Value::Constant(row.clone()),
+            None => Value::Run { run, shift },
+        };
+        let writes = self.pair.writes(spec, &self.pair.cells[cell], value);
+        let read = self.pair.runs(spec.direction).0.len() - 1;
+        (0..self.continuation.rows()).map(move |row| World {
+            base: self.base + row,
+            writes: writes.clone(),
+            read,
+        })
+    }
+
+    fn measure_unpatched(&mut self, caches: &Caches, read: &Unembedded<'_>) {
+        let spec = &self.plan.spec;
+        let (base, source) = self.pair.runs(spec.direction);
+        let rows = |first: usize, prompt: usize| -> Vec<f32> {
+            (first..first + self.continuation.rows())
+                .flat_map(|run| caches.ln_final(run, prompt - 1..caches.positions(run)))
+                .copied()
+                .collect()
+        };
+        let (base, source) = (rows(self.base, base.len()), rows(self.source, source.len()));
+        let (clean, corrupt) = match spec.direction {
+            Direction::Denoise => (source, base),
+            Direction::Noise => (base, source),
+        };
+        if spec.metrics.contains(&Metric::Kl) {
+            let logits = read.logits(&clean, self);
+            self.clean = self.readout(&logits, read).last.log_probs();
+        }
+        let mut metrics = spec.metrics.clone();
+        metrics.push(spec.gate());
+        let of = |rows: &[f32]| {
+            let mut values = self.measure(rows, read, &metrics);
+            let mut values = values.pop().unwrap_or_default();
+            let gate = values.pop().unwrap_or(f64::NAN);
+            (values, gate)
+        };
+        let (clean, corrupt) = (of(&clean), of(&corrupt));
+        self.unpatched = Unpatched {
+            gap: clean.1 - corrupt.1,
+            clean: clean.0,
+            corrupt: corrupt.0,
+        };
+    }
+
+    fn readout<'l>(&self, logits: &'l [f32], read: &Unembedded<'_>) -> crate::metric::Readout<'l> {
+        let tokens = read.vocabulary(self).map_or(0, Vocabulary::tokens);
+        let positions = 1 + self.continuation.appended();
+        self.continuation.readout(logits, positions, tokens)
+    }
+
+    /// Metrics of each run or cell from its rows of the head's input.
+    fn measure(&self, rows: &[f32], read: &Unembedded<'_>, metrics: &[Metric]) -> Vec<Values> {
+        let one = self.rows() * read.front.shape().d_model;
+        let at_once = (ROWS_UNEMBEDDED / self.rows()).max(1) * one;
+        let mut values = Vec::with_capacity(rows.len() / one.max(1));
+        for rows in rows.chunks(at_once) {
+            let logits = read.logits(rows, self);
+            let size = logits.len() / (rows.len() / one).max(1);
+            let found = logits.par_chunks(size.max(1)).map(|logits| {
+                let readout = self.readout(logits, read);
+                let of = |m: &Metric| readout.measure(*m, &self.answer, &self.foil, &self.clean);
+                metrics.iter().map(of).collect::<Values>()
+            });
+            values.extend(found.collect::<Vec<_>>());
+        }
+        values
+    }
+}
+
+impl Unembedded<'_> {
+    fn vocabulary<'v>(&'v self, bench: &'v Bench<'_>) -> Option<&'v Vocabulary> {
+        bench.vocabulary.as_ref().or(self.whole)
+    }
+
+    fn logits(&self, rows: &[f32], bench: &Bench<'_>) -> Vec<f32> {
+        let vocabulary = self.vocabulary(bench);
+        vocabulary.map_or_else(Vec::new, |v| self.front.logits(rows, v))
+    }
+}

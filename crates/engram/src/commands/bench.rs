@@ -1,0 +1,194 @@
+//! `engram bench`.
+
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use candle_core::{Device, Tensor};
+use engram_core::{Pair, Suite};
+use engram_model::wavefront::Wavefront;
+use engram_model::{Gpt2Config, Model, Tokenizer};
+use engram_patch::{Done, Engine, Plan, Reading, StagedEngine, SweepSpec};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+
+use super::model::resolve;
+use super::patch::{memory, prepare};
+use crate::args::{BenchCommand, BenchSweepArgs};
+
+/// What a timed sweep cost.
+#[derive(Debug, Clone, Serialize)]
+struct SweepBench {
+    pairs: u32,
+    tokens: u32,
+    cells: usize,
+    threads: usize,
+    /// Median seconds from token ids to all metrics in memory.
+    sweep_s: f64,
+    /// Operations of the least that computes these cells: every saving counted, base runs included.
+    flops_needed: u64,
+    /// Operations of a whole forward pass for each cell.
+    flops_naive: u64,
+    /// The machine's rate of a bare matrix product, [1024 × 768]·[768 × 3072].
+    gemm_gflops: f64,
+    /// Time of the needed operations at that rate, over the measured time.
+    efficiency: f64,
+    /// The most memory that the process took.
+    peak_rss_mb: f64,
+}
+
+/// Runs `engram bench`.
+///
+/// # Errors
+/// Any of input, or the engine's.
+pub fn bench(command: &BenchCommand, json: bool) -> Result<()> {
+    match command {
+        BenchCommand::Sweep(args) => {
+            let found = sweep(args)?;
+            super::print(json, &found, || shown(&found))
+        }
+    }
+}
+
+fn sweep(args: &BenchSweepArgs) -> Result<SweepBench> {
+    if args.differ_from >= args.tokens {
+        bail!(
+            "--differ-from {}: a prompt of {} tokens has tokens 0 to {}",
+            args.differ_from,
+            args.tokens,
+            args.tokens - 1
+        );
+    }
+    let model = match &args.model {
+        Some(folder) => Model::read(folder, &Device::Cpu)?,
+        None => random_small()?,
+    };
+    let spec = SweepSpec {
+        positions: args.positions,
+        metrics: args.metric.clone(),
+        ..SweepSpec::new(resolve(&model.sites(), &args.sites)?)
+    };
+    let suite = Suite {
+        pairs: random_pairs(args, model.shape().vocab),
+    };
+    let (pairs, _) = prepare(&suite, &model, &Reading::default(), false)?;
+    let engine = StagedEngine::new(&model, memory(args.memory))?;
+    let mut seconds = Vec::new();
+    let (mut flops_needed, mut flops_naive, mut cells) = (0, 0, 0);
+    let mut rates = Vec::new();
+    for _ in 0..args.repeats {
+        rates.push(Wavefront::product_rate(1024, 768, 3072));
+        let start = Instant::now();
+        let plan = Plan::new(spec.clone(), model.shape(), pairs.clone())?;
+        let results = engine.collect(&model, &plan)?;
+        seconds.push(start.elapsed().as_secs_f64());
+        let schedule = engine.schedule(&plan, &Done::nothing(&plan))?;
+        (flops_needed, flops_naive) = (schedule.flops, schedule.flops_naive);
+        cells = results.iter().map(|r| r.rows.len()).sum::<usize>() / spec.metrics.len().max(1);
+    }
+    let (sweep_s, gemm_gflops) = (median(seconds), median(rates) / 1e9);
+    Ok(SweepBench {
+        pairs: args.pairs,
+        tokens: args.tokens,
+        cells,
+        threads: rayon::current_num_threads(),
+        sweep_s,
+        flops_needed,
+        flops_naive,
+        gemm_gflops,
+        efficiency: flops_needed as f64 / 1e9 / gemm_gflops / sweep_s,
+        peak_rss_mb: peak_rss_mb(),
+    })
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    match values.len() % 2 {
+        1 => values[middle],
+        _ => f64::midpoint(values[middle.saturating_sub(1)], values[middle]),
+    }
+}
+
+/// GPT-2 small's shape, weights uniform with GPT-2's standard deviation of 0.02.
+fn random_small() -> Result<Model> {
+    let config = Gpt2Config::new(50_257, 1024, 768, 12, 12);
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let spread = 0.02f32 * 3f32.sqrt();
+    let mut parameters = engram_model::checkpoint::Parameters::new();
+    for (name, shape) in config.parameters() {
+        let count: usize = shape.iter().product();
+        let centre = match name.contains("ln_") && name.ends_with("weight") {
+            true => 1.0,
+            false => 0.0,
+        };
+        let mut values = Vec::with_capacity(count);
+        values.resize_with(count, || centre + rng.random_range(-spread..spread));
+        parameters.insert(name, Tensor::from_vec(values, shape, &Device::Cpu)?);
+    }
+    let tokenizer = Tokenizer::numbers(config.vocab_size)?;
+    Ok(Model::from_parts(&config, parameters, tokenizer)?)
+}
+
+fn random_pairs(args: &BenchSweepArgs, vocab: usize) -> Vec<Pair> {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let vocab = vocab as u32;
+    (0..args.pairs)
+        .map(|index| {
+            let mut draw = || rng.random_range(0..vocab);
+            let clean: Vec<u32> = (0..args.tokens).map(|_| draw()).collect();
+            let mut corrupt = clean.clone();
+            for token in &mut corrupt[args.differ_from as usize..] {
+                *token = (*token + 1 + draw() % (vocab - 1).max(1)) % vocab;
+            }
+            let answer = draw();
+            Pair {
+                id: format!("pair {index}"),
+                kind: "random".to_owned(),
+                clean_ids: Some(clean),
+                corrupt_ids: Some(corrupt),
+                answer_ids: Some(vec![answer]),
+                foil_ids: Some(vec![(answer + 1) % vocab]),
+                ..Pair::default()
+            }
+        })
+        .collect()
+}
+
+/// The most memory that this process has taken so far, where the system says; 0 elsewhere.
+fn peak_rss_mb() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|l| l.trim().trim_end_matches("kB").trim().parse::<f64>().ok());
+    kib.unwrap_or(0.0) / 1024.0
+}
+
+fn shown(found: &SweepBench) -> String {
+    let giga = |flops: u64| format!("{:.2} GFLOP", flops as f64 / 1e9);
+    super::table(
+        ["sweep", ""],
+        [
+            [
+                "pairs × tokens".to_owned(),
+                format!("{} × {}", found.pairs, found.tokens),
+            ],
+            ["cells".to_owned(), super::thousands(found.cells)],
+            ["threads".to_owned(), found.threads.to_string()],
+            ["time, median".to_owned(), format!("{:.3} s", found.sweep_s)],
+            ["operations needed".to_owned(), giga(found.flops_needed)],
+            [
+                "operations of a forward pass for each cell".to_owned(),
+                giga(found.flops_naive),
+            ],
+            [
+                "bare matrix product".to_owned(),
+                format!("{:.0} GFLOP/s", found.gemm_gflops),
+            ],
+            ["efficiency".to_owned(), format!("{:.2}", found.efficiency)],
+            [
+                "peak memory".to_owned(),
+                format!("{:.0} MB", found.peak_rss_mb),
+            ],
+        ],
+    )
+}
