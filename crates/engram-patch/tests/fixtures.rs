@@ -145,3 +145,84 @@ fn agrees_with_plain_hooks(engine: Option<&StagedEngine>) {
     }
     assert!(compared > 8000, "{compared} values");
 }
+
+/// A cell as fixtures/lens.py names it: direction, site, layer, head or neuron, position, then
+/// `logit_diff`, `prob`, `logprob`, `kl` and `rank`.
+type LensCell = (
+    Direction,
+    String,
+    Option<usize>,
+    Option<usize>,
+    Option<usize>,
+    f64,
+    f64,
+    f64,
+    f64,
+    f64,
+);
+
+#[derive(Deserialize)]
+struct Lens {
+    pair: Pair,
+    cells: Vec<LensCell>,
+}
+
+#[test]
+fn every_site_head_neuron_position_and_direction_agrees_with_transformer_lens() {
+    let model = tiny();
+    let cases: Vec<Lens> = read_json(&fixtures().join("lens.json")).unwrap();
+    let staged = StagedEngine::new(&model, 1 << 30).unwrap();
+    let (mut compared, mut visible) = (0, 0);
+    for case in cases {
+        let pairs = prepared(&model, &case.pair, Profile::Standard);
+        for engine in [&staged as &dyn Engine, &PLAIN] {
+            // One sweep for each direction, kind of part and choice of positions holds every cell.
+            let mut found: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+            for direction in [Direction::Denoise, Direction::Noise] {
+                for positions in [Positions::All, Positions::Each] {
+                    for select in [Select::Whole, Select::Each] {
+                        let table = model.sites();
+                        let sites = table.sites().iter().flat_map(|s| table.everywhere(*s));
+                        let parts = |s: &engram_core::Site| s.has_heads() || s.has_neurons();
+                        let sites = sites
+                            .filter(|s| select == Select::Whole || parts(&s.site))
+                            .map(|s| s.with(select));
+                        let spec = SweepSpec {
+                            direction,
+                            positions,
+                            metrics: LENS_METRICS.to_vec(),
+                            ..spec(sites.collect())
+                        };
+                        for row in rows(engine, &model, spec, &pairs) {
+                            let part = row.head.or(row.unit);
+                            let key = format!(
+                                "{direction} {} {:?} {part:?} {:?}",
+                                row.site, row.layer, row.position
+                            );
+                            found.entry(key).or_default().push(row.patched);
+                        }
+                    }
+                }
+            }
+            for (direction, site, layer, part, position, a, b, c, d, e) in &case.cells {
+                let key = format!("{direction} {site} {layer:?} {part:?} {position:?}");
+                let values = &found[&key];
+                for (have, want) in values.iter().zip([a, b, c, d, e]) {
+                    assert!((have - want).abs() < 1e-4, "{key}: {have} for {want}");
+                    compared += 1;
+                }
+                visible += usize::from((d.abs() > 1e-3) && values.len() == 5);
+            }
+        }
+    }
+    assert!(compared == 2 * 5 * 3224, "{compared} values");
+    assert!(visible > 3000, "{visible} cells are off the clean run");
+}
+
+const LENS_METRICS: [Metric; 5] = [
+    Metric::LogitDiff,
+    Metric::Prob,
+    Metric::LogProb,
+    Metric::Kl,
+    Metric::Rank,
+];

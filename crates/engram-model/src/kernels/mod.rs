@@ -11,6 +11,7 @@ pub(crate) mod layer_norm;
 mod math;
 pub(crate) mod matrix;
 pub(crate) mod packed;
+pub(crate) mod scratch;
 pub(crate) mod suffix_attention;
 
 pub use attention::{attention_probabilities, causal_attention};

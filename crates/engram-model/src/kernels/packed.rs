@@ -104,7 +104,7 @@ impl Packed {
         assert!(
             at + columns.len() <= stride && out.len() >= (rows - 1) * stride + at + columns.len()
         );
-        let mut tiles = vec![0f32; rows * DEPTH.min(k)];
+        let mut tiles = super::scratch::zeros(rows * DEPTH.min(k));
         let mut edge = [0f32; TILE * PANEL];
         for first in (0..k).step_by(DEPTH) {
             let depth = DEPTH.min(k - first);
@@ -134,6 +134,7 @@ impl Packed {
                 }
             }
         }
+        super::scratch::give(tiles);
     }
 
     /// out += factor · row number `row` of the matrix.

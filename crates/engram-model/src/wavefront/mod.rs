@@ -6,8 +6,8 @@
 //! run's cache: keys and values of earlier positions, rows between a write and the next attention. In
 //! the last block only the rows that are read are computed.
 //!
-//! [`geometry`] says, without a tensor, which rows each stage of each block computes for a world; cost
-//! ([`Wavefront::flops`]) and execution both follow it.
+//! `geometry.rs` says, without a tensor, which rows each stage of each block computes for a world; cost
+//! ([`world_flops`]) and execution both follow it.
 
 mod base;
 mod cost;
@@ -23,7 +23,7 @@ use crate::error::Result;
 use crate::kernels::matrix::{View, multiply};
 use crate::kernels::packed::Packed;
 use crate::kernels::suffix_attention::Heads;
-use crate::kernels::{gelu, layer_norm, tensor_values};
+use crate::kernels::{gelu, layer_norm, scratch, tensor_values};
 use crate::model::{Model, Shape};
 
 pub use base::{Caches, NotFinite, Run};
@@ -41,7 +41,7 @@ struct Linear {
 impl Linear {
     /// Rows of the bias, onto which products are added.
     fn biases(&self, rows: usize) -> Vec<f32> {
-        let mut out = Vec::with_capacity(rows * self.bias.len());
+        let mut out = scratch::take(rows * self.bias.len());
         for _ in 0..rows {
             out.extend_from_slice(&self.bias);
         }

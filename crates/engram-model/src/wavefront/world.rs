@@ -9,6 +9,7 @@ use super::base::Caches;
 use super::geometry::{Spans, spans};
 use super::write::{Placed, Stage, Value, Write, place};
 use super::{Block, Linear, Wavefront};
+use crate::kernels::scratch;
 use crate::kernels::suffix_attention::{probabilities, weigh};
 
 /// Rows that one task takes through a block at most: their activations stay near the processor.
@@ -46,6 +47,12 @@ struct Band {
     data: Vec<f32>,
 }
 
+impl Drop for Band {
+    fn drop(&mut self) {
+        scratch::give(std::mem::take(&mut self.data));
+    }
+}
+
 impl Band {
     fn of(width: usize, ranges: Vec<Range<usize>>, data: Vec<f32>) -> Band {
         let mut rows = 0;
@@ -66,7 +73,7 @@ impl Band {
 
     fn zeros(width: usize, ranges: Vec<Range<usize>>) -> Band {
         let rows: usize = ranges.iter().map(Range::len).sum();
-        Band::of(width, ranges, vec![0f32; rows * width])
+        Band::of(width, ranges, scratch::zeros(rows * width))
     }
 
     fn row(&self, world: usize, position: usize) -> Option<&[f32]> {
@@ -299,19 +306,12 @@ impl Group<'_> {
     }
 
     /// One block for all worlds of the group.
-    fn forward(mut self) {
+    fn forward(self) {
         let d = self.front.shape.d_model;
         let m = self.front.shape.d_mlp;
         let cache = &self.caches.layers[self.layer];
         let block = self.block;
-        self.residual();
-
-        let x = self
-            .states
-            .iter()
-            .flat_map(|s| s.x.iter().copied())
-            .collect();
-        let x = Band::of(d, self.ranges(|s| &s.x), x);
+        let x = self.residual();
         let mut normal = Band::zeros(d, x.ranges.clone());
         block.ln_1.forward(&x.data, &mut normal.data);
         let mut normal = normal.widened(self.ranges(|s| &s.normal_1), |w, p, to| {
@@ -412,7 +412,8 @@ impl Group<'_> {
 
         for w in 0..self.states.len() {
             let range = self.spans[w].out.clone();
-            let mut x = Vec::with_capacity(range.len() * d);
+            let mut x = std::mem::take(&mut self.states[w].x);
+            x.clear();
             for p in range.clone() {
                 let from = mid.row(w, p);
                 let from = from.unwrap_or_else(|| self.base(w, p, &cache.resid_mid, d));
@@ -426,28 +427,26 @@ impl Group<'_> {
         }
     }
 
-    /// Brings each world's residual stream to its span, with the writes before the block.
-    fn residual(&mut self) {
+    /// Each world's residual stream over its span, with the writes before the block.
+    fn residual(&self) -> Band {
         let d = self.front.shape.d_model;
         let cache = &self.caches.layers[self.layer];
-        let bands: Vec<Vec<f32>> = (0..self.states.len())
-            .map(|w| {
-                let range = self.spans[w].x.clone();
-                let state = &self.states[w];
-                let mut x = Vec::with_capacity(range.len() * d);
-                for p in range {
-                    match state.range.contains(&p) {
-                        true => {
-                            x.extend_from_slice(&state.x[(p - state.range.start) * d..][..d]);
-                        }
-                        false => x.extend_from_slice(self.base(w, p, &cache.resid_pre, d)),
-                    }
+        let ranges = self.ranges(|s| &s.x);
+        let mut x = scratch::take(d * ranges.iter().map(Range::len).sum::<usize>());
+        for (w, range) in ranges.iter().enumerate() {
+            let state = &self.states[w];
+            if *range == state.range {
+                x.extend_from_slice(&state.x);
+                continue;
+            }
+            for p in range.clone() {
+                match state.range.contains(&p) {
+                    true => x.extend_from_slice(&state.x[(p - state.range.start) * d..][..d]),
+                    false => x.extend_from_slice(self.base(w, p, &cache.resid_pre, d)),
                 }
-                x
-            })
-            .collect();
-        let x = Band::of(d, self.ranges(|s| &s.x), bands.concat());
-        let mut x = x;
+            }
+        }
+        let mut x = Band::of(d, ranges, x);
         self.writes(Stage::Residual, |w, p, write| {
             let Some(to) = x.row_mut(w, p) else {
                 return;
@@ -471,12 +470,7 @@ impl Group<'_> {
                 _ => to.copy_from_slice(&value),
             }
         });
-        for (w, state) in self.states.iter_mut().enumerate() {
-            let range = self.spans[w].x.clone();
-            let first = x.starts[w];
-            state.x = x.data[first * d..(first + range.len()) * d].to_vec();
-            state.range = range;
-        }
+        x
     }
 
     /// Queries, keys and values of the normalised rows; in the last block queries only where they are

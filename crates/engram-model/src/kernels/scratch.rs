@@ -1,0 +1,40 @@
+//! Buffers that are used again: fresh memory from the system is cleared page by page, which costs more
+//! than some of what is computed in it.
+
+use std::cell::RefCell;
+
+/// Buffers that a thread keeps.
+const MOST: usize = 16;
+
+thread_local! {
+    static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// An empty buffer with room for `capacity` values.
+pub(crate) fn take(capacity: usize) -> Vec<f32> {
+    let kept = FREE.with_borrow_mut(|free| {
+        let fits = free.iter().position(|b| b.capacity() >= capacity);
+        fits.map(|at| free.swap_remove(at))
+    });
+    let mut buffer = kept.unwrap_or_else(|| Vec::with_capacity(capacity));
+    buffer.clear();
+    buffer
+}
+
+/// A buffer of zeros.
+pub(crate) fn zeros(len: usize) -> Vec<f32> {
+    let mut buffer = take(len);
+    buffer.resize(len, 0.0);
+    buffer
+}
+
+/// Gives a buffer back, in place of the smallest where there are many.
+pub(crate) fn give(buffer: Vec<f32>) {
+    FREE.with_borrow_mut(|free| {
+        free.push(buffer);
+        if free.len() > MOST {
+            let smallest = (0..free.len()).min_by_key(|i| free[*i].capacity());
+            smallest.map(|i| free.swap_remove(i));
+        }
+    });
+}
