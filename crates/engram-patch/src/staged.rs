@@ -265,9 +265,11 @@ impl StagedEngine {
             if let Some(at) = own.iter().position(|v| !v.is_finite()) {
                 let cell = &bench.pair.cells[cells[at / size]];
                 let site = NamedSite::canonical(cell.at.site, cell.at.layer).name;
+                let (base, _) = bench.pair.runs(bench.plan.spec.direction);
+                let place = cell.place.range(base.len());
                 return Err(PatchError::NotFinite {
                     pair: bench.pair.pair.id.clone(),
-                    run: format!("the run patched at {:?}", cell.place),
+                    run: format!("the run patched at positions {place:?}"),
                     site,
                 });
             }

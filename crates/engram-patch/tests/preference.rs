@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 use common::{PLAIN, VOCAB, model, pair, prepared, sites, spec};
 use engram_core::{Pair, Site, Wording};
 use engram_model::{Capture, Gpt2Config, Model, NoTap, Tokenizer};
-use engram_patch::{Engine, PatchError, Plan, Reading, ask, cache, preferences};
+use engram_patch::{Engine, PatchError, Plan, Reading, StagedEngine, ask, cache, preferences};
 
 fn words(ids: &[u32]) -> String {
     ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ")
@@ -163,11 +163,14 @@ fn values_that_are_not_finite_name_pair_and_site() {
     let pairs = vec![pair("p", 5, &[2], 1)];
     let spec = spec(sites(&broken, Site::ResidPre));
     let plan = Plan::new(spec, broken.shape(), prepared(&broken, pairs.clone())).unwrap();
-    let error = PLAIN.collect(&broken, &plan).unwrap_err();
-    let PatchError::NotFinite { pair, site, .. } = &error else {
-        panic!("{error}")
-    };
-    assert_eq!(pair, "p");
-    assert!(site.ends_with(".1"), "{site}");
+    let staged = StagedEngine::new(&broken, 1 << 30).unwrap();
+    for engine in [&staged as &dyn Engine, &PLAIN] {
+        let error = engine.collect(&broken, &plan).unwrap_err();
+        let PatchError::NotFinite { pair, site, .. } = &error else {
+            panic!("{error}")
+        };
+        assert_eq!(pair, "p");
+        assert!(site.ends_with(".1"), "{site}");
+    }
     assert!(preferences(&broken, &pairs, &Reading::default(), false).is_err());
 }
