@@ -1,7 +1,7 @@
 //! What a sweep computes: every cell of every pair, in a stated order, with what the graph alone says
 //! of it. Pure: no tensors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use engram_core::{Align, Corruption, Direction, Metric, NamedSite, Part, Positions, Select, Site};
@@ -200,23 +200,43 @@ impl PairPlan {
         let no_subject = || wrong("no subject is given, or none within the prompt".to_owned());
         let (shift, mapped) = mapping(spec, &pair).ok_or_else(no_subject)?;
         let places = places(spec, &pair, mapped).ok_or_else(no_subject)?;
+        if places.is_empty() {
+            return Err(wrong(format!(
+                "no cell is left to patch: the last position has no partner under alignment {}",
+                spec.align
+            )));
+        }
         let prompt = base.len();
         let agree = agreement(spec, &pair, shift, noise.as_ref());
         // What the graph fixes is the same for every head and neuron.
         let mut known: BTreeMap<Where<'_, bool>, [Fate; 2]> = BTreeMap::new();
         let mut seen: BTreeMap<Where<'_, Option<Part>>, usize> = BTreeMap::new();
+        // Names that overlap (`z.3[5]` and `z.3`) ask for a cell once.
+        let mut asked: BTreeSet<(String, Option<Part>, &Place)> = BTreeSet::new();
         let mut cells: Vec<PlannedCell> = Vec::with_capacity(spec.sites.len() * places.len());
         for at in &spec.sites {
             let layers = window(at, spec.window, shape.layers);
-            for part in parts(at, shape)? {
+            let count = axis(at.site, shape);
+            for part in parts(at, count)? {
+                // A group that is all of them is the whole.
+                let partial = part.filter(|p| count.is_some_and(|count| p.end - p.start < count));
                 for place in &places {
-                    let key = (at.site, layers.clone(), place, part.is_some());
+                    let name = match part {
+                        Some(p) if p.end - p.start > 1 => {
+                            format!("{}[{}:{}]", at.name, p.start, p.end)
+                        }
+                        _ => at.name.clone(),
+                    };
+                    if !asked.insert((name.clone(), part, place)) {
+                        continue;
+                    }
+                    let key = (at.site, layers.clone(), place, partial.is_some());
                     let [fate, fate_continued] = *known.entry(key).or_insert_with(|| {
                         let written = Written {
                             site: at.site,
                             layers: &layers,
                             positions: place.range(prompt),
-                            partial: part.is_some(),
+                            partial: partial.is_some(),
                             constant: spec.writes_constants(),
                         };
                         fates(shape.layers, &agree, prompt, written).map(|fate| {
@@ -228,18 +248,10 @@ impl PairPlan {
                         })
                     });
                     let index = cells.len();
-                    let first = (at.site, layers.clone(), place, part);
+                    let first = (at.site, layers.clone(), place, partial);
                     let first = *seen.entry(first).or_insert(index);
-                    let single = part.is_none_or(|p| p.end - p.start == 1);
-                    let at = match part {
-                        Some(p) if !single => {
-                            let name = format!("{}[{}:{}]", at.name, p.start, p.end);
-                            at.clone().named(name)
-                        }
-                        _ => at.clone(),
-                    };
                     cells.push(PlannedCell {
-                        at,
+                        at: at.clone().named(name),
                         part,
                         layers: layers.clone(),
                         place: place.clone(),
@@ -324,12 +336,19 @@ fn window(at: &NamedSite, width: usize, layers: usize) -> Vec<Option<usize>> {
     }
 }
 
-/// The heads or neurons of each cell of a site.
-fn parts(at: &NamedSite, shape: &Shape) -> Result<Vec<Option<Part>>> {
-    let count = match at.site {
-        site if site.has_heads() => shape.heads,
-        site if site.has_neurons() => shape.d_mlp,
-        _ => return Ok(vec![None]),
+/// How many heads or neurons a site has; `None` where it has neither.
+fn axis(site: Site, shape: &Shape) -> Option<usize> {
+    match site {
+        site if site.has_heads() => Some(shape.heads),
+        site if site.has_neurons() => Some(shape.d_mlp),
+        _ => None,
+    }
+}
+
+/// The heads or neurons of each cell of a site that has `count`.
+fn parts(at: &NamedSite, count: Option<usize>) -> Result<Vec<Option<Part>>> {
+    let Some(count) = count else {
+        return Ok(vec![None]);
     };
     let groups = |size: usize| {
         (0..count)
