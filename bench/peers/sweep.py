@@ -259,18 +259,19 @@ def serve(peer, folder):
 class Server:
     def __init__(self, peer, folder):
         command = [sys.executable, __file__, "--serve", peer, "--work", str(folder)]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            stderr=subprocess.DEVNULL,
-        )
+        self.log = folder.parent / f"{peer}.log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
+            )
         if not self.process.stdout.readline():
-            raise SystemExit(f"{peer} did not start: {' '.join(command)}")
+            raise SystemExit(f"{peer} did not start; its messages are in {self.log}")
 
     def sweep(self, sites, count):
         print(json.dumps([sites, count]), file=self.process.stdin, flush=True)
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit("the peer's process ended")
+            raise SystemExit(f"the peer's process ended; its messages are in {self.log}")
         return json.loads(line)
 
     def close(self):
@@ -287,7 +288,8 @@ def engram(binary, work, sites, positions, count):
     subprocess.run(["rm", "-rf", str(out)], check=True)
     command = [
         str(binary), "--threads", str(THREADS), "patch", "--model", str(work / "model"),
-        "--suite", str(suite), "--sites", sites, "--positions", positions, "--out", str(out),
+        "--suite", str(suite), "--sites", sites, "--positions", positions,
+        "--metric", "logit_diff", "--out", str(out),
     ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     errors = process.stderr.read()
@@ -295,11 +297,13 @@ def engram(binary, work, sites, positions, count):
     if status != 0:
         raise SystemExit(errors.decode())
     manifest = json.loads((out / "manifest.json").read_text())
-    rows = parquet.read_table(out / "patch.parquet", columns=["pair", "patched"]).to_pylist()
-    by_pair = {}
-    for row in rows:
-        by_pair.setdefault(row["pair"], []).append(row["patched"])
-    values = list(zip(*(by_pair[p["id"]] for p in pairs(count))))
+    # The peers give cells by layer, then by position or head.
+    columns = ["pair", "layer", "position", "head", "patched"]
+    index = "position" if positions == "each" else "head"
+    rows = parquet.read_table(out / "patch.parquet", columns=columns).to_pylist()
+    found = {(row["layer"], row[index], row["pair"]): row["patched"] for row in rows}
+    cells = sorted({(layer, place) for layer, place, _ in found})
+    values = [[found[(*cell, p["id"])] for p in pairs(count)] for cell in cells]
     return {
         "seconds": manifest["timing"]["sweep_s"],
         "values": values,
@@ -320,11 +324,13 @@ def flops(binary, work, sites, positions, count):
 
 def in_environment(folder):
     """Runs this script again in the virtual environment, made where it is not there."""
-    python = folder / "bin" / "python"
-    if not python.exists():
+    python, whole = folder / "bin" / "python", folder / "engram-peers"
+    requirements = HERE / "requirements.txt"
+    if not whole.exists() or whole.read_text() != requirements.read_text():
         venv.create(folder, with_pip=True)
-        requirements = str(HERE / "requirements.txt")
-        subprocess.run([str(python), "-m", "pip", "install", "-q", "-r", requirements], check=True)
+        pip = [str(python), "-m", "pip", "install", "-q", "-r", str(requirements)]
+        subprocess.run(pip, check=True)
+        whole.write_text(requirements.read_text())
     if Path(sys.executable).resolve() != python.resolve() or sys.prefix != str(folder):
         os.execv(str(python), [str(python), __file__, *sys.argv[1:]])
 
@@ -364,7 +370,8 @@ def main():
         here = statistics.median(r["seconds"] for r in ours)
         off = max(
             abs(a - b)
-            for cell, mine in zip(theirs[0]["values"], ours[0]["values"], strict=True)
+            for their, our in zip(theirs, ours, strict=True)
+            for cell, mine in zip(their["values"], our["values"], strict=True)
             for a, b in zip(cell, mine, strict=True)
         )
         needed, naive = flops(args.engram, work, sites, positions, count)
@@ -373,6 +380,10 @@ def main():
             "peer": peer,
             "peer_s": there,
             "engram_s": here,
+            "repeats": {
+                "peer_s": [r["seconds"] for r in theirs],
+                "engram_s": [r["seconds"] for r in ours],
+            },
             "ratio": there / here,
             "asked": asked,
             "largest_difference": off,

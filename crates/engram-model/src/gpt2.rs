@@ -5,6 +5,7 @@ use engram_core::{NamedSite, Site, SiteTable};
 
 use crate::config::Gpt2Config;
 use crate::error::{ModelError, Result};
+use crate::kernels::activation::Activation;
 use crate::kernels::{
     Dropout, add_bias, attention_probabilities, causal_attention, dropout, gelu_new, layer_norm,
     layer_norm_scale,
@@ -91,13 +92,6 @@ struct Block {
     mlp_proj: Linear,
     attn_drop: f64,
     resid_drop: f64,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Activation {
-    GeluNew,
-    Gelu,
-    Relu,
 }
 
 impl Block {
@@ -214,11 +208,7 @@ impl Gpt2 {
         mut parameter: impl FnMut(&str) -> Result<Tensor>,
     ) -> Result<Gpt2> {
         let epsilon = config.layer_norm_epsilon;
-        let activation = match config.activation_function.as_str() {
-            "gelu" => Activation::Gelu,
-            "relu" => Activation::Relu,
-            _ => Activation::GeluNew,
-        };
+        let activation = Activation::of(config);
         let wte = parameter("wte.weight")?;
         let wpe = parameter("wpe.weight")?;
         let mut blocks = Vec::with_capacity(config.n_layer);

@@ -1,19 +1,14 @@
-//! Engines run a plan. This one is slow and obvious: a whole forward pass for every cell.
+//! Engines run a plan: what they take, what they give batch by batch, and the rows made of it.
 
-use engram_core::{Corruption, Direction, Metric, NamedSite, Row, Site};
-use engram_model::{Capture, Model, NoTap, Shape, Tap};
-use indexmap::IndexSet;
-use rayon::prelude::*;
+use engram_core::{Direction, Metric, Row, Site};
+use engram_model::Model;
 use serde::{Deserialize, Serialize};
 
-use crate::continuation::Continuation;
-use crate::error::{PatchError, Result};
-use crate::metric::{Readout, recovery};
-use crate::noise::{deviation, subject_tokens};
+use crate::error::Result;
+use crate::metric::recovery;
 use crate::plan::{PairPlan, Plan, PlannedCell};
 use crate::reach::Fate;
 use crate::spec::SweepSpec;
-use crate::worlds::{Constants, Means, Noisy, Sources, Worlds, first_not_finite};
 
 /// What a sweep found for one pair.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -134,6 +129,11 @@ pub trait Engine {
     /// [`PatchError::NotFinite`], the model's, or whatever `sink` says.
     fn sweep(&self, model: &Model, plan: &Plan, done: &Done, sink: Sink<'_>) -> Result<()>;
 
+    /// How many cells of a plan the engine computes: those that are open.
+    fn cells(&self, plan: &Plan) -> usize {
+        plan.open_cells()
+    }
+
     /// Computes a whole plan; results in its order.
     ///
     /// # Errors
@@ -146,263 +146,6 @@ pub trait Engine {
             Ok(())
         })?;
         Ok(done.results(plan))
-    }
-}
-
-/// The reference: one full forward pass for every cell, the cells of a pair batched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NaiveEngine {
-    /// The most rows of one batch.
-    pub batch: usize,
-    /// The most bytes that the activations of one batch may take, by estimate.
-    pub memory: u64,
-    /// Whether cells whose value the graph fixes get it without a run.
-    pub skip_trivial: bool,
-}
-
-impl Default for NaiveEngine {
-    fn default() -> NaiveEngine {
-        NaiveEngine {
-            batch: 64,
-            memory: 1 << 30,
-            skip_trivial: true,
-        }
-    }
-}
-
-/// Bytes that one row of `positions` tokens takes at once: what a block holds, and the logits.
-pub(crate) fn row_bytes(shape: &Shape, positions: usize) -> u64 {
-    let block = 12 * shape.d_model
-        + 3 * shape.d_mlp
-        + shape.heads * (positions + shape.d_model)
-        + 3 * shape.vocab;
-    4 * (positions * block) as u64
-}
-
-/// What a pair's runs have in common.
-struct Bench<'a> {
-    model: &'a Model,
-    spec: &'a SweepSpec,
-    plan: &'a PairPlan,
-    continuation: Continuation,
-    vocab: usize,
-    /// Log-probabilities of the clean run at the prompt's last position; empty where no metric asks.
-    clean: Vec<f64>,
-    /// Standard deviation of the suite's subject embeddings, where noise falls on them.
-    sigma: f64,
-}
-
-impl Engine for NaiveEngine {
-    fn sweep(&self, model: &Model, plan: &Plan, done: &Done, sink: Sink<'_>) -> Result<()> {
-        let sigma = match plan.pairs.iter().any(|p| p.noise.is_some()) {
-            true => deviation(&embeddings(model, &subject_tokens(plan))?),
-            false => 0.0,
-        };
-        let constants = constants(model, plan)?;
-        for (index, pair) in plan.pairs.iter().enumerate() {
-            self.pair(model, plan, (index, pair), sigma, &constants, done, sink)?;
-        }
-        Ok(())
-    }
-}
-
-/// Token embeddings, flat.
-fn embeddings(model: &Model, tokens: &[u32]) -> Result<Vec<f32>> {
-    let mut capture = Capture::of([(Site::Embed, None)]);
-    let mut values = Vec::new();
-    for token in tokens {
-        model.forward(&[vec![*token]], &mut capture)?;
-        if let Some(row) = capture.get(Site::Embed, None) {
-            values.extend(row.flatten_all()?.to_vec1::<f32>()?);
-        }
-    }
-    Ok(values)
-}
-
-/// What cells are set to where that is no run's value: 0, or the mean over all tokens of all clean prompts.
-fn constants(model: &Model, plan: &Plan) -> Result<Constants> {
-    match plan.spec.corruption {
-        Corruption::Zero => return Ok(Constants::Zero),
-        Corruption::Mean => {}
-        _ => return Ok(Constants::None),
-    }
-    let sites: IndexSet<_> = (plan.pairs.iter().flat_map(|p| &p.cells))
-        .flat_map(|c| c.layers.iter().map(|l| (c.at.site, *l)))
-        .collect();
-    let mut means = Means::default();
-    for pair in &plan.pairs {
-        let mut capture = Capture::of(sites.iter().copied());
-        let prompt = std::slice::from_ref(&pair.pair.clean);
-        model.forward(prompt, &mut capture)?;
-        means.add(&capture)?;
-    }
-    Ok(Constants::Means(means))
-}
-
-impl NaiveEngine {
-    #[allow(clippy::too_many_arguments)]
-    fn pair(
-        &self,
-        model: &Model,
-        whole: &Plan,
-        (index, plan): (usize, &PairPlan),
-        sigma: f64,
-        constants: &Constants,
-        done: &Done,
-        sink: Sink<'_>,
-    ) -> Result<()> {
-        let (spec, shape) = (&whole.spec, &whole.shape);
-        let to_end = spec.metrics.iter().any(|m| m.reads_continuation());
-        let mut bench = Bench {
-            model,
-            spec,
-            plan,
-            continuation: Continuation::of(&plan.pair.answer, &plan.pair.foil, to_end),
-            vocab: shape.vocab,
-            clean: Vec::new(),
-            sigma,
-        };
-        let open: Vec<usize> = (0..plan.cells.len())
-            .filter(|i| plan.cells[*i].same_as.is_none())
-            .filter(|i| !(self.skip_trivial && plan.cells[*i].is_fixed(&spec.metrics)))
-            .filter(|i| !done.has(index, *i))
-            .collect();
-        if open.is_empty() && done.has_unpatched(index) {
-            return Ok(());
-        }
-        let (unpatched, sources) = bench.unpatched(&open)?;
-        sink(Batch {
-            pair: index,
-            unpatched: unpatched.clone(),
-            cells: Vec::new(),
-        })?;
-        let rows = bench.continuation.rows();
-        let longest = plan.pair.clean.len().max(plan.pair.corrupt.len());
-        let bytes = row_bytes(shape, longest + bench.continuation.appended());
-        let most = (self.memory / bytes.max(1)).min(self.batch as u64) as usize;
-        for batch in open.chunks((most / rows).max(1)) {
-            let found = bench.patched(batch, &sources, constants)?;
-            sink(Batch {
-                pair: index,
-                unpatched: unpatched.clone(),
-                cells: batch.iter().copied().zip(found).collect(),
-            })?;
-        }
-        Ok(())
-    }
-}
-
-impl Bench<'_> {
-    /// Both unpatched runs, and the source run's values at the sites of `cells`.
-    fn unpatched(&mut self, cells: &[usize]) -> Result<(Unpatched, Sources)> {
-        let (base, source) = self.plan.runs(self.spec.direction);
-        let sites: IndexSet<_> = cells
-            .iter()
-            .map(|i| &self.plan.cells[*i])
-            .flat_map(|c| c.layers.iter().map(|l| (c.at.site, *l)))
-            .collect();
-        let mut capture = Capture::of(sites);
-        let denoise = self.spec.direction == Direction::Denoise;
-        let of_source = self.alone(source, !denoise, &mut capture)?;
-        let of_base = self.alone(base, denoise, &mut NoTap)?;
-        let (of_clean, of_corrupt) = match self.spec.direction {
-            Direction::Denoise => (of_source, of_base),
-            Direction::Noise => (of_base, of_source),
-        };
-        if self.spec.metrics.contains(&Metric::Kl) {
-            self.clean = self.readout(&of_clean).last.log_probs();
-        }
-        let gate = [self.spec.gate()];
-        let gap = self.measure(&of_clean, &gate)[0] - self.measure(&of_corrupt, &gate)[0];
-        let unpatched = Unpatched {
-            clean: self.measure(&of_clean, &self.spec.metrics),
-            corrupt: self.measure(&of_corrupt, &self.spec.metrics),
-            gap,
-        };
-        Ok((unpatched, Sources::of(&capture)?))
-    }
-
-    /// One unpatched run: [rows, 1 + appended, vocab], flat.
-    fn alone(&self, prompt: &[u32], corrupted: bool, tap: &mut dyn Tap) -> Result<Vec<f32>> {
-        let ids: Vec<Vec<u32>> = self.continuation.of_prompt(prompt).collect();
-        let mut tap = Noisy::of(self.noise(corrupted, ids.len()), tap);
-        let logits = self.read(&ids, prompt.len(), &mut tap)?;
-        if !logits.iter().all(|v| v.is_finite()) {
-            return Err(PatchError::NotFinite {
-                pair: self.plan.pair.id.clone(),
-                run: "an unpatched run".to_owned(),
-                site: first_not_finite(self.model, &ids)?,
-            });
-        }
-        Ok(logits)
-    }
-
-    /// What is added to the embeddings of the first `rows` rows of a batch.
-    fn noise(&self, corrupted: bool, rows: usize) -> Option<(usize, usize, Vec<f32>)> {
-        let noise = self.plan.noise.filter(|_| corrupted)?;
-        let d = self.model.shape().d_model;
-        Some((rows, noise.span.start, noise.draw(self.sigma, d)))
-    }
-
-    /// The metrics of the base run patched at each of `cells`.
-    fn patched(
-        &self,
-        cells: &[usize],
-        sources: &Sources,
-        constants: &Constants,
-    ) -> Result<Vec<Values>> {
-        let (base, _) = self.plan.runs(self.spec.direction);
-        let rows = self.continuation.rows();
-        let ids: Vec<Vec<u32>> = cells
-            .iter()
-            .flat_map(|_| self.continuation.of_prompt(base))
-            .collect();
-        let planned: Vec<&PlannedCell> = cells.iter().map(|i| &self.plan.cells[*i]).collect();
-        let mut worlds = Worlds::of(&planned, rows, (base.len(), self.plan.shift), sources);
-        worlds.constants = constants;
-        worlds.d_head = self.model.shape().d_head;
-        let corrupted = self.spec.direction == Direction::Denoise;
-        let mut worlds = Noisy::of(self.noise(corrupted, ids.len()), &mut worlds);
-        let logits = self.read(&ids, base.len(), &mut worlds)?;
-        let worlds = logits.par_chunks(logits.len() / cells.len().max(1));
-        let found: Vec<Option<Values>> = worlds
-            .map(|logits| {
-                let finite = logits.iter().all(|v| v.is_finite());
-                finite.then(|| self.measure(logits, &self.spec.metrics))
-            })
-            .collect();
-        found
-            .into_iter()
-            .zip(&planned)
-            .map(|(values, cell)| {
-                values.ok_or_else(|| {
-                    let place = cell.place.range(base.len());
-                    let at = NamedSite::canonical(cell.at.site, cell.at.layer).name;
-                    PatchError::NotFinite {
-                        pair: self.plan.pair.id.clone(),
-                        run: format!("the run patched at positions {place:?}"),
-                        site: at,
-                    }
-                })
-            })
-            .collect()
-    }
-
-    /// The logits from the prompt's last position on: [rows, 1 + appended, vocab], flat.
-    fn read(&self, ids: &[Vec<u32>], prompt: usize, tap: &mut dyn Tap) -> Result<Vec<f32>> {
-        let logits = self.model.forward_from(ids, prompt - 1, tap)?;
-        Ok(logits.flatten_all()?.to_vec1()?)
-    }
-
-    fn readout<'l>(&self, logits: &'l [f32]) -> Readout<'l> {
-        let positions = 1 + self.continuation.appended();
-        self.continuation.readout(logits, positions, self.vocab)
-    }
-
-    fn measure(&self, logits: &[f32], metrics: &[Metric]) -> Values {
-        let (readout, pair) = (self.readout(logits), &self.plan.pair);
-        let measure = |m: &Metric| readout.measure(*m, &pair.answer, &pair.foil, &self.clean);
-        metrics.iter().map(measure).collect()
     }
 }
 

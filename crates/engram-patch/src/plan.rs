@@ -81,6 +81,11 @@ impl PlannedCell {
         metrics.iter().all(|m| self.fate(*m) != Fate::Open)
     }
 
+    /// Whether its values must be computed: the graph does not fix them, and no earlier cell has them.
+    pub fn is_open(&self, metrics: &[Metric]) -> bool {
+        self.same_as.is_none() && !self.is_fixed(metrics)
+    }
+
     /// What the graph fixes for a metric.
     pub fn fate(&self, metric: Metric) -> Fate {
         match metric.reads_continuation() {
@@ -154,6 +159,12 @@ impl Plan {
         }
         let pairs = planned;
         Ok(Plan { spec, shape, pairs })
+    }
+
+    /// Number of cells whose values must be computed.
+    pub fn open_cells(&self) -> usize {
+        let cells = self.pairs.iter().flat_map(|p| &p.cells);
+        cells.filter(|c| c.is_open(&self.spec.metrics)).count()
     }
 
     /// Number of cells over all pairs.

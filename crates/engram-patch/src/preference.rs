@@ -7,9 +7,9 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::continuation::Continuation;
-use crate::engine::row_bytes;
 use crate::error::{PatchError, Result};
 use crate::metric::Logits;
+use crate::naive::row_bytes;
 use crate::prepare::{PreparedPair, Reading, prepare};
 use crate::worlds::first_not_finite;
 
@@ -172,7 +172,7 @@ fn read_batch(model: &Model, batch: &[Job], asked: &mut [Asked]) -> Result<()> {
             return Err(PatchError::NotFinite {
                 pair: wording.pair.id.clone(),
                 run: "an unpatched run".to_owned(),
-                site: first_not_finite(model, &job.rows)?,
+                site: first_not_finite(model, &job.rows, None)?,
             });
         }
         let readout = wording.continuation.readout(&own, positions, vocab);

@@ -22,7 +22,7 @@ const ROWS_PER_WAVE: usize = 16_384;
 pub(crate) const ROWS_UNEMBEDDED: usize = 128;
 
 /// Some worlds that go through the network together.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Wave {
     /// Pair and cell of each; a cell is one world for each row of its pair's continuation.
     pub cells: Vec<(usize, usize)>,
@@ -76,6 +76,12 @@ impl PairPlan {
     pub(crate) fn continuation(&self, spec: &SweepSpec) -> Continuation {
         let to_end = spec.metrics.iter().any(|m| m.reads_continuation());
         Continuation::of(&self.pair.answer, &self.pair.foil, to_end)
+    }
+
+    /// Positions of its longest run.
+    fn longest(&self, spec: &SweepSpec) -> usize {
+        let (base, source) = self.runs(spec.direction);
+        base.len().max(source.len()) + self.continuation(spec).appended()
     }
 
     /// The first position at which the runs may differ.
@@ -183,33 +189,7 @@ impl Schedule {
             }
             let most = worlds.iter().map(|w| w.bytes).max().unwrap_or(0);
             least = least.max(standing + caches + most);
-            worlds.sort_by_key(|w| (w.joins, w.pair, w.cell));
-            let room = memory.saturating_sub(standing + caches);
-            let mut waves: Vec<Wave> = Vec::new();
-            let mut taken = 0;
-            for world in worlds {
-                let open = waves.last_mut();
-                let open = open.filter(|w| taken < ROWS_PER_WAVE && w.bytes + world.bytes <= room);
-                let wave = match open {
-                    Some(wave) => wave,
-                    None => {
-                        taken = 0;
-                        waves.push(Wave {
-                            cells: Vec::new(),
-                            flops: 0,
-                            bytes: 0,
-                        });
-                        match waves.last_mut() {
-                            Some(wave) => wave,
-                            None => continue,
-                        }
-                    }
-                };
-                taken += world.rows;
-                wave.cells.push((world.pair, world.cell));
-                wave.flops += world.flops;
-                wave.bytes += world.bytes;
-            }
+            let waves = waves(worlds, memory.saturating_sub(standing + caches));
             let widest = waves.iter().map(|w| w.bytes).max().unwrap_or(0);
             schedule.bytes = schedule.bytes.max(standing + caches + widest);
             schedule.flops += flops + waves.iter().map(|w| w.flops).sum::<u64>();
@@ -248,7 +228,7 @@ impl Schedule {
         for (cell_index, cell) in pair.cells.iter().enumerate() {
             let rows = continuation.rows();
             self.flops_naive += rows as u64 * a_run;
-            if cell.same_as.is_some() || cell.is_fixed(&spec.metrics) {
+            if !cell.is_open(&spec.metrics) {
                 self.fixed += 1;
                 continue;
             }
@@ -273,6 +253,29 @@ impl Schedule {
             });
         }
     }
+}
+
+/// Worlds in the order in which they branch off, as many together as there is room for.
+fn waves(mut worlds: Vec<Costed>, room: u64) -> Vec<Wave> {
+    worlds.sort_by_key(|w| (w.joins, w.pair, w.cell));
+    let mut waves: Vec<Wave> = Vec::new();
+    let mut open = Wave::default();
+    let mut rows = 0;
+    for world in worlds {
+        let full = rows >= ROWS_PER_WAVE || open.bytes + world.bytes > room;
+        if full && !open.cells.is_empty() {
+            waves.push(std::mem::take(&mut open));
+            rows = 0;
+        }
+        rows += world.rows;
+        open.cells.push((world.pair, world.cell));
+        open.flops += world.flops;
+        open.bytes += world.bytes;
+    }
+    if !open.cells.is_empty() {
+        waves.push(open);
+    }
+    waves
 }
 
 /// The block in which a cell's worlds branch off; `layers` for what stands after the last.
@@ -306,12 +309,4 @@ fn read_tokens(plan: &Plan, pair: &PairPlan) -> usize {
 
 fn unembedding(tokens: usize, d_model: usize, positions: usize) -> u64 {
     2 * (tokens * d_model * positions) as u64
-}
-
-impl PairPlan {
-    /// Positions of its longest run.
-    fn longest(&self, spec: &SweepSpec) -> usize {
-        let (base, source) = self.runs(spec.direction);
-        base.len().max(source.len()) + self.continuation(spec).appended()
-    }
 }

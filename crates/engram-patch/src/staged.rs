@@ -1,6 +1,6 @@
 //! The fast engine: a sweep as wavefronts through the network.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use engram_core::{Corruption, Direction, Metric, NamedSite, Site};
@@ -24,6 +24,9 @@ type Constants = BTreeMap<(Site, Option<usize>), Arc<Vec<f32>>>;
 /// Worlds branch off cached base runs and go through the network together; see
 /// [`engram_model::wavefront`]. A cell's values do not depend on what goes through with it, to the
 /// last bit: not on other cells or pairs, the memory allowed or the number of threads.
+///
+/// The model is laid out once, in [`StagedEngine::new`]; the model that [`Engine::sweep`] is given is
+/// not looked at.
 pub struct StagedEngine {
     front: Wavefront,
     memory: u64,
@@ -66,9 +69,8 @@ impl StagedEngine {
                     for (key, sums) in &mut sums {
                         for position in 0..caches.positions(run) {
                             let value = self.front.value(&caches, run, *key, position);
-                            sums.iter_mut()
-                                .zip(value)
-                                .for_each(|(s, v)| *s += f64::from(v));
+                            let pairs = sums.iter_mut().zip(value.iter());
+                            pairs.for_each(|(s, v)| *s += f64::from(*v));
                         }
                     }
                 }
@@ -110,8 +112,8 @@ struct Bench<'a> {
     unpatched: Unpatched,
 }
 
-/// Rows of the head's input for some worlds of one bench, and where they go.
-struct Unembedded<'a> {
+/// The head: from its input to the logits that a pair's metrics read.
+struct Head<'a> {
     front: &'a Wavefront,
     whole: Option<&'a Vocabulary>,
 }
@@ -128,22 +130,15 @@ impl Engine for StagedEngine {
             true => Some(self.front.vocabulary(None)?),
             false => None,
         };
-        let read = Unembedded {
+        let head = Head {
             front: &self.front,
             whole: whole.as_ref(),
         };
         for group in &schedule.groups {
-            let wanted: Vec<usize> = group
-                .pairs
-                .clone()
-                .filter(|p| {
-                    let worked = group
-                        .waves
-                        .iter()
-                        .any(|w| w.cells.iter().any(|c| c.0 == *p));
-                    worked || !done.has_unpatched(*p)
-                })
-                .collect();
+            let cells = group.waves.iter().flat_map(|w| &w.cells);
+            let worked: BTreeSet<usize> = cells.map(|(pair, _)| *pair).collect();
+            let wanted = |p: &usize| worked.contains(p) || !done.has_unpatched(*p);
+            let wanted: Vec<usize> = group.pairs.clone().filter(wanted).collect();
             let (mut benches, runs) = self.benches(plan, &wanted, sigma)?;
             let caches = self.front.runs(&runs)?;
             if let Some(found) = caches.not_finite() {
@@ -155,11 +150,11 @@ impl Engine for StagedEngine {
                 });
             }
             for bench in &mut benches {
-                bench.measure_unpatched(&caches, &read);
+                bench.measure_unpatched(&caches, &head);
                 sink(bench.batch(Vec::new()))?;
             }
             for wave in &group.waves {
-                for batch in self.wave(&benches, &caches, wave, &constants, &read)? {
+                for batch in self.wave(&benches, &caches, wave, &constants, &head)? {
                     sink(batch)?;
                 }
             }
@@ -236,7 +231,7 @@ impl StagedEngine {
         caches: &Caches,
         wave: &Wave,
         constants: &Constants,
-        read: &Unembedded<'_>,
+        head: &Head<'_>,
     ) -> Result<Vec<Batch>> {
         let mut cells = wave.cells.clone();
         cells.sort_unstable();
@@ -273,7 +268,7 @@ impl StagedEngine {
                     site,
                 });
             }
-            let values = bench.measure(own, read, &bench.plan.spec.metrics);
+            let values = bench.measure(own, head, &bench.plan.spec.metrics);
             batches.push(bench.batch(cells.into_iter().zip(values).collect()));
         }
         Ok(batches)
@@ -312,7 +307,7 @@ impl Bench<'_> {
         })
     }
 
-    fn measure_unpatched(&mut self, caches: &Caches, read: &Unembedded<'_>) {
+    fn measure_unpatched(&mut self, caches: &Caches, head: &Head<'_>) {
         let spec = &self.plan.spec;
         let (base, source) = self.pair.runs(spec.direction);
         let rows = |first: usize, prompt: usize| -> Vec<f32> {
@@ -327,13 +322,13 @@ impl Bench<'_> {
             Direction::Noise => (base, source),
         };
         if spec.metrics.contains(&Metric::Kl) {
-            let logits = read.logits(&clean, self);
-            self.clean = self.readout(&logits, read).last.log_probs();
+            let logits = head.logits(&clean, self);
+            self.clean = self.readout(&logits, head).last.log_probs();
         }
         let mut metrics = spec.metrics.clone();
         metrics.push(spec.gate());
         let of = |rows: &[f32]| {
-            let mut values = self.measure(rows, read, &metrics);
+            let mut values = self.measure(rows, head, &metrics);
             let mut values = values.pop().unwrap_or_default();
             let gate = values.pop().unwrap_or(f64::NAN);
             (values, gate)
@@ -346,22 +341,22 @@ impl Bench<'_> {
         };
     }
 
-    fn readout<'l>(&self, logits: &'l [f32], read: &Unembedded<'_>) -> crate::metric::Readout<'l> {
-        let tokens = read.vocabulary(self).map_or(0, Vocabulary::tokens);
+    fn readout<'l>(&self, logits: &'l [f32], head: &Head<'_>) -> crate::metric::Readout<'l> {
+        let tokens = head.vocabulary(self).map_or(0, Vocabulary::tokens);
         let positions = 1 + self.continuation.appended();
         self.continuation.readout(logits, positions, tokens)
     }
 
     /// Metrics of each run or cell from its rows of the head's input.
-    fn measure(&self, rows: &[f32], read: &Unembedded<'_>, metrics: &[Metric]) -> Vec<Values> {
-        let one = self.rows() * read.front.shape().d_model;
+    fn measure(&self, rows: &[f32], head: &Head<'_>, metrics: &[Metric]) -> Vec<Values> {
+        let one = self.rows() * head.front.shape().d_model;
         let at_once = (ROWS_UNEMBEDDED / self.rows()).max(1) * one;
         let mut values = Vec::with_capacity(rows.len() / one.max(1));
         for rows in rows.chunks(at_once) {
-            let logits = read.logits(rows, self);
+            let logits = head.logits(rows, self);
             let size = logits.len() / (rows.len() / one).max(1);
             let found = logits.par_chunks(size.max(1)).map(|logits| {
-                let readout = self.readout(logits, read);
+                let readout = self.readout(logits, head);
                 let of = |m: &Metric| readout.measure(*m, &self.answer, &self.foil, &self.clean);
                 metrics.iter().map(of).collect::<Values>()
             });
@@ -371,7 +366,7 @@ impl Bench<'_> {
     }
 }
 
-impl Unembedded<'_> {
+impl Head<'_> {
     fn vocabulary<'v>(&'v self, bench: &'v Bench<'_>) -> Option<&'v Vocabulary> {
         bench.vocabulary.as_ref().or(self.whole)
     }

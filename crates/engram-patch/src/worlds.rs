@@ -79,8 +79,7 @@ type Patched<'a> = (usize, &'a PlannedCell);
 /// Writes into each row of a batch at that row's own cell. Rows of one world stand together.
 pub(crate) struct Worlds<'a> {
     sources: &'a Sources,
-    pub(crate) constants: &'a Constants,
-    pub(crate) d_head: usize,
+    constants: &'a Constants,
     patches: IndexMap<(Site, Option<usize>), Vec<Patched<'a>>>,
     prompt: usize,
     shift: i64,
@@ -93,7 +92,7 @@ impl<'a> Worlds<'a> {
         cells: &[&'a PlannedCell],
         rows: usize,
         (prompt, shift): (usize, i64),
-        sources: &'a Sources,
+        (sources, constants): (&'a Sources, &'a Constants),
     ) -> Worlds<'a> {
         let mut patches: IndexMap<_, Vec<Patched<'a>>> = IndexMap::new();
         for (world, cell) in cells.iter().enumerate() {
@@ -104,8 +103,7 @@ impl<'a> Worlds<'a> {
         }
         Worlds {
             sources,
-            constants: &Constants::None,
-            d_head: 0,
+            constants,
             patches,
             prompt,
             shift,
@@ -163,11 +161,8 @@ impl Tap for Worlds<'_> {
                 continue;
             }
             let width: usize = shape.dims()[2..].iter().product();
-            let unit = match site {
-                Site::HeadOut => shape.dims()[3],
-                site if site.has_heads() => self.d_head,
-                _ => 1,
-            };
+            // Heads stand apart in the shape, neurons do not.
+            let unit: usize = shape.dims()[2..].iter().skip(1).product();
             let part = match cell.part {
                 Some(part) => part.start * unit..part.end * unit,
                 None => 0..width,
@@ -183,15 +178,17 @@ impl Tap for Worlds<'_> {
     }
 }
 
+/// Noise on the embeddings of a batch: number of rows, the first position, and the noise.
+pub(crate) type RowNoise = (usize, usize, Vec<f32>);
+
 /// Adds noise to the embeddings of the first rows of a batch before another tap sees them.
 pub(crate) struct Noisy<'a> {
-    /// Number of rows, the first position, and the noise.
-    noise: Option<(usize, usize, Vec<f32>)>,
+    noise: Option<RowNoise>,
     then: &'a mut dyn Tap,
 }
 
 impl<'a> Noisy<'a> {
-    pub(crate) fn of(noise: Option<(usize, usize, Vec<f32>)>, then: &'a mut dyn Tap) -> Noisy<'a> {
+    pub(crate) fn of(noise: Option<RowNoise>, then: &'a mut dyn Tap) -> Noisy<'a> {
         Noisy { noise, then }
     }
 }
@@ -276,9 +273,13 @@ impl Tap for Watch {
 }
 
 /// The name of the first site at which a run of `ids` is not finite; `logits` where none is seen.
-pub(crate) fn first_not_finite(model: &Model, ids: &[Vec<u32>]) -> Result<String> {
+pub(crate) fn first_not_finite(
+    model: &Model,
+    ids: &[Vec<u32>],
+    noise: Option<RowNoise>,
+) -> Result<String> {
     let mut watch = Watch::default();
-    model.forward(ids, &mut watch)?;
+    model.forward(ids, &mut Noisy::of(noise, &mut watch))?;
     let site = watch.first;
     Ok(site.map_or_else(|| Site::Logits.name().to_owned(), |site| site.name))
 }

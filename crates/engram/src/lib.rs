@@ -7,6 +7,7 @@
 pub mod args;
 pub mod commands;
 pub mod curve;
+pub mod memory;
 pub mod progress;
 pub mod results;
 pub mod run;

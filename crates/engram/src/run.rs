@@ -20,10 +20,11 @@ use serde_json::json;
 use crate::args::RunArgs;
 use crate::commands::corpus::{read_corpus, with_tokenizer};
 use crate::commands::model::resolve;
-use crate::commands::patch::{memory, prepare, sweep};
+use crate::commands::patch::{prepare, sweep};
 use crate::commands::train::{Recipe, fine_tune, settings};
 use crate::commands::{print, say, thousands};
 use crate::curve::Origin;
+use crate::memory;
 use crate::results::{
     CORPUS, EXCLUDED, MANIFEST, Machine, Manifest, PAPER, PAPER_SUITE, PATCH, PREFERENCES, Results,
     STATS, SUITE,
@@ -318,7 +319,7 @@ impl Run {
         let (model, suite) = (model.to_owned(), suite.to_owned());
         self.stage(&format!("sweeps/{name}"), inputs, |_, folder| {
             let model = Model::read(&model, &Device::Cpu)?;
-            let engine = StagedEngine::new(&model, memory(None))?;
+            let engine = StagedEngine::new(&model, memory::allowed(None))?;
             let pairs = Suite::read(&suite.join(SUITE))?;
             let preferred = preferences(&model, &pairs.pairs, &Reading::default(), true)?;
             for (pair, template, why) in &preferred.left_out {

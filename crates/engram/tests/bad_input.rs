@@ -1,9 +1,10 @@
 //! Bad input is one clear line on stderr, exit 1, and nothing written.
 
+mod common;
+
 use std::path::{Path, PathBuf};
 
-use assert_cmd::Command;
-
+use common::engram;
 fn root() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     std::fs::canonicalize(root).unwrap()
@@ -21,18 +22,6 @@ fn facts() -> String {
         .join("assets/facts/epilepsy.toml")
         .to_string_lossy()
         .into_owned()
-}
-
-/// Runs `engram` in a folder; gives exit code, stdout, stderr.
-fn engram(folder: &Path, args: &[&str]) -> (i32, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_engram"));
-    let out = command.current_dir(folder).args(args).output().unwrap();
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (
-        out.status.code().unwrap_or(-1),
-        text(&out.stdout),
-        text(&out.stderr),
-    )
 }
 
 /// Runs `engram`, expects exit 1 and one line that holds all of `parts`, and that `gone` was not made.

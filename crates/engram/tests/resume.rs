@@ -1,24 +1,17 @@
 //! A sweep that is broken off goes on where it stopped and ends with the same rows.
 
+mod common;
+
 use std::path::Path;
 use std::process::Command;
 
+use common::engram;
 use engram_core::Row;
 
 const MODEL: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../../assets/models/pubmed-mini"
 );
-
-fn engram(folder: &Path, args: &[&str]) -> (i32, String) {
-    let out = Command::new(env!("CARGO_BIN_EXE_engram"))
-        .current_dir(folder)
-        .args(args)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&out.stderr).into_owned();
-    (out.status.code().unwrap_or(-1), text)
-}
 
 const SWEEP: [&str; 15] = [
     "patch",
@@ -39,7 +32,8 @@ const SWEEP: [&str; 15] = [
 ];
 
 fn sweep(folder: &Path, extra: &[&str]) -> (i32, String) {
-    engram(folder, &[&SWEEP[..], extra].concat())
+    let (code, _, stderr) = engram(folder, &[&SWEEP[..], extra].concat());
+    (code, stderr)
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn lane_sum(values: impl Fn(usize) -> f32, n: usize) -> f32 {
 
 /// Mean and 1/√(var + ε) of a row.
 #[inline(always)]
-fn moments(x: &[f32], epsilon: f32) -> (f32, f32) {
+pub(crate) fn moments(x: &[f32], epsilon: f32) -> (f32, f32) {
     let n = x.len() as f32;
     let mean = lane_sum(|i| x[i], x.len()) / n;
     let variance = lane_sum(|i| (x[i] - mean) * (x[i] - mean), x.len()) / n;

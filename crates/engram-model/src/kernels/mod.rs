@@ -2,6 +2,7 @@
 //! have no backward and drop gradients in silence; these have one, and the tests check it against
 //! finite differences. All take and give contiguous float32.
 
+pub(crate) mod activation;
 pub(crate) mod attention;
 pub(crate) mod bias;
 pub(crate) mod cross_entropy;

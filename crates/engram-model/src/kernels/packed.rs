@@ -72,12 +72,6 @@ impl Packed {
         self.columns
     }
 
-    /// Bytes that it takes.
-    #[cfg(test)]
-    pub fn bytes(&self) -> usize {
-        4 * self.panels.len()
-    }
-
     /// out += a·W; a: [rows, inner], out: [rows, columns], on one thread.
     pub fn multiply_onto(&self, a: &[f32], out: &mut [f32]) {
         self.multiply_columns_onto(a, 0..self.columns, out, self.columns, 0);
@@ -362,7 +356,6 @@ mod tests {
         let (m, k, n) = (7, 20, 96);
         let (a, w) = (values(m * k, 1), values(k * n, 2));
         let packed = Packed::of(&w, k, n);
-        assert_eq!(packed.bytes(), 4 * k * n);
         let mut whole = vec![0f32; m * n];
         packed.multiply_onto_in_parallel(&a, &mut whole);
         let mut part = vec![0f32; m * 64];

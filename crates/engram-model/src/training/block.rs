@@ -3,10 +3,11 @@
 use crate::config::Gpt2Config;
 use crate::error::Result;
 use crate::kernels::Dropout;
+use crate::kernels::activation::Activation;
 use crate::kernels::attention::Attention;
 use crate::kernels::dropout::apply_onto;
 
-use super::layer::{Activation, LinearAt, NormAt};
+use super::layer::{LinearAt, NormAt};
 use super::{Flat, Span, fit};
 
 /// What a block's forward pass leaves for its backward pass; one row a token.

@@ -5,8 +5,8 @@ use std::ops::Range;
 use crate::config::Gpt2Config;
 use crate::error::Result;
 use crate::kernels::bias::column_sums;
+use crate::kernels::layer_norm;
 use crate::kernels::matrix::{View, multiply};
-use crate::kernels::{gelu, layer_norm};
 
 use super::Flat;
 
@@ -121,53 +121,4 @@ impl NormAt {
         let sums = &mut grads[self.both.clone()];
         layer_norm::backward_onto(x, weight, g, self.epsilon, dx, sums);
     }
-}
-
-/// The MLP's activation function.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Activation {
-    GeluNew,
-    Gelu,
-    Relu,
-}
-
-impl Activation {
-    pub fn of(config: &Gpt2Config) -> Activation {
-        match config.activation_function.as_str() {
-            "gelu" => Activation::Gelu,
-            "relu" => Activation::Relu,
-            _ => Activation::GeluNew,
-        }
-    }
-
-    pub fn forward(self, x: &[f32], out: &mut [f32]) {
-        let each = out.iter_mut().zip(x);
-        match self {
-            Activation::GeluNew => gelu::forward(x, out),
-            Activation::Relu => each.for_each(|(o, x)| *o = x.max(0.0)),
-            Activation::Gelu => each.for_each(|(o, &x)| *o = x * normal_below(x)),
-        }
-    }
-
-    /// g becomes the gradient at x.
-    pub fn backward(self, x: &[f32], g: &mut [f32]) {
-        let each = g.iter_mut().zip(x);
-        match self {
-            Activation::GeluNew => gelu::backward_onto(x, g),
-            Activation::Relu => each.for_each(|(g, x)| *g *= f32::from(u8::from(*x > 0.0))),
-            Activation::Gelu => each.for_each(|(g, &x)| {
-                let density = (-0.5 * x * x).exp() * INVERSE_SQRT_2PI;
-                *g *= normal_below(x) + x * density;
-            }),
-        }
-    }
-}
-
-/// 1/√(2π).
-const INVERSE_SQRT_2PI: f32 = 0.398_942_3;
-
-/// Φ(x), the standard normal distribution function.
-fn normal_below(x: f32) -> f32 {
-    let x = f64::from(x) * std::f64::consts::FRAC_1_SQRT_2;
-    (0.5 * (1.0 + candle_core::cpu::erf::erf_f64(x))) as f32
 }

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::Wavefront;
 use crate::error::{ModelError, Result};
-use crate::kernels::suffix_attention::{probabilities, weigh};
+use crate::kernels::suffix_attention::{Heads, probabilities, weigh};
 use crate::kernels::tensor_rows;
 
 /// A sequence to run.
@@ -114,57 +114,20 @@ impl Wavefront {
         let mut caches = self.embed(runs)?;
         let mut x = self.positioned(&caches);
         for block in &self.blocks {
-            let heads = block.heads;
-            let d = self.shape.d_model;
             let mut normal = vec![0f32; x.len()];
             block.ln_1.forward(&x, &mut normal);
-            let rows = x.len() / d;
-            let mut qkv = block.c_attn.biases(rows);
-            block
-                .c_attn
-                .weight
-                .multiply_onto_in_parallel(&normal, &mut qkv);
-            let mut z = vec![0f32; x.len()];
-            let mut rest = z.as_mut_slice();
-            let mut tasks = Vec::with_capacity(caches.runs.len());
-            for run in &caches.runs {
-                let (own, after) = rest.split_at_mut(run.len() * d);
-                rest = after;
-                tasks.push((own, &qkv[run.start * 3 * d..run.end * 3 * d]));
-            }
-            tasks.into_par_iter().for_each(|(z, qkv)| {
-                let rows: Vec<&[f32]> = qkv.chunks_exact(3 * d).collect();
-                let mut p = vec![0f32; rows.len()];
-                for (query, z) in z.chunks_exact_mut(d).enumerate() {
-                    for (head, z) in z.chunks_exact_mut(heads.width).enumerate() {
-                        probabilities(heads, head, rows[query], &rows, query, &mut p);
-                        weigh(heads, head, &p[..query + 1], &rows, z);
-                    }
-                }
-            });
-            let mut attn_out = block.attn_proj.biases(rows);
-            block
-                .attn_proj
-                .weight
-                .multiply_onto_in_parallel(&z, &mut attn_out);
+            let qkv = block.c_attn.forward_in_parallel(&normal);
+            let z = self.attend(block.heads, &caches.runs, &qkv);
+            let attn_out = block.attn_proj.forward_in_parallel(&z);
             let resid_mid = sum(&x, &attn_out);
             block.ln_2.forward(&resid_mid, &mut normal);
-            let mut pre = block.c_fc.biases(rows);
-            block
-                .c_fc
-                .weight
-                .multiply_onto_in_parallel(&normal, &mut pre);
+            let pre = block.c_fc.forward_in_parallel(&normal);
             let mut post = vec![0f32; pre.len()];
             block.activation.forward(&pre, &mut post);
-            let mut mlp_out = block.mlp_proj.biases(rows);
-            block
-                .mlp_proj
-                .weight
-                .multiply_onto_in_parallel(&post, &mut mlp_out);
+            let mlp_out = block.mlp_proj.forward_in_parallel(&post);
             let out = sum(&resid_mid, &mlp_out);
-            let resid_pre = std::mem::replace(&mut x, out);
-            caches.layers.push(super::base::LayerCache {
-                resid_pre,
+            caches.layers.push(LayerCache {
+                resid_pre: std::mem::replace(&mut x, out),
                 qkv,
                 z,
                 attn_out,
@@ -178,6 +141,30 @@ impl Wavefront {
         self.ln_f.forward(&x, &mut caches.ln_final);
         caches.last = x;
         Ok(caches)
+    }
+
+    /// Each run's attention within itself: queries, keys and values to weighted values.
+    fn attend(&self, heads: Heads, runs: &[Range<usize>], qkv: &[f32]) -> Vec<f32> {
+        let d = self.shape.d_model;
+        let mut z = vec![0f32; qkv.len() / 3];
+        let mut rest = z.as_mut_slice();
+        let mut tasks = Vec::with_capacity(runs.len());
+        for run in runs {
+            let (own, after) = rest.split_at_mut(run.len() * d);
+            rest = after;
+            tasks.push((own, &qkv[run.start * 3 * d..run.end * 3 * d]));
+        }
+        tasks.into_par_iter().for_each(|(z, qkv)| {
+            let rows: Vec<&[f32]> = qkv.chunks_exact(3 * d).collect();
+            let mut p = vec![0f32; rows.len()];
+            for (query, z) in z.chunks_exact_mut(d).enumerate() {
+                for (head, z) in z.chunks_exact_mut(heads.width).enumerate() {
+                    probabilities(heads, head, rows[query], &rows, query, &mut p);
+                    weigh(heads, head, &p[..query + 1], &rows, z);
+                }
+            }
+        });
+        z
     }
 
     /// Token embeddings, noise included.

@@ -69,8 +69,8 @@ pub fn cache_bytes(shape: &Shape, positions: usize) -> u64 {
     4 * (positions * (shape.layers * a_layer + 3 * shape.d_model)) as u64
 }
 
-/// Bytes that a world under way takes, its share of a task's activations included: all of its rows
-/// are counted as if they were in the task at once.
+/// Bytes that a world under way takes: its rows of the residual stream, twice for what is read at the
+/// end, and its writes. The activations of a block are [`task_bytes`].
 pub fn world_bytes(shape: &Shape, world: &World, positions: usize) -> u64 {
     let first = world.writes.iter().map(|w| w.positions.start).min();
     let rows = positions - first.unwrap_or(positions).min(positions);

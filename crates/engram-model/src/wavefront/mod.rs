@@ -9,6 +9,7 @@
 //! `geometry.rs` says, without a tensor, which rows each stage of each block computes for a world; cost
 //! ([`world_flops`]) and execution both follow it.
 
+mod band;
 mod base;
 mod cost;
 pub(crate) mod geometry;
@@ -20,10 +21,11 @@ use candle_core::Tensor;
 use rayon::prelude::*;
 
 use crate::error::Result;
+use crate::kernels::activation::Activation;
 use crate::kernels::matrix::{View, multiply};
 use crate::kernels::packed::Packed;
 use crate::kernels::suffix_attention::Heads;
-use crate::kernels::{gelu, layer_norm, scratch, tensor_values};
+use crate::kernels::{layer_norm, scratch, tensor_values};
 use crate::model::{Model, Shape};
 
 pub use base::{Caches, NotFinite, Run};
@@ -39,18 +41,24 @@ struct Linear {
 }
 
 impl Linear {
-    /// Rows of the bias, onto which products are added.
+    /// Rows of the bias in a buffer that is used again; products are added onto them.
     fn biases(&self, rows: usize) -> Vec<f32> {
         let mut out = scratch::take(rows * self.bias.len());
-        for _ in 0..rows {
-            out.extend_from_slice(&self.bias);
-        }
+        (0..rows).for_each(|_| out.extend_from_slice(&self.bias));
         out
     }
 
+    /// On one thread, into a buffer that is used again.
     fn forward(&self, x: &[f32]) -> Vec<f32> {
         let mut out = self.biases(x.len() / self.weight.inner().max(1));
         self.weight.multiply_onto(x, &mut out);
+        out
+    }
+
+    /// On all threads, into memory that is kept.
+    fn forward_in_parallel(&self, x: &[f32]) -> Vec<f32> {
+        let mut out = self.bias.repeat(x.len() / self.weight.inner().max(1));
+        self.weight.multiply_onto_in_parallel(x, &mut out);
         out
     }
 }
@@ -68,44 +76,15 @@ impl Norm {
 
     /// √(var + ε) of a row.
     fn scale(&self, x: &[f32]) -> f32 {
-        let n = x.len() as f32;
-        let mean = x.iter().sum::<f32>() / n;
-        let variance = x.iter().map(|v| (v - mean) * (v - mean)).sum::<f32>() / n;
-        (variance + self.epsilon).sqrt()
+        1.0 / layer_norm::moments(x, self.epsilon).1
     }
 
     /// A row normalised by a given scale.
     fn by_scale(&self, x: &[f32], scale: f32, out: &mut [f32]) {
-        let mean = x.iter().sum::<f32>() / x.len() as f32;
+        let (mean, _) = layer_norm::moments(x, self.epsilon);
         let parameters = self.weight.iter().zip(&self.bias);
         for ((o, x), (w, b)) in out.iter_mut().zip(x).zip(parameters) {
             *o = (x - mean) / scale * w + b;
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Activation {
-    GeluNew,
-    Gelu,
-    Relu,
-}
-
-impl Activation {
-    fn forward(self, x: &[f32], out: &mut [f32]) {
-        match self {
-            Activation::GeluNew => gelu::forward(x, out),
-            Activation::Gelu => {
-                for (o, x) in out.iter_mut().zip(x) {
-                    *o = candle_core::cpu::erf::erf_f32(*x * std::f32::consts::FRAC_1_SQRT_2);
-                    *o = (1.0 + *o) * 0.5 * x;
-                }
-            }
-            Activation::Relu => {
-                for (o, x) in out.iter_mut().zip(x) {
-                    *o = x.max(0.0);
-                }
-            }
         }
     }
 }
@@ -165,11 +144,7 @@ impl Wavefront {
                     width: shape.d_head,
                     scale: config.attention_scale(layer),
                 },
-                activation: match config.activation_function.as_str() {
-                    "gelu" => Activation::Gelu,
-                    "relu" => Activation::Relu,
-                    _ => Activation::GeluNew,
-                },
+                activation: Activation::of(config),
                 ln_1: norm(&name("ln_1"))?,
                 c_attn: linear(&name("attn.c_attn"), d, 3 * d)?,
                 attn_proj: linear(&name("attn.c_proj"), d, d)?,

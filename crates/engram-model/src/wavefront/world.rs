@@ -1,14 +1,16 @@
 //! Worlds through the network, block by block.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use engram_core::Site;
 use rayon::prelude::*;
 
+use super::band::Band;
 use super::base::Caches;
 use super::geometry::{Spans, spans};
 use super::write::{Placed, Stage, Value, Write, place};
-use super::{Block, Linear, Wavefront};
+use super::{Block, Linear, Norm, Wavefront};
 use crate::kernels::scratch;
 use crate::kernels::suffix_attention::{probabilities, weigh};
 
@@ -37,84 +39,6 @@ struct State {
     /// Positions whose residual stream differs from the base run's, and their rows.
     range: Range<usize>,
     x: Vec<f32>,
-}
-
-/// Rows of several worlds at one stage, world after world.
-struct Band {
-    width: usize,
-    ranges: Vec<Range<usize>>,
-    starts: Vec<usize>,
-    data: Vec<f32>,
-}
-
-impl Drop for Band {
-    fn drop(&mut self) {
-        scratch::give(std::mem::take(&mut self.data));
-    }
-}
-
-impl Band {
-    fn of(width: usize, ranges: Vec<Range<usize>>, data: Vec<f32>) -> Band {
-        let mut rows = 0;
-        let starts = ranges
-            .iter()
-            .map(|r| {
-                rows += r.len();
-                rows - r.len()
-            })
-            .collect();
-        Band {
-            width,
-            ranges,
-            starts,
-            data,
-        }
-    }
-
-    fn zeros(width: usize, ranges: Vec<Range<usize>>) -> Band {
-        let rows: usize = ranges.iter().map(Range::len).sum();
-        Band::of(width, ranges, scratch::zeros(rows * width))
-    }
-
-    fn row(&self, world: usize, position: usize) -> Option<&[f32]> {
-        let range = &self.ranges[world];
-        range.contains(&position).then(|| {
-            let row = self.starts[world] + position - range.start;
-            &self.data[row * self.width..(row + 1) * self.width]
-        })
-    }
-
-    fn row_mut(&mut self, world: usize, position: usize) -> Option<&mut [f32]> {
-        let range = &self.ranges[world];
-        range.contains(&position).then(|| {
-            let row = self.starts[world] + position - range.start;
-            &mut self.data[row * self.width..(row + 1) * self.width]
-        })
-    }
-
-    /// The same rows and others, which are filled in.
-    fn widened(
-        self,
-        ranges: Vec<Range<usize>>,
-        mut fill: impl FnMut(usize, usize, &mut [f32]),
-    ) -> Band {
-        if self.ranges == ranges {
-            return self;
-        }
-        let mut band = Band::zeros(self.width, ranges);
-        for world in 0..band.ranges.len() {
-            for position in band.ranges[world].clone() {
-                let Some(to) = band.row_mut(world, position) else {
-                    continue;
-                };
-                match self.row(world, position) {
-                    Some(from) => to.copy_from_slice(from),
-                    None => fill(world, position, to),
-                }
-            }
-        }
-        band
-    }
 }
 
 /// Some worlds in one block.
@@ -170,7 +94,7 @@ impl Wavefront {
             rows += caches.positions(world.base).saturating_sub(world.read);
         }
         let mut out = vec![0f32; rows * d];
-        for state in &mut states {
+        for state in &states {
             let to = &mut out[starts[state.index] * d..];
             self.finish(caches, state, to);
         }
@@ -207,21 +131,18 @@ impl Wavefront {
     }
 
     /// The last LayerNorm of a world, at the positions read.
-    fn finish(&self, caches: &Caches, state: &mut State, out: &mut [f32]) {
+    fn finish(&self, caches: &Caches, state: &State, out: &mut [f32]) {
         let (d, layers) = (self.shape.d_model, self.shape.layers);
         let entry = state.range.clone();
         let spans = spans(&state.writes, layers, layers, entry, state.len, state.read);
         let out = &mut out[..(state.len - state.read) * d];
         out.copy_from_slice(caches.ln_final(state.base, state.read..state.len));
-        let of_base = |p: usize| {
-            let row = caches.first_row(state.base) + p;
-            caches.last[row * d..(row + 1) * d].to_vec()
-        };
         for position in spans.normal_1.clone() {
-            let mut x = match state.range.contains(&position) {
-                true => state.x[(position - state.range.start) * d..][..d].to_vec(),
-                false => of_base(position),
-            };
+            let row = caches.first_row(state.base) + position;
+            let mut x = Cow::Borrowed(match state.range.contains(&position) {
+                true => &state.x[(position - state.range.start) * d..][..d],
+                false => &caches.last[row * d..(row + 1) * d],
+            });
             let to = &mut out[(position - state.read) * d..][..d];
             let here = state.writes.iter();
             let here = here.filter(|w| w.layer == layers && w.positions.contains(&position));
@@ -305,6 +226,35 @@ impl Group<'_> {
         Band::of(linear.bias.len(), x.ranges.clone(), data)
     }
 
+    /// A LayerNorm of rows of the residual stream, with the writes to it and to its scale; `base` is the
+    /// base runs' residual stream there.
+    fn normalised(&self, x: &Band, stage: Stage, norm: &Norm, base: &[f32]) -> Band {
+        let d = self.front.shape.d_model;
+        let ranges = self.ranges(|s| match stage {
+            Stage::Ln1 => &s.normal_1,
+            _ => &s.normal_2,
+        });
+        let mut normal = Band::zeros(d, x.ranges.clone());
+        norm.forward(&x.data, &mut normal.data);
+        let mut normal = normal.widened(ranges, |w, p, to| {
+            norm.forward(self.base(w, p, base, d), to);
+        });
+        self.writes(stage, |w, p, write| {
+            let Some(to) = normal.row_mut(w, p) else {
+                return;
+            };
+            let value = self.front.written(self.caches, write, p);
+            match write.site {
+                Site::Ln1Scale | Site::Ln2Scale => {
+                    let x = x.row(w, p).unwrap_or_else(|| self.base(w, p, base, d));
+                    norm.by_scale(x, value[0], to);
+                }
+                _ => to.copy_from_slice(&value),
+            }
+        });
+        normal
+    }
+
     /// One block for all worlds of the group.
     fn forward(self) {
         let d = self.front.shape.d_model;
@@ -312,35 +262,10 @@ impl Group<'_> {
         let cache = &self.caches.layers[self.layer];
         let block = self.block;
         let x = self.residual();
-        let mut normal = Band::zeros(d, x.ranges.clone());
-        block.ln_1.forward(&x.data, &mut normal.data);
-        let mut normal = normal.widened(self.ranges(|s| &s.normal_1), |w, p, to| {
-            block.ln_1.forward(self.base(w, p, &cache.resid_pre, d), to);
-        });
-        self.writes(Stage::Ln1, |w, p, write| {
-            let Some(to) = normal.row_mut(w, p) else {
-                return;
-            };
-            let value = self.front.written(self.caches, write, p);
-            match write.site {
-                Site::Ln1Scale => {
-                    let from = x.row(w, p);
-                    let from = from.unwrap_or_else(|| self.base(w, p, &cache.resid_pre, d));
-                    block.ln_1.by_scale(from, value[0], to);
-                }
-                _ => to.copy_from_slice(&value),
-            }
-        });
+        let normal = self.normalised(&x, Stage::Ln1, &block.ln_1, &cache.resid_pre);
         let qkv = self.queries_keys_values(&normal);
         let mut qkv = qkv.widened(self.ranges(|s| &s.qkv), |w, p, to| {
             to.copy_from_slice(self.base(w, p, &cache.qkv, 3 * d));
-        });
-        self.writes(Stage::Qkv, |w, p, write| {
-            if write.site == Site::CAttn
-                && let Some(to) = qkv.row_mut(w, p)
-            {
-                to.copy_from_slice(&self.front.written(self.caches, write, p));
-            }
         });
         self.overwrite(Stage::Qkv, &mut qkv);
         let z = self.attend(&qkv);
@@ -374,25 +299,7 @@ impl Group<'_> {
         }
         self.overwrite(Stage::Mid, &mut mid);
 
-        let mut normal = Band::zeros(d, mid.ranges.clone());
-        block.ln_2.forward(&mid.data, &mut normal.data);
-        let mut normal = normal.widened(self.ranges(|s| &s.normal_2), |w, p, to| {
-            block.ln_2.forward(self.base(w, p, &cache.resid_mid, d), to);
-        });
-        self.writes(Stage::Ln2, |w, p, write| {
-            let Some(to) = normal.row_mut(w, p) else {
-                return;
-            };
-            let value = self.front.written(self.caches, write, p);
-            match write.site {
-                Site::Ln2Scale => {
-                    let from = mid.row(w, p);
-                    let from = from.unwrap_or_else(|| self.base(w, p, &cache.resid_mid, d));
-                    block.ln_2.by_scale(from, value[0], to);
-                }
-                _ => to.copy_from_slice(&value),
-            }
-        });
+        let normal = self.normalised(&mid, Stage::Ln2, &block.ln_2, &cache.resid_mid);
         let pre = self.times(&normal, &block.c_fc);
         let mut pre = pre.widened(self.ranges(|s| &s.pre), |w, p, to| {
             to.copy_from_slice(self.base(w, p, &cache.pre, m));
@@ -456,14 +363,14 @@ impl Group<'_> {
             match write.site {
                 Site::Embed => {
                     let other = &self.front.wpe[p * d..(p + 1) * d];
-                    for ((to, a), b) in to.iter_mut().zip(&value).zip(other) {
+                    for ((to, a), b) in to.iter_mut().zip(value.iter()).zip(other) {
                         *to = a + b;
                     }
                 }
                 Site::PosEmbed => {
                     let token = (Site::Embed, 0);
                     let other = self.front.placed_value(self.caches, token, (base, p));
-                    for ((to, a), b) in to.iter_mut().zip(&other).zip(&value) {
+                    for ((to, a), b) in to.iter_mut().zip(other.iter()).zip(value.iter()) {
                         *to = a + b;
                     }
                 }

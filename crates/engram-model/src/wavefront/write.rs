@@ -1,12 +1,13 @@
 //! What is written into a world, and in which order the stages of a block take it.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
 use engram_core::Site;
 
 use super::base::Caches;
-use super::{Linear, Wavefront};
+use super::{Linear, Norm, Wavefront};
 
 /// What a write puts in place of what was there.
 #[derive(Debug, Clone, PartialEq)]
@@ -150,70 +151,72 @@ impl Wavefront {
 
     /// A run's value at a site and position, [`Wavefront::width`] values; for `head_out` and `logits`
     /// what they are linear images of. Empty for patterns.
-    pub fn value(
-        &self,
-        caches: &Caches,
+    pub fn value<'a>(
+        &'a self,
+        caches: &'a Caches,
         run: usize,
         (site, layer): (Site, Option<usize>),
         position: usize,
-    ) -> Vec<f32> {
+    ) -> Cow<'a, [f32]> {
         let (site, layer) = canonical(site, layer, self.shape.layers);
         self.placed_value(caches, (site, layer), (run, position))
     }
 
-    pub(super) fn placed_value(
-        &self,
-        caches: &Caches,
+    pub(super) fn placed_value<'a>(
+        &'a self,
+        caches: &'a Caches,
         (site, layer): (Site, usize),
         (run, position): (usize, usize),
-    ) -> Vec<f32> {
-        let d = self.shape.d_model;
+    ) -> Cow<'a, [f32]> {
+        let (d, m) = (self.shape.d_model, self.shape.d_mlp);
         let row = caches.first_row(run) + position;
-        let of = |values: &[f32], width: usize| values[row * width..(row + 1) * width].to_vec();
+        let of = |values: &'a [f32], width: usize| &values[row * width..(row + 1) * width];
         if matches!(site, Site::LnFinal | Site::LnFinalScale) || layer == self.shape.layers {
-            let x = &caches.last[row * d..(row + 1) * d];
+            let x = of(&caches.last, d);
             return match site {
-                Site::LnFinalScale => vec![self.ln_f.scale(x)],
-                Site::LnFinal => of(&caches.ln_final, d),
-                _ => x.to_vec(),
+                Site::LnFinalScale => vec![self.ln_f.scale(x)].into(),
+                Site::LnFinal => of(&caches.ln_final, d).into(),
+                _ => x.into(),
             };
         }
-        let cache = &caches.layers[layer];
-        let normal = |norm: &super::Norm, x: &[f32]| {
+        let (cache, block) = (&caches.layers[layer], &self.blocks[layer]);
+        let normal = |norm: &Norm, x: &'a [f32]| {
             let mut out = vec![0f32; d];
-            norm.forward(&x[row * d..(row + 1) * d], &mut out);
-            out
+            norm.forward(of(x, d), &mut out);
+            out.into()
         };
-        let block = &self.blocks[layer];
-        let third = |which: usize| {
-            cache.qkv[row * 3 * d + which * d..row * 3 * d + (which + 1) * d].to_vec()
-        };
+        let third = |which: usize| of(&cache.qkv, 3 * d)[which * d..(which + 1) * d].into();
         match site {
-            Site::Embed => of(&caches.embed, d),
-            Site::PosEmbed => self.wpe[position * d..(position + 1) * d].to_vec(),
-            Site::ResidMid => of(&cache.resid_mid, d),
-            Site::AttnOut => of(&cache.attn_out, d),
-            Site::CAttn => of(&cache.qkv, 3 * d),
+            Site::Embed => of(&caches.embed, d).into(),
+            Site::PosEmbed => self.wpe[position * d..(position + 1) * d].into(),
+            Site::ResidMid => of(&cache.resid_mid, d).into(),
+            Site::AttnOut => of(&cache.attn_out, d).into(),
+            Site::CAttn => of(&cache.qkv, 3 * d).into(),
             Site::Q => third(0),
             Site::K => third(1),
             Site::V => third(2),
-            Site::Z => of(&cache.z, d),
-            Site::MlpPre => of(&cache.pre, self.shape.d_mlp),
-            Site::MlpPost => of(&cache.post, self.shape.d_mlp),
-            Site::MlpOut => of(&cache.mlp_out, d),
+            Site::Z => of(&cache.z, d).into(),
+            Site::MlpPre => of(&cache.pre, m).into(),
+            Site::MlpPost => of(&cache.post, m).into(),
+            Site::MlpOut => of(&cache.mlp_out, d).into(),
             Site::Ln1 => normal(&block.ln_1, &cache.resid_pre),
             Site::Ln2 => normal(&block.ln_2, &cache.resid_mid),
-            Site::Ln1Scale => vec![block.ln_1.scale(&cache.resid_pre[row * d..(row + 1) * d])],
-            Site::Ln2Scale => vec![block.ln_2.scale(&cache.resid_mid[row * d..(row + 1) * d])],
-            Site::Pattern => Vec::new(),
-            _ => of(&cache.resid_pre, d),
+            Site::Ln1Scale => vec![block.ln_1.scale(of(&cache.resid_pre, d))].into(),
+            Site::Ln2Scale => vec![block.ln_2.scale(of(&cache.resid_mid, d))].into(),
+            Site::Pattern => Cow::Borrowed(&[]),
+            _ => of(&cache.resid_pre, d).into(),
         }
     }
 
     /// The row that a write puts at a position.
-    pub(super) fn written(&self, caches: &Caches, write: &Placed, position: usize) -> Vec<f32> {
+    pub(super) fn written<'a>(
+        &'a self,
+        caches: &'a Caches,
+        write: &'a Placed,
+        position: usize,
+    ) -> Cow<'a, [f32]> {
         match &write.value {
-            Value::Constant(row) => row.to_vec(),
+            Value::Constant(row) => row.as_slice().into(),
             Value::Run { run, shift } => {
                 let from = position as i64 + shift;
                 let from = usize::try_from(from).unwrap_or_default();

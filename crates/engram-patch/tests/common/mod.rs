@@ -13,7 +13,11 @@ pub const VOCAB: usize = 40;
 
 /// A GPT-2 whose weights are large enough for values to differ visibly.
 pub fn model(layers: usize, seed: u64) -> Model {
-    let config = Gpt2Config::new(VOCAB, 24, 16, layers, 2);
+    model_of(&Gpt2Config::new(VOCAB, 24, 16, layers, 2), seed)
+}
+
+/// The same for any configuration.
+pub fn model_of(config: &Gpt2Config, seed: u64) -> Model {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let parameters = config
         .parameters()
@@ -32,7 +36,7 @@ pub fn model(layers: usize, seed: u64) -> Model {
             (name, tensor)
         })
         .collect();
-    Model::from_parts(&config, parameters, Tokenizer::numbers(VOCAB).unwrap()).unwrap()
+    Model::from_parts(config, parameters, Tokenizer::numbers(VOCAB).unwrap()).unwrap()
 }
 
 /// A pair of ids that differs in the tokens at `differ`.

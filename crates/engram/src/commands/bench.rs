@@ -8,13 +8,15 @@ use engram_core::{Pair, Suite};
 use engram_model::wavefront::Wavefront;
 use engram_model::{Gpt2Config, Model, Tokenizer};
 use engram_patch::{Done, Engine, Plan, Reading, StagedEngine, SweepSpec};
+use engram_stats::median;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::model::resolve;
-use super::patch::{memory, prepare};
+use super::patch::prepare;
 use crate::args::{BenchCommand, BenchSweepArgs};
+use crate::memory;
 
 /// What a timed sweep cost.
 #[derive(Debug, Clone, Serialize)]
@@ -33,8 +35,8 @@ struct SweepBench {
     gemm_gflops: f64,
     /// Time of the needed operations at that rate, over the measured time.
     efficiency: f64,
-    /// The most memory that the process took.
-    peak_rss_mb: f64,
+    /// The most memory that the process took, where the system says.
+    peak_rss_mb: Option<f64>,
 }
 
 /// Runs `engram bench`.
@@ -72,7 +74,7 @@ fn sweep(args: &BenchSweepArgs) -> Result<SweepBench> {
         pairs: random_pairs(args, model.shape().vocab),
     };
     let (pairs, _) = prepare(&suite, &model, &Reading::default(), false)?;
-    let engine = StagedEngine::new(&model, memory(args.memory))?;
+    let engine = StagedEngine::new(&model, memory::allowed(args.memory))?;
     let mut seconds = Vec::new();
     let (mut flops_needed, mut flops_naive, mut cells) = (0, 0, 0);
     let mut rates = Vec::new();
@@ -86,7 +88,7 @@ fn sweep(args: &BenchSweepArgs) -> Result<SweepBench> {
         (flops_needed, flops_naive) = (schedule.flops, schedule.flops_naive);
         cells = results.iter().map(|r| r.rows.len()).sum::<usize>() / spec.metrics.len().max(1);
     }
-    let (sweep_s, gemm_gflops) = (median(seconds), median(rates) / 1e9);
+    let (sweep_s, gemm_gflops) = (median(&seconds)?, median(&rates)? / 1e9);
     Ok(SweepBench {
         pairs: args.pairs,
         tokens: args.tokens,
@@ -97,17 +99,8 @@ fn sweep(args: &BenchSweepArgs) -> Result<SweepBench> {
         flops_naive,
         gemm_gflops,
         efficiency: flops_needed as f64 / 1e9 / gemm_gflops / sweep_s,
-        peak_rss_mb: peak_rss_mb(),
+        peak_rss_mb: memory::peak().map(|bytes| bytes as f64 / f64::from(1 << 20)),
     })
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() % 2 {
-        1 => values[middle],
-        _ => f64::midpoint(values[middle.saturating_sub(1)], values[middle]),
-    }
 }
 
 /// GPT-2 small's shape, weights uniform with GPT-2's standard deviation of 0.02.
@@ -155,14 +148,6 @@ fn random_pairs(args: &BenchSweepArgs, vocab: usize) -> Vec<Pair> {
         .collect()
 }
 
-/// The most memory that this process has taken so far, where the system says; 0 elsewhere.
-fn peak_rss_mb() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|l| l.trim().trim_end_matches("kB").trim().parse::<f64>().ok());
-    kib.unwrap_or(0.0) / 1024.0
-}
-
 fn shown(found: &SweepBench) -> String {
     let giga = |flops: u64| format!("{:.2} GFLOP", flops as f64 / 1e9);
     super::table(
@@ -187,7 +172,9 @@ fn shown(found: &SweepBench) -> String {
             ["efficiency".to_owned(), format!("{:.2}", found.efficiency)],
             [
                 "peak memory".to_owned(),
-                format!("{:.0} MB", found.peak_rss_mb),
+                found
+                    .peak_rss_mb
+                    .map_or("–".to_owned(), |mb| format!("{mb:.0} MB")),
             ],
         ],
     )

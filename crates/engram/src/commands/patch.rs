@@ -18,6 +18,7 @@ use serde_json::json;
 
 use super::model::resolve;
 use crate::args::{EngineName, PatchArgs, Profile};
+use crate::memory;
 use crate::progress::Progress;
 use crate::results::{EXCLUDED, MANIFEST, Machine, Manifest, PATCH, SUITE};
 use crate::stage::{checkpoint_hash, must_be_free, whole_folder};
@@ -55,7 +56,7 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
             .cloned()
             .collect(),
     };
-    let memory = memory(args.memory);
+    let memory = memory::allowed(args.memory);
     let Some(under_way) = under_way else {
         let plan = Plan::new(spec, model.shape(), pairs)?;
         let nothing = Done::nothing(&plan);
@@ -173,18 +174,6 @@ impl UnderWay {
         std::fs::remove_file(&self.journal)
             .with_context(|| format!("cannot remove {}", self.journal.display()))
     }
-}
-
-/// The memory allowed: half of what is free, where nothing is said.
-pub fn memory(asked: Option<ByteSize>) -> u64 {
-    const UNKNOWN: u64 = 4 << 30;
-    let free = || -> Option<u64> {
-        let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-        let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
-        let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
-        Some(kib << 10)
-    };
-    asked.map_or_else(|| free().unwrap_or(UNKNOWN) / 2, |a| a.as_u64())
 }
 
 /// A plan for a person.
@@ -313,13 +302,14 @@ fn sweep_on(
     done: Done,
     mut keep: impl FnMut(&Batch) -> engram_patch::Result<()>,
 ) -> Result<Vec<Row>> {
-    let mut progress = Progress::new(label, plan.cells() as u64);
+    let mut progress = Progress::new(label, engine.cells(plan) as u64);
     let mut all = done.clone();
+    let mut finished = done.cells();
     engine.sweep(model, plan, &done, &mut |batch| {
         keep(&batch)?;
-        let pair = batch.pair;
+        finished += batch.cells.len();
+        progress.at(finished as u64, &plan.pairs[batch.pair].pair.id);
         all.take(batch);
-        progress.at(all.cells() as u64, &plan.pairs[pair].pair.id);
         Ok(())
     })?;
     let rows: Vec<Row> = all.results(plan).into_iter().flat_map(|r| r.rows).collect();
