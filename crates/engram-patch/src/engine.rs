@@ -126,7 +126,7 @@ pub trait Engine {
     /// and gives them to `sink` batch by batch.
     ///
     /// # Errors
-    /// [`PatchError::NotFinite`], the model's, or whatever `sink` says.
+    /// [`crate::PatchError::NotFinite`], the model's, or whatever `sink` says.
     fn sweep(&self, model: &Model, plan: &Plan, done: &Done, sink: Sink<'_>) -> Result<()>;
 
     /// How many cells of a plan the engine computes: those that are open.
