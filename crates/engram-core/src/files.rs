@@ -27,6 +27,22 @@ pub fn write_atomic(
     path: &Path,
     fill: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>,
 ) -> Result<()> {
+    replace(path, |file, _| {
+        let mut writer = BufWriter::with_capacity(1 << 20, file);
+        fill(&mut writer)?;
+        writer.flush()
+    })
+}
+
+/// As [`write_atomic`], where `fill` wants the temporary file's path.
+///
+/// # Errors
+/// As [`write_atomic`].
+pub fn write_atomic_at(path: &Path, fill: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
+    replace(path, |_, temporary| fill(temporary))
+}
+
+fn replace(path: &Path, fill: impl FnOnce(&File, &Path) -> std::io::Result<()>) -> Result<()> {
     let at = || io_error(path);
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -38,11 +54,7 @@ pub fn write_atomic(
         .suffix(".tmp")
         .tempfile_in(folder)
         .map_err(at())?;
-    {
-        let mut writer = BufWriter::with_capacity(1 << 20, temporary.as_file());
-        fill(&mut writer).map_err(at())?;
-        writer.flush().map_err(at())?;
-    }
+    fill(temporary.as_file(), temporary.path()).map_err(at())?;
     temporary.as_file().sync_all().map_err(at())?;
     set_usual_permissions(temporary.as_file());
     temporary.persist(path).map_err(|e| CoreError::Io {

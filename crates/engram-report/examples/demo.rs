@@ -26,6 +26,7 @@ fn curve(condition: &str, epochs: u32, rate: f64) -> TrainingCurve {
                 let t = f64::from(epoch) / f64::from(epochs);
                 EpochPoint {
                     epoch: f64::from(epoch),
+                    step: u64::from(epoch) * 50,
                     train_loss: Some(loss(t)),
                     validation_loss_preset: 0.8 * loss(t) + 0.3 * t,
                     validation_loss_tokens: loss(t) + 0.4 * t,

@@ -13,4 +13,12 @@ pub enum ReportError {
     /// The figures' data could not be written as JSON.
     #[error("figures of the report: {0}")]
     Json(#[from] serde_json::Error),
+    /// A picture could not be drawn.
+    #[error("{figure}: {why}")]
+    Figure {
+        /// The picture.
+        figure: String,
+        /// The reason.
+        why: String,
+    },
 }

@@ -83,6 +83,9 @@ pub struct StepPoint {
 pub struct EpochPoint {
     /// The epoch; 0 is before training.
     pub epoch: f64,
+    /// Optimizer steps so far.
+    #[serde(default)]
+    pub step: u64,
     /// Mean training loss over the epoch.
     pub train_loss: Option<f64>,
     /// Validation loss as the preset counts it (with or without padding).

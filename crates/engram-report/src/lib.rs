@@ -9,6 +9,7 @@ mod charts;
 mod error;
 mod html;
 mod input;
+mod loss;
 mod page;
 mod tables;
 mod terminal;
@@ -19,4 +20,5 @@ pub use input::{
     ByText, Departure, EpochPoint, Excluded, Fact, ReportInput, Reproduction, StepPoint,
     TrainingCurve,
 };
+pub use loss::loss_svg;
 pub use terminal::summary_text;

@@ -47,6 +47,7 @@ fn input(findings: Findings) -> ReportInput {
                 .collect(),
             epochs: vec![EpochPoint {
                 epoch: 1.0,
+                step: 1,
                 train_loss: Some(3.5),
                 validation_loss_preset: 1.2345,
                 validation_loss_tokens: 4.321,

@@ -58,6 +58,11 @@ impl AdamW {
         }
     }
 
+    /// First and second moments, and the steps that made them.
+    pub fn state_mut(&mut self) -> (&mut [f32], &mut [f32], &mut i32) {
+        (&mut self.first, &mut self.second, &mut self.steps)
+    }
+
     /// One step against the sum of `parts`, scaled down where its norm exceeds `max_norm` (0: never):
     /// with g the gradient, m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g²,
     /// w ← w − lr·decay·w − lr·m̂/(√v̂ + ε), m̂ and v̂ corrected for their start at 0. Leaves zeros in `parts`.

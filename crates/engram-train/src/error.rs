@@ -62,6 +62,17 @@ pub enum TrainError {
         /// Its value.
         value: f64,
     },
+    /// A checkpoint of a run under way that cannot be gone on from.
+    #[error(
+        "{}: cannot go on from this checkpoint: {why}; give the run the same inputs, or remove the folder and start anew",
+        path.display()
+    )]
+    Checkpoint {
+        /// The checkpoint.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The model failed.
     #[error(transparent)]
     Model(#[from] engram_model::ModelError),

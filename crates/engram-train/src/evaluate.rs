@@ -1,6 +1,7 @@
 //! Losses on validation texts.
 
 use engram_model::training::{Flat, Sequence};
+use serde::{Deserialize, Serialize};
 
 use crate::data::Encoded;
 use crate::error::Result;
@@ -49,7 +50,7 @@ pub(crate) fn evaluate(
 }
 
 /// A mean that is added to.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Mean {
     sum: f64,
     n: usize,

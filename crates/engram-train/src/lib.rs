@@ -4,6 +4,7 @@
 #![deny(missing_docs)]
 
 pub mod adamw;
+pub mod checkpoint;
 mod data;
 pub mod error;
 mod evaluate;
@@ -13,8 +14,11 @@ pub mod schedule;
 pub mod settings;
 pub mod workers;
 
+pub use checkpoint::Keep;
 pub use data::TrainText;
 pub use error::{Result, TrainError};
-pub use record::{EpochRecord, Plan, StepRecord, Timing, TrainingRecord, Validation};
+pub use record::{
+    EpochRecord, METRICS, Metric, Plan, StepRecord, Timing, TrainingRecord, Validation,
+};
 pub use run::{Event, Observer, Silent, Trained, plan, train};
 pub use settings::{Departure, Precision, Sequences, TrainSettings};

@@ -123,14 +123,100 @@ impl TrainingRecord {
         self.epochs.iter().find(|e| e.epoch == self.best_epoch)
     }
 
-    /// Writes `training.json` (the whole record), `steps.jsonl` and `epochs.jsonl` into a folder, each atomically.
+    /// Writes `training.json` (the whole record) and `metrics.jsonl` into a folder, each atomically.
     ///
     /// # Errors
     /// As the file system's.
     pub fn write(&self, folder: &Path) -> Result<()> {
         write_json(&folder.join("training.json"), self)?;
-        write_jsonl(&folder.join("steps.jsonl"), &self.steps)?;
-        write_jsonl(&folder.join("epochs.jsonl"), &self.epochs)?;
+        let metrics = Metric::of(&self.base, &self.steps, &self.epochs);
+        write_jsonl(&folder.join(METRICS), &metrics)?;
         Ok(())
+    }
+}
+
+/// The name of the file of metrics: a flat JSON object a line, with the step on each, as dashboards read it.
+pub const METRICS: &str = "metrics.jsonl";
+
+/// A line of the metrics. Nothing in it is a time, so that the same run gives the same bytes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Metric {
+    /// An optimizer step.
+    Step {
+        /// From 1.
+        step: usize,
+        /// Tokens predicted so far.
+        #[serde(rename = "train/tokens")]
+        tokens: usize,
+        /// Mean loss over the step's tokens, in nats.
+        #[serde(rename = "train/loss")]
+        loss: f64,
+        /// The step's learning rate.
+        #[serde(rename = "train/learning_rate")]
+        learning_rate: f64,
+        /// The gradient's norm before clipping.
+        #[serde(rename = "train/grad_norm")]
+        grad_norm: f64,
+    },
+    /// An evaluation; of epoch 0 before training.
+    Evaluation {
+        /// Optimizer steps so far.
+        step: usize,
+        /// Epochs so far.
+        epoch: usize,
+        /// Mean loss as the settings count it.
+        #[serde(rename = "validation/loss")]
+        loss: f64,
+        /// Mean loss over the texts' own tokens.
+        #[serde(rename = "validation/loss_real")]
+        real: f64,
+        /// Mean loss over answer tokens.
+        #[serde(
+            rename = "validation/loss_answers",
+            skip_serializing_if = "Option::is_none"
+        )]
+        answers: Option<f64>,
+    },
+}
+
+impl Metric {
+    /// All of a run, in order.
+    pub fn of(base: &Validation, steps: &[StepRecord], epochs: &[EpochRecord]) -> Vec<Metric> {
+        let mut all = vec![Metric::evaluation(0, 0, base)];
+        let mut left = epochs.iter().peekable();
+        for step in steps {
+            all.push(Metric::step(step));
+            while let Some(epoch) = left.next_if(|e| e.step <= step.step) {
+                all.push(Metric::evaluation(
+                    epoch.step,
+                    epoch.epoch,
+                    &epoch.validation,
+                ));
+            }
+        }
+        all
+    }
+
+    /// Of a step.
+    pub fn step(record: &StepRecord) -> Metric {
+        Metric::Step {
+            step: record.step,
+            tokens: record.tokens,
+            loss: record.loss,
+            learning_rate: record.learning_rate,
+            grad_norm: record.grad_norm,
+        }
+    }
+
+    /// Of an evaluation.
+    pub fn evaluation(step: usize, epoch: usize, found: &Validation) -> Metric {
+        Metric::Evaluation {
+            step,
+            epoch,
+            loss: found.counted,
+            real: found.real,
+            answers: found.answers,
+        }
     }
 }

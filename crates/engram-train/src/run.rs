@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use engram_core::files::sha256;
 use engram_model::Model;
 use engram_model::training::{Flat, Pass, Sequence};
 use rand::seq::SliceRandom;
@@ -9,10 +10,11 @@ use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::adamw::{AdamW, decayed};
+use crate::checkpoint::{Keep, Keeper, State, Vectors};
 use crate::data::{Encoded, TrainText, encode};
 use crate::error::{Result, TrainError};
 use crate::evaluate::{Mean, evaluate};
-use crate::record::{EpochRecord, Plan, StepRecord, Timing, TrainingRecord};
+use crate::record::{EpochRecord, Metric, Plan, StepRecord, Timing, TrainingRecord, Validation};
 use crate::schedule::{Schedule, Stopper, Verdict};
 use crate::settings::TrainSettings;
 use crate::workers::Workers;
@@ -37,8 +39,10 @@ impl Observer for Silent {
 pub enum Event<'a> {
     /// The run is about to start.
     Planned(&'a Plan),
+    /// The run goes on from a checkpoint that was written after this optimizer step.
+    Resumed(usize),
     /// The model before training was measured.
-    Base(&'a crate::record::Validation),
+    Base(&'a Validation),
     /// An optimizer step was taken.
     Step {
         /// The step.
@@ -134,72 +138,56 @@ fn plan_of(
 ///
 /// An optimizer step takes batch_size × accumulation sequences, and its loss is the mean over all of their tokens,
 /// so that accumulating equals one large batch. Shuffling and dropout draw from ChaCha8 under the settings' seed;
-/// the same input on the same number of threads gives the same bits.
+/// the same input on the same number of threads gives the same bits, in one run or, where `keep` names a folder
+/// for checkpoints, in several that go on from each other.
 ///
 /// # Errors
-/// Settings that no run can have, texts without a token to predict, and [`TrainError::Diverged`] with the step at
-/// which a loss or a gradient was no number any more.
+/// Settings that no run can have, texts without a token to predict, [`TrainError::Diverged`] with the step at
+/// which a loss or a gradient was no number any more, and [`TrainError::Checkpoint`] where the folder's checkpoint is
+/// damaged or of another run.
 pub fn train(
     model: &Model,
     train: &[TrainText],
     validation: &[TrainText],
     settings: &TrainSettings,
+    keep: Option<&Keep>,
     observer: &mut dyn Observer,
 ) -> Result<Trained> {
     let (sequences, held_out) = prepare(model, train, validation, settings)?;
     let plan = plan_of(model, train, &sequences, &held_out, settings)?;
     observer.event(&Event::Planned(&plan));
-    let mut run = Run::new(model, settings, &plan)?;
-    let (base, base_texts) = run.evaluate(&held_out, validation.len())?;
-    observer.event(&Event::Base(&base));
-
-    let mut stopper = Stopper::new(settings.patience);
-    let mut epochs: Vec<EpochRecord> = Vec::new();
-    let mut best = (run.weights.clone(), base_texts.clone(), 0);
-    let mut stopped_early = false;
-    for epoch in 1..=settings.epochs {
-        let train = run.epoch(&sequences, observer)?;
-        let (validation, texts) = run.evaluate(&held_out, validation.len())?;
-        run.finite("the validation loss", validation.counted)?;
-        let verdict = stopper.next(validation.counted);
-        let record = EpochRecord {
-            epoch,
-            step: run.steps.len(),
-            train,
-            validation,
-            best: verdict == Verdict::Best,
-        };
-        observer.event(&Event::Epoch(&record));
-        epochs.push(record);
-        match verdict {
-            Verdict::Best => {
-                best.0.values_mut().copy_from_slice(run.weights.values());
-                best.1 = texts;
-                best.2 = epoch;
-            }
-            Verdict::Wait => {}
-            Verdict::Stop => {
-                stopped_early = epoch < settings.epochs;
-                break;
-            }
-        }
+    let mut run = Run::start(
+        model,
+        settings,
+        &plan,
+        &sequences,
+        (&held_out, validation.len()),
+        keep,
+    )?;
+    match run.state.steps.len() {
+        0 => observer.event(&Event::Base(&run.state.base)),
+        steps => observer.event(&Event::Resumed(steps)),
     }
-    let (weights, best_texts, best_epoch) = best;
-    let (timing, steps) = (run.timing(), run.steps);
+    while !run.ended() {
+        run.epoch(&sequences, observer)?;
+        run.assess(&held_out, validation.len(), observer)?;
+    }
+    let timing = run.timing();
+    let Run { state, best, .. } = run;
     Ok(Trained {
-        model: model.with_weights(&weights)?,
+        model: model.with_weights(&best)?,
         curve: TrainingRecord {
             settings: settings.clone(),
             precision: "fp32".to_owned(),
             threads: rayon::current_num_threads(),
             plan,
-            base,
-            steps,
-            epochs,
-            best_epoch,
-            stopped_early,
-            base_texts,
-            best_texts,
+            base: state.base,
+            stopped_early: state.epochs.len() < settings.epochs,
+            steps: state.steps,
+            epochs: state.epochs,
+            best_epoch: state.best_epoch,
+            base_texts: state.base_texts,
+            best_texts: state.best_texts,
         },
         timing,
     })
@@ -210,19 +198,62 @@ struct Run<'a> {
     settings: &'a TrainSettings,
     plan: &'a Plan,
     schedule: Schedule,
-    random: ChaCha8Rng,
     weights: Flat,
+    best: Flat,
     optimizer: AdamW,
     workers: Workers,
-    steps: Vec<StepRecord>,
-    tokens: usize,
-    train_s: f64,
-    evaluate_s: f64,
+    state: State,
+    keeper: Option<Keeper>,
 }
 
 impl<'a> Run<'a> {
-    fn new(model: &Model, settings: &'a TrainSettings, plan: &'a Plan) -> Result<Run<'a>> {
-        let weights = model.flat()?;
+    /// A new run, or one that goes on from a checkpoint.
+    fn start(
+        model: &Model,
+        settings: &'a TrainSettings,
+        plan: &'a Plan,
+        sequences: &[Encoded],
+        (held_out, texts): (&[Encoded], usize),
+        keep: Option<&Keep>,
+    ) -> Result<Run<'a>> {
+        let mut weights = model.flat()?;
+        let mut best = weights.clone();
+        let mut workers = Workers::new(model, settings.dropout)?;
+        let mut optimizer = AdamW::new(&weights, settings.weight_decay, decayed);
+        let mut keeper =
+            keep.map(|keep| Keeper::new(keep, inputs(settings, &weights, sequences, held_out)));
+        let mut state = None;
+        if let Some(keeper) = &keeper {
+            state = keeper.resume(vectors(&mut weights, &mut best, &mut optimizer))?;
+        }
+        let state = match state {
+            Some(state) => state,
+            None => {
+                let start = Instant::now();
+                let (base, base_texts) = evaluate(&mut workers, &weights, held_out, texts)?;
+                State {
+                    random: ChaCha8Rng::seed_from_u64(settings.seed),
+                    order: Vec::new(),
+                    taken: 0,
+                    epoch_loss: Mean::default(),
+                    updates: 0,
+                    tokens: 0,
+                    steps: Vec::new(),
+                    epochs: Vec::new(),
+                    stopper: Stopper::new(settings.patience),
+                    base,
+                    best_texts: base_texts.clone(),
+                    base_texts,
+                    best_epoch: 0,
+                    train_s: 0.0,
+                    evaluate_s: start.elapsed().as_secs_f64(),
+                }
+            }
+        };
+        *optimizer.state_mut().2 = state.updates;
+        if let Some(keeper) = &mut keeper {
+            keeper.open(&state)?;
+        }
         Ok(Run {
             settings,
             plan,
@@ -231,68 +262,116 @@ impl<'a> Run<'a> {
                 warmup: plan.warmup_steps,
                 total: plan.total_steps,
             },
-            random: ChaCha8Rng::seed_from_u64(settings.seed),
-            optimizer: AdamW::new(&weights, settings.weight_decay, decayed),
-            workers: Workers::new(model, settings.dropout)?,
             weights,
-            steps: Vec::new(),
-            tokens: 0,
-            train_s: 0.0,
-            evaluate_s: 0.0,
+            best,
+            optimizer,
+            workers,
+            state,
+            keeper,
         })
     }
 
-    fn evaluate(
-        &mut self,
-        sequences: &[Encoded],
-        texts: usize,
-    ) -> Result<(crate::record::Validation, Vec<Option<f64>>)> {
-        let start = Instant::now();
-        let found = evaluate(&mut self.workers, &self.weights, sequences, texts)?;
-        self.evaluate_s += start.elapsed().as_secs_f64();
-        Ok(found)
+    fn ended(&self) -> bool {
+        let waiting = self.state.epochs.len() < self.settings.epochs;
+        !waiting || self.state.stopper.stopped()
     }
 
-    /// All sequences once, in a new order; gives the mean loss over their tokens.
-    fn epoch(&mut self, sequences: &[Encoded], observer: &mut dyn Observer) -> Result<f64> {
-        let mut order: Vec<usize> = (0..sequences.len()).collect();
-        order.shuffle(&mut self.random);
-        let mut mean = Mean::default();
-        for batch in order.chunks(self.plan.sequences_per_step) {
+    /// What is left of an epoch: all sequences once, in a new order.
+    fn epoch(&mut self, sequences: &[Encoded], observer: &mut dyn Observer) -> Result<()> {
+        if self.state.order.is_empty() {
+            self.state.order = (0..sequences.len()).collect();
+            self.state.order.shuffle(&mut self.state.random);
+        }
+        while self.state.taken < self.state.order.len() {
             let start = Instant::now();
-            let batch: Vec<Sequence> = batch
+            let end = self.state.taken + self.plan.sequences_per_step;
+            let end = end.min(self.state.order.len());
+            let random = &mut self.state.random;
+            let batch: Vec<Sequence> = self.state.order[self.state.taken..end]
                 .iter()
                 .map(|&i| Sequence {
                     ids: &sequences[i].ids,
-                    seed: (self.settings.dropout > 0.0).then(|| self.random.next_u64()),
+                    seed: (self.settings.dropout > 0.0).then(|| random.next_u64()),
                 })
                 .collect();
-            self.step(&batch, &mut mean)?;
-            self.train_s += start.elapsed().as_secs_f64();
-            if let Some(record) = self.steps.last() {
-                let left = self.plan.total_steps.saturating_sub(record.step) as f64;
-                observer.event(&Event::Step {
-                    record,
-                    steps: self.plan.total_steps,
-                    tokens_per_second: self.tokens as f64 / self.train_s,
-                    eta_s: left * self.train_s / record.step as f64,
-                });
+            let record = self.step(&batch)?;
+            self.state.taken = end;
+            self.state.train_s += start.elapsed().as_secs_f64();
+            let left = self.plan.total_steps.saturating_sub(record.step) as f64;
+            observer.event(&Event::Step {
+                record: &record,
+                steps: self.plan.total_steps,
+                tokens_per_second: self.timing().tokens_per_second,
+                eta_s: left * self.state.train_s / record.step as f64,
+            });
+            if let Some(keeper) = &mut self.keeper {
+                keeper.metric(&Metric::step(&record))?;
             }
+            self.state.steps.push(record);
+            self.checkpoint()?;
         }
-        Ok(mean.mean().unwrap_or(f64::NAN))
+        Ok(())
     }
 
-    fn step(&mut self, batch: &[Sequence], epoch: &mut Mean) -> Result<()> {
+    /// Ends an epoch: measures the weights and keeps them where they are the best so far.
+    fn assess(
+        &mut self,
+        held_out: &[Encoded],
+        texts: usize,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        let start = Instant::now();
+        let (validation, by_text) = evaluate(&mut self.workers, &self.weights, held_out, texts)?;
+        self.state.evaluate_s += start.elapsed().as_secs_f64();
+        self.finite("the validation loss", validation.counted)?;
+        let epoch = self.state.epochs.len() + 1;
+        let best = self.state.stopper.next(validation.counted) == Verdict::Best;
+        if best {
+            self.best
+                .values_mut()
+                .copy_from_slice(self.weights.values());
+            self.state.best_texts = by_text;
+            self.state.best_epoch = epoch;
+        }
+        let record = EpochRecord {
+            epoch,
+            step: self.state.steps.len(),
+            train: self.state.epoch_loss.mean().unwrap_or(f64::NAN),
+            validation,
+            best,
+        };
+        observer.event(&Event::Epoch(&record));
+        if let Some(keeper) = &mut self.keeper {
+            let step = record.step;
+            keeper.metric(&Metric::evaluation(step, epoch, &record.validation))?;
+        }
+        self.state.epochs.push(record);
+        self.state.order.clear();
+        self.state.taken = 0;
+        self.state.epoch_loss = Mean::default();
+        self.checkpoint()
+    }
+
+    /// Where one is due.
+    fn checkpoint(&mut self) -> Result<()> {
+        let vectors = vectors(&mut self.weights, &mut self.best, &mut self.optimizer);
+        match &mut self.keeper {
+            Some(keeper) => keeper.when_due(&self.state, vectors),
+            None => Ok(()),
+        }
+    }
+
+    fn step(&mut self, batch: &[Sequence]) -> Result<StepRecord> {
         let losses = self.workers.gradients(&self.weights, batch)?;
         let mut mean = Mean::default();
         for losses in &losses {
             mean.add(losses);
-            epoch.add(losses);
-            self.tokens += losses.len();
+            self.state.epoch_loss.add(losses);
+            self.state.tokens += losses.len();
         }
         let loss = mean.mean().unwrap_or(f64::NAN);
         self.finite("the loss", loss)?;
-        let learning_rate = self.schedule.rate(self.steps.len());
+        let learning_rate = self.schedule.rate(self.state.steps.len());
         let stepped = self.optimizer.step(
             &mut self.weights,
             self.workers.parts_mut(),
@@ -300,14 +379,14 @@ impl<'a> Run<'a> {
             self.settings.max_grad_norm,
         );
         self.finite("the gradient's norm", stepped.grad_norm)?;
-        self.steps.push(StepRecord {
-            step: self.steps.len() + 1,
-            tokens: self.tokens,
+        self.state.updates += 1;
+        Ok(StepRecord {
+            step: self.state.steps.len() + 1,
+            tokens: self.state.tokens,
             loss,
             learning_rate,
             grad_norm: stepped.grad_norm,
-        });
-        Ok(())
+        })
     }
 
     fn finite(&self, what: &'static str, value: f64) -> Result<()> {
@@ -315,7 +394,7 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         Err(TrainError::Diverged {
-            step: self.steps.len() + 1,
+            step: self.state.steps.len() + 1,
             what,
             value,
         })
@@ -323,9 +402,39 @@ impl<'a> Run<'a> {
 
     fn timing(&self) -> Timing {
         Timing {
-            train_s: self.train_s,
-            evaluate_s: self.evaluate_s,
-            tokens_per_second: self.tokens as f64 / self.train_s,
+            train_s: self.state.train_s,
+            evaluate_s: self.state.evaluate_s,
+            tokens_per_second: self.state.tokens as f64 / self.state.train_s,
         }
     }
+}
+
+fn vectors<'a>(weights: &'a mut Flat, best: &'a mut Flat, optimizer: &'a mut AdamW) -> Vectors<'a> {
+    let (first, second, _) = optimizer.state_mut();
+    Vectors {
+        weights: weights.values_mut(),
+        first,
+        second,
+        best: best.values_mut(),
+    }
+}
+
+/// A hash of all that a run's weights depend on.
+fn inputs(
+    settings: &TrainSettings,
+    weights: &Flat,
+    sequences: &[Encoded],
+    held_out: &[Encoded],
+) -> String {
+    let mut bytes = Vec::new();
+    for sequence in sequences.iter().chain(held_out) {
+        bytes.extend(sequence.ids.len().to_le_bytes());
+        bytes.extend(sequence.real.to_le_bytes());
+        bytes.extend(sequence.ids.iter().flat_map(|id| id.to_le_bytes()));
+    }
+    let texts = sha256(&bytes);
+    bytes.clear();
+    bytes.extend(weights.values().iter().flat_map(|w| w.to_le_bytes()));
+    let (weights, threads) = (sha256(&bytes), rayon::current_num_threads());
+    sha256(format!("{settings:?} {texts} {weights} {threads}").as_bytes())
 }

@@ -1,5 +1,7 @@
 //! The learning rate over a run, and when to stop.
 
+use serde::{Deserialize, Serialize};
+
 /// Linear warm-up to the peak, then linear decay to 0 at the last planned step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Schedule {
@@ -26,7 +28,7 @@ impl Schedule {
 }
 
 /// Keeps the best loss and counts evaluations without a better one.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stopper {
     patience: usize,
     best: Option<f64>,
@@ -52,6 +54,11 @@ impl Stopper {
             best: None,
             waited: 0,
         }
+    }
+
+    /// Whether the last verdict was to stop.
+    pub fn stopped(&self) -> bool {
+        self.waited >= self.patience
     }
 
     /// Takes the next evaluation's loss.

@@ -1,9 +1,13 @@
 //! The loop on tiny random models.
 
+use std::time::Duration;
+
 use candle_core::{Device, Tensor};
 use engram_model::checkpoint::Parameters;
 use engram_model::{Gpt2Config, Model, Tokenizer};
-use engram_train::{Event, Observer, Silent, TrainError, TrainSettings, TrainText, plan, train};
+use engram_train::{
+    Event, Keep, Observer, Silent, TrainError, TrainSettings, TrainText, plan, train,
+};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -139,7 +143,7 @@ fn validation_is_the_mean_over_the_right_tokens() {
     let mut settings = settings();
     settings.epochs = 1;
     let run = |settings: &TrainSettings| {
-        train(&model, &texts(4), &validation, settings, &mut Silent)
+        train(&model, &texts(4), &validation, settings, None, &mut Silent)
             .unwrap()
             .curve
     };
@@ -178,7 +182,7 @@ fn accumulation_equals_one_large_batch() {
             accumulation,
             ..settings()
         };
-        train(&model, &all, &all[..4], &settings, &mut Silent).unwrap()
+        train(&model, &all, &all[..4], &settings, None, &mut Silent).unwrap()
     };
     let (one, four) = (run(8, 1), run(2, 4));
     assert_eq!(one.curve.steps.len(), 6);
@@ -198,7 +202,7 @@ fn the_same_seed_gives_the_same_bits_and_another_does_not() {
             seed,
             ..settings()
         };
-        train(&model, &all, &all[..4], &settings, &mut Silent).unwrap()
+        train(&model, &all, &all[..4], &settings, None, &mut Silent).unwrap()
     };
     let (a, b, c) = (run(1), run(1), run(2));
     assert_eq!(weights(&a.model), weights(&b.model));
@@ -221,7 +225,7 @@ fn three_sentences_are_learned_by_heart() {
         batch_size: 3,
         ..settings()
     };
-    let trained = train(&model, &all, &all, &settings, &mut Silent).unwrap();
+    let trained = train(&model, &all, &all, &settings, None, &mut Silent).unwrap();
     let record = &trained.curve;
     assert!(record.base.real > 3.0, "{:?}", record.base);
     let best = record.best().unwrap();
@@ -249,7 +253,7 @@ fn patience_ends_a_run_that_only_forgets_and_the_best_is_kept() {
         warmup_steps: 0,
         ..settings()
     };
-    let trained = train(&model, &learned, &held_out, &settings, &mut Silent).unwrap();
+    let trained = train(&model, &learned, &held_out, &settings, None, &mut Silent).unwrap();
     let record = trained.curve;
     assert!(record.stopped_early);
     assert!(record.epochs.len() < 40);
@@ -287,7 +291,7 @@ fn the_rate_follows_the_schedule_and_the_observer_hears_all() {
     };
     let mut count = Count(0, 0, 0, 0);
     let all = texts(20);
-    let record = train(&model(8), &all, &all[..2], &settings, &mut count)
+    let record = train(&model(8), &all, &all[..2], &settings, None, &mut count)
         .unwrap()
         .curve;
     assert_eq!((count.0, count.1, count.2, count.3), (1, 1, 20, 2));
@@ -305,7 +309,7 @@ fn what_cannot_be_trained_is_refused() {
     let model = model(8);
     let all = texts(4);
     let refused = |train_texts: &[TrainText], settings: &TrainSettings| {
-        train(&model, train_texts, &all, settings, &mut Silent)
+        train(&model, train_texts, &all, settings, None, &mut Silent)
             .err()
             .unwrap()
     };
@@ -316,7 +320,7 @@ fn what_cannot_be_trained_is_refused() {
     );
     let error = refused(&[text(&[1], None)], &settings());
     assert!(matches!(error, TrainError::NoSequence { texts: 1, .. }));
-    let error = train(&model, &all, &[], &settings(), &mut Silent)
+    let error = train(&model, &all, &[], &settings(), None, &mut Silent)
         .err()
         .unwrap();
     assert!(
@@ -348,7 +352,7 @@ fn what_cannot_be_trained_is_refused() {
 #[test]
 fn a_record_writes_and_reads_back() {
     let all = texts(4);
-    let record = train(&model(8), &all, &all, &settings(), &mut Silent)
+    let record = train(&model(8), &all, &all, &settings(), None, &mut Silent)
         .unwrap()
         .curve;
     let folder = tempfile::tempdir().unwrap();
@@ -356,6 +360,128 @@ fn a_record_writes_and_reads_back() {
     let back: engram_train::TrainingRecord =
         engram_core::files::read_json(&folder.path().join("training.json")).unwrap();
     assert_eq!(back, record);
-    let steps = std::fs::read_to_string(folder.path().join("steps.jsonl")).unwrap();
-    assert_eq!(steps.lines().count(), record.steps.len());
+    let metrics = std::fs::read_to_string(folder.path().join("metrics.jsonl")).unwrap();
+    let lines: Vec<serde_json::Value> = metrics
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    // Before training, the steps, and after each epoch.
+    assert_eq!(lines.len(), 1 + record.steps.len() + record.epochs.len());
+    assert_eq!(lines[0]["validation/loss"], record.base.counted);
+    assert_eq!(lines[1]["train/loss"], record.steps[0].loss);
+    let last = lines.last().unwrap();
+    assert_eq!(last["epoch"], record.epochs.len());
+    assert_eq!(last["step"], record.steps.len());
+}
+
+/// Copies the checkpoint that stands there at each event, as a kill at that moment would leave it.
+struct Killed {
+    folder: std::path::PathBuf,
+    left: Vec<Option<Vec<u8>>>,
+}
+
+impl Observer for Killed {
+    fn event(&mut self, _: &Event) {
+        let checkpoint = self.folder.join("checkpoint.safetensors");
+        self.left.push(std::fs::read(checkpoint).ok());
+    }
+}
+
+#[test]
+fn a_run_killed_anywhere_and_gone_on_with_ends_as_an_unbroken_one() {
+    let (model, all, held_out) = (model(8), texts(9), texts(5));
+    let settings = TrainSettings {
+        epochs: 4,
+        patience: 1,
+        learning_rate: 3e-2,
+        warmup_steps: 1,
+        dropout: 0.2,
+        ..settings()
+    };
+    let whole = train(&model, &all, &held_out, &settings, None, &mut Silent).unwrap();
+    assert!(whole.curve.epochs.len() > 1);
+    let folder = tempfile::tempdir().unwrap();
+    let keep = Keep {
+        folder: folder.path().join("run"),
+        every: Duration::ZERO,
+        resume: true,
+    };
+    let mut killed = Killed {
+        folder: keep.folder.clone(),
+        left: Vec::new(),
+    };
+    let kept = train(&model, &all, &held_out, &settings, Some(&keep), &mut killed).unwrap();
+    assert_eq!(kept.curve, whole.curve);
+    assert!(killed.left.iter().flatten().count() > whole.curve.steps.len());
+    let metrics = std::fs::read(keep.folder.join("metrics.jsonl")).unwrap();
+    for (event, left) in killed.left.iter().enumerate() {
+        std::fs::remove_dir_all(&keep.folder).unwrap();
+        std::fs::create_dir_all(&keep.folder).unwrap();
+        if let Some(left) = left {
+            std::fs::write(keep.folder.join("checkpoint.safetensors"), left).unwrap();
+            // A line torn off with the run.
+            std::fs::write(keep.folder.join("metrics.jsonl"), b"{\"step\":").unwrap();
+        }
+        let resumed = train(&model, &all, &held_out, &settings, Some(&keep), &mut Silent).unwrap();
+        assert_eq!(resumed.curve, whole.curve, "event {event}");
+        assert_eq!(
+            weights(&resumed.model),
+            weights(&whole.model),
+            "event {event}"
+        );
+        let again = std::fs::read(keep.folder.join("metrics.jsonl")).unwrap();
+        assert_eq!(again, metrics, "event {event}");
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_run_or_a_damaged_one_is_refused() {
+    let (model, all) = (model(8), texts(4));
+    let folder = tempfile::tempdir().unwrap();
+    let keep = Keep {
+        folder: folder.path().to_owned(),
+        every: Duration::ZERO,
+        resume: true,
+    };
+    train(&model, &all, &all, &settings(), Some(&keep), &mut Silent).unwrap();
+    let refused = |settings: &TrainSettings| {
+        train(&model, &all, &all, settings, Some(&keep), &mut Silent)
+            .err()
+            .unwrap()
+            .to_string()
+    };
+    let mut other = settings();
+    other.seed = 1;
+    assert!(refused(&other).contains("another model, other texts, settings"));
+    let file = folder.path().join("checkpoint.safetensors");
+    let whole = std::fs::read(&file).unwrap();
+    for cut in [0, 7, 100, whole.len() - 1] {
+        std::fs::write(&file, &whole[..cut]).unwrap();
+        assert!(
+            refused(&settings()).contains("it is damaged"),
+            "cut at {cut}"
+        );
+    }
+    // Without --resume it is written over.
+    let anew = Keep {
+        resume: false,
+        ..keep.clone()
+    };
+    train(&model, &all, &all, &settings(), Some(&anew), &mut Silent).unwrap();
+    assert_eq!(std::fs::read(&file).unwrap().len(), whole.len());
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_named() {
+    let (model, all) = (model(8), texts(4));
+    let folder = tempfile::tempdir().unwrap();
+    let blocked = folder.path().join("blocked");
+    std::fs::write(&blocked, "a file").unwrap();
+    let keep = Keep {
+        folder: blocked.join("run"),
+        every: Duration::ZERO,
+        resume: false,
+    };
+    let error = train(&model, &all, &all, &settings(), Some(&keep), &mut Silent);
+    assert!(error.err().unwrap().to_string().contains("blocked"));
 }

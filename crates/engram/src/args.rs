@@ -148,6 +148,12 @@ pub struct TrainArgs {
     /// Override a setting of the preset: key=value.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Go on with a run to this folder that was broken off, from its last checkpoint.
+    #[arg(long, conflicts_with = "dry_run")]
+    pub resume: bool,
+    /// Seconds between checkpoints, which are kept in OUT.partial until the run is whole.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub checkpoint_every: u64,
     /// Print steps, tokens and memory, and train nothing.
     #[arg(long)]
     pub dry_run: bool,

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 /// What a training's settings are compared with.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
-    /// The preset.
-    pub preset: String,
+    /// The preset, where there is one.
+    pub preset: Option<String>,
     /// Why settings depart from it.
     pub why: BTreeMap<String, String>,
 }
@@ -28,24 +28,24 @@ pub fn curve(
     stats: &Settings,
     record: &TrainingRecord,
 ) -> Result<TrainingCurve> {
-    let preset = TrainSettings::preset(&origin.preset)?;
-    let departures = record
-        .settings
-        .departures(&preset)
-        .into_iter()
-        .map(|d| Departure {
-            why: origin
-                .why
-                .get(&d.setting)
-                .cloned()
-                .or(d.why)
-                .unwrap_or_default(),
-            setting: d.setting,
-            preset: d.preset,
-            used: d.used,
-        });
+    let departures = match &origin.preset {
+        Some(preset) => record.settings.departures(&TrainSettings::preset(preset)?),
+        None => Vec::new(),
+    };
+    let departures = departures.into_iter().map(|d| Departure {
+        why: origin
+            .why
+            .get(&d.setting)
+            .cloned()
+            .or(d.why)
+            .unwrap_or_default(),
+        setting: d.setting,
+        preset: d.preset,
+        used: d.used,
+    });
     let before = EpochPoint {
         epoch: 0.0,
+        step: 0,
         train_loss: None,
         validation_loss_preset: record.base.counted,
         validation_loss_tokens: record.base.real,
@@ -53,6 +53,7 @@ pub fn curve(
     };
     let epochs = record.epochs.iter().map(|e| EpochPoint {
         epoch: e.epoch as f64,
+        step: e.step as u64,
         train_loss: Some(e.train),
         validation_loss_preset: e.validation.counted,
         validation_loss_tokens: e.validation.real,

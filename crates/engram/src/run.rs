@@ -14,14 +14,14 @@ use engram_patch::{
     preferences,
 };
 use engram_report::{Excluded, Fact, Reproduction, summary_text};
-use engram_train::TrainSettings;
+use engram_train::{Keep, TrainSettings};
 use serde_json::json;
 
 use crate::args::RunArgs;
 use crate::commands::corpus::{read_corpus, with_tokenizer};
 use crate::commands::model::resolve;
 use crate::commands::patch::{prepare, sweep};
-use crate::commands::train::{Recipe, fine_tune, settings};
+use crate::commands::train::{CHECKPOINT_EVERY, Recipe, fine_tune, settings};
 use crate::commands::{print, say, thousands};
 use crate::curve::Origin;
 use crate::memory;
@@ -29,7 +29,7 @@ use crate::results::{
     CORPUS, EXCLUDED, MANIFEST, Machine, Manifest, PAPER, PAPER_SUITE, PATCH, PREFERENCES, Results,
     STATS, SUITE,
 };
-use crate::stage::{RunFolder, checkpoint_hash};
+use crate::stage::{RunFolder, checkpoint_hash, done_with, partial, under_way};
 use crate::study::{BASE, Study, Training};
 
 /// Columns of the summary on stdout.
@@ -285,7 +285,14 @@ impl Run {
         // Another number of threads gives other last bits.
         let threads = Machine::here().threads;
         let inputs = json!([settings, hashes, self.inputs["base"], threads]);
-        self.stage(&format!("models/{name}"), inputs, |run, folder| {
+        let stage = format!("models/{name}");
+        let keep = Keep {
+            folder: partial(&self.folder.path().join(&stage)),
+            every: CHECKPOINT_EVERY,
+            resume: true,
+        };
+        let made = self.stage(&stage, inputs.clone(), |run, folder| {
+            under_way(&run.folder.path().join(&stage), &inputs)?;
             let train = read_corpus(&texts[0])?;
             let validation = read_corpus(&texts[1])?;
             let recipe = Recipe {
@@ -295,8 +302,10 @@ impl Run {
                 validation: &validation,
                 settings: &settings,
             };
-            fine_tune(&recipe, folder).map(drop)
-        })
+            fine_tune(&recipe, &keep, folder).map(drop)
+        })?;
+        done_with(&keep.folder)?;
+        Ok(made)
     }
 
     /// What a model prefers, and what its sweeps found.
@@ -412,7 +421,7 @@ impl Run {
 
 fn origin((name, training): (&String, &Training)) -> (String, Origin) {
     let origin = Origin {
-        preset: training.preset.clone(),
+        preset: Some(training.preset.clone()),
         why: training.why.clone().into_iter().collect(),
     };
     (name.clone(), origin)

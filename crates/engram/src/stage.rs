@@ -101,6 +101,42 @@ impl RunFolder {
     }
 }
 
+/// Where a stage keeps what it has come to, so that it goes on there after a kill: a folder beside its own,
+/// emptied where it was begun from other inputs.
+///
+/// # Errors
+/// The file system's.
+pub fn under_way(folder: &Path, inputs: &impl Serialize) -> Result<PathBuf> {
+    let path = partial(folder);
+    let (inputs, mark) = (fingerprint(inputs)?, path.join(MARK));
+    let same = files::read_json::<Mark>(&mark).is_ok_and(|m| m.inputs == inputs);
+    if !same {
+        if path.exists() {
+            fs::remove_dir_all(&path).with_context(|| format!("{}", path.display()))?;
+        }
+        files::write_json(&mark, &Mark { inputs })?;
+    }
+    Ok(path)
+}
+
+/// The folder of work under way that will be at `folder` when it is whole.
+pub fn partial(folder: &Path) -> PathBuf {
+    let mut name = folder.file_name().unwrap_or_default().to_owned();
+    name.push(".partial");
+    folder.with_file_name(name)
+}
+
+/// Removes a folder of work under way, now that the work is whole.
+///
+/// # Errors
+/// The file system's.
+pub fn done_with(partial: &Path) -> Result<()> {
+    if !partial.exists() {
+        return Ok(());
+    }
+    fs::remove_dir_all(partial).with_context(|| format!("cannot remove {}", partial.display()))
+}
+
 /// Fills a folder whole or not at all: `work` gets an empty folder beside it, which is renamed into its
 /// place when `work` has ended well. The folder's parent is made, and taken back where it stays empty.
 ///
@@ -263,6 +299,20 @@ mod tests {
         fs::create_dir_all(&half).unwrap();
         RunFolder::open(path, "a").unwrap();
         assert!(!half.exists() && path.join("models/x").exists());
+    }
+
+    #[test]
+    fn work_under_way_is_kept_for_the_same_inputs_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let stage = folder.path().join("models/x");
+        let kept = under_way(&stage, &1).unwrap();
+        assert_eq!(kept, folder.path().join("models/x.partial"));
+        fs::write(kept.join("checkpoint"), "").unwrap();
+        assert!(under_way(&stage, &1).unwrap().join("checkpoint").exists());
+        assert!(!under_way(&stage, &2).unwrap().join("checkpoint").exists());
+        done_with(&kept).unwrap();
+        done_with(&kept).unwrap();
+        assert!(!kept.exists());
     }
 
     #[test]

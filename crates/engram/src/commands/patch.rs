@@ -343,7 +343,13 @@ fn shown(rows: &[Row]) -> String {
     let mut text = super::table(header, table_rows);
     let others = rows.len() - of_first.len().min(MOST);
     if others > 0 {
-        text += &format!("\n… and {others} more rows; `engram stats` sums them up");
+        text += &format!("\n… and {others} more rows in patch.parquet");
+        if rows
+            .iter()
+            .any(|r| r.head.or(r.unit).or(r.window).is_none())
+        {
+            text += "; `engram stats` sums up those of whole sites";
+        }
     }
     text
 }

@@ -1,16 +1,19 @@
 //! `engram train`, and the training stage of a study.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use candle_core::Device;
+use engram_core::files;
 use engram_corpus::Abstract;
 use engram_findings::Settings;
 use engram_model::Model;
-use engram_report::TrainingCurve;
+use engram_report::{TrainingCurve, loss_svg};
 use engram_train::{
-    Event, Observer, TrainSettings, TrainText, Trained, TrainingRecord, Validation, plan,
+    Event, Keep, Observer, TrainSettings, TrainText, Trained, TrainingRecord, Validation, plan,
 };
 
 use super::corpus::read_corpus;
@@ -18,10 +21,15 @@ use super::{print, say, table, thousands};
 use crate::args::TrainArgs;
 use crate::curve::{Origin, curve};
 use crate::progress::Progress;
-use crate::stage::{must_be_free, whole_folder};
+use crate::stage::{done_with, must_be_free, partial, whole_folder};
 
 /// The share held out where neither texts nor a share are given: the study's.
 const SPLIT: f64 = 0.2;
+
+/// Time between the checkpoints of a study's trainings.
+pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(300);
+/// The picture of a run's curve.
+const LOSS: &str = "loss.svg";
 
 /// What a run is trained from and by.
 pub struct Recipe<'a> {
@@ -62,9 +70,22 @@ pub fn train(args: &TrainArgs, json: bool) -> Result<()> {
         validation: &validation,
         settings: &settings,
     };
-    let record = whole_folder(&args.out, |folder| fine_tune(&recipe, folder))?;
+    let keep = Keep {
+        folder: partial(&args.out),
+        every: Duration::from_secs(args.checkpoint_every),
+        resume: args.resume,
+    };
+    if !args.resume && keep.folder.exists() {
+        bail!(
+            "{}: a run to {} was broken off; --resume goes on with it, or remove the folder",
+            keep.folder.display(),
+            args.out.display()
+        );
+    }
+    let record = whole_folder(&args.out, |folder| fine_tune(&recipe, &keep, folder))?;
+    done_with(&keep.folder)?;
     let origin = Origin {
-        preset: args.config.clone(),
+        preset: Some(args.config.clone()),
         why: BTreeMap::new(),
     };
     let curve = curve(&name, &origin, &Settings::default(), &record)?;
@@ -88,11 +109,11 @@ pub fn settings(preset: &str, overrides: &[String]) -> Result<TrainSettings> {
     Ok(settings)
 }
 
-/// Trains, and writes the checkpoint and the record of the run into `folder`.
+/// Trains, and writes the checkpoint, the record of the run and its curve into `folder`.
 ///
 /// # Errors
 /// The trainer's or the file system's.
-pub fn fine_tune(recipe: &Recipe<'_>, folder: &Path) -> Result<TrainingRecord> {
+pub fn fine_tune(recipe: &Recipe<'_>, keep: &Keep, folder: &Path) -> Result<TrainingRecord> {
     let (train, validation) = (texts(recipe.train), texts(recipe.validation));
     let mut watch = Watch::new(recipe.name);
     let trained = engram_train::train(
@@ -100,11 +121,20 @@ pub fn fine_tune(recipe: &Recipe<'_>, folder: &Path) -> Result<TrainingRecord> {
         &train,
         &validation,
         recipe.settings,
+        Some(keep),
         &mut watch,
     )?;
     watch.finish(&trained);
     trained.model.write(folder)?;
     trained.curve.write(folder)?;
+    let drawn = curve(
+        recipe.name,
+        &Origin::default(),
+        &Settings::default(),
+        &trained.curve,
+    )?;
+    let picture = loss_svg(&drawn)?;
+    files::write_atomic(&folder.join(LOSS), |w| w.write_all(picture.as_bytes()))?;
     Ok(trained.curve)
 }
 
@@ -170,6 +200,7 @@ impl Observer for Watch<'_> {
                     plan.total_steps as u64,
                 ));
             }
+            Event::Resumed(step) => eprintln!("{}: goes on after step {step}", self.name),
             Event::Base(found) => eprintln!("{}: before training, {}", self.name, losses(found)),
             Event::Step {
                 record,

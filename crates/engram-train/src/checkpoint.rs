@@ -1,0 +1,256 @@
+//! A run under way on disk: all that it takes to go on and end with the weights of an unbroken run.
+
+use std::borrow::Cow;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use engram_core::files::{io_error, write_atomic, write_atomic_at};
+use rand_chacha::ChaCha8Rng;
+use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Result, TrainError};
+use crate::evaluate::Mean;
+use crate::record::{EpochRecord, METRICS, Metric, StepRecord, Validation};
+use crate::schedule::Stopper;
+
+/// The checkpoint's file name.
+const FILE: &str = "checkpoint.safetensors";
+/// What the checkpoint's state is called in it.
+const STATE: &str = "state";
+/// The layout of the file; another number is another layout.
+const LAYOUT: &str = "1";
+
+/// Where a run under way is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keep {
+    /// A folder of its own: `checkpoint.safetensors` (weights, moments, best weights, state) and
+    /// `metrics.jsonl`, a line a step as it is taken.
+    pub folder: PathBuf,
+    /// Time between checkpoints. How often they are written changes no result.
+    pub every: Duration,
+    /// Go on from the folder's checkpoint, where there is one.
+    pub resume: bool,
+}
+
+/// What a run has come to, weights and moments apart.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct State {
+    /// Draws of shuffling and dropout, where they stand.
+    pub random: ChaCha8Rng,
+    /// The epoch's sequences in the order in which they are taken; empty between epochs.
+    pub order: Vec<usize>,
+    /// How many of them are taken.
+    pub taken: usize,
+    /// The epoch's training loss so far.
+    pub epoch_loss: Mean,
+    /// Optimizer steps that changed the weights.
+    pub updates: i32,
+    pub tokens: usize,
+    pub steps: Vec<StepRecord>,
+    pub epochs: Vec<EpochRecord>,
+    pub stopper: Stopper,
+    pub base: Validation,
+    pub base_texts: Vec<Option<f64>>,
+    pub best_epoch: usize,
+    pub best_texts: Vec<Option<f64>>,
+    pub train_s: f64,
+    pub evaluate_s: f64,
+}
+
+/// The vectors of a run, all of one length.
+pub(crate) struct Vectors<'a> {
+    pub weights: &'a mut [f32],
+    pub first: &'a mut [f32],
+    pub second: &'a mut [f32],
+    pub best: &'a mut [f32],
+}
+
+/// A run's folder, opened.
+pub(crate) struct Keeper {
+    keep: Keep,
+    inputs: String,
+    metrics: Option<File>,
+    written: Instant,
+}
+
+impl Keeper {
+    /// `inputs` is a hash of all that the run depends on.
+    pub fn new(keep: &Keep, inputs: String) -> Keeper {
+        Keeper {
+            keep: keep.clone(),
+            inputs,
+            metrics: None,
+            written: Instant::now(),
+        }
+    }
+
+    /// Reads the checkpoint into the vectors; none where there is none or none is to be gone on from.
+    pub fn resume(&self, into: Vectors<'_>) -> Result<Option<State>> {
+        let path = self.keep.folder.join(FILE);
+        if !self.keep.resume || !path.exists() {
+            return Ok(None);
+        }
+        let bytes = std::fs::read(&path).map_err(io_error(&path))?;
+        let damaged = |why: String| TrainError::Checkpoint {
+            path: path.clone(),
+            why,
+        };
+        let (_, header) = SafeTensors::read_metadata(&bytes)
+            .map_err(|e| damaged(format!("it is damaged ({e})")))?;
+        let file = SafeTensors::deserialize(&bytes)
+            .map_err(|e| damaged(format!("it is damaged ({e})")))?;
+        let said = |key: &str| header.metadata().as_ref().and_then(|m| m.get(key).cloned());
+        if said("layout").as_deref() != Some(LAYOUT) {
+            return Err(damaged(
+                "it was written by another version of engram".to_owned(),
+            ));
+        }
+        if said("inputs").as_deref() != Some(&self.inputs) {
+            return Err(damaged(
+                "it is of a run with another model, other texts, settings or number of threads"
+                    .to_owned(),
+            ));
+        }
+        let tensor = |name: &str| {
+            file.tensor(name)
+                .map_err(|e| damaged(format!("it is damaged ({e})")))
+        };
+        for (name, to) in into.named() {
+            let found = tensor(name)?;
+            let values = found.data();
+            if found.dtype() != Dtype::F32 || values.len() != 4 * to.len() {
+                return Err(damaged(format!("it is damaged ({name} has another size)")));
+            }
+            for (to, b) in to.iter_mut().zip(values.chunks_exact(4)) {
+                *to = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+            }
+        }
+        let state = serde_json::from_slice(tensor(STATE)?.data())
+            .map_err(|e| damaged(format!("it is damaged ({e})")))?;
+        Ok(Some(state))
+    }
+
+    /// Starts the folder's metrics with what is known already.
+    pub fn open(&mut self, state: &State) -> Result<()> {
+        let path = self.keep.folder.join(METRICS);
+        let known = Metric::of(&state.base, &state.steps, &state.epochs);
+        write_atomic(&path, |w| known.iter().try_for_each(|m| line(w, m)))?;
+        let file = OpenOptions::new().append(true).open(&path);
+        self.metrics = Some(file.map_err(io_error(&path))?);
+        self.written = Instant::now();
+        Ok(())
+    }
+
+    /// Appends to the metrics.
+    pub fn metric(&mut self, metric: &Metric) -> Result<()> {
+        if let Some(file) = &mut self.metrics {
+            let mut text = Vec::new();
+            line(&mut text, metric)
+                .and_then(|()| file.write_all(&text))
+                .map_err(io_error(&self.keep.folder.join(METRICS)))?;
+        }
+        Ok(())
+    }
+
+    /// Writes a checkpoint where it is time for one.
+    pub fn when_due(&mut self, state: &State, vectors: Vectors<'_>) -> Result<()> {
+        if self.written.elapsed() < self.keep.every {
+            return Ok(());
+        }
+        self.write(state, vectors)?;
+        self.written = Instant::now();
+        Ok(())
+    }
+
+    fn write(&self, state: &State, vectors: Vectors<'_>) -> Result<()> {
+        let path = self.keep.folder.join(FILE);
+        let failed = |e: std::io::Error| TrainError::Core(io_error(&path)(e));
+        let text = serde_json::to_vec(state).map_err(|e| failed(e.into()))?;
+        let mut tensors = vec![(STATE, Stored::bytes(&text))];
+        for (name, values) in vectors.named() {
+            tensors.push((name, Stored::floats(values)));
+        }
+        let about = [("layout", LAYOUT), ("inputs", &self.inputs)]
+            .map(|(k, v)| (k.to_owned(), v.to_owned()));
+        write_atomic_at(&path, |file| {
+            safetensors::serialize_to_file(tensors, Some(about.into()), file).map_err(|e| match e {
+                SafeTensorError::IoError(e) => e,
+                other => std::io::Error::other(other),
+            })
+        })?;
+        Ok(())
+    }
+}
+
+impl<'a> Vectors<'a> {
+    fn named(self) -> [(&'static str, &'a mut [f32]); 4] {
+        [
+            ("weights", self.weights),
+            ("first_moments", self.first),
+            ("second_moments", self.second),
+            ("best_weights", self.best),
+        ]
+    }
+}
+
+fn line(to: &mut impl Write, metric: &Metric) -> std::io::Result<()> {
+    serde_json::to_writer(&mut *to, metric)?;
+    to.write_all(b"\n")
+}
+
+/// A vector of the checkpoint.
+struct Stored<'a> {
+    length: usize,
+    values: Values<'a>,
+}
+
+enum Values<'a> {
+    Bytes(&'a [u8]),
+    Floats(&'a [f32]),
+}
+
+impl Stored<'_> {
+    fn bytes(bytes: &[u8]) -> Stored<'_> {
+        Stored {
+            length: bytes.len(),
+            values: Values::Bytes(bytes),
+        }
+    }
+
+    fn floats(values: &[f32]) -> Stored<'_> {
+        Stored {
+            length: values.len(),
+            values: Values::Floats(values),
+        }
+    }
+}
+
+impl View for Stored<'_> {
+    fn dtype(&self) -> Dtype {
+        match self.values {
+            Values::Bytes(_) => Dtype::U8,
+            Values::Floats(_) => Dtype::F32,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        std::slice::from_ref(&self.length)
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        match self.values {
+            Values::Bytes(bytes) => Cow::Borrowed(bytes),
+            Values::Floats(values) => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        match self.values {
+            Values::Bytes(bytes) => bytes.len(),
+            Values::Floats(values) => 4 * values.len(),
+        }
+    }
+}
