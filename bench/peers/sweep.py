@@ -322,7 +322,7 @@ def flops(binary, work, sites, positions, count):
     return plan["flops"], plan["flops_naive"]
 
 
-def in_environment(folder):
+def in_environment(folder, script=__file__):
     """Runs this script again in the virtual environment, made where it is not there."""
     python, whole = folder / "bin" / "python", folder / "engram-peers"
     requirements = HERE / "requirements.txt"
@@ -332,7 +332,7 @@ def in_environment(folder):
         subprocess.run(pip, check=True)
         whole.write_text(requirements.read_text())
     if Path(sys.executable).resolve() != python.resolve() or sys.prefix != str(folder):
-        os.execv(str(python), [str(python), __file__, *sys.argv[1:]])
+        os.execv(str(python), [str(python), script, *sys.argv[1:]])
 
 
 def main():

@@ -299,6 +299,25 @@ pub struct PatchArgs {
 pub enum BenchCommand {
     /// A sweep: operations needed, the machine's rate of a bare matrix product, time, efficiency, memory.
     Sweep(BenchSweepArgs),
+    /// Optimizer steps: tokens a second, the machine's rate, efficiency, memory.
+    Train(BenchTrainArgs),
+}
+
+/// A training to time.
+#[derive(Debug, Args)]
+pub struct BenchTrainArgs {
+    /// The checkpoint (default: random weights in the shape of GPT-2 small).
+    #[arg(long)]
+    pub model: Option<PathBuf>,
+    /// Tokens of a sequence.
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
+    pub tokens: u32,
+    /// Sequences of a step.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch: u32,
+    /// Steps that are timed, after one that is not; the median counts.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub steps: u32,
 }
 
 /// A sweep to be timed.

@@ -1,21 +1,23 @@
-//! `engram bench`.
+//! `engram bench sweep`.
 
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use candle_core::{Device, Tensor};
+use candle_core::Device;
 use engram_core::{Pair, Suite};
+use engram_model::Model;
 use engram_model::wavefront::Wavefront;
-use engram_model::{Gpt2Config, Model, Tokenizer};
 use engram_patch::{Done, Engine, Plan, Reading, StagedEngine, SweepSpec};
 use engram_stats::median;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use super::model::resolve;
-use super::patch::prepare;
-use crate::args::{BenchCommand, BenchSweepArgs};
+use super::{random, small};
+use crate::args::BenchSweepArgs;
+use crate::commands::model::resolve;
+use crate::commands::patch::prepare;
+use crate::commands::{print, table, thousands};
 use crate::memory;
 
 /// What a timed sweep cost.
@@ -39,17 +41,13 @@ struct SweepBench {
     peak_rss_mb: Option<f64>,
 }
 
-/// Runs `engram bench`.
+/// Runs `engram bench sweep`.
 ///
 /// # Errors
 /// Any of input, or the engine's.
-pub fn bench(command: &BenchCommand, json: bool) -> Result<()> {
-    match command {
-        BenchCommand::Sweep(args) => {
-            let found = sweep(args)?;
-            super::print(json, &found, || shown(&found))
-        }
-    }
+pub fn bench(args: &BenchSweepArgs, json: bool) -> Result<()> {
+    let found = sweep(args)?;
+    print(json, &found, || shown(&found))
 }
 
 fn sweep(args: &BenchSweepArgs) -> Result<SweepBench> {
@@ -63,7 +61,7 @@ fn sweep(args: &BenchSweepArgs) -> Result<SweepBench> {
     }
     let model = match &args.model {
         Some(folder) => Model::read(folder, &Device::Cpu)?,
-        None => random_small()?,
+        None => random(&small())?,
     };
     let spec = SweepSpec {
         positions: args.positions,
@@ -103,26 +101,6 @@ fn sweep(args: &BenchSweepArgs) -> Result<SweepBench> {
     })
 }
 
-/// GPT-2 small's shape, weights uniform with GPT-2's standard deviation of 0.02.
-fn random_small() -> Result<Model> {
-    let config = Gpt2Config::new(50_257, 1024, 768, 12, 12);
-    let mut rng = ChaCha8Rng::seed_from_u64(0);
-    let spread = 0.02f32 * 3f32.sqrt();
-    let mut parameters = engram_model::checkpoint::Parameters::new();
-    for (name, shape) in config.parameters() {
-        let count: usize = shape.iter().product();
-        let centre = match name.contains("ln_") && name.ends_with("weight") {
-            true => 1.0,
-            false => 0.0,
-        };
-        let mut values = Vec::with_capacity(count);
-        values.resize_with(count, || centre + rng.random_range(-spread..spread));
-        parameters.insert(name, Tensor::from_vec(values, shape, &Device::Cpu)?);
-    }
-    let tokenizer = Tokenizer::numbers(config.vocab_size)?;
-    Ok(Model::from_parts(&config, parameters, tokenizer)?)
-}
-
 fn random_pairs(args: &BenchSweepArgs, vocab: usize) -> Vec<Pair> {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let vocab = vocab as u32;
@@ -150,14 +128,14 @@ fn random_pairs(args: &BenchSweepArgs, vocab: usize) -> Vec<Pair> {
 
 fn shown(found: &SweepBench) -> String {
     let giga = |flops: u64| format!("{:.2} GFLOP", flops as f64 / 1e9);
-    super::table(
+    table(
         ["sweep", ""],
         [
             [
                 "pairs × tokens".to_owned(),
                 format!("{} × {}", found.pairs, found.tokens),
             ],
-            ["cells".to_owned(), super::thousands(found.cells)],
+            ["cells".to_owned(), thousands(found.cells)],
             ["threads".to_owned(), found.threads.to_string()],
             ["time, median".to_owned(), format!("{:.3} s", found.sweep_s)],
             ["operations needed".to_owned(), giga(found.flops_needed)],

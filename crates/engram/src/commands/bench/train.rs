@@ -1,0 +1,154 @@
+//! `engram bench train`.
+
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use candle_core::Device;
+use engram_model::Model;
+use engram_model::training::Sequence;
+use engram_model::wavefront::Wavefront;
+use engram_stats::median;
+use engram_train::adamw::{AdamW, decayed};
+use engram_train::workers::Workers;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+
+use super::{random, small};
+use crate::args::BenchTrainArgs;
+use crate::commands::{print, table, thousands};
+use crate::memory;
+
+/// What a timed optimizer step cost.
+#[derive(Debug, Clone, Serialize)]
+struct TrainBench {
+    batch: u32,
+    tokens: u32,
+    steps: u32,
+    threads: usize,
+    parameters: usize,
+    /// Median seconds of a step: forward, backward, clipping and AdamW.
+    step_s: f64,
+    /// Tokens that go through the network in a second.
+    tokens_per_s: f64,
+    /// Operations of a step: matrix products forward and twice that backward, attention only where it
+    /// is causal.
+    flops_needed: u64,
+    /// The machine's rate of a bare matrix product, [1024 × 768]·[768 × 3072].
+    gemm_gflops: f64,
+    /// Time of the needed operations at that rate, over the measured time.
+    efficiency: f64,
+    /// The most memory that the process took, where the system says.
+    peak_rss_mb: Option<f64>,
+    /// Mean loss of the first step, in nats a token.
+    first_loss: f64,
+}
+
+/// Runs `engram bench train`: optimizer steps on random token ids, without dropout.
+///
+/// # Errors
+/// Any of input, or the trainer's.
+pub fn bench(args: &BenchTrainArgs, json: bool) -> Result<()> {
+    let found = train(args)?;
+    print(json, &found, || shown(&found))
+}
+
+fn train(args: &BenchTrainArgs) -> Result<TrainBench> {
+    let model = match &args.model {
+        Some(folder) => Model::read(folder, &Device::Cpu)?,
+        None => random(&small())?,
+    };
+    let shape = model.shape();
+    let (batch, tokens) = (args.batch as usize, args.tokens as usize);
+    if tokens > shape.context {
+        bail!(
+            "--tokens {tokens}: the model's context is {} tokens",
+            shape.context
+        );
+    }
+    let mut weights = model.flat()?;
+    let mut workers = Workers::new(&model, 0.0)?;
+    drop(model);
+    let mut optimizer = AdamW::new(&weights, 0.01, decayed);
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let vocab = shape.vocab as u32;
+    // One more than goes through the network: the last is only predicted.
+    let ids: Vec<Vec<u32>> = (0..batch)
+        .map(|_| (0..=tokens).map(|_| rng.random_range(0..vocab)).collect())
+        .collect();
+    let sequences: Vec<Sequence> = ids.iter().map(|ids| Sequence { ids, seed: None }).collect();
+    let mut seconds = Vec::new();
+    let mut rates = Vec::new();
+    let mut first_loss = None;
+    // The first step is not counted: its memory is new.
+    for step in 0..=args.steps {
+        rates.push(Wavefront::product_rate(1024, 768, 3072));
+        let start = Instant::now();
+        let losses = workers.gradients(&weights, &sequences)?;
+        optimizer.step(&mut weights, workers.parts_mut(), 1e-4, 1.0);
+        if step > 0 {
+            seconds.push(start.elapsed().as_secs_f64());
+        }
+        first_loss.get_or_insert_with(|| {
+            let all = losses.iter().flatten();
+            all.map(|l| f64::from(*l)).sum::<f64>() / (batch * tokens) as f64
+        });
+    }
+    let (step_s, gemm_gflops) = (median(&seconds)?, median(&rates)? / 1e9);
+    let matrices = shape.layers * (4 * shape.d_model + 2 * shape.d_mlp) * shape.d_model
+        + shape.vocab * shape.d_model;
+    let rows = batch * tokens;
+    let attention = shape.layers * 2 * batch * tokens * (tokens + 1) * shape.d_model;
+    let flops_needed = (6 * rows * matrices + 3 * attention) as u64;
+    Ok(TrainBench {
+        batch: args.batch,
+        tokens: args.tokens,
+        steps: args.steps,
+        threads: rayon::current_num_threads(),
+        parameters: shape.parameters,
+        step_s,
+        tokens_per_s: rows as f64 / step_s,
+        flops_needed,
+        gemm_gflops,
+        efficiency: flops_needed as f64 / 1e9 / gemm_gflops / step_s,
+        peak_rss_mb: memory::peak().map(|bytes| bytes as f64 / f64::from(1 << 20)),
+        first_loss: first_loss.unwrap_or(f64::NAN),
+    })
+}
+
+fn shown(found: &TrainBench) -> String {
+    table(
+        ["training", ""],
+        [
+            [
+                "batch × tokens".to_owned(),
+                format!("{} × {}", found.batch, found.tokens),
+            ],
+            ["parameters".to_owned(), thousands(found.parameters)],
+            ["threads".to_owned(), found.threads.to_string()],
+            [
+                "time of a step, median".to_owned(),
+                format!("{:.3} s", found.step_s),
+            ],
+            [
+                "tokens a second".to_owned(),
+                format!("{:.0}", found.tokens_per_s),
+            ],
+            [
+                "operations needed".to_owned(),
+                format!("{:.2} GFLOP", found.flops_needed as f64 / 1e9),
+            ],
+            [
+                "bare matrix product".to_owned(),
+                format!("{:.0} GFLOP/s", found.gemm_gflops),
+            ],
+            ["efficiency".to_owned(), format!("{:.2}", found.efficiency)],
+            [
+                "peak memory".to_owned(),
+                found
+                    .peak_rss_mb
+                    .map_or("–".to_owned(), |mb| format!("{mb:.0} MB")),
+            ],
+        ],
+    )
+}
