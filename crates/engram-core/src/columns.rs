@@ -165,6 +165,29 @@ impl Table {
         }
     }
 
+    /// A text or integer cell as text; nothing where the column is missing.
+    ///
+    /// # Errors
+    /// [`CoreError::Parquet`] where the cell is of another type.
+    pub fn word(&self, name: &str, row: usize, path: &Path) -> Result<Option<String>> {
+        match self.columns.get(name).and_then(|c| c.get(row)) {
+            None | Some(Field::Null) => Ok(None),
+            Some(Field::Str(v)) => Ok(Some(v.clone())),
+            Some(Field::Bytes(v)) => match v.as_utf8() {
+                Ok(text) => Ok(Some(text.to_owned())),
+                Err(_) => Err(Self::wrong(name, path)),
+            },
+            Some(Field::Long(v)) => Ok(Some(v.to_string())),
+            Some(Field::Int(v)) => Ok(Some(v.to_string())),
+            Some(_) => Err(Self::wrong(name, path)),
+        }
+    }
+
+    /// The columns' names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.columns.keys().map(String::as_str)
+    }
+
     /// An integer cell.
     ///
     /// # Errors

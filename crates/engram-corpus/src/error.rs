@@ -44,6 +44,41 @@ pub enum CorpusError {
         /// The decompressor's reason.
         why: String,
     },
+    /// XML that is not PubMed's, or damaged.
+    #[error("{}, at byte {byte}: {why}", path.display())]
+    Xml {
+        /// The file.
+        path: PathBuf,
+        /// Bytes from the start of the decompressed file.
+        byte: u64,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A compressed file that unpacks to more than any corpus of its size holds.
+    #[error(
+        "{}: it unpacks to more than {times} times its size; refused as a decompression bomb (unpack it yourself if it is none)",
+        path.display()
+    )]
+    Bomb {
+        /// The file.
+        path: PathBuf,
+        /// The greatest ratio that is read.
+        times: u64,
+    },
+    /// PubMed could not be asked, or did not answer.
+    #[error("PubMed: {why}")]
+    Fetch {
+        /// What went wrong, and what would do.
+        why: String,
+    },
+    /// A spreadsheet that cannot be read.
+    #[error("{}: not a readable .xlsx file: {why}", path.display())]
+    Sheet {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        why: String,
+    },
     /// A CSV file without the columns that a corpus needs.
     #[error("{}: no column is called {wanted}; found: {found}", path.display())]
     NoColumn {

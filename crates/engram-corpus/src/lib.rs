@@ -8,9 +8,13 @@
 pub mod abstracts;
 pub mod error;
 pub mod facts;
+pub mod fetch;
+mod medline;
+mod pubmed;
 pub mod read;
 pub mod split;
 pub mod stats;
+mod tables;
 pub mod write;
 
 pub use abstracts::Abstract;

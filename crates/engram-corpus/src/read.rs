@@ -1,9 +1,9 @@
-//! Reading corpora: JSONL, CSV and gzip of either. Writing them as JSONL.
+//! Reading corpora: JSONL, CSV, PubMed's XML, MEDLINE text, gzip of these; .xlsx and Parquet. Writing JSONL.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor, ErrorKind, Read};
+use std::io::{BufRead, BufReader, Cursor, ErrorKind, Read, Write};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -12,10 +12,17 @@ use flate2::read::MultiGzDecoder;
 
 use crate::abstracts::{Abstract, some_text};
 use crate::error::{CorpusError, Result};
+use crate::pubmed::{Document, Fault, Found};
+use crate::{medline, tables};
 
 /// The most decompressed bytes that one record may have. A long abstract has some 10 kB; a file of one
 /// endless line, or a gzip that unpacks to one, stops here.
 pub const RECORD_LIMIT: usize = 16 << 20;
+
+/// How many times its size a compressed file may unpack to: ten is common, a thousand the most there is.
+pub(crate) const BOMB_TIMES: u64 = 200;
+/// Unpacked bytes below which no ratio counts.
+pub(crate) const BOMB_FROM: u64 = 64 << 20;
 
 /// The abstracts of a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,16 +31,118 @@ pub struct Corpus {
     pub abstracts: Vec<Abstract>,
     /// Records left out because their PMID was there before.
     pub duplicates: usize,
+    /// PubMed's citations left out because they have neither title nor abstract.
+    pub empty: usize,
+    /// Citations left out because the file says that they are to be deleted.
+    pub deleted: usize,
 }
 
-/// Reads a corpus. Gzip is known by its first bytes; CSV and JSONL by the name's ending (before `.gz`),
-/// or, where it says neither, by whether the text begins with a brace.
+/// Reads a corpus. Gzip, spreadsheets and Parquet are known by their first bytes; CSV and JSONL by the
+/// name's ending (before `.gz`); where it says neither, XML, JSONL and MEDLINE text by their first line.
 ///
 /// # Errors
 /// The file cannot be read; it has no abstract; or, with the line: a record is no JSON or CSV, has
 /// neither title nor abstract, has more than [`RECORD_LIMIT`] bytes, or the gzip is damaged there.
+/// XML that is damaged, declares entities or is not PubMed's, with the byte.
 pub fn read(path: &Path) -> Result<Corpus> {
+    let mut abstracts = Vec::new();
+    let counts = each(path, |found| {
+        abstracts.push(found);
+        Ok(())
+    })?;
+    Ok(Corpus {
+        abstracts,
+        ..counts
+    })
+}
+
+/// As [`read`], an abstract at a time: a file of any length takes the memory of one record and of the PMIDs
+/// seen (spreadsheets and Parquet files are read whole). What it gives has the counts and no abstracts.
+///
+/// # Errors
+/// As [`read`], and those of `take`.
+pub fn each(path: &Path, mut take: impl FnMut(Abstract) -> Result<()>) -> Result<Corpus> {
+    let mut into = Gather {
+        counts: Corpus::default(),
+        given: 0,
+        pmids: BTreeSet::new(),
+        deleted: BTreeSet::new(),
+        take: &mut take,
+    };
+    let (mut source, mut reader) = open(path)?;
+    let head = reader.fill_buf().map_err(|e| source.failed(e))?;
+    let format = match format_of_name(path) {
+        _ if head.starts_with(b"PK\x03\x04") => Format::Xlsx,
+        _ if head.starts_with(b"PAR1") => Format::Parquet,
+        Some(format) => format,
+        None => format_of_text(head),
+    };
+    match format {
+        Format::Csv => source.csv(reader, &mut into)?,
+        Format::Jsonl => source.jsonl(reader, &mut into)?,
+        Format::Medline => source.medline(reader, &mut into)?,
+        Format::Xml => {
+            // What is to be deleted stands at the end.
+            let mut deleted = BTreeSet::new();
+            source.xml(reader, |found| {
+                if let Found::Deleted(pmid) = found {
+                    deleted.insert(pmid);
+                }
+                Ok(())
+            })?;
+            into.deleted = deleted;
+            let (source, reader) = open(path)?;
+            source.xml(reader, |found| match found {
+                Found::Citation(found) => into.push_filled(found),
+                Found::Deleted(_) => Ok(()),
+            })?;
+        }
+        Format::Xlsx => tables::xlsx(path, &mut into)?,
+        Format::Parquet => tables::parquet(path, &mut into)?,
+    }
+    if into.given == 0 {
+        return Err(CorpusError::EmptyCorpus {
+            path: path.to_owned(),
+        });
+    }
+    Ok(into.counts)
+}
+
+/// Reads a corpus and writes it as JSONL, atomically and an abstract at a time; gives how many, and counts
+/// as [`each`] does.
+///
+/// # Errors
+/// As [`each`]; [`CorpusError::Core`] where the file cannot be written.
+pub fn convert(from: &Path, to: &Path) -> Result<(usize, Corpus)> {
+    let (mut written, mut failed, mut counts) = (0, None, Corpus::default());
+    let found = files::write_atomic(to, |w| {
+        let made = each(from, |found| {
+            written += 1;
+            let line = serde_json::to_writer(&mut *w, &found).map_err(std::io::Error::from);
+            let line = line.and_then(|()| w.write_all(b"\n"));
+            line.map_err(|e| files::io_error(to)(e).into())
+        });
+        match made {
+            Ok(made) => {
+                counts = made;
+                Ok(())
+            }
+            Err(error) => {
+                failed = Some(error);
+                Err(std::io::Error::other("the corpus could not be read"))
+            }
+        }
+    });
+    match (failed, found) {
+        (Some(error), _) => Err(error),
+        (None, found) => found.map(|()| (written, counts)).map_err(Into::into),
+    }
+}
+
+/// A file's text, decompressed, from after a byte order mark.
+fn open(path: &Path) -> Result<(Source<'_>, Box<dyn BufRead>)> {
     let file = File::open(path).map_err(files::io_error(path))?;
+    let size = file.metadata().map_err(files::io_error(path))?.len();
     let mut raw = BufReader::new(file);
     let gzip = raw
         .fill_buf()
@@ -45,7 +154,11 @@ pub fn read(path: &Path) -> Result<Corpus> {
         line: 0,
     };
     let mut reader: Box<dyn BufRead> = match gzip {
-        true => Box::new(BufReader::new(MultiGzDecoder::new(raw))),
+        true => Box::new(BufReader::new(Unpacked {
+            inner: MultiGzDecoder::new(raw),
+            unpacked: 0,
+            most: BOMB_FROM.max(size.saturating_mul(BOMB_TIMES)),
+        })),
         false => Box::new(raw),
     };
     let head = reader.fill_buf().map_err(|e| source.failed(e))?;
@@ -54,24 +167,8 @@ pub fn read(path: &Path) -> Result<Corpus> {
         let mark = head.len() - text.len();
         reader.consume(mark);
     }
-    let is_csv = match format_of_name(path) {
-        Some(format) => format == "csv",
-        None => {
-            let head = reader.fill_buf().map_err(|e| source.failed(e))?;
-            head.iter().find(|b| !b.is_ascii_whitespace()) != Some(&b'{')
-        }
-    };
-    let mut corpus = Gather::default();
-    match is_csv {
-        true => source.csv(reader, &mut corpus)?,
-        false => source.jsonl(reader, &mut corpus)?,
-    }
-    if corpus.corpus.abstracts.is_empty() {
-        return Err(CorpusError::EmptyCorpus {
-            path: path.to_owned(),
-        });
-    }
-    Ok(corpus.corpus)
+    source.line = 0;
+    Ok((source, reader))
 }
 
 /// Writes a corpus as JSONL, atomically.
@@ -82,27 +179,76 @@ pub fn write(path: &Path, abstracts: &[Abstract]) -> Result<()> {
     Ok(files::write_jsonl(path, abstracts)?)
 }
 
-fn format_of_name(path: &Path) -> Option<&'static str> {
+#[derive(Clone, Copy)]
+enum Format {
+    Csv,
+    Jsonl,
+    Xml,
+    Medline,
+    Xlsx,
+    Parquet,
+}
+
+fn format_of_name(path: &Path) -> Option<Format> {
     let name = path.file_name()?.to_str()?.to_ascii_lowercase();
     let name = name.strip_suffix(".gz").unwrap_or(&name);
-    [".csv", ".jsonl", ".ndjson", ".json"]
-        .into_iter()
-        .find(|ending| name.ends_with(ending))
-        .map(|ending| if ending == ".csv" { "csv" } else { "jsonl" })
+    [
+        (".csv", Format::Csv),
+        (".jsonl", Format::Jsonl),
+        (".ndjson", Format::Jsonl),
+        (".json", Format::Jsonl),
+        (".xml", Format::Xml),
+        (".nbib", Format::Medline),
+    ]
+    .into_iter()
+    .find(|(ending, _)| name.ends_with(ending))
+    .map(|(_, format)| format)
 }
 
-/// Abstracts as they come, without those whose PMID was there before.
-#[derive(Default)]
-struct Gather {
-    corpus: Corpus,
+fn format_of_text(head: &[u8]) -> Format {
+    let text = head.trim_ascii_start();
+    let line = text.split(|b| *b == b'\n').next().unwrap_or_default();
+    match text.first() {
+        Some(b'{') => Format::Jsonl,
+        Some(b'<') => Format::Xml,
+        _ if medline::begins(line) => Format::Medline,
+        _ => Format::Csv,
+    }
+}
+
+/// Abstracts as they come, without those whose PMID was there before or is to be deleted.
+pub(crate) struct Gather<'a> {
+    counts: Corpus,
+    given: usize,
     pmids: BTreeSet<String>,
+    deleted: BTreeSet<String>,
+    take: &'a mut dyn FnMut(Abstract) -> Result<()>,
 }
 
-impl Gather {
-    fn push(&mut self, found: Abstract) {
-        match &found.pmid {
-            Some(pmid) if !self.pmids.insert(pmid.clone()) => self.corpus.duplicates += 1,
-            _ => self.corpus.abstracts.push(found),
+impl Gather<'_> {
+    pub fn push(&mut self, found: Abstract) -> Result<()> {
+        if let Some(pmid) = &found.pmid {
+            if self.deleted.contains(pmid) {
+                self.counts.deleted += 1;
+                return Ok(());
+            }
+            if !self.pmids.insert(pmid.clone()) {
+                self.counts.duplicates += 1;
+                return Ok(());
+            }
+        }
+        self.given += 1;
+        (self.take)(found)
+    }
+
+    /// Of a source in which records without a title and an abstract are usual: they are counted.
+    fn push_filled(&mut self, found: Abstract) -> Result<()> {
+        match found.fault() {
+            Some(_) => {
+                self.counts.empty += 1;
+                Ok(())
+            }
+            None => self.push(found),
         }
     }
 }
@@ -115,9 +261,15 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// What a failing read means: too long a record, damaged gzip or a failing disk.
+    /// What a failing read means: too long a record, a bomb, damaged gzip or a failing disk.
     fn failed(&self, error: std::io::Error) -> CorpusError {
         let path = self.path.to_owned();
+        if error.get_ref().is_some_and(|e| e.is::<Unending>()) {
+            return CorpusError::Bomb {
+                path,
+                times: BOMB_TIMES,
+            };
+        }
         if error.get_ref().is_some_and(|e| e.is::<TooLong>()) {
             return CorpusError::RecordTooLong {
                 path,
@@ -144,6 +296,70 @@ impl Source<'_> {
             path: self.path.to_owned(),
             line,
             why: why.into(),
+        }
+    }
+
+    fn faulty(&self, fault: Fault) -> CorpusError {
+        match fault.io {
+            Some(error) => self.failed(error),
+            None => CorpusError::Xml {
+                path: self.path.to_owned(),
+                byte: fault.byte,
+                why: fault.why,
+            },
+        }
+    }
+
+    fn xml(
+        &self,
+        reader: Box<dyn BufRead + '_>,
+        mut take: impl FnMut(Found) -> Result<()>,
+    ) -> Result<()> {
+        let since_record = Rc::new(Cell::new(0));
+        let mut document = Document::new(BufReader::new(Limited {
+            inner: reader,
+            since_record: Rc::clone(&since_record),
+        }));
+        while let Some(found) = document.next().map_err(|f| self.faulty(f))? {
+            since_record.set(0);
+            take(found)?;
+        }
+        Ok(())
+    }
+
+    fn medline(&mut self, reader: Box<dyn BufRead + '_>, into: &mut Gather) -> Result<()> {
+        let mut reader = reader;
+        let mut record = medline::Record::default();
+        let mut line = Vec::new();
+        let mut size = 0;
+        loop {
+            line.clear();
+            let left = (RECORD_LIMIT - size) as u64;
+            let read = reader
+                .by_ref()
+                .take(left + 1)
+                .read_until(b'\n', &mut line)
+                .map_err(|e| self.failed(e))?;
+            size += read;
+            if size > RECORD_LIMIT {
+                return Err(self.failed(TooLong.into()));
+            }
+            let text = std::str::from_utf8(&line)
+                .map_err(|_| self.broken(self.line + 1, "the text is not UTF-8"))?
+                .trim_end();
+            if text.is_empty() {
+                if !record.is_empty() {
+                    into.push_filled(record.whole())?;
+                }
+                size = 0;
+            } else {
+                let taken = record.line(text);
+                taken.map_err(|why| self.broken(self.line + 1, why))?;
+            }
+            if read == 0 {
+                return Ok(());
+            }
+            self.line += 1;
         }
     }
 
@@ -179,7 +395,7 @@ impl Source<'_> {
             if let Some(fault) = found.fault() {
                 return Err(self.broken(self.line, fault));
             }
-            into.push(found);
+            into.push(found)?;
         }
     }
 
@@ -234,7 +450,7 @@ impl Source<'_> {
                     if let Some(fault) = found.fault() {
                         return Err(self.broken(line, fault));
                     }
-                    into.push(found);
+                    into.push(found)?;
                 }
             }
         }
@@ -244,13 +460,23 @@ impl Source<'_> {
 const SENTINEL: &str = "\u{1}end of the corpus\u{1}";
 
 /// Which column is which.
-struct Columns {
+pub(crate) struct Columns {
     count: usize,
     names: Vec<String>,
 }
 
 impl Columns {
-    fn of(header: &[&str], path: &Path) -> Result<Columns> {
+    /// The columns of a corpus.
+    const KNOWN: [&str; 8] = [
+        "pmid", "title", "abstract", "journal", "keywords", "url", "year", "source",
+    ];
+
+    /// Whether a column is one of a corpus.
+    pub fn wants(name: &str) -> bool {
+        Columns::KNOWN.contains(&name.trim().to_lowercase().as_str())
+    }
+
+    pub fn of(header: &[&str], path: &Path) -> Result<Columns> {
         let names: Vec<String> = header.iter().map(|n| n.trim().to_lowercase()).collect();
         if !names.iter().any(|n| n == "title" || n == "abstract") {
             return Err(CorpusError::NoColumn {
@@ -265,7 +491,7 @@ impl Columns {
         })
     }
 
-    fn record(&self, fields: &[&str]) -> Abstract {
+    pub fn record(&self, fields: &[&str]) -> Abstract {
         let field = |name: &str| {
             let index = self.names.iter().position(|n| n == name);
             index.and_then(|i| fields.get(i)).unwrap_or(&"").to_string()
@@ -300,6 +526,29 @@ impl<R: Read> Read for Limited<R> {
         }
     }
 }
+
+/// Fails where a gzip unpacks to more than any text does.
+struct Unpacked<R> {
+    inner: R,
+    unpacked: u64,
+    most: u64,
+}
+
+impl<R: Read> Read for Unpacked<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.unpacked += read as u64;
+        match self.unpacked > self.most {
+            true => Err(std::io::Error::other(Unending)),
+            false => Ok(read),
+        }
+    }
+}
+
+/// A gzip that does not end.
+#[derive(Debug, thiserror::Error)]
+#[error("a gzip that unpacks without end")]
+struct Unending;
 
 /// A record that does not end.
 #[derive(Debug, thiserror::Error)]

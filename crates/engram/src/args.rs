@@ -62,10 +62,38 @@ pub struct RunArgs {
     pub out: Option<PathBuf>,
 }
 
+/// Abstracts to fetch.
+#[derive(Debug, Args)]
+pub struct FetchArgs {
+    /// The query, as PubMed's search field takes it.
+    #[arg(long)]
+    pub query: String,
+    /// The most abstracts (PubMed gives 9,999 of one search).
+    #[arg(long, default_value_t = 1000)]
+    pub max: usize,
+    /// Your address, which NCBI asks for.
+    #[arg(long)]
+    pub email: String,
+    /// An API key of NCBI's: ten requests a second in place of three (default: the variable NCBI_API_KEY).
+    #[arg(long)]
+    pub api_key: Option<String>,
+    /// The JSONL file to write; what is under way is kept in OUT.partial.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Go on with a run to this file that was broken off.
+    #[arg(long)]
+    pub resume: bool,
+    /// Where the E-utilities are.
+    #[arg(long, value_name = "URL", default_value = engram_corpus::fetch::EUTILS)]
+    pub base_url: String,
+}
+
 /// Corpus commands.
 #[derive(Debug, Subcommand)]
 pub enum CorpusCommand {
-    /// Read a corpus (JSONL, CSV, gzip of either) and write it as JSONL.
+    /// Fetch abstracts from PubMed over NCBI's E-utilities, as JSONL.
+    Fetch(FetchArgs),
+    /// Read a corpus (PubMed XML, MEDLINE text, JSONL, CSV, gzip of these, .xlsx, Parquet) and write it as JSONL.
     Import {
         /// The corpus.
         file: PathBuf,
@@ -89,8 +117,11 @@ pub enum CorpusCommand {
         /// The corpus.
         file: PathBuf,
         /// The share held out for validation.
-        #[arg(long, default_value_t = 0.2)]
+        #[arg(long, default_value_t = 0.2, conflicts_with = "held_out")]
         fraction: f64,
+        /// Hold out the texts that begin as a line of this file does, and no others.
+        #[arg(long, value_name = "FILE")]
+        held_out: Option<PathBuf>,
         /// Seed of the shuffle.
         #[arg(long, default_value_t = 42)]
         seed: u64,

@@ -3,13 +3,15 @@
 use std::cell::RefCell;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use candle_core::Device;
-use engram_corpus::{Abstract, FactTable, WriteSettings, read, stats, write_texts};
+use engram_corpus::fetch::{self, Fetch};
+use engram_corpus::{Abstract, Corpus, FactTable, WriteSettings, read, stats, write_texts};
 use engram_model::{Model, ModelError, Tokenizer};
 
-use super::{print, table, thousands};
-use crate::args::CorpusCommand;
+use super::{print, say, table, thousands};
+use crate::args::{CorpusCommand, FetchArgs};
+use crate::progress::Progress;
 
 /// Runs a corpus command.
 ///
@@ -17,10 +19,12 @@ use crate::args::CorpusCommand;
 /// Any of the corpus's or the tokenizer's.
 pub fn corpus(command: CorpusCommand, json: bool) -> Result<()> {
     match command {
+        CorpusCommand::Fetch(args) => fetch_pubmed(args, json),
         CorpusCommand::Import { file, out } => {
-            let corpus = read_corpus(&file)?;
-            read::write(&out, &corpus)?;
-            eprintln!("{}: {} abstracts", out.display(), thousands(corpus.len()));
+            let (written, counts) = read::convert(&file, &out)
+                .with_context(|| format!("cannot read the corpus {}", file.display()))?;
+            left_out(&file, &counts);
+            eprintln!("{}: {} abstracts", out.display(), thousands(written));
             Ok(())
         }
         CorpusCommand::Stats { file, terms, model } => {
@@ -30,10 +34,15 @@ pub fn corpus(command: CorpusCommand, json: bool) -> Result<()> {
         CorpusCommand::Split {
             file,
             fraction,
+            held_out,
             seed,
             out,
         } => {
-            let (train, validation) = engram_corpus::split(read_corpus(&file)?, fraction, seed)?;
+            let corpus = read_corpus(&file)?;
+            let (train, validation) = match held_out {
+                Some(list) => hold_out(corpus, &list)?,
+                None => engram_corpus::split(corpus, fraction, seed)?,
+            };
             read::write(&out.join("train.jsonl"), &train)?;
             read::write(&out.join("validation.jsonl"), &validation)?;
             eprintln!(
@@ -78,6 +87,87 @@ pub fn corpus(command: CorpusCommand, json: bool) -> Result<()> {
     }
 }
 
+/// Fetches abstracts with progress.
+fn fetch_pubmed(args: FetchArgs, json: bool) -> Result<()> {
+    if args.out.exists() && !args.resume {
+        bail!(
+            "{} exists; name another file with --out",
+            args.out.display()
+        );
+    }
+    let wanted = Fetch {
+        base: args.base_url,
+        query: args.query,
+        max: args.max,
+        email: args.email,
+        api_key: args.api_key.or_else(|| std::env::var("NCBI_API_KEY").ok()),
+        resume: args.resume,
+    };
+    let mut bar: Option<Progress> = None;
+    let fetched = fetch::fetch(
+        &wanted,
+        &args.out,
+        &fetch::System::default(),
+        &mut |told| match told {
+            fetch::Progress::Searched(found, asked) => {
+                eprintln!("PubMed has {} citations for the query", thousands(found));
+                bar = Some(Progress::new("citations", asked as u64));
+            }
+            fetch::Progress::At(done) => {
+                if let Some(bar) = &mut bar {
+                    bar.at(done as u64, "");
+                }
+            }
+            fetch::Progress::Again(pause) => {
+                eprintln!("no good answer; asked again in {} s", pause.as_secs());
+            }
+        },
+    )?;
+    if let Some(bar) = bar {
+        bar.finish(&format!("{} written", thousands(fetched.written)));
+    }
+    print(json, &fetched, || {
+        let rows = [
+            ("citations for the query", fetched.found),
+            ("asked for", fetched.asked),
+            ("abstracts written", fetched.written),
+            ("without title and abstract", fetched.empty),
+            ("not given", fetched.missing.len()),
+        ];
+        rows.map(|(name, value)| format!("{name:<27} {:>9}\n", thousands(value)))
+            .concat()
+    })?;
+    say(args.out.display())
+}
+
+/// Training and validation texts: to the latter go those that begin as a line of `list` does.
+fn hold_out(corpus: Vec<Abstract>, list: &Path) -> Result<(Vec<Abstract>, Vec<Abstract>)> {
+    let text = std::fs::read_to_string(list).with_context(|| format!("{}", list.display()))?;
+    let beginnings: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
+    let held = |a: &Abstract| {
+        let text = a.text();
+        beginnings.iter().any(|b| text.starts_with(b))
+    };
+    let (validation, train): (Vec<_>, Vec<_>) = corpus.into_iter().partition(held);
+    if validation.len() < beginnings.len() {
+        eprintln!(
+            "{}: {} of its {} lines begin a text of the corpus",
+            list.display(),
+            validation.len(),
+            beginnings.len()
+        );
+    }
+    if train.is_empty() || validation.is_empty() {
+        bail!(
+            "{}: holding out what begins as its lines do leaves {} training and {} validation texts",
+            list.display(),
+            train.len(),
+            validation.len()
+        );
+    }
+    Ok((train, validation))
+}
+
 /// Reads a corpus and says on stderr how many duplicates were dropped.
 ///
 /// # Errors
@@ -85,14 +175,24 @@ pub fn corpus(command: CorpusCommand, json: bool) -> Result<()> {
 pub fn read_corpus(path: &Path) -> Result<Vec<Abstract>> {
     let corpus =
         read::read(path).with_context(|| format!("cannot read the corpus {}", path.display()))?;
-    if corpus.duplicates > 0 {
-        eprintln!(
-            "{}: {} duplicate PMIDs dropped",
-            path.display(),
-            corpus.duplicates
-        );
-    }
+    left_out(path, &corpus);
     Ok(corpus.abstracts)
+}
+
+/// Says what of a file did not become an abstract.
+fn left_out(path: &Path, counts: &Corpus) {
+    for (count, what) in [
+        (counts.duplicates, "duplicate PMIDs dropped"),
+        (
+            counts.empty,
+            "citations without title and abstract left out",
+        ),
+        (counts.deleted, "citations that the file deletes left out"),
+    ] {
+        if count > 0 {
+            eprintln!("{}: {} {what}", path.display(), thousands(count));
+        }
+    }
 }
 
 /// Calls `work` with a function from texts to ids. A text that the tokenizer cannot cut is its error,
