@@ -83,6 +83,37 @@ impl Model {
         Model::assemble(config, parameters, tokenizer, folder)
     }
 
+    /// A model with random weights as GPT-2's were drawn: normal with standard deviation 0.02, the
+    /// projections onto the residual stream with 0.02/√(2·layers); biases 0, LayerNorm weights 1.
+    ///
+    /// # Errors
+    /// As the tensor library's.
+    pub fn random(config: &Gpt2Config, tokenizer: Tokenizer, seed: u64) -> Result<Model> {
+        use rand::SeedableRng;
+        use rand_distr::Distribution;
+        let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+        let narrow = 1.0 / (2.0 * config.n_layer as f32).sqrt();
+        let mut parameters = Parameters::new();
+        for (name, shape) in config.parameters() {
+            let count: usize = shape.iter().product();
+            let values: Vec<f32> = if name.ends_with(".bias") {
+                vec![0.0; count]
+            } else if name.split('.').any(|part| part.starts_with("ln_")) {
+                vec![1.0; count]
+            } else {
+                let scale = match name.contains("c_proj") {
+                    true => 0.02 * narrow,
+                    false => 0.02,
+                };
+                let normal = rand_distr::StandardNormal;
+                let mut draw = || -> f32 { normal.sample(&mut random) };
+                (0..count).map(|_| scale * draw()).collect()
+            };
+            parameters.insert(name, Tensor::from_vec(values, shape, &Device::Cpu)?);
+        }
+        Model::from_parts(config, parameters, tokenizer)
+    }
+
     fn assemble(
         config: &Gpt2Config,
         parameters: Parameters,

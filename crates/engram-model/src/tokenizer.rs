@@ -7,6 +7,9 @@ use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
 use crate::error::{ModelError, Result};
 
+/// The token that ends a text.
+const END: &str = "<|endoftext|>";
+
 /// A tokenizer. It never adds a special token, cuts or pads unless it is told to.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
@@ -34,9 +37,8 @@ impl Tokenizer {
             inner
                 .with_pre_tokenizer(Some(ByteLevel::new(false, true, true)))
                 .with_decoder(Some(ByteLevel::default()));
-            let end = "<|endoftext|>";
-            if inner.token_to_id(end).is_some() {
-                let token = tokenizers::AddedToken::from(end, true);
+            if inner.token_to_id(END).is_some() {
+                let token = tokenizers::AddedToken::from(END, true);
                 inner.add_special_tokens([token]).map_err(wrong(&vocab))?;
             }
             (inner, folder.to_owned())
@@ -69,6 +71,46 @@ impl Tokenizer {
         inner.with_pre_tokenizer(Some(
             tokenizers::pre_tokenizers::whitespace::WhitespaceSplit,
         ));
+        Ok(Tokenizer { inner, source })
+    }
+
+    /// Learns a byte-level BPE of at most `vocabulary` tokens from texts (Sennrich et al. 2016, over bytes as in
+    /// GPT-2): `<|endoftext|>` is token 0, then the 256 bytes, then merges by frequency.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`], also where the vocabulary has no room for the bytes.
+    pub fn learn(texts: &[String], vocabulary: usize) -> Result<Tokenizer> {
+        use tokenizers::models::bpe::BpeTrainer;
+        const LEAST: usize = 257;
+        let source = PathBuf::from("(learned)");
+        if vocabulary < LEAST {
+            let why =
+                format!("a vocabulary of {vocabulary}: the bytes and <|endoftext|> take {LEAST}");
+            return Err(wrong(&source)(why.into()));
+        }
+        let mut trainer = BpeTrainer::builder()
+            .vocab_size(vocabulary)
+            .show_progress(false)
+            .special_tokens(vec![tokenizers::AddedToken::from(END, true)])
+            .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+            .build();
+        let bytes = || ByteLevel::new(false, true, true);
+        let mut learner = tokenizers::TokenizerImpl::<
+            BPE,
+            tokenizers::NormalizerWrapper,
+            ByteLevel,
+            ByteLevel,
+            ByteLevel,
+        >::new(BPE::default());
+        learner
+            .with_pre_tokenizer(Some(bytes()))
+            .with_post_processor(Some(ByteLevel::default().trim_offsets(false)))
+            .with_decoder(Some(ByteLevel::default()));
+        learner
+            .train(&mut trainer, texts.iter())
+            .map_err(wrong(&source))?;
+        let text = learner.to_string(false).map_err(wrong(&source))?;
+        let inner: tokenizers::Tokenizer = text.parse().map_err(wrong(&source))?;
         Ok(Tokenizer { inner, source })
     }
 

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 /// β₁ of every preset.
 pub const BETA_1: f64 = 0.9;
-/// β₂ of every preset.
+/// β₂ of every preset; the settings may have another.
 pub const BETA_2: f64 = 0.999;
 /// ε of every preset.
 pub const EPSILON: f64 = 1e-8;
@@ -29,6 +29,7 @@ pub struct AdamW {
     /// Stretches of at most [`CHUNK`] elements of one parameter, with their weight decay.
     stretches: Vec<(Range<usize>, f64)>,
     steps: i32,
+    beta_2: f64,
 }
 
 /// What one optimizer step found.
@@ -55,7 +56,13 @@ impl AdamW {
             second: vec![0.0; weights.values().len()],
             stretches,
             steps: 0,
+            beta_2: BETA_2,
         }
+    }
+
+    /// With another decay of the second moments.
+    pub fn with_beta_2(self, beta_2: f64) -> AdamW {
+        AdamW { beta_2, ..self }
     }
 
     /// First and second moments, and the steps that made them.
@@ -97,7 +104,8 @@ impl AdamW {
             1.0
         };
         let corrected = rate / (1.0 - BETA_1.powi(self.steps));
-        let root = (1.0 - BETA_2.powi(self.steps)).sqrt();
+        let root = (1.0 - self.beta_2.powi(self.steps)).sqrt();
+        let beta_2 = self.beta_2;
         let (mut w, mut g) = (weights.values_mut(), total);
         let (mut m, mut v) = (self.first.as_mut_slice(), self.second.as_mut_slice());
         let mut tasks = Vec::with_capacity(self.stretches.len());
@@ -119,6 +127,7 @@ impl AdamW {
                 m,
                 v,
                 [keep, clip as f32, corrected as f32, root as f32],
+                beta_2,
             );
         });
         Stepped {
@@ -172,10 +181,17 @@ fn square_sum(x: &[f32]) -> f64 {
     rest + lanes.iter().sum::<f64>()
 }
 
-fn update(w: &mut [f32], g: &mut [f32], m: &mut [f32], v: &mut [f32], factors: [f32; 4]) {
+fn update(
+    w: &mut [f32],
+    g: &mut [f32],
+    m: &mut [f32],
+    v: &mut [f32],
+    factors: [f32; 4],
+    beta_2: f64,
+) {
     let [keep, clip, rate, root] = factors;
-    let (b1, b2, epsilon) = (BETA_1 as f32, BETA_2 as f32, EPSILON as f32);
-    let (c1, c2) = ((1.0 - BETA_1) as f32, (1.0 - BETA_2) as f32);
+    let (b1, b2, epsilon) = (BETA_1 as f32, beta_2 as f32, EPSILON as f32);
+    let (c1, c2) = ((1.0 - BETA_1) as f32, (1.0 - beta_2) as f32);
     for (((w, g), m), v) in w.iter_mut().zip(g).zip(m).zip(v) {
         let grad = *g * clip;
         *g = 0.0;

@@ -1,6 +1,10 @@
 //! Texts to sequences of ids, and what each token counts for.
 
 use engram_model::Model;
+use rand::Rng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, TrainError};
@@ -42,13 +46,100 @@ impl Encoded {
     }
 }
 
-/// The sequences of all texts, in order. Stretches of one token predict nothing and are left out.
-pub(crate) fn encode(
+/// What a run trains on.
+pub(crate) enum Texts {
+    /// Sequences, each once an epoch.
+    Sequences(Vec<Encoded>),
+    /// All texts joined, an end-of-text token before each, and the length of a crop.
+    Stream { ids: Vec<u32>, length: usize },
+}
+
+impl Texts {
+    /// The ids of a sequence: by its place in the list, or by where a crop begins.
+    pub fn ids(&self, index: usize) -> &[u32] {
+        match self {
+            Texts::Sequences(all) => &all[index].ids,
+            Texts::Stream { ids, length } => &ids[index..index + length],
+        }
+    }
+
+    /// The sequences of an epoch in the order in which they are taken.
+    pub fn order(&self, epoch_sequences: usize, random: &mut ChaCha8Rng) -> Vec<usize> {
+        match self {
+            Texts::Sequences(all) => {
+                let mut order: Vec<usize> = Vec::new();
+                while order.len() < epoch_sequences {
+                    let mut once: Vec<usize> = (0..all.len()).collect();
+                    once.shuffle(random);
+                    order.extend(once);
+                }
+                order.truncate(epoch_sequences);
+                order
+            }
+            Texts::Stream { ids, length } => (0..epoch_sequences)
+                .map(|_| random.random_range(0..=ids.len() - length))
+                .collect(),
+        }
+    }
+}
+
+/// All texts joined, an end-of-text token before each.
+pub(crate) fn stream(
     model: &Model,
     texts: &[TrainText],
     settings: &TrainSettings,
     what: &'static str,
-) -> Result<Vec<Encoded>> {
+) -> Result<Vec<u32>> {
+    let end = model.end_of_text().ok_or(TrainError::NoPadding)?;
+    let encoded: Vec<Vec<u32>> = texts
+        .par_iter()
+        .map(|text| Ok(model.tokenizer().encode(&text.text)?))
+        .collect::<Result<_>>()?;
+    let mut ids = Vec::new();
+    for text in encoded {
+        ids.push(end);
+        ids.extend(text);
+    }
+    if ids.len() < settings.max_length {
+        return Err(TrainError::NoSequence {
+            what,
+            texts: texts.len(),
+        });
+    }
+    Ok(ids)
+}
+
+/// What a run trains on, and the sequences that it is measured on.
+pub(crate) fn prepare(
+    model: &Model,
+    train: &[TrainText],
+    validation: &[TrainText],
+    settings: &TrainSettings,
+) -> Result<(Texts, Vec<Encoded>)> {
+    settings.check()?;
+    let (what, held_out) = ("training texts", "validation texts");
+    if settings.sequences != Sequences::Crop {
+        let sequences = encode(model, train, settings, what)?;
+        return Ok((
+            Texts::Sequences(sequences),
+            encode(model, validation, settings, held_out)?,
+        ));
+    }
+    check_context(model, settings)?;
+    let length = settings.max_length;
+    let ids = stream(model, train, settings, what)?;
+    let measured = stream(model, validation, settings, held_out)?;
+    let measured = measured.chunks_exact(length).map(|ids| Encoded {
+        // Crops belong to no one text.
+        text: usize::MAX,
+        ids: ids.to_vec(),
+        real: length,
+        answers: Vec::new(),
+    });
+    Ok((Texts::Stream { ids, length }, measured.collect()))
+}
+
+fn check_context(model: &Model, settings: &TrainSettings) -> Result<()> {
     let context = model.shape().context;
     if settings.max_length > context {
         return Err(TrainError::Context {
@@ -56,6 +147,17 @@ pub(crate) fn encode(
             context,
         });
     }
+    Ok(())
+}
+
+/// The sequences of all texts, in order. Stretches of one token predict nothing and are left out.
+pub(crate) fn encode(
+    model: &Model,
+    texts: &[TrainText],
+    settings: &TrainSettings,
+    what: &'static str,
+) -> Result<Vec<Encoded>> {
+    check_context(model, settings)?;
     let pad = match (settings.pad_loss, model.end_of_text()) {
         (true, None) => return Err(TrainError::NoPadding),
         (true, pad) => pad,
@@ -71,7 +173,7 @@ pub(crate) fn encode(
         let stretches = tokens.chunks(settings.max_length);
         let taken = match settings.sequences {
             Sequences::Truncate => 1,
-            Sequences::Chunk => usize::MAX,
+            Sequences::Chunk | Sequences::Crop => usize::MAX,
         };
         for stretch in stretches.take(taken).filter(|s| s.len() > 1) {
             let mut ids: Vec<u32> = stretch.iter().map(|(id, _)| *id).collect();

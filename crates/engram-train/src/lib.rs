@@ -21,4 +21,4 @@ pub use record::{
     EpochRecord, METRICS, Metric, Plan, StepRecord, Timing, TrainingRecord, Validation,
 };
 pub use run::{Event, Observer, Silent, Trained, plan, train};
-pub use settings::{Departure, Precision, Sequences, TrainSettings};
+pub use settings::{Decay, Departure, Precision, Sequences, TrainSettings};

@@ -5,13 +5,12 @@ use std::time::Instant;
 use engram_core::files::sha256;
 use engram_model::Model;
 use engram_model::training::{Flat, Pass, Sequence};
-use rand::seq::SliceRandom;
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::adamw::{AdamW, decayed};
 use crate::checkpoint::{Keep, Keeper, State, Vectors};
-use crate::data::{Encoded, TrainText, encode};
+use crate::data::{Encoded, Texts, TrainText, prepare};
 use crate::error::{Result, TrainError};
 use crate::evaluate::{Mean, evaluate};
 use crate::record::{EpochRecord, Metric, Plan, StepRecord, Timing, TrainingRecord, Validation};
@@ -78,40 +77,45 @@ pub fn plan(
     validation: &[TrainText],
     settings: &TrainSettings,
 ) -> Result<Plan> {
-    let (sequences, held_out) = prepare(model, train, validation, settings)?;
-    plan_of(model, train, &sequences, &held_out, settings)
-}
-
-fn prepare(
-    model: &Model,
-    train: &[TrainText],
-    validation: &[TrainText],
-    settings: &TrainSettings,
-) -> Result<(Vec<Encoded>, Vec<Encoded>)> {
-    settings.check()?;
-    Ok((
-        encode(model, train, settings, "training texts")?,
-        encode(model, validation, settings, "validation texts")?,
-    ))
+    let (texts, held_out) = prepare(model, train, validation, settings)?;
+    plan_of(model, train, &texts, &held_out, settings)
 }
 
 fn plan_of(
     model: &Model,
     train: &[TrainText],
-    sequences: &[Encoded],
+    texts: &Texts,
     held_out: &[Encoded],
     settings: &TrainSettings,
 ) -> Result<Plan> {
     let sequences_per_step = settings.batch_size * settings.accumulation;
-    let steps_per_epoch = sequences.len().div_ceil(sequences_per_step);
-    let total_steps = steps_per_epoch * settings.epochs;
-    let tokens_per_epoch = sequences.iter().map(Encoded::predicted).sum();
-    let real: usize = sequences.iter().map(Encoded::real_predicted).sum();
-    let mut text_tokens = 0;
-    for text in train {
-        text_tokens += model.tokenizer().encode(&text.text)?.len();
-    }
-    let kept: usize = sequences.iter().map(|s| s.real).sum();
+    let drawn = settings.epoch_steps * sequences_per_step;
+    // Sequences and predicted tokens of an epoch, padding among these, and tokens that no sequence holds.
+    let (sequences, tokens_per_epoch, padded_tokens, cut_tokens) = match texts {
+        Texts::Sequences(all) => {
+            let predicted: usize = all.iter().map(Encoded::predicted).sum();
+            let real: usize = all.iter().map(Encoded::real_predicted).sum();
+            let mut text_tokens = 0usize;
+            for text in train {
+                text_tokens += model.tokenizer().encode(&text.text)?.len();
+            }
+            let kept: usize = all.iter().map(|s| s.real).sum();
+            let count = match drawn {
+                0 => all.len(),
+                drawn => drawn,
+            };
+            let share =
+                |tokens: usize| (tokens as f64 * count as f64 / all.len() as f64).round() as usize;
+            let cut = text_tokens.saturating_sub(kept);
+            (count, share(predicted), share(predicted - real), cut)
+        }
+        Texts::Stream { length, .. } => (drawn, drawn * (length - 1), 0, 0),
+    };
+    let steps_per_epoch = sequences.div_ceil(sequences_per_step);
+    let total_steps = match settings.max_steps {
+        0 => steps_per_epoch * settings.epochs,
+        most => most.min(steps_per_epoch * settings.epochs),
+    };
     let parameters = model.shape().parameters;
     let threads = rayon::current_num_threads() as u64;
     // The model, the weights, the best ones and two moments; a gradient and a workspace for each thread.
@@ -119,15 +123,15 @@ fn plan_of(
     let of_thread = parameters as u64 * 4 + Pass::workspace_bytes(model, settings.max_length);
     Ok(Plan {
         texts: train.len(),
-        sequences: sequences.len(),
+        sequences,
         validation_sequences: held_out.len(),
         sequences_per_step,
         steps_per_epoch,
         total_steps,
         warmup_steps: settings.warmup(total_steps),
         tokens_per_epoch,
-        padded_tokens: tokens_per_epoch - real,
-        cut_tokens: text_tokens.saturating_sub(kept),
+        padded_tokens,
+        cut_tokens,
         parameters,
         memory_bytes: copies + threads * of_thread,
     })
@@ -153,14 +157,14 @@ pub fn train(
     keep: Option<&Keep>,
     observer: &mut dyn Observer,
 ) -> Result<Trained> {
-    let (sequences, held_out) = prepare(model, train, validation, settings)?;
-    let plan = plan_of(model, train, &sequences, &held_out, settings)?;
+    let (texts, held_out) = prepare(model, train, validation, settings)?;
+    let plan = plan_of(model, train, &texts, &held_out, settings)?;
     observer.event(&Event::Planned(&plan));
     let mut run = Run::start(
         model,
         settings,
         &plan,
-        &sequences,
+        &texts,
         (&held_out, validation.len()),
         keep,
     )?;
@@ -169,10 +173,11 @@ pub fn train(
         steps => observer.event(&Event::Resumed(steps)),
     }
     while !run.ended() {
-        run.epoch(&sequences, observer)?;
+        run.epoch(&texts, observer)?;
         run.assess(&held_out, validation.len(), observer)?;
     }
     let timing = run.timing();
+    let total_steps = plan.total_steps;
     let Run { state, best, .. } = run;
     Ok(Trained {
         model: model.with_weights(&best)?,
@@ -182,7 +187,7 @@ pub fn train(
             threads: rayon::current_num_threads(),
             plan,
             base: state.base,
-            stopped_early: state.epochs.len() < settings.epochs,
+            stopped_early: state.steps.len() < total_steps,
             steps: state.steps,
             epochs: state.epochs,
             best_epoch: state.best_epoch,
@@ -212,16 +217,17 @@ impl<'a> Run<'a> {
         model: &Model,
         settings: &'a TrainSettings,
         plan: &'a Plan,
-        sequences: &[Encoded],
+        trained_on: &Texts,
         (held_out, texts): (&[Encoded], usize),
         keep: Option<&Keep>,
     ) -> Result<Run<'a>> {
         let mut weights = model.flat()?;
         let mut best = weights.clone();
         let mut workers = Workers::new(model, settings.dropout)?;
-        let mut optimizer = AdamW::new(&weights, settings.weight_decay, decayed);
+        let mut optimizer =
+            AdamW::new(&weights, settings.weight_decay, decayed).with_beta_2(settings.beta_2);
         let mut keeper =
-            keep.map(|keep| Keeper::new(keep, inputs(settings, &weights, sequences, held_out)));
+            keep.map(|keep| Keeper::new(keep, inputs(settings, &weights, trained_on, held_out)));
         let mut state = None;
         if let Some(keeper) = &keeper {
             state = keeper.resume(vectors(&mut weights, &mut best, &mut optimizer))?;
@@ -261,6 +267,8 @@ impl<'a> Run<'a> {
                 peak: settings.learning_rate,
                 warmup: plan.warmup_steps,
                 total: plan.total_steps,
+                decay: settings.decay,
+                last: settings.final_rate,
             },
             weights,
             best,
@@ -272,17 +280,18 @@ impl<'a> Run<'a> {
     }
 
     fn ended(&self) -> bool {
-        let waiting = self.state.epochs.len() < self.settings.epochs;
-        !waiting || self.state.stopper.stopped()
+        let taken = self.state.steps.len() >= self.plan.total_steps;
+        self.state.order.is_empty() && (taken || self.state.stopper.stopped())
     }
 
     /// What is left of an epoch: all sequences once, in a new order.
-    fn epoch(&mut self, sequences: &[Encoded], observer: &mut dyn Observer) -> Result<()> {
+    fn epoch(&mut self, texts: &Texts, observer: &mut dyn Observer) -> Result<()> {
         if self.state.order.is_empty() {
-            self.state.order = (0..sequences.len()).collect();
-            self.state.order.shuffle(&mut self.state.random);
+            self.state.order = texts.order(self.plan.sequences, &mut self.state.random);
         }
-        while self.state.taken < self.state.order.len() {
+        while self.state.taken < self.state.order.len()
+            && self.state.steps.len() < self.plan.total_steps
+        {
             let start = Instant::now();
             let end = self.state.taken + self.plan.sequences_per_step;
             let end = end.min(self.state.order.len());
@@ -290,7 +299,7 @@ impl<'a> Run<'a> {
             let batch: Vec<Sequence> = self.state.order[self.state.taken..end]
                 .iter()
                 .map(|&i| Sequence {
-                    ids: &sequences[i].ids,
+                    ids: texts.ids(i),
                     seed: (self.settings.dropout > 0.0).then(|| random.next_u64()),
                 })
                 .collect();
@@ -420,13 +429,15 @@ fn vectors<'a>(weights: &'a mut Flat, best: &'a mut Flat, optimizer: &'a mut Ada
 }
 
 /// A hash of all that a run's weights depend on.
-fn inputs(
-    settings: &TrainSettings,
-    weights: &Flat,
-    sequences: &[Encoded],
-    held_out: &[Encoded],
-) -> String {
+fn inputs(settings: &TrainSettings, weights: &Flat, texts: &Texts, held_out: &[Encoded]) -> String {
     let mut bytes = Vec::new();
+    let sequences = match texts {
+        Texts::Sequences(all) => all.as_slice(),
+        Texts::Stream { ids, .. } => {
+            bytes.extend(ids.iter().flat_map(|id| id.to_le_bytes()));
+            &[]
+        }
+    };
     for sequence in sequences.iter().chain(held_out) {
         bytes.extend(sequence.ids.len().to_le_bytes());
         bytes.extend(sequence.real.to_le_bytes());

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Linear warm-up to the peak, then linear decay to 0 at the last planned step.
+use crate::settings::Decay;
+
+/// Linear warm-up to the peak, then decay to a share of it at the last planned step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Schedule {
     /// The highest rate.
@@ -11,19 +13,32 @@ pub struct Schedule {
     pub warmup: usize,
     /// Planned steps.
     pub total: usize,
+    /// How it falls.
+    pub decay: Decay,
+    /// The share of the peak that is left at the end.
+    pub last: f64,
 }
 
 impl Schedule {
     /// The rate of step `step`, counted from 0, as the transformers library's linear schedule has it: the first
-    /// step of a run with warm-up is taken at rate 0.
+    /// step of a run with warm-up is taken at rate 0. A cosine spans the whole run, with the warm-up as a factor.
     pub fn rate(&self, step: usize) -> f64 {
-        let factor = if step < self.warmup {
-            step as f64 / self.warmup as f64
-        } else {
-            let decay = self.total.saturating_sub(self.warmup).max(1);
-            self.total.saturating_sub(step) as f64 / decay as f64
+        let rising = match step < self.warmup {
+            true => step as f64 / self.warmup as f64,
+            false => 1.0,
         };
-        self.peak * factor
+        let left = match self.decay {
+            Decay::Linear if step < self.warmup => 1.0,
+            Decay::Linear => {
+                let span = self.total.saturating_sub(self.warmup).max(1);
+                self.total.saturating_sub(step) as f64 / span as f64
+            }
+            Decay::Cosine => {
+                let done = (step as f64 / self.total.max(1) as f64).min(1.0);
+                0.5 * (1.0 + (std::f64::consts::PI * done).cos())
+            }
+        };
+        self.peak * rising * (self.last + (1.0 - self.last) * left)
     }
 }
 
@@ -87,6 +102,8 @@ mod tests {
             peak: 2.0,
             warmup: 4,
             total: 12,
+            decay: Decay::Linear,
+            last: 0.0,
         };
         let rates: Vec<f64> = (0..13).map(|s| schedule.rate(s)).collect();
         let expected = [
@@ -101,6 +118,8 @@ mod tests {
             peak: 1.0,
             warmup: 0,
             total: 4,
+            decay: Decay::Linear,
+            last: 0.0,
         };
         assert_eq!(none.rate(0), 1.0);
         assert_eq!(none.rate(3), 0.25);
@@ -108,8 +127,29 @@ mod tests {
             peak: 1.0,
             warmup: 500,
             total: 4,
+            decay: Decay::Linear,
+            last: 0.0,
         };
         assert_eq!(long.rate(3), 3.0 / 500.0);
+    }
+
+    #[test]
+    fn a_cosine_ends_at_its_share_and_is_half_way_in_the_middle() {
+        let schedule = Schedule {
+            peak: 2.0,
+            warmup: 2,
+            total: 8,
+            decay: Decay::Cosine,
+            last: 0.1,
+        };
+        let near = |step: usize, rate: f64| assert!((schedule.rate(step) - rate).abs() < 1e-12);
+        near(0, 0.0);
+        near(
+            1,
+            0.5 * 2.0 * (0.1 + 0.45 * (1.0 + (std::f64::consts::PI / 8.0).cos())),
+        );
+        near(4, 2.0 * 0.55);
+        near(8, 0.2);
     }
 
     #[test]

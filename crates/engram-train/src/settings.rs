@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::adamw::BETA_2;
 use crate::error::{Result, TrainError};
 
 /// How a text becomes sequences.
@@ -12,6 +13,19 @@ pub enum Sequences {
     Truncate,
     /// A text cut into stretches of the greatest length, the last one padded.
     Chunk,
+    /// Stretches of the greatest length from anywhere in all texts joined, an end-of-text token before each.
+    Crop,
+}
+
+/// How the learning rate falls after its warm-up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decay {
+    /// In a straight line from the end of warm-up to the last step.
+    #[default]
+    Linear,
+    /// Along half a cosine from the first step to the last; the warm-up is a factor on it.
+    Cosine,
 }
 
 /// Number format of the pass.
@@ -39,6 +53,21 @@ pub struct TrainSettings {
     /// Warm-up as a share of the planned steps; where given, it stands in for `warmup_steps`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warmup_fraction: Option<f64>,
+    /// How the learning rate falls.
+    #[serde(default)]
+    pub decay: Decay,
+    /// The share of the highest learning rate that is left at the last step.
+    #[serde(default)]
+    pub final_rate: f64,
+    /// Decay of AdamW's second moments.
+    #[serde(default = "beta_2")]
+    pub beta_2: f64,
+    /// Optimizer steps of an epoch; 0: as many as take all sequences once. Crops have no other length.
+    #[serde(default)]
+    pub epoch_steps: usize,
+    /// Optimizer steps at most; 0: those of all epochs.
+    #[serde(default)]
+    pub max_steps: usize,
     /// Decoupled weight decay, on all but biases and LayerNorm weights.
     pub weight_decay: f64,
     /// Sequences in a batch.
@@ -80,7 +109,7 @@ impl TrainSettings {
     pub const PRESETS: [&'static str; 2] = ["config-1", "config-2"];
 
     /// The settings' names.
-    pub const NAMES: [&'static str; 15] = [
+    pub const NAMES: [&'static str; 20] = [
         "epochs",
         "patience",
         "learning_rate",
@@ -96,6 +125,11 @@ impl TrainSettings {
         "seed",
         "sequences",
         "pad_loss",
+        "decay",
+        "final_rate",
+        "beta_2",
+        "epoch_steps",
+        "max_steps",
     ];
 
     /// A configuration of the published study: `config-1` or `config-2`.
@@ -119,6 +153,11 @@ impl TrainSettings {
             seed: 42,
             sequences: Sequences::Truncate,
             pad_loss: true,
+            decay: Decay::Linear,
+            final_rate: 0.0,
+            beta_2: beta_2(),
+            epoch_steps: 0,
+            max_steps: 0,
         };
         match name {
             "config-1" => Ok(first),
@@ -139,14 +178,15 @@ impl TrainSettings {
         }
     }
 
-    /// Sets a value by name, from text.
+    /// Sets a value by name, from text. What the values are to each other is for [`TrainSettings::check`], so
+    /// that they can be set in any order.
     ///
     /// # Errors
     /// [`TrainError::UnknownSetting`], [`TrainError::Value`]; the settings are then as they were.
     pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
         let mut changed = self.clone();
         changed.assign(name, value)?;
-        changed.check()?;
+        changed.in_range()?;
         *self = changed;
         Ok(())
     }
@@ -180,10 +220,22 @@ impl TrainSettings {
                 self.sequences = match text {
                     "truncate" => Sequences::Truncate,
                     "chunk" => Sequences::Chunk,
-                    _ => return Err(wrong(name, "truncate or chunk", value)),
+                    "crop" => Sequences::Crop,
+                    _ => return Err(wrong(name, "truncate, chunk or crop", value)),
                 }
             }
             "pad_loss" => self.pad_loss = parse(name, text, "true or false")?,
+            "decay" => {
+                self.decay = match text {
+                    "linear" => Decay::Linear,
+                    "cosine" => Decay::Cosine,
+                    _ => return Err(wrong(name, "linear or cosine", value)),
+                }
+            }
+            "final_rate" => self.final_rate = parse(name, text, NUMBER)?,
+            "beta_2" => self.beta_2 = parse(name, text, NUMBER)?,
+            "epoch_steps" => self.epoch_steps = parse(name, text, WHOLE)?,
+            "max_steps" => self.max_steps = parse(name, text, WHOLE)?,
             _ => return Err(unknown(name)),
         }
         Ok(())
@@ -194,6 +246,23 @@ impl TrainSettings {
     /// # Errors
     /// [`TrainError::Value`] with the first that is not.
     pub fn check(&self) -> Result<()> {
+        self.in_range()?;
+        if self.sequences == Sequences::Crop {
+            if self.epoch_steps == 0 {
+                return Err(wrong(
+                    "epoch_steps",
+                    "at least 1, as crops have no end",
+                    "0",
+                ));
+            }
+            if self.pad_loss {
+                return Err(wrong("pad_loss", "false, as crops have no padding", "true"));
+            }
+        }
+        Ok(())
+    }
+
+    fn in_range(&self) -> Result<()> {
         let at_least = |name: &str, value: usize, least: usize| {
             let expected = format!("a whole number of at least {least}");
             (value >= least)
@@ -228,6 +297,16 @@ impl TrainSettings {
             (0.0..1.0).contains(&p),
             "a number from 0 to below 1",
         )?;
+        let b = self.beta_2;
+        within(
+            "beta_2",
+            b,
+            (0.0..1.0).contains(&b),
+            "a number from 0 to below 1",
+        )?;
+        let last = self.final_rate;
+        let good = (0.0..=1.0).contains(&last);
+        within("final_rate", last, good, "a number from 0 to 1")?;
         let share = self.warmup_fraction.unwrap_or(0.0);
         let good = (0.0..=1.0).contains(&share);
         within("warmup_fraction", share, good, "a number from 0 to 1")
@@ -261,7 +340,7 @@ impl TrainSettings {
     }
 
     /// Every value as text, in the order of [`TrainSettings::NAMES`].
-    fn texts(&self) -> [String; 15] {
+    fn texts(&self) -> [String; 20] {
         let precision = match self.precision {
             Precision::Fp32 => "fp32",
             Precision::Fp16 => "fp16",
@@ -269,6 +348,11 @@ impl TrainSettings {
         let sequences = match self.sequences {
             Sequences::Truncate => "truncate",
             Sequences::Chunk => "chunk",
+            Sequences::Crop => "crop",
+        };
+        let decay = match self.decay {
+            Decay::Linear => "linear",
+            Decay::Cosine => "cosine",
         };
         let warmup_steps = match self.warmup_fraction {
             Some(_) => "by warmup_fraction".to_owned(),
@@ -294,8 +378,17 @@ impl TrainSettings {
             self.seed.to_string(),
             sequences.to_owned(),
             self.pad_loss.to_string(),
+            decay.to_owned(),
+            self.final_rate.to_string(),
+            self.beta_2.to_string(),
+            self.epoch_steps.to_string(),
+            self.max_steps.to_string(),
         ]
     }
+}
+
+fn beta_2() -> f64 {
+    BETA_2
 }
 
 const WHOLE: &str = "a whole number";

@@ -42,7 +42,7 @@ fn every_name_can_be_set_and_shows_as_a_departure() {
     let preset = TrainSettings::preset("config-2").unwrap();
     let values = [
         "7", "2", "1e-3", "9", "0.1", "0.02", "16", "1", "128", "fp16", "0", "0", "3", "truncate",
-        "true",
+        "true", "cosine", "0.1", "0.95", "10", "50",
     ];
     for (name, value) in TrainSettings::NAMES.into_iter().zip(values) {
         let mut settings = preset.clone();

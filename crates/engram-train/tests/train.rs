@@ -485,3 +485,48 @@ fn a_folder_that_cannot_be_written_is_named() {
     let error = train(&model, &all, &all, &settings(), Some(&keep), &mut Silent);
     assert!(error.err().unwrap().to_string().contains("blocked"));
 }
+
+#[test]
+fn crops_and_most_steps_are_counted_and_resumed() {
+    let (model, all, held_out) = (model(8), texts(20), texts(6));
+    let settings = TrainSettings {
+        sequences: engram_train::Sequences::Crop,
+        decay: engram_train::Decay::Cosine,
+        epoch_steps: 3,
+        max_steps: 8,
+        epochs: 9,
+        patience: 9,
+        final_rate: 0.1,
+        beta_2: 0.95,
+        ..settings()
+    };
+    let whole = train(&model, &all, &held_out, &settings, None, &mut Silent).unwrap();
+    let steps: Vec<usize> = whole.curve.epochs.iter().map(|e| e.step).collect();
+    // Three steps an epoch, the last one cut at the eighth.
+    assert_eq!(steps, [3, 6, 8]);
+    assert!(!whole.curve.stopped_early);
+    // Crops of 8 ids predict 7 tokens; 2 a step.
+    assert_eq!(whole.curve.steps[7].tokens, 8 * 2 * 7);
+    assert!(whole.curve.base_texts.iter().all(Option::is_none));
+    let folder = tempfile::tempdir().unwrap();
+    let keep = Keep {
+        folder: folder.path().join("run"),
+        every: Duration::ZERO,
+        resume: true,
+    };
+    let mut killed = Killed {
+        folder: keep.folder.clone(),
+        left: Vec::new(),
+    };
+    train(&model, &all, &held_out, &settings, Some(&keep), &mut killed).unwrap();
+    for left in killed.left.iter().flatten() {
+        std::fs::write(keep.folder.join("checkpoint.safetensors"), left).unwrap();
+        let resumed = train(&model, &all, &held_out, &settings, Some(&keep), &mut Silent).unwrap();
+        assert_eq!(weights(&resumed.model), weights(&whole.model));
+        assert_eq!(resumed.curve, whole.curve);
+    }
+    let mut endless = settings.clone();
+    endless.epoch_steps = 0;
+    let error = plan(&model, &all, &held_out, &endless).unwrap_err();
+    assert!(error.to_string().contains("crops have no end"), "{error}");
+}

@@ -159,11 +159,14 @@ pub enum CorpusCommand {
 #[derive(Debug, Args)]
 pub struct TrainArgs {
     /// Preset: config-1 or config-2.
-    #[arg(long)]
-    pub config: String,
+    #[arg(long, required_unless_present = "from_scratch")]
+    pub config: Option<String>,
     /// The checkpoint to start from.
-    #[arg(long)]
-    pub base: PathBuf,
+    #[arg(long, required_unless_present = "from_scratch")]
+    pub base: Option<PathBuf>,
+    /// Train a new model with a tokenizer learned from the training texts: its sizes and settings, as TOML.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "base"])]
+    pub from_scratch: Option<PathBuf>,
     /// The training texts.
     #[arg(long)]
     pub corpus: PathBuf,

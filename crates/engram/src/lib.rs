@@ -11,6 +11,7 @@ pub mod memory;
 pub mod progress;
 pub mod results;
 pub mod run;
+pub mod scratch;
 pub mod stage;
 pub mod study;
 

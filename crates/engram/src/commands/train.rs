@@ -21,6 +21,7 @@ use super::{print, say, table, thousands};
 use crate::args::TrainArgs;
 use crate::curve::{Origin, curve};
 use crate::progress::Progress;
+use crate::scratch::Scratch;
 use crate::stage::{done_with, must_be_free, partial, whole_folder};
 
 /// The share held out where neither texts nor a share are given: the study's.
@@ -50,18 +51,40 @@ pub struct Recipe<'a> {
 /// # Errors
 /// Any of input, before training starts.
 pub fn train(args: &TrainArgs, json: bool) -> Result<()> {
-    let settings = settings(&args.config, &args.set)?;
-    let base = Model::read(&args.base, &Device::Cpu)?;
+    if !args.dry_run {
+        must_be_free(&args.out)?;
+    }
+    let scratch = args
+        .from_scratch
+        .as_deref()
+        .map(Scratch::read)
+        .transpose()?;
+    let settings = match (&scratch, &args.config) {
+        (Some(scratch), _) => overridden(scratch.train.clone(), &args.set)?,
+        (None, Some(preset)) => settings(preset, &args.set)?,
+        (None, None) => bail!("neither --config nor --from-scratch is given"),
+    };
+    let given = match &args.base {
+        Some(base) => Some(Model::read(base, &Device::Cpu)?),
+        None => None,
+    };
     let corpus = read_corpus(&args.corpus)?;
     let (train, validation) = match &args.validation {
         Some(path) => (corpus, read_corpus(path)?),
         None => engram_corpus::split(corpus, args.split.unwrap_or(SPLIT), settings.seed)?,
     };
+    let base = match (given, &scratch) {
+        (Some(base), _) => base,
+        (None, Some(scratch)) => {
+            eprintln!("learning a tokenizer from {} texts", thousands(train.len()));
+            scratch.model(&train, &settings)?
+        }
+        (None, None) => bail!("neither --base nor --from-scratch is given"),
+    };
     if args.dry_run {
         let plan = plan(&base, &texts(&train), &texts(&validation), &settings)?;
         return print(json, &plan, || planned(&plan));
     }
-    must_be_free(&args.out)?;
     let name = args.out.file_name().unwrap_or_default().to_string_lossy();
     let recipe = Recipe {
         name: &name,
@@ -85,7 +108,7 @@ pub fn train(args: &TrainArgs, json: bool) -> Result<()> {
     let record = whole_folder(&args.out, |folder| fine_tune(&recipe, &keep, folder))?;
     done_with(&keep.folder)?;
     let origin = Origin {
-        preset: Some(args.config.clone()),
+        preset: args.config.clone(),
         why: BTreeMap::new(),
     };
     let curve = curve(&name, &origin, &Settings::default(), &record)?;
@@ -98,7 +121,10 @@ pub fn train(args: &TrainArgs, json: bool) -> Result<()> {
 /// # Errors
 /// Unknown presets, settings and values.
 pub fn settings(preset: &str, overrides: &[String]) -> Result<TrainSettings> {
-    let mut settings = TrainSettings::preset(preset)?;
+    overridden(TrainSettings::preset(preset)?, overrides)
+}
+
+fn overridden(mut settings: TrainSettings, overrides: &[String]) -> Result<TrainSettings> {
     for text in overrides {
         let Some((key, value)) = text.split_once('=') else {
             bail!("--set {text}: expected key=value");
