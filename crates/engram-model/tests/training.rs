@@ -184,3 +184,61 @@ fn what_does_not_fit_is_refused() {
     let wrong = pass.losses(&other, &[]);
     assert!(matches!(wrong, Err(ModelError::FlatLength { .. })));
 }
+
+/// Loss and every gradient of one step as transformers and torch have them (fixtures/gradients.py).
+#[test]
+fn a_steps_loss_and_gradients_are_those_of_torch() {
+    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/gpt2");
+    for name in [
+        "tied", "untied", "inner", "scaled", "unscaled", "gelu", "relu",
+    ] {
+        let folder = fixtures.join(name);
+        let load =
+            |file: &str| candle_core::safetensors::load(folder.join(file), &Device::Cpu).unwrap();
+        let (asked, expected) = (load("expected.safetensors"), load("gradients.safetensors"));
+        let rows = asked["ids"]
+            .to_dtype(candle_core::DType::U32)
+            .unwrap()
+            .to_vec2::<u32>()
+            .unwrap();
+        let config = Gpt2Config::read(&folder.join("config.json")).unwrap();
+        let parameters = engram_model::checkpoint::read(&folder, &config, &Device::Cpu).unwrap();
+        let tokenizer = Tokenizer::numbers(config.vocab_size).unwrap();
+        let model = Model::from_parts(&config, parameters, tokenizer).unwrap();
+        let sequences: Vec<Sequence> = rows
+            .iter()
+            .map(|ids| Sequence { ids, seed: None })
+            .collect();
+        let tokens: usize = rows.iter().map(|ids| ids.len() - 1).sum();
+        let mut found = Flat::zeros(model.config());
+        let weights = model.flat().unwrap();
+        let losses = Pass::new(&model, Some(0.0))
+            .unwrap()
+            .gradients(&weights, &sequences, 1.0 / tokens as f32, &mut found)
+            .unwrap();
+        let loss = losses.iter().sum::<f32>() / tokens as f32;
+        let theirs = expected["loss"].to_scalar::<f32>().unwrap();
+        assert!(
+            (loss - theirs).abs() <= 1e-4 * theirs,
+            "{name}: {loss} for {theirs}"
+        );
+        let mut checked = 0;
+        for (parameter, range) in found.ranges() {
+            let ours = &found.values()[range];
+            let theirs = expected[parameter]
+                .flatten_all()
+                .unwrap()
+                .to_vec1::<f32>()
+                .unwrap();
+            let norm = |x: &mut dyn Iterator<Item = f32>| x.map(|v| v * v).sum::<f32>().sqrt();
+            let size = norm(&mut theirs.iter().copied());
+            let off = norm(&mut ours.iter().zip(&theirs).map(|(a, b)| a - b));
+            assert!(
+                off <= 1e-4 * size,
+                "{name}, {parameter}: off by {off} of {size}"
+            );
+            checked += 1;
+        }
+        assert_eq!(checked + 1, expected.len(), "{name}");
+    }
+}
