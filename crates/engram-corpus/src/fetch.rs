@@ -63,13 +63,13 @@ pub struct Fetched {
 
 /// How a run goes.
 #[derive(Debug, Clone, Copy)]
-pub enum Progress {
+pub enum Progress<'a> {
     /// The search is done: PubMed has so many, so many are fetched.
     Searched(usize, usize),
     /// So many citations are there.
     At(usize),
-    /// A request failed and is made again after so long.
-    Again(Duration),
+    /// A request failed, for this reason, and is made again after so long.
+    Again(Duration, &'a str),
 }
 
 /// What waits between requests; tests have a clock of their own.
@@ -118,7 +118,7 @@ pub fn fetch(
     wanted: &Fetch,
     out: &Path,
     clock: &dyn Clock,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Fetched> {
     check(wanted)?;
     let partial = partial(out);
@@ -282,7 +282,14 @@ enum Trouble {
 
 impl<'a> Service<'a> {
     fn new(wanted: &'a Fetch, clock: &'a dyn Clock) -> Service<'a> {
+        // A server on this machine is not reached through a proxy.
+        let here = ["://127.0.0.1", "://localhost", "://[::1]"];
+        let proxy = match here.iter().any(|host| wanted.base.contains(host)) {
+            true => None,
+            false => ureq::Proxy::try_from_env(),
+        };
         let agent = ureq::Agent::config_builder()
+            .proxy(proxy)
             .http_status_as_error(false)
             .timeout_connect(Some(Duration::from_secs(30)))
             .timeout_recv_response(Some(Duration::from_secs(120)))
@@ -299,7 +306,7 @@ impl<'a> Service<'a> {
         }
     }
 
-    fn search(&mut self, progress: &mut dyn FnMut(Progress)) -> Result<Search> {
+    fn search(&mut self, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Search> {
         let max = self.wanted.max.to_string();
         let query = self.wanted.query.clone();
         let fields = [
@@ -361,7 +368,7 @@ impl<'a> Service<'a> {
         &mut self,
         first: usize,
         pmids: &[String],
-        progress: &mut dyn FnMut(Progress),
+        progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Vec<Abstract>> {
         let mut answers = Vec::new();
         let mut left: Vec<&str> = pmids.iter().map(String::as_str).collect();
@@ -416,7 +423,7 @@ impl<'a> Service<'a> {
         &mut self,
         what: &str,
         fields: &[(&str, &str)],
-        progress: &mut dyn FnMut(Progress),
+        progress: &mut dyn FnMut(Progress<'_>),
         read: impl Fn(&[u8]) -> Result<T, Trouble>,
     ) -> Result<T> {
         let mut tried = 0;
@@ -435,7 +442,7 @@ impl<'a> Service<'a> {
                 )));
             }
             let pause = after.unwrap_or(Duration::from_secs(1 << tried.min(5)));
-            progress(Progress::Again(pause));
+            progress(Progress::Again(pause, &why));
             self.clock.sleep(pause);
         }
     }

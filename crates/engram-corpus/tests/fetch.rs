@@ -381,9 +381,18 @@ fn progress_is_told() {
         told.push(match p {
             Progress::Searched(found, asked) => format!("{found} {asked}"),
             Progress::At(done) => done.to_string(),
-            Progress::Again(pause) => format!("again {}", pause.as_secs()),
+            Progress::Again(pause, why) => format!("again {}, {why}", pause.as_secs()),
         });
     })
     .unwrap();
-    assert_eq!(told, ["again 3", "450 450", "200", "400", "450"]);
+    assert_eq!(
+        told,
+        [
+            "again 3, the service answers 429",
+            "450 450",
+            "200",
+            "400",
+            "450"
+        ]
+    );
 }

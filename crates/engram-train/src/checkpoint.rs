@@ -135,6 +135,7 @@ impl Keeper {
 
     /// Starts the folder's metrics with what is known already.
     pub fn open(&mut self, state: &State) -> Result<()> {
+        self.sweep_out();
         let path = self.keep.folder.join(METRICS);
         let known = Metric::of(&state.base, &state.steps, &state.epochs);
         write_atomic(&path, |w| known.iter().try_for_each(|m| line(w, m)))?;
@@ -142,6 +143,19 @@ impl Keeper {
         self.metrics = Some(file.map_err(io_error(&path))?);
         self.written = Instant::now();
         Ok(())
+    }
+
+    /// Removes the checkpoints that kills left half-written.
+    fn sweep_out(&self) {
+        let entries = std::fs::read_dir(&self.keep.folder);
+        for entry in entries.into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with(".engram-") && name.ends_with(".tmp") {
+                // Where it stays, it only takes room.
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
     }
 
     /// Appends to the metrics.

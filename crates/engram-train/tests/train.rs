@@ -421,6 +421,8 @@ fn a_run_killed_anywhere_and_gone_on_with_ends_as_an_unbroken_one() {
             std::fs::write(keep.folder.join("checkpoint.safetensors"), left).unwrap();
             // A line torn off with the run.
             std::fs::write(keep.folder.join("metrics.jsonl"), b"{\"step\":").unwrap();
+            // A checkpoint half-written by it.
+            std::fs::write(keep.folder.join(".engram-x.tmp"), b"half").unwrap();
         }
         let resumed = train(&model, &all, &held_out, &settings, Some(&keep), &mut Silent).unwrap();
         assert_eq!(resumed.curve, whole.curve, "event {event}");
@@ -431,6 +433,11 @@ fn a_run_killed_anywhere_and_gone_on_with_ends_as_an_unbroken_one() {
         );
         let again = std::fs::read(keep.folder.join("metrics.jsonl")).unwrap();
         assert_eq!(again, metrics, "event {event}");
+        assert_eq!(
+            std::fs::read_dir(&keep.folder).unwrap().count(),
+            2,
+            "event {event}"
+        );
     }
 }
 

@@ -118,8 +118,8 @@ fn fetch_pubmed(args: FetchArgs, json: bool) -> Result<()> {
                     bar.at(done as u64, "");
                 }
             }
-            fetch::Progress::Again(pause) => {
-                eprintln!("no good answer; asked again in {} s", pause.as_secs());
+            fetch::Progress::Again(pause, why) => {
+                eprintln!("{why}; asked again in {} s", pause.as_secs());
             }
         },
     )?;
