@@ -475,7 +475,7 @@ fn a_checkpoint_of_another_run_or_a_damaged_one_is_refused() {
         ..keep.clone()
     };
     train(&model, &all, &all, &settings(), Some(&anew), &mut Silent).unwrap();
-    assert_eq!(std::fs::read(&file).unwrap().len(), whole.len());
+    train(&model, &all, &all, &settings(), Some(&keep), &mut Silent).unwrap();
 }
 
 #[test]
