@@ -61,8 +61,8 @@ def pairs(count):
     return made
 
 
-def write_model(folder):
-    """A GPT-2 small with transformers' own initialisation, and a tokenizer of numbered words."""
+def write_model(folder, **shape):
+    """A GPT-2 (small where no shape is given) with transformers' own initialisation, and a tokenizer of numbered words."""
     import torch
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import GPT2Config, GPT2LMHeadModel
@@ -70,8 +70,9 @@ def write_model(folder):
     if (folder / "model.safetensors").exists():
         return
     torch.manual_seed(0)
-    GPT2LMHeadModel(GPT2Config()).save_pretrained(folder)
-    words = {f"t{i}": i for i in range(VOCAB)}
+    config = GPT2Config(**shape)
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    words = {f"t{i}": i for i in range(config.vocab_size)}
     tokenizer = Tokenizer(models.WordLevel(words, unk_token="t0"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.save(str(folder / "tokenizer.json"))

@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from sweep import HERE, in_environment
+from sweep import HERE, in_environment, write_model
 
 THREADS = 2
 SHAPES = {
@@ -30,21 +30,6 @@ ROWS = [
     ("pubmed-mini", 8, 512, "bfloat16", 0.7),
     ("GPT-2 small", 4, 512, "float32", 2.0),
 ]
-
-
-def write_model(folder, shape):
-    import torch
-
-    if (folder / "model.safetensors").exists():
-        return
-    from tokenizers import Tokenizer, models
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    torch.manual_seed(0)
-    config = GPT2Config(**SHAPES[shape], bos_token_id=0, eos_token_id=0)
-    GPT2LMHeadModel(config).save_pretrained(folder)
-    words = {f"t{i}": i for i in range(SHAPES[shape]["vocab_size"])}
-    Tokenizer(models.WordLevel(words, unk_token="t0")).save(str(folder / "tokenizer.json"))
 
 
 def torch_steps(folder, batch, tokens, dtype, steps):
@@ -103,7 +88,7 @@ def main():
         shape, batch, tokens, dtype, asked = ROWS[row]
         folder = args.work / shape.replace(" ", "-")
         folder.mkdir(parents=True, exist_ok=True)
-        write_model(folder, shape)
+        write_model(folder, **SHAPES[shape], bos_token_id=0, eos_token_id=0)
         theirs, ours = [], []
         for _ in range(args.repeats):
             theirs.append(

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -181,6 +181,21 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
+/// SHA-256 of parts one after another, in hexadecimal, without all of them in memory.
+pub fn sha256_of_parts(parts: impl Iterator<Item = Vec<u8>>) -> String {
+    let mut hasher = Sha256::new();
+    parts.for_each(|part| hasher.update(&part));
+    hex(&hasher.finalize())
+}
+
+/// Where work under way is kept that will be at `path` when it is whole: beside it, under a name with another
+/// ending after its own.
+pub fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(ending);
+    path.with_file_name(name)
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
@@ -216,6 +231,12 @@ mod tests {
         std::fs::write(&path, "\n").unwrap();
         let error = read_jsonl::<serde_json::Value>(&path).unwrap_err();
         assert!(matches!(error, CoreError::Empty { .. }));
+    }
+
+    #[test]
+    fn parts_have_the_hash_of_the_whole() {
+        let parts = [b"ab".to_vec(), Vec::new(), b"c".to_vec()];
+        assert_eq!(sha256_of_parts(parts.into_iter()), sha256(b"abc"));
     }
 
     #[test]

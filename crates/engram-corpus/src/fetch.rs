@@ -164,9 +164,7 @@ pub fn fetch(
 
 /// The folder of a run under way.
 pub fn partial(out: &Path) -> PathBuf {
-    let mut name = out.file_name().unwrap_or_default().to_owned();
-    name.push(".partial");
-    out.with_file_name(name)
+    files::beside(out, ".partial")
 }
 
 fn check(wanted: &Fetch) -> Result<()> {

@@ -16,11 +16,10 @@ use crate::abstracts::{Abstract, some_text};
 /// Elements within elements: a citation with formulae has some twenty.
 const DEPTH: usize = 128;
 /// The document elements that are read.
-const ROOTS: [&str; 4] = [
+const ROOTS: [&str; 3] = [
     "PubmedArticleSet",
     "MedlineCitationSet",
     "PubmedBookArticleSet",
-    "pubmed-document",
 ];
 
 /// Something that a document holds.
@@ -213,7 +212,7 @@ impl<R: BufRead> Document<R> {
                 return self.wrong(format!(
                     "its document element is <{}>, none of PubMed's ({})",
                     name.chars().take(40).collect::<String>(),
-                    ROOTS[..3].join(", ")
+                    ROOTS.join(", ")
                 ));
             }
             self.rooted = true;

@@ -46,9 +46,6 @@ pub(crate) struct State {
     pub taken: usize,
     /// The epoch's training loss so far.
     pub epoch_loss: Mean,
-    /// Optimizer steps that changed the weights.
-    pub updates: i32,
-    pub tokens: usize,
     pub steps: Vec<StepRecord>,
     pub epochs: Vec<EpochRecord>,
     pub stopper: Stopper,
@@ -58,6 +55,13 @@ pub(crate) struct State {
     pub best_texts: Vec<Option<f64>>,
     pub train_s: f64,
     pub evaluate_s: f64,
+}
+
+impl State {
+    /// Tokens predicted so far.
+    pub fn tokens(&self) -> usize {
+        self.steps.last().map_or(0, |step| step.tokens)
+    }
 }
 
 /// The vectors of a run, all of one length.

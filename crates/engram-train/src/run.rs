@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use engram_core::files::sha256;
+use engram_core::files::{sha256, sha256_of_parts};
 use engram_model::Model;
 use engram_model::training::{Flat, Pass, Sequence};
 use rand::{RngCore, SeedableRng};
@@ -242,8 +242,6 @@ impl<'a> Run<'a> {
                     order: Vec::new(),
                     taken: 0,
                     epoch_loss: Mean::default(),
-                    updates: 0,
-                    tokens: 0,
                     steps: Vec::new(),
                     epochs: Vec::new(),
                     stopper: Stopper::new(settings.patience),
@@ -256,7 +254,8 @@ impl<'a> Run<'a> {
                 }
             }
         };
-        *optimizer.state_mut().2 = state.updates;
+        // Every step of the record was applied.
+        *optimizer.state_mut().2 = state.steps.len() as i32;
         if let Some(keeper) = &mut keeper {
             keeper.open(&state)?;
         }
@@ -373,10 +372,11 @@ impl<'a> Run<'a> {
     fn step(&mut self, batch: &[Sequence]) -> Result<StepRecord> {
         let losses = self.workers.gradients(&self.weights, batch)?;
         let mut mean = Mean::default();
+        let mut tokens = self.state.tokens();
         for losses in &losses {
             mean.add(losses);
             self.state.epoch_loss.add(losses);
-            self.state.tokens += losses.len();
+            tokens += losses.len();
         }
         let loss = mean.mean().unwrap_or(f64::NAN);
         self.finite("the loss", loss)?;
@@ -388,10 +388,9 @@ impl<'a> Run<'a> {
             self.settings.max_grad_norm,
         );
         self.finite("the gradient's norm", stepped.grad_norm)?;
-        self.state.updates += 1;
         Ok(StepRecord {
             step: self.state.steps.len() + 1,
-            tokens: self.state.tokens,
+            tokens,
             loss,
             learning_rate,
             grad_norm: stepped.grad_norm,
@@ -413,7 +412,7 @@ impl<'a> Run<'a> {
         Timing {
             train_s: self.state.train_s,
             evaluate_s: self.state.evaluate_s,
-            tokens_per_second: self.state.tokens as f64 / self.state.train_s,
+            tokens_per_second: self.state.tokens() as f64 / self.state.train_s,
         }
     }
 }
@@ -430,22 +429,22 @@ fn vectors<'a>(weights: &'a mut Flat, best: &'a mut Flat, optimizer: &'a mut Ada
 
 /// A hash of all that a run's weights depend on.
 fn inputs(settings: &TrainSettings, weights: &Flat, texts: &Texts, held_out: &[Encoded]) -> String {
-    let mut bytes = Vec::new();
-    let sequences = match texts {
-        Texts::Sequences(all) => all.as_slice(),
-        Texts::Stream { ids, .. } => {
-            bytes.extend(ids.iter().flat_map(|id| id.to_le_bytes()));
-            &[]
-        }
+    let bytes = |numbers: &[u32]| numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
+    let (stream, sequences) = match texts {
+        Texts::Sequences(all) => (&[][..], all.as_slice()),
+        Texts::Stream { ids, .. } => (ids.as_slice(), &[][..]),
     };
-    for sequence in sequences.iter().chain(held_out) {
-        bytes.extend(sequence.ids.len().to_le_bytes());
-        bytes.extend(sequence.real.to_le_bytes());
-        bytes.extend(sequence.ids.iter().flat_map(|id| id.to_le_bytes()));
-    }
-    let texts = sha256(&bytes);
-    bytes.clear();
-    bytes.extend(weights.values().iter().flat_map(|w| w.to_le_bytes()));
-    let (weights, threads) = (sha256(&bytes), rayon::current_num_threads());
+    let listed = sequences.iter().chain(held_out).flat_map(|s| {
+        let sizes = [s.ids.len() as u32, s.real as u32];
+        [bytes(&sizes), bytes(&s.ids)]
+    });
+    let texts = sha256_of_parts(stream.chunks(1 << 16).map(bytes).chain(listed));
+    let weights = sha256_of_parts(
+        weights
+            .values()
+            .chunks(1 << 16)
+            .map(|part| part.iter().flat_map(|w| w.to_le_bytes()).collect()),
+    );
+    let threads = rayon::current_num_threads();
     sha256(format!("{settings:?} {texts} {weights} {threads}").as_bytes())
 }

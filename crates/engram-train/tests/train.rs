@@ -387,6 +387,20 @@ impl Observer for Killed {
     }
 }
 
+/// A run kept in a folder after every step, and the kills of it.
+fn kept_and_killed(folder: &std::path::Path) -> (Keep, Killed) {
+    let keep = Keep {
+        folder: folder.join("run"),
+        every: Duration::ZERO,
+        resume: true,
+    };
+    let killed = Killed {
+        folder: keep.folder.clone(),
+        left: Vec::new(),
+    };
+    (keep, killed)
+}
+
 #[test]
 fn a_run_killed_anywhere_and_gone_on_with_ends_as_an_unbroken_one() {
     let (model, all, held_out) = (model(8), texts(9), texts(5));
@@ -401,15 +415,7 @@ fn a_run_killed_anywhere_and_gone_on_with_ends_as_an_unbroken_one() {
     let whole = train(&model, &all, &held_out, &settings, None, &mut Silent).unwrap();
     assert!(whole.curve.epochs.len() > 1);
     let folder = tempfile::tempdir().unwrap();
-    let keep = Keep {
-        folder: folder.path().join("run"),
-        every: Duration::ZERO,
-        resume: true,
-    };
-    let mut killed = Killed {
-        folder: keep.folder.clone(),
-        left: Vec::new(),
-    };
+    let (keep, mut killed) = kept_and_killed(folder.path());
     let kept = train(&model, &all, &held_out, &settings, Some(&keep), &mut killed).unwrap();
     assert_eq!(kept.curve, whole.curve);
     assert!(killed.left.iter().flatten().count() > whole.curve.steps.len());
@@ -516,15 +522,7 @@ fn crops_and_most_steps_are_counted_and_resumed() {
     assert_eq!(whole.curve.steps[7].tokens, 8 * 2 * 7);
     assert!(whole.curve.base_texts.iter().all(Option::is_none));
     let folder = tempfile::tempdir().unwrap();
-    let keep = Keep {
-        folder: folder.path().join("run"),
-        every: Duration::ZERO,
-        resume: true,
-    };
-    let mut killed = Killed {
-        folder: keep.folder.clone(),
-        left: Vec::new(),
-    };
+    let (keep, mut killed) = kept_and_killed(folder.path());
     train(&model, &all, &held_out, &settings, Some(&keep), &mut killed).unwrap();
     for left in killed.left.iter().flatten() {
         std::fs::write(keep.folder.join("checkpoint.safetensors"), left).unwrap();

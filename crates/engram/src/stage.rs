@@ -121,9 +121,7 @@ pub fn under_way(folder: &Path, inputs: &impl Serialize) -> Result<PathBuf> {
 
 /// The folder of work under way that will be at `folder` when it is whole.
 pub fn partial(folder: &Path) -> PathBuf {
-    let mut name = folder.file_name().unwrap_or_default().to_owned();
-    name.push(".partial");
-    folder.with_file_name(name)
+    files::beside(folder, ".partial")
 }
 
 /// Removes a folder of work under way, now that the work is whole.

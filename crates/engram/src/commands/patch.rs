@@ -134,9 +134,7 @@ impl UnderWay {
     /// Refuses what would lose an earlier sweep's results.
     fn at(out: &Path, resume: bool) -> Result<UnderWay> {
         must_be_free(out)?;
-        let mut name = out.file_name().unwrap_or_default().to_owned();
-        name.push(".partial.jsonl");
-        let journal = out.with_file_name(name);
+        let journal = files::beside(out, ".partial.jsonl");
         if !resume && journal.exists() {
             bail!(
                 "{}: a sweep to this folder was broken off; --resume goes on with it, or remove the file",

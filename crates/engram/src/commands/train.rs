@@ -46,40 +46,58 @@ pub struct Recipe<'a> {
     pub settings: &'a TrainSettings,
 }
 
+/// What a training starts from.
+enum Start {
+    From(Box<Model>),
+    New(Scratch),
+}
+
 /// Runs `engram train`.
 ///
 /// # Errors
 /// Any of input, before training starts.
 pub fn train(args: &TrainArgs, json: bool) -> Result<()> {
+    let keep = Keep {
+        folder: partial(&args.out),
+        every: Duration::from_secs(args.checkpoint_every),
+        resume: args.resume,
+    };
     if !args.dry_run {
         must_be_free(&args.out)?;
+        if !args.resume && keep.folder.exists() {
+            bail!(
+                "{}: a run to {} was broken off; --resume goes on with it, or remove the folder",
+                keep.folder.display(),
+                args.out.display()
+            );
+        }
     }
-    let scratch = args
-        .from_scratch
-        .as_deref()
-        .map(Scratch::read)
-        .transpose()?;
-    let settings = match (&scratch, &args.config) {
-        (Some(scratch), _) => overridden(scratch.train.clone(), &args.set)?,
-        (None, Some(preset)) => settings(preset, &args.set)?,
-        (None, None) => bail!("neither --config nor --from-scratch is given"),
-    };
-    let given = match &args.base {
-        Some(base) => Some(Model::read(base, &Device::Cpu)?),
-        None => None,
+    let (start, settings) = match (&args.from_scratch, &args.base, &args.config) {
+        (Some(file), ..) => {
+            let scratch = Scratch::read(file)?;
+            let settings = overridden(scratch.train.clone(), &args.set)?;
+            (Start::New(scratch), settings)
+        }
+        (None, Some(base), Some(preset)) => {
+            let settings = settings(preset, &args.set)?;
+            (
+                Start::From(Box::new(Model::read(base, &Device::Cpu)?)),
+                settings,
+            )
+        }
+        _ => bail!("give --config and --base, or --from-scratch"),
     };
     let corpus = read_corpus(&args.corpus)?;
     let (train, validation) = match &args.validation {
         Some(path) => (corpus, read_corpus(path)?),
         None => engram_corpus::split(corpus, args.split.unwrap_or(SPLIT), settings.seed)?,
     };
-    let base = match (given, &scratch) {
-        (Some(base), _) => base,
-        (None, Some(scratch)) => {
+    let base = match start {
+        Start::From(base) => *base,
+        Start::New(scratch) => {
             eprintln!("learning a tokenizer from {} texts", thousands(train.len()));
             scratch.model(&train, &settings)?
         }
-        (None, None) => bail!("neither --base nor --from-scratch is given"),
     };
     if args.dry_run {
         let plan = plan(&base, &texts(&train), &texts(&validation), &settings)?;
@@ -93,18 +111,6 @@ pub fn train(args: &TrainArgs, json: bool) -> Result<()> {
         validation: &validation,
         settings: &settings,
     };
-    let keep = Keep {
-        folder: partial(&args.out),
-        every: Duration::from_secs(args.checkpoint_every),
-        resume: args.resume,
-    };
-    if !args.resume && keep.folder.exists() {
-        bail!(
-            "{}: a run to {} was broken off; --resume goes on with it, or remove the folder",
-            keep.folder.display(),
-            args.out.display()
-        );
-    }
     let record = whole_folder(&args.out, |folder| fine_tune(&recipe, &keep, folder))?;
     done_with(&keep.folder)?;
     let origin = Origin {

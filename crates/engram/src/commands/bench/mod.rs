@@ -4,11 +4,7 @@ mod sweep;
 mod train;
 
 use anyhow::Result;
-use candle_core::{Device, Tensor};
-use engram_model::checkpoint::Parameters;
 use engram_model::{Gpt2Config, Model, Tokenizer};
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 
 use crate::args::BenchCommand;
 
@@ -28,21 +24,25 @@ fn small() -> Gpt2Config {
     Gpt2Config::new(50_257, 1024, 768, 12, 12)
 }
 
-/// A model whose weights are uniform with GPT-2's standard deviation of 0.02.
+/// A model of this shape with random weights.
 fn random(config: &Gpt2Config) -> Result<Model> {
-    let mut rng = ChaCha8Rng::seed_from_u64(0);
-    let spread = 0.02f32 * 3f32.sqrt();
-    let mut parameters = Parameters::new();
-    for (name, shape) in config.parameters() {
-        let count: usize = shape.iter().product();
-        let centre = match name.contains("ln_") && name.ends_with("weight") {
-            true => 1.0,
-            false => 0.0,
-        };
-        let mut values = Vec::with_capacity(count);
-        values.resize_with(count, || centre + rng.random_range(-spread..spread));
-        parameters.insert(name, Tensor::from_vec(values, shape, &Device::Cpu)?);
-    }
     let tokenizer = Tokenizer::numbers(config.vocab_size)?;
-    Ok(Model::from_parts(config, parameters, tokenizer)?)
+    Ok(Model::random(config, tokenizer, 0)?)
+}
+
+/// Rows of a table for what every bench says of the machine and of itself.
+fn on_this_machine(
+    gemm_gflops: f64,
+    efficiency: f64,
+    peak_rss_mb: Option<f64>,
+) -> [[String; 2]; 3] {
+    let peak = peak_rss_mb.map_or("–".to_owned(), |mb| format!("{mb:.0} MB"));
+    [
+        [
+            "bare matrix product".to_owned(),
+            format!("{gemm_gflops:.0} GFLOP/s"),
+        ],
+        ["efficiency".to_owned(), format!("{efficiency:.2}")],
+        ["peak memory".to_owned(), peak],
+    ]
 }

@@ -13,7 +13,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use super::{random, small};
+use super::{on_this_machine, random, small};
 use crate::args::BenchSweepArgs;
 use crate::commands::model::resolve;
 use crate::commands::patch::prepare;
@@ -128,32 +128,20 @@ fn random_pairs(args: &BenchSweepArgs, vocab: usize) -> Vec<Pair> {
 
 fn shown(found: &SweepBench) -> String {
     let giga = |flops: u64| format!("{:.2} GFLOP", flops as f64 / 1e9);
-    table(
-        ["sweep", ""],
+    let rows = [
         [
-            [
-                "pairs × tokens".to_owned(),
-                format!("{} × {}", found.pairs, found.tokens),
-            ],
-            ["cells".to_owned(), thousands(found.cells)],
-            ["threads".to_owned(), found.threads.to_string()],
-            ["time, median".to_owned(), format!("{:.3} s", found.sweep_s)],
-            ["operations needed".to_owned(), giga(found.flops_needed)],
-            [
-                "operations of a forward pass for each cell".to_owned(),
-                giga(found.flops_naive),
-            ],
-            [
-                "bare matrix product".to_owned(),
-                format!("{:.0} GFLOP/s", found.gemm_gflops),
-            ],
-            ["efficiency".to_owned(), format!("{:.2}", found.efficiency)],
-            [
-                "peak memory".to_owned(),
-                found
-                    .peak_rss_mb
-                    .map_or("–".to_owned(), |mb| format!("{mb:.0} MB")),
-            ],
+            "pairs × tokens".to_owned(),
+            format!("{} × {}", found.pairs, found.tokens),
         ],
-    )
+        ["cells".to_owned(), thousands(found.cells)],
+        ["threads".to_owned(), found.threads.to_string()],
+        ["time, median".to_owned(), format!("{:.3} s", found.sweep_s)],
+        ["operations needed".to_owned(), giga(found.flops_needed)],
+        [
+            "operations of a forward pass for each cell".to_owned(),
+            giga(found.flops_naive),
+        ],
+    ];
+    let machine = on_this_machine(found.gemm_gflops, found.efficiency, found.peak_rss_mb);
+    table(["sweep", ""], rows.into_iter().chain(machine))
 }

@@ -14,7 +14,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use super::{random, small};
+use super::{on_this_machine, random, small};
 use crate::args::BenchTrainArgs;
 use crate::commands::{print, table, thousands};
 use crate::memory;
@@ -117,38 +117,26 @@ fn train(args: &BenchTrainArgs) -> Result<TrainBench> {
 }
 
 fn shown(found: &TrainBench) -> String {
-    table(
-        ["training", ""],
+    let rows = [
         [
-            [
-                "batch × tokens".to_owned(),
-                format!("{} × {}", found.batch, found.tokens),
-            ],
-            ["parameters".to_owned(), thousands(found.parameters)],
-            ["threads".to_owned(), found.threads.to_string()],
-            [
-                "time of a step, median".to_owned(),
-                format!("{:.3} s", found.step_s),
-            ],
-            [
-                "tokens a second".to_owned(),
-                format!("{:.0}", found.tokens_per_s),
-            ],
-            [
-                "operations needed".to_owned(),
-                format!("{:.2} GFLOP", found.flops_needed as f64 / 1e9),
-            ],
-            [
-                "bare matrix product".to_owned(),
-                format!("{:.0} GFLOP/s", found.gemm_gflops),
-            ],
-            ["efficiency".to_owned(), format!("{:.2}", found.efficiency)],
-            [
-                "peak memory".to_owned(),
-                found
-                    .peak_rss_mb
-                    .map_or("–".to_owned(), |mb| format!("{mb:.0} MB")),
-            ],
+            "batch × tokens".to_owned(),
+            format!("{} × {}", found.batch, found.tokens),
         ],
-    )
+        ["parameters".to_owned(), thousands(found.parameters)],
+        ["threads".to_owned(), found.threads.to_string()],
+        [
+            "time of a step, median".to_owned(),
+            format!("{:.3} s", found.step_s),
+        ],
+        [
+            "tokens a second".to_owned(),
+            format!("{:.0}", found.tokens_per_s),
+        ],
+        [
+            "operations needed".to_owned(),
+            format!("{:.2} GFLOP", found.flops_needed as f64 / 1e9),
+        ],
+    ];
+    let machine = on_this_machine(found.gemm_gflops, found.efficiency, found.peak_rss_mb);
+    table(["training", ""], rows.into_iter().chain(machine))
 }
