@@ -9,6 +9,14 @@ pub type Result<T, E = ModelError> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
+    /// A device that is not there.
+    #[error("device {name}: {why}")]
+    Device {
+        /// The name that was asked for.
+        name: String,
+        /// The reason.
+        why: String,
+    },
     /// A file of the checkpoint is not there.
     #[error("{}: no {file} in this folder (a checkpoint holds config.json, model.safetensors and tokenizer.json or vocab.json with merges.txt)", folder.display())]
     Missing {

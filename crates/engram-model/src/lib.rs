@@ -5,6 +5,7 @@
 
 pub mod checkpoint;
 pub mod config;
+mod device;
 pub mod error;
 pub mod gpt2;
 pub mod kernels;
@@ -15,6 +16,7 @@ pub mod training;
 pub mod wavefront;
 
 pub use config::Gpt2Config;
+pub use device::device;
 pub use error::{ModelError, Result};
 pub use gpt2::Gpt2;
 pub use model::{Model, Shape};

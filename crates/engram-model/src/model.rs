@@ -165,6 +165,32 @@ impl Model {
         Ok((model, variables))
     }
 
+    /// The same model with one dropout probability in place of its configuration's three.
+    ///
+    /// # Errors
+    /// [`ModelError::MissingTensor`].
+    pub fn with_dropout(&self, probability: f64) -> Result<Model> {
+        let mut config = self.config().clone();
+        config.embd_pdrop = probability;
+        config.attn_pdrop = probability;
+        config.resid_pdrop = probability;
+        let (parameters, tokenizer) = (self.parameters.clone(), self.tokenizer.clone());
+        Model::assemble(&config, parameters, tokenizer, self.folder.clone())
+    }
+
+    /// The same model on another device.
+    ///
+    /// # Errors
+    /// Where it does not fit there.
+    pub fn to_device(&self, device: &Device) -> Result<Model> {
+        let moved = |(name, tensor): (&String, &Tensor)| -> Result<(String, Tensor)> {
+            Ok((name.clone(), tensor.to_device(device)?))
+        };
+        let parameters = self.parameters.iter().map(moved).collect::<Result<_>>()?;
+        let (tokenizer, folder) = (self.tokenizer.clone(), self.folder.clone());
+        Model::assemble(self.config(), parameters, tokenizer, folder)
+    }
+
     /// Logits of a batch of prompts of one length, [batch, pos, vocab], through the taps.
     ///
     /// # Errors

@@ -65,6 +65,29 @@ impl AdamW {
         AdamW { beta_2, ..self }
     }
 
+    /// Decay of the second moments.
+    pub fn beta_2(&self) -> f64 {
+        self.beta_2
+    }
+
+    /// Weight decay of the parameter that stands at `start`.
+    pub(crate) fn decay_at(&self, start: usize) -> f64 {
+        let found = self
+            .stretches
+            .iter()
+            .find(|(range, _)| range.start == start);
+        found.map_or(0.0, |(_, decay)| *decay)
+    }
+
+    /// What a gradient of this norm is multiplied with so that it is no longer than `max_norm` (0: whatever it is).
+    pub(crate) fn clip(norm: f64, max_norm: f64) -> f64 {
+        // The 1e-6 is PyTorch's, in clip_grad_norm_.
+        match max_norm > 0.0 {
+            true => (max_norm / (norm + 1e-6)).min(1.0),
+            false => 1.0,
+        }
+    }
+
     /// First and second moments, and the steps that made them.
     pub fn state_mut(&mut self) -> (&mut [f32], &mut [f32], &mut i32) {
         (&mut self.first, &mut self.second, &mut self.steps)
@@ -97,12 +120,7 @@ impl AdamW {
             };
         }
         self.steps += 1;
-        // The 1e-6 is PyTorch's, in clip_grad_norm_.
-        let clip = if max_norm > 0.0 {
-            (max_norm / (grad_norm + 1e-6)).min(1.0)
-        } else {
-            1.0
-        };
+        let clip = AdamW::clip(grad_norm, max_norm);
         let corrected = rate / (1.0 - BETA_1.powi(self.steps));
         let root = (1.0 - self.beta_2.powi(self.steps)).sqrt();
         let beta_2 = self.beta_2;

@@ -114,7 +114,7 @@ impl Keeper {
         }
         if said("inputs").as_deref() != Some(&self.inputs) {
             return Err(damaged(
-                "it is of a run with another model, other texts, settings or number of threads"
+                "it is of a run with another model, other texts, settings, device or number of threads"
                     .to_owned(),
             ));
         }
@@ -173,17 +173,13 @@ impl Keeper {
         Ok(())
     }
 
-    /// Writes a checkpoint where it is time for one.
-    pub fn when_due(&mut self, state: &State, vectors: Vectors<'_>) -> Result<()> {
-        if self.written.elapsed() < self.keep.every {
-            return Ok(());
-        }
-        self.write(state, vectors)?;
-        self.written = Instant::now();
-        Ok(())
+    /// Whether it is time for a checkpoint.
+    pub fn is_due(&self) -> bool {
+        self.written.elapsed() >= self.keep.every
     }
 
-    fn write(&self, state: &State, vectors: Vectors<'_>) -> Result<()> {
+    /// Writes a checkpoint.
+    pub fn write(&mut self, state: &State, vectors: Vectors<'_>) -> Result<()> {
         let path = self.keep.folder.join(FILE);
         let failed = |e: std::io::Error| TrainError::Core(io_error(&path)(e));
         let text = serde_json::to_vec(state).map_err(|e| failed(e.into()))?;
@@ -199,6 +195,7 @@ impl Keeper {
                 other => std::io::Error::other(other),
             })
         })?;
+        self.written = Instant::now();
         Ok(())
     }
 }

@@ -79,6 +79,9 @@ pub enum TrainError {
     /// A file helper failed.
     #[error(transparent)]
     Core(#[from] engram_core::CoreError),
+    /// The tensor library failed, on a device other than the CPU.
+    #[error("training on a device: {0}")]
+    Tensor(#[from] candle_core::Error),
 }
 
 fn near_text(near: &[String]) -> String {

@@ -5,15 +5,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Encoded;
 use crate::error::Result;
+use crate::learner::Learner;
 use crate::record::Validation;
-use crate::workers::Workers;
 
-/// Sequences that the workers are given at a time.
+/// Sequences that are measured at a time.
 const BATCH: usize = 64;
 
 /// Validation losses, and each text's mean over its own tokens.
 pub(crate) fn evaluate(
-    workers: &mut Workers,
+    learner: &mut Learner,
     weights: &Flat,
     sequences: &[Encoded],
     texts: usize,
@@ -28,7 +28,7 @@ pub(crate) fn evaluate(
                 seed: None,
             })
             .collect();
-        for (sequence, losses) in batch.iter().zip(workers.losses(weights, &asked)?) {
+        for (sequence, losses) in batch.iter().zip(learner.losses(weights, &asked)?) {
             counted.add(&losses);
             let own = &losses[..sequence.real_predicted().min(losses.len())];
             real.add(own);

@@ -8,6 +8,8 @@ pub mod checkpoint;
 mod data;
 pub mod error;
 mod evaluate;
+mod learner;
+pub mod on_device;
 pub mod record;
 mod run;
 pub mod schedule;

@@ -13,10 +13,10 @@ use crate::checkpoint::{Keep, Keeper, State, Vectors};
 use crate::data::{Encoded, Texts, TrainText, prepare};
 use crate::error::{Result, TrainError};
 use crate::evaluate::{Mean, evaluate};
+use crate::learner::Learner;
 use crate::record::{EpochRecord, Metric, Plan, StepRecord, Timing, TrainingRecord, Validation};
 use crate::schedule::{Schedule, Stopper, Verdict};
 use crate::settings::TrainSettings;
-use crate::workers::Workers;
 
 /// Hears how a run goes, while it goes.
 pub trait Observer {
@@ -206,7 +206,7 @@ struct Run<'a> {
     weights: Flat,
     best: Flat,
     optimizer: AdamW,
-    workers: Workers,
+    learner: Learner,
     state: State,
     keeper: Option<Keeper>,
 }
@@ -223,20 +223,26 @@ impl<'a> Run<'a> {
     ) -> Result<Run<'a>> {
         let mut weights = model.flat()?;
         let mut best = weights.clone();
-        let mut workers = Workers::new(model, settings.dropout)?;
         let mut optimizer =
             AdamW::new(&weights, settings.weight_decay, decayed).with_beta_2(settings.beta_2);
-        let mut keeper =
-            keep.map(|keep| Keeper::new(keep, inputs(settings, &weights, trained_on, held_out)));
+        let mut keeper = keep.map(|keep| {
+            Keeper::new(
+                keep,
+                inputs(model, settings, &weights, trained_on, held_out),
+            )
+        });
         let mut state = None;
         if let Some(keeper) = &keeper {
             state = keeper.resume(vectors(&mut weights, &mut best, &mut optimizer))?;
         }
+        // Every step of the record was applied.
+        *optimizer.state_mut().2 = state.as_ref().map_or(0, |s| s.steps.len()) as i32;
+        let mut learner = Learner::new(model, &weights, &mut optimizer, settings.dropout)?;
         let state = match state {
             Some(state) => state,
             None => {
                 let start = Instant::now();
-                let (base, base_texts) = evaluate(&mut workers, &weights, held_out, texts)?;
+                let (base, base_texts) = evaluate(&mut learner, &weights, held_out, texts)?;
                 State {
                     random: ChaCha8Rng::seed_from_u64(settings.seed),
                     order: Vec::new(),
@@ -254,8 +260,6 @@ impl<'a> Run<'a> {
                 }
             }
         };
-        // Every step of the record was applied.
-        *optimizer.state_mut().2 = state.steps.len() as i32;
         if let Some(keeper) = &mut keeper {
             keeper.open(&state)?;
         }
@@ -272,7 +276,7 @@ impl<'a> Run<'a> {
             weights,
             best,
             optimizer,
-            workers,
+            learner,
             state,
             keeper,
         })
@@ -329,12 +333,13 @@ impl<'a> Run<'a> {
         observer: &mut dyn Observer,
     ) -> Result<()> {
         let start = Instant::now();
-        let (validation, by_text) = evaluate(&mut self.workers, &self.weights, held_out, texts)?;
+        let (validation, by_text) = evaluate(&mut self.learner, &self.weights, held_out, texts)?;
         self.state.evaluate_s += start.elapsed().as_secs_f64();
         self.finite("the validation loss", validation.counted)?;
         let epoch = self.state.epochs.len() + 1;
         let best = self.state.stopper.next(validation.counted) == Verdict::Best;
         if best {
+            self.learner.fetch(&mut self.weights, &mut self.optimizer)?;
             self.best
                 .values_mut()
                 .copy_from_slice(self.weights.values());
@@ -362,15 +367,25 @@ impl<'a> Run<'a> {
 
     /// Where one is due.
     fn checkpoint(&mut self) -> Result<()> {
-        let vectors = vectors(&mut self.weights, &mut self.best, &mut self.optimizer);
         match &mut self.keeper {
-            Some(keeper) => keeper.when_due(&self.state, vectors),
-            None => Ok(()),
+            Some(keeper) if keeper.is_due() => {
+                self.learner.fetch(&mut self.weights, &mut self.optimizer)?;
+                let vectors = vectors(&mut self.weights, &mut self.best, &mut self.optimizer);
+                keeper.write(&self.state, vectors)
+            }
+            _ => Ok(()),
         }
     }
 
     fn step(&mut self, batch: &[Sequence]) -> Result<StepRecord> {
-        let losses = self.workers.gradients(&self.weights, batch)?;
+        let learning_rate = self.schedule.rate(self.state.steps.len());
+        let (losses, stepped) = self.learner.step(
+            &mut self.weights,
+            &mut self.optimizer,
+            batch,
+            learning_rate,
+            self.settings.max_grad_norm,
+        )?;
         let mut mean = Mean::default();
         let mut tokens = self.state.tokens();
         for losses in &losses {
@@ -380,13 +395,6 @@ impl<'a> Run<'a> {
         }
         let loss = mean.mean().unwrap_or(f64::NAN);
         self.finite("the loss", loss)?;
-        let learning_rate = self.schedule.rate(self.state.steps.len());
-        let stepped = self.optimizer.step(
-            &mut self.weights,
-            self.workers.parts_mut(),
-            learning_rate,
-            self.settings.max_grad_norm,
-        );
         self.finite("the gradient's norm", stepped.grad_norm)?;
         Ok(StepRecord {
             step: self.state.steps.len() + 1,
@@ -428,7 +436,13 @@ fn vectors<'a>(weights: &'a mut Flat, best: &'a mut Flat, optimizer: &'a mut Ada
 }
 
 /// A hash of all that a run's weights depend on.
-fn inputs(settings: &TrainSettings, weights: &Flat, texts: &Texts, held_out: &[Encoded]) -> String {
+fn inputs(
+    model: &Model,
+    settings: &TrainSettings,
+    weights: &Flat,
+    texts: &Texts,
+    held_out: &[Encoded],
+) -> String {
     let bytes = |numbers: &[u32]| numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
     let (stream, sequences) = match texts {
         Texts::Sequences(all) => (&[][..], all.as_slice()),
@@ -446,5 +460,6 @@ fn inputs(settings: &TrainSettings, weights: &Flat, texts: &Texts, held_out: &[E
             .map(|part| part.iter().flat_map(|w| w.to_le_bytes()).collect()),
     );
     let threads = rayon::current_num_threads();
-    sha256(format!("{settings:?} {texts} {weights} {threads}").as_bytes())
+    let device = model.device().location();
+    sha256(format!("{settings:?} {texts} {weights} {threads} {device:?}").as_bytes())
 }

@@ -7,18 +7,21 @@ use multiversion::multiversion;
 use rayon::prelude::*;
 
 use super::dropout::apply_onto;
-use super::matrix::{View, multiply};
-use super::{Dropout, math, slice, with_slice};
+use super::tile::{self, Left, PANEL, TILE, Tile};
+use super::{Dropout, elementary, math, scratch, slice, with_slice};
 
 /// z = dropout(softmax(scale·QKᵀ + causal mask))·V for each head; qkv: [batch, pos, 3·d], d = heads·d_head.
 /// Gives [batch, pos, d], heads side by side. No table of scores outlives its head.
 ///
 /// # Errors
-/// On tensors that are not float32 on the CPU.
+/// On tensors that are not float32.
 pub fn causal_attention(qkv: &Tensor, heads: usize, scale: f32, mask: Dropout) -> Result<Tensor> {
     let (_, positions, width) = qkv.dims3()?;
     if width % (3 * heads) != 0 {
         bail!("causal_attention: width {width} is not 3 × {heads} heads × d_head");
+    }
+    if !qkv.device().is_cpu() {
+        return elementary::causal_attention(qkv, heads, scale, mask);
     }
     qkv.contiguous()?.apply_op1(Attention {
         heads,
@@ -35,6 +38,9 @@ pub fn causal_attention(qkv: &Tensor, heads: usize, scale: f32, mask: Dropout) -
 /// # Errors
 /// As the tensor library's.
 pub fn attention_probabilities(q: &Tensor, k: &Tensor, scale: f32) -> Result<Tensor> {
+    if !q.device().is_cpu() {
+        return elementary::attention_probabilities(q, k, scale);
+    }
     let q = q.transpose(1, 2)?.contiguous()?;
     let k = k.transpose(1, 2)?.contiguous()?;
     let scores = (q.matmul(&k.t()?)? * f64::from(scale))?;
@@ -42,7 +48,7 @@ pub fn attention_probabilities(q: &Tensor, k: &Tensor, scale: f32) -> Result<Ten
     let probabilities = with_slice(&scores, |scores| {
         let mut out = scores.to_vec();
         out.par_chunks_mut(positions * positions)
-            .for_each(|table| causal_softmax(table, positions, 0));
+            .for_each(|table| causal_softmax(table, positions, 0, positions, 1.0));
         Ok(out)
     })?;
     Tensor::from_vec(probabilities, scores.shape(), scores.device())
@@ -62,14 +68,15 @@ pub(crate) struct Attention {
     pub mask: Dropout,
 }
 
-/// Rows of queries that are worked on together; keys after the last of them are left out.
-const BLOCK: usize = 64;
-/// Elements of a vector register at its widest; rows of a table are a multiple of it.
+/// Queries that are worked on together: their scores stay in the second-level cache.
+const BLOCK: usize = 8 * TILE;
+/// Elements of a vector register at its widest.
 const LANES: usize = 16;
 
-/// Largest element and, after `e^(x − largest)` in place, the sum; in lanes, which is one order of addition everywhere.
+/// Largest element and, after `e^(factor·(x − largest))` in place, the sum; in lanes, which is one order of addition
+/// everywhere.
 #[inline(always)]
-fn exponentials(row: &mut [f32]) -> f32 {
+fn exponentials(row: &mut [f32], factor: f32) -> f32 {
     let larger = |a: f32, b: f32| if b > a { b } else { a };
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let chunks = row.chunks_exact(LANES);
@@ -86,32 +93,195 @@ fn exponentials(row: &mut [f32]) -> f32 {
     let mut chunks = row.chunks_exact_mut(LANES);
     for chunk in &mut chunks {
         for (lane, v) in lanes.iter_mut().zip(chunk) {
-            *v = math::exp(*v - max);
+            *v = math::exp(factor * (*v - max));
             *lane += *v;
         }
     }
     for v in chunks.into_remainder() {
-        *v = math::exp(*v - max);
+        *v = math::exp(factor * (*v - max));
         total += *v;
     }
     total + lanes.iter().sum::<f32>()
 }
 
-/// Softmax of each row up to its diagonal; zeros after it. The first row is that of query `first`, and a
-/// row is `stride` long.
+/// Softmax of factor times each row up to its diagonal, zeros from there up to `end`. The first row is that of
+/// query `first`, and a row is `stride` long.
 #[multiversion(targets = "simd")]
-fn causal_softmax(rows: &mut [f32], stride: usize, first: usize) {
+fn causal_softmax(rows: &mut [f32], stride: usize, first: usize, end: usize, factor: f32) {
     for (query, row) in rows.chunks_exact_mut(stride).enumerate() {
         let seen = first + query + 1;
         // Whole registers: what lies beyond the diagonal becomes e^−∞.
-        let end = seen.next_multiple_of(LANES).min(stride);
-        row[seen..end].fill(f32::NEG_INFINITY);
-        let inverse = 1.0 / exponentials(&mut row[..end]);
-        for v in &mut row[..end] {
+        let full = seen.next_multiple_of(LANES).min(stride);
+        row[seen..full].fill(f32::NEG_INFINITY);
+        let inverse = 1.0 / exponentials(&mut row[..full], factor);
+        for v in &mut row[..full] {
             *v *= inverse;
         }
-        row[end..].fill(0.0);
+        row[full.min(end)..end].fill(0.0);
     }
+}
+
+/// dP to scale·dS in place, for rows of queries from `first` on. Dropped and kept elements need no mask of their
+/// own: dP∘M∘P = dP∘A. Beyond the diagonal P and A are 0, and so is dS, up to `end`.
+#[multiversion(targets = "simd")]
+fn score_gradient(
+    (p, a): (&[f32], &[f32]),
+    dp: &mut [f32],
+    stride: usize,
+    first: usize,
+    end: usize,
+    scale: f32,
+) {
+    let rows = p.chunks_exact(stride).zip(a.chunks_exact(stride));
+    for (query, ((p, a), dp)) in rows.zip(dp.chunks_exact_mut(stride)).enumerate() {
+        let full = (first + query + 1).next_multiple_of(LANES);
+        let (p, a) = (&p[..full], &a[..full]);
+        dp[full.min(end)..end].fill(0.0);
+        let dp = &mut dp[..full];
+        let mut lanes = [0f32; LANES];
+        for (d, a) in dp.chunks_exact(LANES).zip(a.chunks_exact(LANES)) {
+            for i in 0..LANES {
+                lanes[i] += d[i] * a[i];
+            }
+        }
+        let dot = lanes.iter().sum::<f32>() * scale;
+        for ((d, a), p) in dp.iter_mut().zip(a).zip(p) {
+            *d = *d * a * scale - p * dot;
+        }
+    }
+}
+
+/// Rows of one head side by side, each filled up with zeros to whole panels.
+fn lay_out(from: &[f32], distance: usize, d_head: usize, to: &mut [f32]) {
+    let width = d_head.next_multiple_of(PANEL);
+    for (from, to) in from.chunks(distance).zip(to.chunks_exact_mut(width)) {
+        to[..d_head].copy_from_slice(&from[..d_head]);
+        to[d_head..].fill(0.0);
+    }
+}
+
+/// The same rows as columns: panels of [`PANEL`] positions, each [d_head, PANEL]; zeros after the last position.
+fn lay_out_transposed(from: &[f32], distance: usize, d_head: usize, to: &mut [f32]) {
+    let panels = to.chunks_exact_mut(d_head * PANEL);
+    for (rows, to) in from.chunks(distance * PANEL).zip(panels) {
+        to.fill(0.0);
+        for (column, row) in rows.chunks(distance).enumerate() {
+            for (l, v) in row[..d_head].iter().enumerate() {
+                to[l * PANEL + column] = *v;
+            }
+        }
+    }
+}
+
+/// A block of queries and the tables of what they have for each key: [queries, keys], rows of `stride`.
+struct Block {
+    queries: Range<usize>,
+    stride: usize,
+}
+
+impl Block {
+    /// Keys that a query of the block sees, in whole panels.
+    fn keys(&self) -> usize {
+        self.queries.end.next_multiple_of(PANEL)
+    }
+
+    /// Queries of the block by tiles, counted from its first.
+    fn tiles(&self) -> impl Iterator<Item = Range<usize>> {
+        tiles(0..self.queries.len())
+    }
+
+    fn len(&self) -> usize {
+        self.queries.len() * self.stride
+    }
+
+    /// table = rows·columnsᵀ where a query of the tile sees a key; rows of the slice at a distance, `columns`
+    /// transposed in panels.
+    fn scores(
+        &self,
+        rows: &[f32],
+        distance: usize,
+        columns: &[f32],
+        d_head: usize,
+        to: &mut [f32],
+    ) {
+        for tile in self.tiles() {
+            let first = self.queries.start + tile.start;
+            let seen = self.queries.start + tile.end;
+            let product = Tile {
+                high: tile.len(),
+                depth: d_head,
+                left: Left::ByRow(distance),
+                right: PANEL,
+                out: self.stride,
+                add: false,
+            };
+            let panels = columns.chunks_exact(d_head * PANEL);
+            for (panel, columns) in panels.take(seen.div_ceil(PANEL)).enumerate() {
+                let to = &mut to[tile.start * self.stride + panel * PANEL..];
+                tile::multiply(product, &rows[first * distance..], columns, to);
+            }
+        }
+    }
+
+    /// Row by row of the block: table·rows, [queries, d_head], handed to `put` with the position of its first query.
+    fn weigh(
+        &self,
+        table: &[f32],
+        rows: &[f32],
+        d_head: usize,
+        mut put: impl FnMut(usize, Range<usize>, &[f32]),
+    ) {
+        let width = d_head.next_multiple_of(PANEL);
+        let mut sums = [0f32; TILE * PANEL];
+        for tile in self.tiles() {
+            let product = Tile {
+                high: tile.len(),
+                depth: self.queries.start + tile.end,
+                left: Left::ByRow(self.stride),
+                right: width,
+                out: PANEL,
+                add: false,
+            };
+            for column in (0..d_head).step_by(PANEL) {
+                let table = &table[tile.start * self.stride..];
+                tile::multiply(product, table, &rows[column..], &mut sums);
+                let columns = column..d_head.min(column + PANEL);
+                for (r, sums) in sums.chunks_exact(PANEL).take(tile.len()).enumerate() {
+                    put(self.queries.start + tile.start + r, columns.clone(), sums);
+                }
+            }
+        }
+    }
+
+    /// to += tableᵀ·rows, [keys, d_head] of whole panels; `rows` are those of all queries.
+    fn gather(&self, table: &[f32], rows: &[f32], d_head: usize, to: &mut [f32]) {
+        let width = d_head.next_multiple_of(PANEL);
+        for tile in tiles(0..self.queries.end) {
+            // Queries before a key do not see it.
+            let first = tile.start.saturating_sub(self.queries.start);
+            let product = Tile {
+                high: tile.len(),
+                depth: self.queries.len() - first,
+                left: Left::ByColumn(self.stride),
+                right: width,
+                out: width,
+                add: true,
+            };
+            let table = &table[first * self.stride + tile.start..];
+            let rows = &rows[(self.queries.start + first) * width..];
+            let to = &mut to[tile.start * width..];
+            for column in (0..width).step_by(PANEL) {
+                tile::multiply(product, table, &rows[column..], &mut to[column..]);
+            }
+        }
+    }
+}
+
+fn tiles(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+    let end = range.end;
+    range
+        .step_by(TILE)
+        .map(move |start| start..(start + TILE).min(end))
 }
 
 impl Attention {
@@ -119,189 +289,135 @@ impl Attention {
         self.heads * self.d_head
     }
 
-    /// Queries (0), keys (1) or values (2) of a head within one batch row of qkv.
-    fn part(&self, which: usize, head: usize) -> View {
-        View {
-            start: which * self.width() + head * self.d_head,
-            row: 3 * self.width(),
-            column: 1,
-        }
+    /// Queries (0), keys (1) or values (2) of a head: rows at a distance of three widths.
+    fn part<'a>(&self, qkv: &'a [f32], which: usize, head: usize) -> &'a [f32] {
+        &qkv[which * self.width() + head * self.d_head..]
     }
 
-    /// Length of a table's rows.
-    fn stride(&self) -> usize {
-        self.positions.next_multiple_of(LANES)
+    /// Size of a head's rows in whole panels.
+    fn rows(&self) -> usize {
+        self.positions * self.d_head.next_multiple_of(PANEL)
     }
 
-    fn table(&self) -> View {
-        View::rows(self.stride())
+    /// Size of a head's columns in panels of positions.
+    fn columns(&self) -> usize {
+        self.positions.next_multiple_of(PANEL) * self.d_head
     }
 
-    fn output(&self, head: usize) -> View {
-        View {
-            start: head * self.d_head,
-            row: self.width(),
-            column: 1,
-        }
-    }
-
-    /// Positions by blocks.
-    fn blocks(&self) -> impl Iterator<Item = Range<usize>> {
+    fn blocks(&self) -> impl Iterator<Item = Block> {
         let positions = self.positions;
+        // A few more than whole panels: rows a power of two apart would share their places in the cache.
+        let stride = positions.next_multiple_of(PANEL) + LANES;
         let starts = (0..positions).step_by(BLOCK);
-        starts.map(move |start| start..(start + BLOCK).min(positions))
+        starts.map(move |start| Block {
+            queries: start..(start + BLOCK).min(positions),
+            stride,
+        })
     }
 
-    /// The rows of a block of queries: probabilities on every key that one of them sees.
-    fn probabilities(&self, qkv: &[f32], head: usize, block: &Range<usize>, table: &mut [f32]) {
-        let (q, k) = (self.part(0, head), self.part(1, head));
-        multiply(
-            (block.len(), self.d_head, block.end),
-            qkv,
-            q.skip_rows(block.start),
-            qkv,
-            k.t(),
-            table,
-            self.table().skip_rows(block.start),
-            (self.scale, false),
+    /// Size of a table of a block.
+    fn table(&self) -> usize {
+        self.blocks().next().map_or(0, |block| block.len())
+    }
+
+    /// Probabilities of a block's queries on every key that one of them sees; `keys` transposed in panels.
+    fn probabilities(&self, qkv: &[f32], head: usize, keys: &[f32], block: &Block, to: &mut [f32]) {
+        let queries = self.part(qkv, 0, head);
+        block.scores(queries, 3 * self.width(), keys, self.d_head, to);
+        let rows = &mut to[..block.len()];
+        causal_softmax(
+            rows,
+            block.stride,
+            block.queries.start,
+            block.keys(),
+            self.scale,
         );
-        let stride = self.stride();
-        let rows = &mut table[block.start * stride..block.end * stride];
-        causal_softmax(rows, stride, block.start);
     }
 
-    fn drop(&self, table: &mut [f32], block: &Range<usize>, batch: usize, head: usize) {
+    fn drop(&self, table: &mut [f32], block: &Block, batch: usize, head: usize) {
         if self.mask.probability > 0.0 {
             let t = self.positions;
             let first = (batch * self.heads + head) * t * t;
-            for query in block.clone() {
-                let row = &mut table[query * self.stride()..][..=query];
-                apply_onto(row, self.mask, (first + query * t) as u64);
+            let rows = table.chunks_exact_mut(block.stride);
+            for (query, row) in block.queries.clone().zip(rows) {
+                apply_onto(&mut row[..=query], self.mask, (first + query * t) as u64);
             }
         }
     }
 
     /// z of sequence number `batch`; qkv: [pos, 3·d], out: [pos, d].
     pub fn forward(&self, qkv: &[f32], batch: usize, out: &mut [f32]) {
-        let mut table = vec![0f32; self.positions * self.stride()];
+        let (d, d_head) = (self.width(), self.d_head);
+        let mut table = scratch::zeros(self.table());
+        let mut keys = scratch::zeros(self.columns());
+        let mut values = scratch::zeros(self.rows());
         for head in 0..self.heads {
+            lay_out_transposed(self.part(qkv, 1, head), 3 * d, d_head, &mut keys);
+            lay_out(self.part(qkv, 2, head), 3 * d, d_head, &mut values);
             for block in self.blocks() {
-                self.probabilities(qkv, head, &block, &mut table);
+                self.probabilities(qkv, head, &keys, &block, &mut table);
                 self.drop(&mut table, &block, batch, head);
-                multiply(
-                    (block.len(), block.end, self.d_head),
-                    &table,
-                    self.table().skip_rows(block.start),
-                    qkv,
-                    self.part(2, head),
-                    out,
-                    self.output(head).skip_rows(block.start),
-                    (1.0, false),
-                );
+                block.weigh(&table, &values, d_head, |query, columns, sums| {
+                    let to = &mut out[query * d + head * d_head..][columns.clone()];
+                    to.copy_from_slice(&sums[..columns.len()]);
+                });
             }
         }
+        [table, keys, values].into_iter().for_each(scratch::give);
     }
 
     /// With P the probabilities, M the dropout factors, A = P∘M: dV = AᵀdZ, dP = (dZ Vᵀ)∘M,
     /// dS = P∘(dP − rowsum(dP∘P)), dQ = scale·dS K, dK = scale·dSᵀ Q.
     pub fn backward(&self, qkv: &[f32], grad: &[f32], batch: usize, out: &mut [f32]) {
-        let (t, d, stride) = (self.positions, self.d_head, self.stride());
-        let mut p = vec![0f32; t * stride];
-        let mut ds = vec![0f32; t * stride];
+        let (d, d_head) = (self.width(), self.d_head);
         let dropping = self.mask.probability > 0.0;
-        let mut dropped = vec![0f32; if dropping { t * stride } else { 0 }];
-        let table = self.table();
+        let [mut p, mut ds] = [self.table(); 2].map(scratch::zeros);
+        let mut dropped = scratch::zeros(if dropping { self.table() } else { 0 });
+        let [mut keys_t, mut values_t] = [self.columns(); 2].map(scratch::zeros);
+        let [mut queries, mut keys, mut g, mut d_keys, mut d_values] =
+            [self.rows(); 5].map(scratch::zeros);
         for head in 0..self.heads {
-            let (q, k, v) = (self.part(0, head), self.part(1, head), self.part(2, head));
-            let g = self.output(head);
+            let [q, k, v] = [0, 1, 2].map(|which| self.part(qkv, which, head));
+            let g_rows = &grad[head * d_head..];
+            lay_out_transposed(k, 3 * d, d_head, &mut keys_t);
+            lay_out_transposed(v, 3 * d, d_head, &mut values_t);
+            lay_out(q, 3 * d, d_head, &mut queries);
+            lay_out(k, 3 * d, d_head, &mut keys);
+            lay_out(g_rows, d, d_head, &mut g);
+            d_keys.fill(0.0);
+            d_values.fill(0.0);
             for block in self.blocks() {
-                let (first, n) = (block.start, block.len());
-                let rows = first * stride..block.end * stride;
-                self.probabilities(qkv, head, &block, &mut p);
+                self.probabilities(qkv, head, &keys_t, &block, &mut p);
                 if dropping {
-                    dropped[rows.clone()].copy_from_slice(&p[rows.clone()]);
+                    dropped[..block.len()].copy_from_slice(&p[..block.len()]);
                     self.drop(&mut dropped, &block, batch, head);
                 }
-                let to = table.skip_rows(first);
-                let keys = (n, d, block.end);
-                multiply(
-                    keys,
-                    grad,
-                    g.skip_rows(first),
-                    qkv,
-                    v.t(),
-                    &mut ds,
-                    to,
-                    (1.0, false),
-                );
                 let a = if dropping { &dropped } else { &p };
-                let (p, a) = (&p[rows.clone()], &a[rows.clone()]);
-                score_gradient(p, a, &mut ds[rows], stride, first);
-                let keys = (n, block.end, d);
-                let to = q.skip_rows(first);
-                multiply(
-                    keys,
-                    &ds,
-                    table.skip_rows(first),
-                    qkv,
-                    k,
-                    out,
-                    to,
-                    (self.scale, false),
-                );
+                block.scores(g_rows, d, &values_t, d_head, &mut ds);
+                let (first, end) = (block.queries.start, block.keys());
+                let rows = ..block.len();
+                let tables = (&p[rows], &a[rows]);
+                score_gradient(tables, &mut ds[rows], block.stride, first, end, self.scale);
+                block.weigh(&ds, &keys, d_head, |query, columns, sums| {
+                    let to = &mut out[query * 3 * d + head * d_head..][columns.clone()];
+                    to.copy_from_slice(&sums[..columns.len()]);
+                });
+                block.gather(a, &g, d_head, &mut d_values);
+                block.gather(&ds, &queries, d_head, &mut d_keys);
             }
-            let a = if dropping { &dropped } else { &p };
-            for block in self.blocks() {
-                // Queries before the block see none of its keys.
-                let first = block.start;
-                let seen = table.skip_rows(first).skip_columns(first).t();
-                let queries = (block.len(), t - first, d);
-                let (g, q) = (g.skip_rows(first), q.skip_rows(first));
-                multiply(
-                    queries,
-                    a,
-                    seen,
-                    grad,
-                    g,
-                    out,
-                    v.skip_rows(first),
-                    (1.0, false),
-                );
-                multiply(
-                    queries,
-                    &ds,
-                    seen,
-                    qkv,
-                    q,
-                    out,
-                    k.skip_rows(first),
-                    (self.scale, false),
-                );
+            let width = d_head.next_multiple_of(PANEL);
+            for (which, rows) in [(1, &d_keys), (2, &d_values)] {
+                for (to, from) in out.chunks_exact_mut(3 * d).zip(rows.chunks_exact(width)) {
+                    to[which * d + head * d_head..][..d_head].copy_from_slice(&from[..d_head]);
+                }
             }
         }
-    }
-}
-
-/// dP to dS in place, for rows of queries from `first` on. Dropped and kept elements need no mask of their own:
-/// dP∘M∘P = dP∘A. Beyond the diagonal P and A are 0, and so is dS.
-#[multiversion(targets = "simd")]
-fn score_gradient(p: &[f32], a: &[f32], dp: &mut [f32], stride: usize, first: usize) {
-    let rows = p.chunks_exact(stride).zip(a.chunks_exact(stride));
-    for (query, ((p, a), dp)) in rows.zip(dp.chunks_exact_mut(stride)).enumerate() {
-        let end = (first + query + 1).next_multiple_of(LANES);
-        let (p, a, dp) = (&p[..end], &a[..end], &mut dp[..]);
-        let (dp, beyond) = dp.split_at_mut(end);
-        let mut lanes = [0f32; LANES];
-        for (d, a) in dp.chunks_exact(LANES).zip(a.chunks_exact(LANES)) {
-            for i in 0..LANES {
-                lanes[i] += d[i] * a[i];
-            }
-        }
-        let dot: f32 = lanes.iter().sum();
-        for ((d, a), p) in dp.iter_mut().zip(a).zip(p) {
-            *d = *d * a - p * dot;
-        }
-        beyond.fill(0.0);
+        [p, ds, dropped, keys_t, values_t]
+            .into_iter()
+            .for_each(scratch::give);
+        [queries, keys, g, d_keys, d_values]
+            .into_iter()
+            .for_each(scratch::give);
     }
 }
 

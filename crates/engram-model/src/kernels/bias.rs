@@ -4,13 +4,16 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::{ROWS_PER_TASK, slice, sum_in_order, with_slice};
+use super::{ROWS_PER_TASK, elementary, slice, sum_in_order, with_slice};
 
 /// x + bias, x: [..., n], bias: `[n]`.
 ///
 /// # Errors
-/// On tensors that are not float32 on the CPU.
+/// On tensors that are not float32.
 pub fn add_bias(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    if !x.device().is_cpu() {
+        return elementary::add_bias(x, bias);
+    }
     x.contiguous()?.apply_op2(&bias.contiguous()?, AddBias)
 }
 

@@ -4,12 +4,12 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::{math, slice, with_slice};
+use super::{elementary, math, slice, with_slice};
 
 /// −ln of the softmax of each row of logits at its target, in nats; logits: `[n, vocab]`, targets: n ids. Gives `[n]`.
 ///
 /// # Errors
-/// Where a target is outside the vocabulary, or the tensor is not float32 on the CPU.
+/// Where a target is outside the vocabulary, or the tensor is not float32.
 pub fn cross_entropy(logits: &Tensor, targets: &[u32]) -> Result<Tensor> {
     let (n, vocab) = logits.dims2()?;
     if n != targets.len() {
@@ -17,6 +17,9 @@ pub fn cross_entropy(logits: &Tensor, targets: &[u32]) -> Result<Tensor> {
     }
     if let Some(bad) = targets.iter().find(|t| **t as usize >= vocab) {
         bail!("cross_entropy: target {bad} is outside the vocabulary of {vocab}");
+    }
+    if !logits.device().is_cpu() {
+        return elementary::cross_entropy(logits, targets);
     }
     logits.contiguous()?.apply_op1(CrossEntropy {
         targets: targets.to_vec(),

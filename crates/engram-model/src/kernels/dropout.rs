@@ -5,7 +5,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::slice;
+use super::{elementary, slice};
 
 const CHUNK: usize = 1 << 14;
 
@@ -63,10 +63,13 @@ fn mix(mut z: u64) -> u64 {
 /// x with elements dropped and the others scaled by 1/(1 − p). Any shape.
 ///
 /// # Errors
-/// On tensors that are not float32 on the CPU.
+/// On tensors that are not float32.
 pub fn dropout(x: &Tensor, mask: Dropout) -> Result<Tensor> {
     if mask.probability <= 0.0 {
         return Ok(x.clone());
+    }
+    if !x.device().is_cpu() {
+        return elementary::dropout(x, mask);
     }
     x.contiguous()?.apply_op1(Mask(mask))
 }

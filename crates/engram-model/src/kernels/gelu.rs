@@ -4,7 +4,7 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::{math, slice, with_slice};
+use super::{elementary, math, slice, with_slice};
 
 /// √(2/π).
 const SQRT_2_OVER_PI: f32 = 0.797_884_6;
@@ -14,8 +14,11 @@ const CHUNK: usize = 1 << 14;
 /// gelu_new(x) = x·σ(2u), u = √(2/π)(x + 0.044715 x³), which equals ½x(1 + tanh u). Any shape.
 ///
 /// # Errors
-/// On tensors that are not float32 on the CPU.
+/// On tensors that are not float32.
 pub fn gelu_new(x: &Tensor) -> Result<Tensor> {
+    if !x.device().is_cpu() {
+        return elementary::gelu_new(x);
+    }
     x.contiguous()?.apply_op1(Gelu)
 }
 

@@ -4,13 +4,16 @@ use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, b
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-use super::{ROWS_PER_TASK, slice, sum_in_order, with_slice};
+use super::{ROWS_PER_TASK, elementary, slice, sum_in_order, with_slice};
 
 /// (x − mean) / √(var + ε) · weight + bias over the last dimension; x: [..., n], weight and bias: `[n]`.
 ///
 /// # Errors
-/// On tensors that are not float32 on the CPU.
+/// On tensors that are not float32.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> Result<Tensor> {
+    if !x.device().is_cpu() {
+        return elementary::layer_norm(x, weight, bias, epsilon);
+    }
     let op = LayerNorm {
         epsilon: epsilon as f32,
     };

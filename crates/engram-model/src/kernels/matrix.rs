@@ -30,22 +30,6 @@ impl View {
         }
     }
 
-    /// Without the first rows.
-    pub fn skip_rows(self, rows: usize) -> View {
-        View {
-            start: self.start + rows * self.row,
-            ..self
-        }
-    }
-
-    /// Without the first columns.
-    pub fn skip_columns(self, columns: usize) -> View {
-        View {
-            start: self.start + columns * self.column,
-            ..self
-        }
-    }
-
     fn last(self, rows: usize, columns: usize) -> usize {
         self.start + (rows - 1) * self.row + (columns - 1) * self.column
     }

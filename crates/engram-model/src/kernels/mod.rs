@@ -1,12 +1,13 @@
 //! Fused operations on the CPU with their backward passes. candle-nn's fused LayerNorm and softmax
 //! have no backward and drop gradients in silence; these have one, and the tests check it against
-//! finite differences. All take and give contiguous float32.
+//! finite differences. All take and give contiguous float32; tensors on another device go through [`elementary`].
 
 pub(crate) mod activation;
 pub(crate) mod attention;
 pub(crate) mod bias;
 pub(crate) mod cross_entropy;
 pub(crate) mod dropout;
+pub mod elementary;
 pub(crate) mod gelu;
 pub(crate) mod layer_norm;
 mod math;
@@ -14,6 +15,7 @@ pub(crate) mod matrix;
 pub(crate) mod packed;
 pub(crate) mod scratch;
 pub(crate) mod suffix_attention;
+pub(crate) mod tile;
 
 pub use attention::{attention_probabilities, causal_attention};
 pub use bias::add_bias;
@@ -22,7 +24,7 @@ pub use dropout::{Dropout, dropout};
 pub use gelu::gelu_new;
 pub use layer_norm::{layer_norm, layer_norm_scale};
 
-use candle_core::{CpuStorage, DType, Layout, Result, Tensor, bail};
+use candle_core::{CpuStorage, DType, Device, Layout, Result, Tensor, bail};
 
 /// Rows that one task takes: fixed, so that partial sums are added in one order whatever the number of threads.
 const ROWS_PER_TASK: usize = 64;
@@ -49,9 +51,9 @@ impl DTypeOf for CpuStorage {
     }
 }
 
-/// Calls `f` with the elements of a CPU tensor, made contiguous where it is not.
+/// Calls `f` with the elements of a tensor, made contiguous where it is not, and fetched where it is on another device.
 fn with_slice<T>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
-    let tensor = tensor.contiguous()?;
+    let tensor = tensor.to_device(&Device::Cpu)?.contiguous()?;
     let (storage, layout) = tensor.storage_and_layout();
     match &*storage {
         candle_core::Storage::Cpu(storage) => f(slice(storage, layout)?),
@@ -59,7 +61,7 @@ fn with_slice<T>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> Result<T>) -> Result
     }
 }
 
-/// The elements of a float32 tensor on the CPU, copied.
+/// The elements of a float32 tensor, copied.
 pub(crate) fn tensor_values(tensor: &Tensor) -> Result<Vec<f32>> {
     with_slice(tensor, |values| Ok(values.to_vec()))
 }

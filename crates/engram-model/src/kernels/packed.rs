@@ -9,10 +9,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-/// Columns of a panel: two of the widest vector registers.
-pub(crate) const PANEL: usize = 32;
-/// Rows of a tile: 12 × 2 registers of sums, which leaves room for a row of the panel and a factor.
-const TILE: usize = 12;
+pub(crate) use super::tile::PANEL;
+use super::tile::{self, Left, TILE, Tile};
+
 /// Inner dimension worked on at once: a tile and a panel of it stay in the second-level cache.
 const DEPTH: usize = 1024;
 
@@ -167,131 +166,15 @@ fn pack_tiles(a: &[f32], k: usize, columns: Range<usize>, tiles: &mut [f32]) {
 
 /// out[high, PANEL] += tile·weights; tile: [depth, high], weights: [depth, PANEL].
 fn onto(high: usize, tile: &[f32], weights: &[f32], out: &mut [f32], stride: usize) {
-    assert!((1..=TILE).contains(&high) && stride >= PANEL);
-    assert!(tile.len() * PANEL == weights.len() * high);
-    assert!(out.len() >= (high - 1) * stride + PANEL);
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f") {
-            // SAFETY: the processor has AVX-512F; sizes are asserted above.
-            return unsafe { x86::onto_512(high, tile, weights, out, stride) };
-        }
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            // SAFETY: the processor has AVX2 and FMA; sizes are asserted above.
-            return unsafe { x86::onto_256(high, tile, weights, out, stride) };
-        }
-    }
-    onto_plain(high, tile, weights, out, stride);
-}
-
-/// The same without vector instructions of a particular processor.
-fn onto_plain(high: usize, tile: &[f32], weights: &[f32], out: &mut [f32], stride: usize) {
-    for (a, w) in tile.chunks_exact(high).zip(weights.chunks_exact(PANEL)) {
-        for (r, a) in a.iter().enumerate() {
-            for (o, w) in out[r * stride..][..PANEL].iter_mut().zip(w) {
-                *o = a.mul_add(*w, *o);
-            }
-        }
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use super::PANEL;
-    use std::arch::x86_64::*;
-
-    macro_rules! by_height {
-        ($name:ident, $high:expr, $args:tt, $($h:literal)+) => {
-            match $high { $($h => $name::<$h> $args,)+ _ => {} }
-        };
-    }
-
-    /// # Safety
-    /// The processor has AVX-512F; tile: [depth, high], weights: [depth, PANEL], out: high rows of
-    /// PANEL at distance stride; 1 ≤ high ≤ 12.
-    #[target_feature(enable = "avx512f")]
-    pub unsafe fn onto_512(high: usize, tile: &[f32], w: &[f32], out: &mut [f32], stride: usize) {
-        // SAFETY: as for this function.
-        unsafe { by_height!(rows_512, high, (tile, w, out, stride), 1 2 3 4 5 6 7 8 9 10 11 12) }
-    }
-
-    #[target_feature(enable = "avx512f")]
-    unsafe fn rows_512<const H: usize>(tile: &[f32], w: &[f32], out: &mut [f32], stride: usize) {
-        let out = out.as_mut_ptr();
-        // SAFETY: the caller's sizes keep every access inside the three slices.
-        unsafe {
-            let mut sums = [[_mm512_setzero_ps(); 2]; H];
-            for (r, sums) in sums.iter_mut().enumerate() {
-                sums[0] = _mm512_loadu_ps(out.add(r * stride));
-                sums[1] = _mm512_loadu_ps(out.add(r * stride + 16));
-            }
-            let (mut a, mut b) = (tile.as_ptr(), w.as_ptr());
-            for _ in 0..w.len() / PANEL {
-                let (b0, b1) = (_mm512_loadu_ps(b), _mm512_loadu_ps(b.add(16)));
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    let factor = _mm512_set1_ps(*a.add(r));
-                    sums[0] = _mm512_fmadd_ps(factor, b0, sums[0]);
-                    sums[1] = _mm512_fmadd_ps(factor, b1, sums[1]);
-                }
-                a = a.add(H);
-                b = b.add(PANEL);
-            }
-            for (r, sums) in sums.iter().enumerate() {
-                _mm512_storeu_ps(out.add(r * stride), sums[0]);
-                _mm512_storeu_ps(out.add(r * stride + 16), sums[1]);
-            }
-        }
-    }
-
-    /// # Safety
-    /// The processor has AVX2 and FMA; sizes as for [`onto_512`].
-    #[target_feature(enable = "avx2,fma")]
-    pub unsafe fn onto_256(high: usize, tile: &[f32], w: &[f32], out: &mut [f32], stride: usize) {
-        // Six rows and half a panel at a time: 12 registers of sums of the 16 that there are.
-        for first in (0..high).step_by(6) {
-            for half in [0, PANEL / 2] {
-                let rows = (high - first).min(6);
-                let args = (first, high, half);
-                // SAFETY: as for this function.
-                unsafe { by_height!(rows_256, rows, (tile, w, out, stride, args), 1 2 3 4 5 6) }
-            }
-        }
-    }
-
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn rows_256<const H: usize>(
-        tile: &[f32],
-        w: &[f32],
-        out: &mut [f32],
-        stride: usize,
-        (first, high, half): (usize, usize, usize),
-    ) {
-        // SAFETY: the caller's sizes keep every access inside the three slices.
-        unsafe {
-            let out = out.as_mut_ptr().add(first * stride + half);
-            let mut sums = [[_mm256_setzero_ps(); 2]; H];
-            for (r, sums) in sums.iter_mut().enumerate() {
-                sums[0] = _mm256_loadu_ps(out.add(r * stride));
-                sums[1] = _mm256_loadu_ps(out.add(r * stride + 8));
-            }
-            let (mut a, mut b) = (tile.as_ptr().add(first), w.as_ptr().add(half));
-            for _ in 0..w.len() / PANEL {
-                let (b0, b1) = (_mm256_loadu_ps(b), _mm256_loadu_ps(b.add(8)));
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    let factor = _mm256_set1_ps(*a.add(r));
-                    sums[0] = _mm256_fmadd_ps(factor, b0, sums[0]);
-                    sums[1] = _mm256_fmadd_ps(factor, b1, sums[1]);
-                }
-                // One past the end after the last row of weights is not read.
-                a = a.wrapping_add(high);
-                b = b.wrapping_add(PANEL);
-            }
-            for (r, sums) in sums.iter().enumerate() {
-                _mm256_storeu_ps(out.add(r * stride), sums[0]);
-                _mm256_storeu_ps(out.add(r * stride + 8), sums[1]);
-            }
-        }
-    }
+    let product = Tile {
+        high,
+        depth: weights.len() / PANEL,
+        left: Left::ByColumn(high),
+        right: PANEL,
+        out: stride,
+        add: true,
+    };
+    tile::multiply(product, tile, weights, out);
 }
 
 #[cfg(test)]
@@ -323,30 +206,6 @@ mod tests {
                     });
                     assert_eq!(out[i * n + j], chain, "{m} {k} {n} at {i} {j}");
                 }
-            }
-        }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[test]
-    fn every_vector_width_gives_the_same_bits() {
-        let (depth, stride) = (100, 40);
-        for high in 1..=TILE {
-            let (tile, w) = (values(depth * high, 1), values(depth * PANEL, 2));
-            let start = values(high * stride, 3);
-            let mut plain = start.clone();
-            onto_plain(high, &tile, &w, &mut plain, stride);
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                let mut out = start.clone();
-                // SAFETY: the features were just found; sizes as allocated above.
-                unsafe { x86::onto_256(high, &tile, &w, &mut out, stride) };
-                assert_eq!(out, plain);
-            }
-            if is_x86_feature_detected!("avx512f") {
-                let mut out = start.clone();
-                // SAFETY: as above.
-                unsafe { x86::onto_512(high, &tile, &w, &mut out, stride) };
-                assert_eq!(out, plain);
             }
         }
     }

@@ -1,0 +1,115 @@
+//! The fused operations from elementary ones of the tensor library, for tensors that are not on the CPU: slower, on
+//! any device, with the library's automatic differentiation. The tests hold the fused ones to these.
+//!
+//! Nothing here joins tensors or takes the gradient of a part of one: on CUDA candle copies too much from a
+//! view that starts inside its storage into one that is larger (its issue 3940).
+
+use candle_core::{D, DType, Result, Tensor, bail};
+
+use super::Dropout;
+
+/// As [`super::layer_norm`].
+///
+/// # Errors
+/// As the tensor library's.
+pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> Result<Tensor> {
+    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+    let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
+    centred
+        .broadcast_div(&(variance + epsilon)?.sqrt()?)?
+        .broadcast_mul(weight)?
+        .broadcast_add(bias)
+}
+
+/// As [`super::add_bias`].
+///
+/// # Errors
+/// As the tensor library's.
+pub fn add_bias(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    x.broadcast_add(bias)
+}
+
+/// As [`super::gelu_new`].
+///
+/// # Errors
+/// As the tensor library's.
+pub fn gelu_new(x: &Tensor) -> Result<Tensor> {
+    x.gelu()
+}
+
+/// As [`super::dropout`], with a mask that the device draws: another one than on the CPU from the same seed.
+///
+/// # Errors
+/// As the tensor library's.
+pub fn dropout(x: &Tensor, mask: Dropout) -> Result<Tensor> {
+    if mask.probability <= 0.0 {
+        return Ok(x.clone());
+    }
+    if x.device().is_cpu() {
+        return super::dropout(x, mask);
+    }
+    x.device().set_seed(mask.seed)?;
+    let kept = Tensor::rand(0f32, 1f32, x.shape(), x.device())?.ge(mask.probability)?;
+    let factor = 1.0 / (1.0 - f64::from(mask.probability));
+    x * (kept.to_dtype(DType::F32)? * factor)?
+}
+
+/// As [`super::attention_probabilities`].
+///
+/// # Errors
+/// As the tensor library's.
+pub fn attention_probabilities(q: &Tensor, k: &Tensor, scale: f32) -> Result<Tensor> {
+    let q = q.transpose(1, 2)?.contiguous()?;
+    let k = k.transpose(1, 2)?.contiguous()?;
+    probabilities(&q, &k, scale)
+}
+
+/// From q and k of shape [batch, head, pos, d_head].
+fn probabilities(q: &Tensor, k: &Tensor, scale: f32) -> Result<Tensor> {
+    let scores = (q.matmul(&k.t()?)? * f64::from(scale))?;
+    let positions = scores.dim(D::Minus1)?;
+    let seen = Tensor::tril2(positions, DType::U8, scores.device())?;
+    let seen = seen.broadcast_as(scores.shape())?.contiguous()?;
+    let hidden = Tensor::full(f32::NEG_INFINITY, scores.shape(), scores.device())?;
+    let scores = seen.where_cond(&scores, &hidden)?;
+    // The largest only moves the exponent's range: no gradient goes through it.
+    let largest = scores.detach().max_keepdim(D::Minus1)?;
+    let exponentials = scores.broadcast_sub(&largest)?.exp()?;
+    exponentials.broadcast_div(&exponentials.sum_keepdim(D::Minus1)?)
+}
+
+/// As [`super::causal_attention`].
+///
+/// # Errors
+/// As the tensor library's.
+pub fn causal_attention(qkv: &Tensor, heads: usize, scale: f32, mask: Dropout) -> Result<Tensor> {
+    let (batch, positions, width) = qkv.dims3()?;
+    if width % (3 * heads) != 0 {
+        bail!("causal_attention: width {width} is not 3 × {heads} heads × d_head");
+    }
+    let d_head = width / (3 * heads);
+    let parts = qkv
+        .reshape((batch, positions, 3, heads, d_head))?
+        .permute((2, 0, 3, 1, 4))?
+        .contiguous()?;
+    let part = |which: u32| -> Result<Tensor> {
+        let which = Tensor::new(&[which], qkv.device())?;
+        parts.index_select(&which, 0)?.squeeze(0)
+    };
+    let pattern = dropout(&probabilities(&part(0)?, &part(1)?, scale)?, mask)?;
+    let z = pattern.matmul(&part(2)?)?.transpose(1, 2)?.contiguous()?;
+    z.reshape((batch, positions, heads * d_head))
+}
+
+/// As [`super::cross_entropy`].
+///
+/// # Errors
+/// As the tensor library's, and where a target is outside the vocabulary.
+pub fn cross_entropy(logits: &Tensor, targets: &[u32]) -> Result<Tensor> {
+    let (n, _) = logits.dims2()?;
+    let largest = logits.detach().max_keepdim(D::Minus1)?;
+    let moved = logits.broadcast_sub(&largest)?;
+    let of_all = moved.exp()?.sum(D::Minus1)?.log()?;
+    let targets = Tensor::from_slice(targets, (n, 1), logits.device())?;
+    of_all - moved.gather(&targets, 1)?.squeeze(1)?
+}
