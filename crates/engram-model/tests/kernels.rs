@@ -2,8 +2,8 @@
 
 use candle_core::{D, DType, Device, Result, Tensor, Var};
 use engram_model::kernels::{
-    Dropout, add_bias, attention_probabilities, causal_attention, cross_entropy, dropout, gelu_new,
-    layer_norm,
+    Dropout, add_bias, attention_probabilities, causal_attention, cross_entropy, dropout,
+    elementary, gelu_new, layer_norm,
 };
 
 fn random(shape: &[usize], seed: u64) -> Tensor {
@@ -244,4 +244,105 @@ fn threads_change_no_bit() {
         })
     };
     assert_eq!(run(1), run(3));
+}
+
+/// The device that the elementary operations are held to the fused ones on: the CPU, or what
+/// `ENGRAM_TEST_DEVICE` names (docs/gpu.md).
+fn device() -> Device {
+    let name = std::env::var("ENGRAM_TEST_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
+    engram_model::device(&name).unwrap()
+}
+
+/// Value and every gradient of an operation made of elementary ones, on the device of the tests, against the fused one.
+fn check_elementary(
+    what: &str,
+    inputs: &[Tensor],
+    fused: impl Fn(&[Tensor]) -> Result<Tensor>,
+    plain: impl Fn(&[Tensor]) -> Result<Tensor>,
+) {
+    let run = |device: &Device, f: &dyn Fn(&[Tensor]) -> Result<Tensor>| {
+        let vars: Vec<Var> = (inputs.iter())
+            .map(|t| Var::from_tensor(&t.to_device(device).unwrap()).unwrap())
+            .collect();
+        let tensors: Vec<Tensor> = vars.iter().map(|v| v.as_tensor().clone()).collect();
+        let out = f(&tensors).unwrap();
+        let weight = random(out.dims(), 99).to_device(device).unwrap();
+        let loss = (&out * &weight).unwrap().sum_all().unwrap();
+        let gradients = loss.backward().unwrap();
+        let found = vars.iter().map(|v| gradients.get(v).unwrap().clone());
+        let all: Vec<Tensor> = std::iter::once(out).chain(found).collect();
+        all.iter()
+            .map(|t| t.to_device(&Device::Cpu).unwrap())
+            .collect::<Vec<Tensor>>()
+    };
+    let expected = run(&Device::Cpu, &fused);
+    let found = run(&device(), &plain);
+    for (i, (found, expected)) in found.iter().zip(&expected).enumerate() {
+        close(&format!("{what}, {i}"), found, expected, 2e-5);
+    }
+}
+
+#[test]
+fn elementary_operations_are_the_fused_ones() {
+    let (x, w, b) = (random(&[3, 70, 37], 1), random(&[37], 2), random(&[37], 3));
+    check_elementary(
+        "layer_norm",
+        &[x.clone(), w, b.clone()],
+        |t| layer_norm(&t[0], &t[1], &t[2], 1e-5),
+        |t| elementary::layer_norm(&t[0], &t[1], &t[2], 1e-5),
+    );
+    check_elementary(
+        "add_bias",
+        &[x.clone(), b],
+        |t| add_bias(&t[0], &t[1]),
+        |t| elementary::add_bias(&t[0], &t[1]),
+    );
+    check_elementary(
+        "gelu_new",
+        &[(&x * 4.0).unwrap()],
+        |t| gelu_new(&t[0]),
+        |t| elementary::gelu_new(&t[0]),
+    );
+    let targets: Vec<u32> = (0..9).map(|i| i * 9).collect();
+    check_elementary(
+        "cross_entropy",
+        &[(random(&[9, 83], 4) * 5.0).unwrap()],
+        |t| cross_entropy(&t[0], &targets),
+        |t| elementary::cross_entropy(&t[0], &targets),
+    );
+    let (q, k) = (random(&[2, 9, 3, 5], 6), random(&[2, 9, 3, 5], 7));
+    let there = |t: &Tensor| t.to_device(&device()).unwrap();
+    close(
+        "attention_probabilities",
+        &elementary::attention_probabilities(&there(&q), &there(&k), 0.4)
+            .and_then(|p| p.to_device(&Device::Cpu))
+            .unwrap(),
+        &attention_probabilities(&q, &k, 0.4).unwrap(),
+        1e-5,
+    );
+    for positions in [1, 7, 129] {
+        check_elementary(
+            "causal_attention",
+            &[random(&[2, positions, 3 * 12], 5)],
+            |t| causal_attention(&t[0], 3, 0.7, Dropout::NONE),
+            |t| elementary::causal_attention(&t[0], 3, 0.7, Dropout::NONE),
+        );
+    }
+    let ones = there(&Tensor::ones((400, 250), DType::F32, &Device::Cpu).unwrap());
+    let dropped = elementary::dropout(&ones, Dropout::new(0.1, Some(7), 3)).unwrap();
+    let mean = dropped.mean_all().unwrap().to_scalar::<f32>().unwrap();
+    assert!((mean - 1.0).abs() < 0.01, "{mean}");
+}
+
+#[test]
+fn devices_that_are_not_there_are_named() {
+    assert!(engram_model::device("cpu").unwrap().is_cpu());
+    for (name, why) in [("tpu", "cpu, cuda or cuda:N"), ("cuda:x", "cuda:N")] {
+        let error = engram_model::device(name).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains(why), "{error}");
+    }
+    if !cfg!(feature = "cuda") {
+        let error = engram_model::device("cuda:0").unwrap_err().to_string();
+        assert!(error.contains("docs/gpu.md"), "{error}");
+    }
 }

@@ -9,12 +9,18 @@ use crate::on_device::OnDevice;
 use crate::workers::Workers;
 
 /// What a run learns with: the threads of the CPU, or the model's own device where that is another.
-pub(crate) enum Learner {
+pub enum Learner {
+    /// The threads of the CPU, with the hand-written pass.
     Threads(Workers),
+    /// A device, with automatic differentiation.
     Device(Box<OnDevice>),
 }
 
 impl Learner {
+    /// `dropout` replaces the configuration's probabilities.
+    ///
+    /// # Errors
+    /// Where the model does not fit on its device.
     pub fn new(
         model: &Model,
         weights: &Flat,
@@ -30,6 +36,9 @@ impl Learner {
     }
 
     /// −ln p of every token but the first of each sequence, in nats.
+    ///
+    /// # Errors
+    /// As [`Workers::losses`].
     pub fn losses(&mut self, weights: &Flat, batch: &[Sequence]) -> Result<Vec<Vec<f32>>> {
         match self {
             Learner::Threads(workers) => workers.losses(weights, batch),
@@ -39,6 +48,9 @@ impl Learner {
 
     /// One step on the mean loss over the batch's tokens: the losses before it, and what it found. On a device,
     /// `weights` and `optimizer` stay as they are until [`Learner::fetch`].
+    ///
+    /// # Errors
+    /// As [`Workers::gradients`].
     pub fn step(
         &mut self,
         weights: &mut Flat,
@@ -58,6 +70,9 @@ impl Learner {
     }
 
     /// Brings weights and moments up to date.
+    ///
+    /// # Errors
+    /// The device's.
     pub fn fetch(&self, weights: &mut Flat, optimizer: &mut AdamW) -> Result<()> {
         match self {
             Learner::Threads(_) => Ok(()),

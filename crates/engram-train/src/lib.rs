@@ -8,7 +8,7 @@ pub mod checkpoint;
 mod data;
 pub mod error;
 mod evaluate;
-mod learner;
+pub mod learner;
 pub mod on_device;
 pub mod record;
 mod run;
@@ -19,6 +19,7 @@ pub mod workers;
 pub use checkpoint::Keep;
 pub use data::TrainText;
 pub use error::{Result, TrainError};
+pub use learner::Learner;
 pub use record::{
     EpochRecord, METRICS, Metric, Plan, StepRecord, Timing, TrainingRecord, Validation,
 };

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use candle_core::{Device, Tensor};
 use engram_model::checkpoint::Parameters;
+use engram_model::training::Sequence;
 use engram_model::{Gpt2Config, Model, Tokenizer};
+use engram_train::adamw::{AdamW, decayed};
+use engram_train::on_device::OnDevice;
 use engram_train::{
-    Event, Keep, Observer, Silent, TrainError, TrainSettings, TrainText, plan, train,
+    Event, Keep, Learner, Observer, Silent, TrainError, TrainSettings, TrainText, plan, train,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -534,4 +537,59 @@ fn crops_and_most_steps_are_counted_and_resumed() {
     endless.epoch_steps = 0;
     let error = plan(&model, &all, &held_out, &endless).unwrap_err();
     assert!(error.to_string().contains("crops have no end"), "{error}");
+}
+
+/// Tensors with automatic differentiation (on the CPU, or on what `ENGRAM_TEST_DEVICE` names) against the hand-written
+/// pass: losses, gradient norms and weights over steps that clip and decay.
+#[test]
+fn a_device_learns_what_the_threads_learn() {
+    let name = std::env::var("ENGRAM_TEST_DEVICE").unwrap_or_else(|_| "cpu".to_owned());
+    let device = engram_model::device(&name).unwrap();
+    let model = model(16);
+    let ids: Vec<Vec<u32>> = [9, 17, 2, 13]
+        .iter()
+        .map(|n| (0..*n).map(|i| (i * 7 + n) % VOCAB as u32).collect())
+        .collect();
+    let batch: Vec<Sequence> = ids.iter().map(|ids| Sequence { ids, seed: None }).collect();
+    let start = model.flat().unwrap();
+    let run = |there: bool| {
+        let mut weights = start.clone();
+        let mut optimizer = AdamW::new(&weights, 0.1, decayed).with_beta_2(0.95);
+        let mut learner = match there {
+            true => {
+                let there = OnDevice::new(&model, &weights, &mut optimizer, 0.0, &device).unwrap();
+                Learner::Device(Box::new(there))
+            }
+            false => Learner::new(&model, &weights, &mut optimizer, 0.0).unwrap(),
+        };
+        let mut numbers = learner.losses(&weights, &batch).unwrap().concat();
+        for _ in 0..3 {
+            let (losses, stepped) = learner
+                .step(&mut weights, &mut optimizer, &batch, 1e-3, 0.5)
+                .unwrap();
+            numbers.extend(losses.concat());
+            numbers.push(stepped.grad_norm as f32);
+        }
+        learner.fetch(&mut weights, &mut optimizer).unwrap();
+        let (first, second, steps) = optimizer.state_mut();
+        assert_eq!(*steps, 3);
+        (numbers, weights, first.to_vec(), second.to_vec())
+    };
+    let (expected, found) = (run(false), run(true));
+    let close = |what: &str, a: &[f32], b: &[f32], tolerance: f32| {
+        assert_eq!(a.len(), b.len());
+        for (i, (a, b)) in a.iter().zip(b).enumerate() {
+            let error = (a - b).abs();
+            assert!(
+                error <= tolerance * b.abs().max(1.0),
+                "{what} {i}: {a} for {b}"
+            );
+        }
+    };
+    close("losses", &found.0, &expected.0, 1e-4);
+    // Adam divides by a gradient's size: where that is near 0, its sign is rounding's.
+    close("weights", found.1.values(), expected.1.values(), 1e-4);
+    close("first moments", &found.2, &expected.2, 1e-5);
+    close("second moments", &found.3, &expected.3, 1e-5);
+    assert_ne!(found.1.values(), start.values());
 }

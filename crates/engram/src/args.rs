@@ -60,6 +60,9 @@ pub struct RunArgs {
     /// The run's folder (default: runs/NAME of the study file).
     #[arg(long)]
     pub out: Option<PathBuf>,
+    /// Where the models are trained: cpu, or cuda:N in a build with CUDA (docs/gpu.md).
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
 }
 
 /// Abstracts to fetch.
@@ -191,6 +194,9 @@ pub struct TrainArgs {
     /// Print steps, tokens and memory, and train nothing.
     #[arg(long)]
     pub dry_run: bool,
+    /// Where the model is trained: cpu, or cuda:N in a build with CUDA (docs/gpu.md).
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
 }
 
 /// Suite commands.
@@ -317,6 +323,9 @@ pub struct PatchArgs {
     /// Go on with a sweep to the same folder that was broken off.
     #[arg(long)]
     pub resume: bool,
+    /// Where the model runs: cpu, or cuda:N in a build with CUDA (docs/gpu.md), for the naive engine.
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
     /// `paper`: every module by name, whole outputs overwritten, mean logits of the phrases.
     #[arg(long, value_enum, conflicts_with_all = ["sites", "positions", "direction", "corruption", "align", "metric", "window"])]
     pub profile: Option<Profile>,
@@ -352,6 +361,9 @@ pub struct BenchTrainArgs {
     /// Steps that are timed, after one that is not; the median counts.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub steps: u32,
+    /// Where the steps are made: cpu, or cuda:N in a build with CUDA (docs/gpu.md).
+    #[arg(long, default_value = "cpu")]
+    pub device: String,
 }
 
 /// A sweep to be timed.

@@ -91,7 +91,8 @@ impl Run {
     /// Reads and checks all that the study names, so that every error of input is told before any work.
     fn resolve(args: &RunArgs) -> Result<Run> {
         let study = Study::read(&args.study, &args.set)?;
-        let base = Model::read(&study.base, &Device::Cpu).context("the base model")?;
+        let device = engram_model::device(&args.device)?;
+        let base = Model::read(&study.base, &device).context("the base model")?;
         let table = FactTable::read(&study.facts).context("the fact table")?;
         let mut inputs = BTreeMap::from([
             ("base", checkpoint_hash(&study.base)?),
@@ -284,7 +285,8 @@ impl Run {
         let settings = self.settings[name].clone();
         // Another number of threads gives other last bits.
         let threads = Machine::here().threads;
-        let inputs = json!([settings, hashes, self.inputs["base"], threads]);
+        let device = format!("{:?}", self.base.device().location());
+        let inputs = json!([settings, hashes, self.inputs["base"], threads, device]);
         let stage = format!("models/{name}");
         let keep = Keep {
             folder: partial(&self.folder.path().join(&stage)),

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use bytesize::ByteSize;
-use candle_core::Device;
 use engram_core::{Align, Corruption, Metric, Pair, Row, Suite, files};
 use engram_model::Model;
 use engram_patch::{
@@ -30,12 +29,19 @@ use crate::stage::{checkpoint_hash, must_be_free, whole_folder};
 pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
     let start = Instant::now();
     let paper = args.profile == Some(Profile::Paper);
+    let device = engram_model::device(&args.device)?;
+    if !device.is_cpu() && args.engine == EngineName::Staged {
+        bail!(
+            "--device {}: the staged engine runs on the CPU; give --engine naive with it",
+            args.device
+        );
+    }
     let suite = suite(args)?;
     let under_way = match &args.out {
         Some(out) if !args.plan_only => Some(UnderWay::at(out, args.resume)?),
         _ => None,
     };
-    let model = Model::read(&args.model, &Device::Cpu)?;
+    let model = Model::read(&args.model, &device)?;
     let spec = spec(args, &model)?;
     let reading = Reading {
         bos: None,

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use candle_core::Device;
 use engram_core::files;
 use engram_corpus::Abstract;
 use engram_findings::Settings;
@@ -62,6 +61,7 @@ pub fn train(args: &TrainArgs, json: bool) -> Result<()> {
         every: Duration::from_secs(args.checkpoint_every),
         resume: args.resume,
     };
+    let device = engram_model::device(&args.device)?;
     if !args.dry_run {
         must_be_free(&args.out)?;
         if !args.resume && keep.folder.exists() {
@@ -80,10 +80,7 @@ pub fn train(args: &TrainArgs, json: bool) -> Result<()> {
         }
         (None, Some(base), Some(preset)) => {
             let settings = settings(preset, &args.set)?;
-            (
-                Start::From(Box::new(Model::read(base, &Device::Cpu)?)),
-                settings,
-            )
+            (Start::From(Box::new(Model::read(base, &device)?)), settings)
         }
         _ => bail!("give --config and --base, or --from-scratch"),
     };
@@ -96,7 +93,7 @@ pub fn train(args: &TrainArgs, json: bool) -> Result<()> {
         Start::From(base) => *base,
         Start::New(scratch) => {
             eprintln!("learning a tokenizer from {} texts", thousands(train.len()));
-            scratch.model(&train, &settings)?
+            scratch.model(&train, &settings)?.to_device(&device)?
         }
     };
     if args.dry_run {

@@ -3,13 +3,13 @@
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use candle_core::Device;
+use candle_core::{DType, Device, Tensor};
 use engram_model::Model;
 use engram_model::training::Sequence;
 use engram_model::wavefront::Wavefront;
 use engram_stats::median;
+use engram_train::Learner;
 use engram_train::adamw::{AdamW, decayed};
-use engram_train::workers::Workers;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
@@ -54,9 +54,10 @@ pub fn bench(args: &BenchTrainArgs, json: bool) -> Result<()> {
 }
 
 fn train(args: &BenchTrainArgs) -> Result<TrainBench> {
+    let device = engram_model::device(&args.device)?;
     let model = match &args.model {
-        Some(folder) => Model::read(folder, &Device::Cpu)?,
-        None => random(&small())?,
+        Some(folder) => Model::read(folder, &device)?,
+        None => random(&small())?.to_device(&device)?,
     };
     let shape = model.shape();
     let (batch, tokens) = (args.batch as usize, args.tokens as usize);
@@ -67,9 +68,9 @@ fn train(args: &BenchTrainArgs) -> Result<TrainBench> {
         );
     }
     let mut weights = model.flat()?;
-    let mut workers = Workers::new(&model, 0.0)?;
-    drop(model);
     let mut optimizer = AdamW::new(&weights, 0.01, decayed);
+    let mut learner = Learner::new(&model, &weights, &mut optimizer, 0.0)?;
+    drop(model);
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let vocab = shape.vocab as u32;
     // One more than goes through the network: the last is only predicted.
@@ -82,10 +83,10 @@ fn train(args: &BenchTrainArgs) -> Result<TrainBench> {
     let mut first_loss = None;
     // The first step is not counted: its memory is new.
     for step in 0..=args.steps {
-        rates.push(Wavefront::product_rate(1024, 768, 3072));
+        rates.push(product_rate(&device)?);
         let start = Instant::now();
-        let losses = workers.gradients(&weights, &sequences)?;
-        optimizer.step(&mut weights, workers.parts_mut(), 1e-4, 1.0);
+        let (losses, _) = learner.step(&mut weights, &mut optimizer, &sequences, 1e-4, 1.0)?;
+        device.synchronize()?;
         if step > 0 {
             seconds.push(start.elapsed().as_secs_f64());
         }
@@ -114,6 +115,26 @@ fn train(args: &BenchTrainArgs) -> Result<TrainBench> {
         peak_rss_mb: memory::peak().map(|bytes| bytes as f64 / f64::from(1 << 20)),
         first_loss: first_loss.unwrap_or(f64::NAN),
     })
+}
+
+/// Operations a second of a bare product, [1024 × 768]·[768 × 3072].
+fn product_rate(device: &Device) -> Result<f64> {
+    const SIZE: (usize, usize, usize) = (1024, 768, 3072);
+    const TIMES: usize = 50;
+    let (m, k, n) = SIZE;
+    if device.is_cpu() {
+        return Ok(Wavefront::product_rate(m, k, n));
+    }
+    let a = Tensor::ones((m, k), DType::F32, device)?;
+    let b = Tensor::ones((k, n), DType::F32, device)?;
+    a.matmul(&b)?;
+    device.synchronize()?;
+    let start = Instant::now();
+    for _ in 0..TIMES {
+        a.matmul(&b)?;
+    }
+    device.synchronize()?;
+    Ok((2 * TIMES * m * k * n) as f64 / start.elapsed().as_secs_f64())
 }
 
 fn shown(found: &TrainBench) -> String {
