@@ -34,7 +34,9 @@ words! {
         HeadOut => "head_out",
         /// Input of the MLP's activation function: d_mlp.
         MlpPre => "mlp_pre",
-        /// Output of the MLP's activation function: d_mlp.
+        /// What the activated neurons are multiplied with, where the MLP is gated: d_mlp.
+        MlpUp => "mlp_up",
+        /// The neurons' activations, the input of the down-projection: d_mlp.
         MlpPost => "mlp_post",
         /// What the MLP adds to the residual stream: d_model.
         MlpOut => "mlp_out",
@@ -74,7 +76,7 @@ impl Site {
 
     /// Whether the site's values are neurons.
     pub fn has_neurons(self) -> bool {
-        matches!(self, Site::MlpPre | Site::MlpPost)
+        matches!(self, Site::MlpPre | Site::MlpUp | Site::MlpPost)
     }
 
     /// What a name without brackets stands for.
@@ -101,6 +103,7 @@ impl Site {
             Site::Pattern => "blocks.{}.attn.hook_pattern",
             Site::HeadOut => "blocks.{}.attn.hook_result",
             Site::MlpPre => "blocks.{}.mlp.hook_pre",
+            Site::MlpUp => "blocks.{}.mlp.hook_pre_linear",
             Site::MlpPost => "blocks.{}.mlp.hook_post",
             Site::MlpOut => "blocks.{}.hook_mlp_out",
             Site::Ln1 => "blocks.{}.ln1.hook_normalized",
@@ -261,7 +264,7 @@ impl SiteTable {
         let found = self.resolve_plain(stem)?;
         if !(found.iter()).all(|f| f.site.has_heads() || f.site.has_neurons()) {
             return Err(wrong(
-                "only q, k, v, z, pattern and head_out (heads), mlp_pre and mlp_post (neurons) have parts",
+                "only q, k, v, z, pattern and head_out (heads), mlp_pre, mlp_up and mlp_post (neurons) have parts",
             ));
         }
         Ok(found.into_iter().map(|f| f.with(select)).collect())

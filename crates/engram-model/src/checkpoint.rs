@@ -1,96 +1,228 @@
-//! Hugging Face checkpoints: `model.safetensors` in float32, float16 or bfloat16, with or without the
-//! `transformer.` prefix.
+//! Hugging Face checkpoints: `model.safetensors` in float32, float16 or bfloat16, whole or in shards.
 
+use std::collections::HashMap;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use engram_core::files::{write_atomic, write_json};
 use indexmap::IndexMap;
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use memmap2::Mmap;
+use rayon::prelude::*;
+use safetensors::tensor::{Metadata, TensorInfo, TensorView};
+use safetensors::{Dtype, SafeTensors};
+use serde::Deserialize;
 
-use crate::config::Gpt2Config;
 use crate::error::{ModelError, Result};
+use crate::families::Family;
 
 /// The weights' file name.
 pub const WEIGHTS: &str = "model.safetensors";
+/// The name of the file that says which shard holds which tensor.
+pub const INDEX: &str = "model.safetensors.index.json";
 /// The configuration's file name.
 pub const CONFIG: &str = "config.json";
-const PREFIX: &str = "transformer.";
 
-/// Named parameters (without the prefix), float32, in the order of the forward pass.
+/// Elements that one task converts.
+const CHUNK: usize = 1 << 16;
+
+/// Named parameters, float32, in the order of the forward pass.
 pub type Parameters = IndexMap<String, Tensor>;
 
-/// Reads all parameters that the configuration calls for.
+/// Reads all parameters that a family calls for.
 ///
 /// # Errors
-/// [`ModelError::Missing`], [`ModelError::Weights`], [`ModelError::MissingTensor`],
+/// [`ModelError::Missing`], [`ModelError::Pickle`], [`ModelError::Weights`], [`ModelError::MissingTensor`],
 /// [`ModelError::TensorShape`], [`ModelError::NotFinite`].
-pub fn read(folder: &Path, config: &Gpt2Config, device: &Device) -> Result<Parameters> {
-    let path = folder.join(WEIGHTS);
-    if !path.exists() {
-        return Err(ModelError::Missing {
-            folder: folder.to_owned(),
-            file: WEIGHTS.to_owned(),
-        });
-    }
-    let bytes = std::fs::read(&path).map_err(|source| ModelError::Io {
-        path: path.clone(),
-        source,
-    })?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| ModelError::Weights {
-        path: path.clone(),
-        why: e.to_string(),
-    })?;
+pub fn read(folder: &Path, family: &dyn Family, device: &Device) -> Result<Parameters> {
+    let stored = Stored::open(folder)?;
     let mut parameters = Parameters::new();
-    for (name, expected) in config.parameters() {
-        let (stored, view) = find(&file, &name).ok_or_else(|| ModelError::MissingTensor {
-            path: path.clone(),
-            name: name.clone(),
-        })?;
-        let values = values(&path, &stored, &view, &expected)?;
+    for (name, expected) in family.parameters() {
+        let names = family.stored_names(&name);
+        let values = stored.values(&name, &names, &expected)?;
         parameters.insert(name, Tensor::from_vec(values, expected, device)?);
     }
     Ok(parameters)
 }
 
-fn find<'a>(file: &'a SafeTensors<'_>, name: &str) -> Option<(String, TensorView<'a>)> {
-    [name.to_owned(), format!("{PREFIX}{name}")]
-        .into_iter()
-        .find_map(|stored| file.tensor(&stored).ok().map(|view| (stored, view)))
+/// The files that hold a checkpoint's weights: one, or shards.
+pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let (whole, index) = (folder.join(WEIGHTS), folder.join(INDEX));
+    if whole.exists() {
+        return Ok(vec![whole]);
+    }
+    if !index.exists() {
+        return Err(no_weights(folder));
+    }
+    let mut names: Vec<String> = Index::read(&index)?.weight_map.into_values().collect();
+    names.sort();
+    names.dedup();
+    let plain = |name: &String| {
+        Path::new(name)
+            .file_name()
+            .is_some_and(|n| n == name.as_str())
+    };
+    match names.iter().find(|name| !plain(name)) {
+        Some(name) => Err(ModelError::Weights {
+            path: index,
+            why: format!("it names the file {name:?}, which is not one of its folder"),
+        }),
+        None => Ok(names.iter().map(|name| folder.join(name)).collect()),
+    }
+}
+
+fn no_weights(folder: &Path) -> ModelError {
+    let pickles = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
+    match pickles.iter().find(|name| folder.join(name).exists()) {
+        Some(name) => ModelError::Pickle {
+            path: folder.join(name),
+        },
+        None => ModelError::Missing {
+            folder: folder.to_owned(),
+            file: WEIGHTS.to_owned(),
+        },
+    }
+}
+
+/// `model.safetensors.index.json`.
+#[derive(Deserialize)]
+struct Index {
+    weight_map: HashMap<String, String>,
+}
+
+impl Index {
+    fn read(path: &Path) -> Result<Index> {
+        let text = std::fs::read(path).map_err(|source| ModelError::Io {
+            path: path.to_owned(),
+            source,
+        })?;
+        serde_json::from_slice(&text).map_err(|e| ModelError::Config {
+            path: path.to_owned(),
+            why: e.to_string(),
+        })
+    }
+}
+
+/// A safetensors file in memory as the system pages it in.
+struct Shard {
+    path: PathBuf,
+    bytes: Mmap,
+    /// Where the tensors' bytes begin.
+    start: usize,
+    header: Metadata,
+}
+
+impl Shard {
+    fn open(path: PathBuf) -> Result<Shard> {
+        let io = |source| ModelError::Io {
+            path: path.clone(),
+            source,
+        };
+        let file = std::fs::File::open(&path).map_err(io)?;
+        let damaged = |why: String| ModelError::Weights {
+            path: path.clone(),
+            why,
+        };
+        if file.metadata().map_err(io)?.len() == 0 {
+            return Err(damaged("it is empty".to_owned()));
+        }
+        // SAFETY: the mapping is only read. A file that another process cuts while it is mapped ends this process, as
+        // with every program that maps files.
+        let bytes = unsafe { Mmap::map(&file) }.map_err(io)?;
+        let (length, header) =
+            SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
+        // The header stands after its length in 8 bytes.
+        let start = length + 8;
+        Ok(Shard {
+            path,
+            bytes,
+            start,
+            header,
+        })
+    }
+
+    fn data(&self, info: &TensorInfo) -> &[u8] {
+        let (from, to) = info.data_offsets;
+        &self.bytes[self.start + from..self.start + to]
+    }
+}
+
+/// All weights of a checkpoint.
+struct Stored {
+    shards: Vec<Shard>,
+}
+
+impl Stored {
+    fn open(folder: &Path) -> Result<Stored> {
+        let files = weight_files(folder)?.into_iter();
+        Ok(Stored {
+            shards: files.map(Shard::open).collect::<Result<_>>()?,
+        })
+    }
+
+    /// The elements, in float32, of the tensor that is stored under one of some names.
+    fn values(&self, name: &str, names: &[String], expected: &[usize]) -> Result<Vec<f32>> {
+        let found = names.iter().find_map(|name| {
+            let mut shards = self.shards.iter();
+            shards.find_map(|shard| Some((shard, name, shard.header.info(name)?)))
+        });
+        match found {
+            Some((shard, name, info)) => values(shard, name, info, expected),
+            None => Err(ModelError::MissingTensor {
+                path: self
+                    .shards
+                    .first()
+                    .map_or_else(PathBuf::new, |s| s.path.clone()),
+                name: name.to_owned(),
+            }),
+        }
+    }
 }
 
 /// The elements of a tensor in float32, checked for shape and for NaN and infinity.
-fn values(path: &Path, name: &str, view: &TensorView<'_>, expected: &[usize]) -> Result<Vec<f32>> {
-    if view.shape() != expected {
+fn values(shard: &Shard, name: &str, info: &TensorInfo, expected: &[usize]) -> Result<Vec<f32>> {
+    let path = &shard.path;
+    if info.shape != expected {
         return Err(ModelError::TensorShape {
-            path: path.to_owned(),
+            path: path.clone(),
             name: name.to_owned(),
             expected: expected.to_vec(),
-            found: view.shape().to_vec(),
+            found: info.shape.clone(),
         });
     }
-    let data = view.data();
-    let pairs = || data.chunks_exact(2).map(|b| [b[0], b[1]]);
-    let values: Vec<f32> = match view.dtype() {
-        Dtype::F32 => data
-            .chunks_exact(4)
-            .map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))
-            .collect(),
-        Dtype::F16 => pairs()
-            .map(|b| half::f16::from_le_bytes(b).to_f32())
-            .collect(),
-        Dtype::BF16 => pairs()
-            .map(|b| half::bf16::from_le_bytes(b).to_f32())
-            .collect(),
+    let data = shard.data(info);
+    let pair = |b: &[u8]| [b[0], b[1]];
+    let values = match info.dtype {
+        Dtype::F32 => converted(data, 4, |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+        Dtype::F16 => converted(data, 2, |b| half::f16::from_le_bytes(pair(b)).to_f32()),
+        Dtype::BF16 => converted(data, 2, |b| half::bf16::from_le_bytes(pair(b)).to_f32()),
         other => {
             return Err(ModelError::Weights {
-                path: path.to_owned(),
+                path: path.clone(),
                 why: format!("tensor {name} is {other:?}; engram reads F32, F16 and BF16"),
             });
         }
     };
-    match values.iter().position(|v| !v.is_finite()) {
+    finite(path, name, values)
+}
+
+fn converted(data: &[u8], size: usize, value: impl Fn(&[u8]) -> f32 + Sync) -> Vec<f32> {
+    let mut values = vec![0f32; data.len() / size];
+    values
+        .par_chunks_mut(CHUNK)
+        .zip(data.par_chunks(CHUNK * size))
+        .for_each(|(values, data)| {
+            for (v, bytes) in values.iter_mut().zip(data.chunks_exact(size)) {
+                *v = value(bytes);
+            }
+        });
+    values
+}
+
+/// The values, where none of them is NaN or infinite.
+pub(crate) fn finite(path: &Path, name: &str, values: Vec<f32>) -> Result<Vec<f32>> {
+    let bad = values.par_iter().position_first(|v| !v.is_finite());
+    match bad {
         Some(element) => Err(ModelError::NotFinite {
             path: path.to_owned(),
             name: name.to_owned(),
@@ -101,21 +233,18 @@ fn values(path: &Path, name: &str, view: &TensorView<'_>, expected: &[usize]) ->
     }
 }
 
-/// Writes configuration and weights (float32, with the `transformer.` prefix, as the transformers
-/// library does), each atomically.
+/// Writes configuration and weights (float32, under the names that the transformers library gives them), each
+/// atomically.
 ///
 /// # Errors
 /// As [`write_atomic`].
-pub fn write(folder: &Path, config: &Gpt2Config, parameters: &Parameters) -> Result<()> {
+pub fn write(folder: &Path, family: &dyn Family, parameters: &Parameters) -> Result<()> {
     let mut buffers = Vec::with_capacity(parameters.len());
     for (name, tensor) in parameters {
         let values = tensor.flatten_all()?.to_vec1::<f32>()?;
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
-        let stored = if name == "lm_head.weight" {
-            name.clone()
-        } else {
-            format!("{PREFIX}{name}")
-        };
+        let stored = family.stored_names(name).into_iter().next();
+        let stored = stored.unwrap_or_else(|| name.clone());
         buffers.push((stored, tensor.dims().to_vec(), bytes));
     }
     let path = folder.join(WEIGHTS);
@@ -132,10 +261,10 @@ pub fn write(folder: &Path, config: &Gpt2Config, parameters: &Parameters) -> Res
     let metadata = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(damaged)?;
     write_atomic(&path, |w| w.write_all(&bytes))?;
-    let mut config = config.clone();
-    let other = &mut config.other;
-    other.insert("dtype".to_owned(), "float32".into());
-    other.remove("torch_dtype");
+    let mut config = family.config();
+    config.insert("dtype".to_owned(), "float32".into());
+    config.remove("torch_dtype");
+    config.remove("quantization_config");
     write_json(&folder.join(CONFIG), &config)?;
     Ok(())
 }

@@ -49,6 +49,20 @@ pub enum ModelError {
         /// The reason.
         why: String,
     },
+    /// Weights that only running the file would read.
+    #[error("{}: engram reads no pickle files, since reading one can run any code; write the model anew with safetensors: AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(OTHER, safe_serialization=True)", path.display())]
+    Pickle {
+        /// The file.
+        path: PathBuf,
+    },
+    /// What is done for GPT-2 only, asked of another family.
+    #[error("{what} is for GPT-2; this model is of family {family}")]
+    OnlyGpt2 {
+        /// What was asked.
+        what: &'static str,
+        /// The model's family.
+        family: String,
+    },
     /// A tensor that the configuration calls for and the file lacks.
     #[error("{}: tensor {name} is missing", path.display())]
     MissingTensor {

@@ -3,22 +3,24 @@
 
 #![deny(missing_docs)]
 
+pub mod architecture;
 pub mod checkpoint;
-pub mod config;
 mod device;
 pub mod error;
-pub mod gpt2;
+pub mod families;
 pub mod kernels;
 pub mod model;
 pub mod tap;
 pub mod tokenizer;
 pub mod training;
+pub mod transformer;
 pub mod wavefront;
 
-pub use config::Gpt2Config;
+pub use architecture::{Architecture, Shape};
 pub use device::device;
 pub use error::{ModelError, Result};
-pub use gpt2::Gpt2;
-pub use model::{Model, Shape};
+pub use families::{Family, Gpt2Config};
+pub use model::Model;
 pub use tap::{Capture, NoTap, Tap};
 pub use tokenizer::Tokenizer;
+pub use transformer::Transformer;

@@ -1,43 +1,25 @@
 //! A model and its tokenizer, whatever the family.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::{Device, Tensor, Var};
 use engram_core::SiteTable;
 
+use crate::architecture::{Architecture, Shape};
 use crate::checkpoint::{self, Parameters};
-use crate::config::Gpt2Config;
 use crate::error::{ModelError, Result};
-use crate::gpt2::{Gpt2, site_table};
+use crate::families::{self, Family, Gpt2Config};
 use crate::tap::{NoTap, Tap};
 use crate::tokenizer::Tokenizer;
 use crate::training::Flat;
-
-/// The sizes of a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Shape {
-    /// Number of blocks.
-    pub layers: usize,
-    /// Width of the residual stream.
-    pub d_model: usize,
-    /// Number of attention heads.
-    pub heads: usize,
-    /// Width of a head.
-    pub d_head: usize,
-    /// Number of MLP neurons in a block.
-    pub d_mlp: usize,
-    /// Number of embeddings.
-    pub vocab: usize,
-    /// Longest prompt.
-    pub context: usize,
-    /// Number of parameters.
-    pub parameters: usize,
-}
+use crate::transformer::Transformer;
 
 /// A model with its tokenizer.
 #[derive(Debug, Clone)]
 pub struct Model {
-    network: Gpt2,
+    family: Arc<dyn Family>,
+    network: Transformer,
     parameters: Parameters,
     tokenizer: Tokenizer,
     folder: PathBuf,
@@ -56,21 +38,21 @@ impl Model {
                 file: checkpoint::CONFIG.to_owned(),
             });
         }
-        let config = Gpt2Config::read(&path)?;
+        let family = families::read(&path)?;
         let tokenizer = Tokenizer::read(folder)?;
-        let highest = tokenizer.highest_id();
-        if highest as usize >= config.vocab_size {
+        let (highest, vocab) = (tokenizer.highest_id(), family.architecture().vocab);
+        if highest as usize >= vocab {
             return Err(ModelError::Vocabulary {
                 folder: folder.to_owned(),
                 highest,
-                vocab: config.vocab_size,
+                vocab,
             });
         }
-        let parameters = checkpoint::read(folder, &config, device)?;
-        Model::assemble(&config, parameters, tokenizer, folder.to_owned())
+        let parameters = checkpoint::read(folder, &*family, device)?;
+        Model::assemble(family, parameters, tokenizer, folder.to_owned())
     }
 
-    /// A model from its parts: parameters by name as [`Gpt2Config::parameters`] lists them.
+    /// A GPT-2 from its parts: parameters by name as [`Gpt2Config::parameters`] lists them.
     ///
     /// # Errors
     /// [`ModelError::MissingTensor`].
@@ -79,8 +61,20 @@ impl Model {
         parameters: Parameters,
         tokenizer: Tokenizer,
     ) -> Result<Model> {
+        Model::of(Arc::new(config.clone()), parameters, tokenizer)
+    }
+
+    /// A model of any family from its parts: parameters by name as [`Family::parameters`] lists them.
+    ///
+    /// # Errors
+    /// [`ModelError::MissingTensor`].
+    pub fn of(
+        family: Arc<dyn Family>,
+        parameters: Parameters,
+        tokenizer: Tokenizer,
+    ) -> Result<Model> {
         let folder = PathBuf::from("(in memory)");
-        Model::assemble(config, parameters, tokenizer, folder)
+        Model::assemble(family, parameters, tokenizer, folder)
     }
 
     /// A model with random weights as GPT-2's were drawn: normal with standard deviation 0.02, the
@@ -115,12 +109,12 @@ impl Model {
     }
 
     fn assemble(
-        config: &Gpt2Config,
+        family: Arc<dyn Family>,
         parameters: Parameters,
         tokenizer: Tokenizer,
         folder: PathBuf,
     ) -> Result<Model> {
-        let network = Gpt2::new(config, |name| {
+        let network = Transformer::new(&*family, &mut |name| {
             parameters
                 .get(name)
                 .cloned()
@@ -130,6 +124,7 @@ impl Model {
                 })
         })?;
         Ok(Model {
+            family,
             network,
             parameters,
             tokenizer,
@@ -142,7 +137,7 @@ impl Model {
     /// # Errors
     /// As the file system's.
     pub fn write(&self, folder: &Path) -> Result<()> {
-        checkpoint::write(folder, self.network.config(), &self.parameters)?;
+        checkpoint::write(folder, &*self.family, &self.parameters)?;
         self.tokenizer.write(folder)
     }
 
@@ -161,7 +156,7 @@ impl Model {
             variables.push((name.clone(), variable));
         }
         let (tokenizer, folder) = (self.tokenizer.clone(), self.folder.clone());
-        let model = Model::assemble(self.network.config(), parameters, tokenizer, folder)?;
+        let model = Model::assemble(self.family.clone(), parameters, tokenizer, folder)?;
         Ok((model, variables))
     }
 
@@ -170,12 +165,12 @@ impl Model {
     /// # Errors
     /// [`ModelError::MissingTensor`].
     pub fn with_dropout(&self, probability: f64) -> Result<Model> {
-        let mut config = self.config().clone();
+        let mut config = self.gpt2("training with dropout")?.clone();
         config.embd_pdrop = probability;
         config.attn_pdrop = probability;
         config.resid_pdrop = probability;
         let (parameters, tokenizer) = (self.parameters.clone(), self.tokenizer.clone());
-        Model::assemble(&config, parameters, tokenizer, self.folder.clone())
+        Model::assemble(Arc::new(config), parameters, tokenizer, self.folder.clone())
     }
 
     /// The same model on another device.
@@ -188,13 +183,13 @@ impl Model {
         };
         let parameters = self.parameters.iter().map(moved).collect::<Result<_>>()?;
         let (tokenizer, folder) = (self.tokenizer.clone(), self.folder.clone());
-        Model::assemble(self.config(), parameters, tokenizer, folder)
+        Model::assemble(self.family.clone(), parameters, tokenizer, folder)
     }
 
     /// Logits of a batch of prompts of one length, [batch, pos, vocab], through the taps.
     ///
     /// # Errors
-    /// As [`Gpt2::forward`].
+    /// As [`Transformer::forward`].
     pub fn forward(&self, ids: &[Vec<u32>], tap: &mut dyn Tap) -> Result<Tensor> {
         self.network.forward(ids, tap, None)
     }
@@ -203,7 +198,7 @@ impl Model {
     /// [`Model::forward`], without the work of unembedding the positions before.
     ///
     /// # Errors
-    /// As [`Gpt2::forward_from`].
+    /// As [`Transformer::forward_from`].
     pub fn forward_from(&self, ids: &[Vec<u32>], from: usize, tap: &mut dyn Tap) -> Result<Tensor> {
         self.network.forward_from(ids, from, tap)
     }
@@ -212,7 +207,7 @@ impl Model {
     /// reach the variables of [`Model::trainable`].
     ///
     /// # Errors
-    /// As [`Gpt2::forward`].
+    /// As [`Transformer::forward`].
     pub fn forward_training(&self, ids: &[Vec<u32>], seed: u64) -> Result<Tensor> {
         self.network.forward(ids, &mut NoTap, Some(seed))
     }
@@ -232,17 +227,17 @@ impl Model {
         self.network.device()
     }
 
-    /// The family's name: `gpt2`.
+    /// The family's name, as `model_type` has it: `gpt2`, `llama`.
     pub fn family(&self) -> &str {
-        &self.network.config().model_type
+        &self.network.architecture().family
     }
 
     /// The end-of-text token: the configuration's, or the tokenizer's `<|endoftext|>`.
     pub fn end_of_text(&self) -> Option<u32> {
-        let config = self.network.config();
-        config
-            .eos_token_id
-            .filter(|id| (*id as usize) < config.vocab_size)
+        let vocab = self.network.architecture().vocab;
+        let named = self.family.end_of_text();
+        named
+            .filter(|id| (*id as usize) < vocab)
             .or_else(|| self.tokenizer.id("<|endoftext|>"))
     }
 
@@ -251,7 +246,7 @@ impl Model {
         &self.parameters
     }
 
-    /// A parameter by name, as [`Gpt2Config::parameters`] lists them.
+    /// A parameter by name, as [`Family::parameters`] lists them.
     ///
     /// # Errors
     /// [`ModelError::MissingTensor`].
@@ -263,17 +258,33 @@ impl Model {
         })
     }
 
-    /// The configuration.
-    pub fn config(&self) -> &Gpt2Config {
-        self.network.config()
+    /// What the network is made of.
+    pub fn architecture(&self) -> &Architecture {
+        self.network.architecture()
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Transformer {
+        &self.network
+    }
+
+    /// The configuration of a GPT-2; `what` is what it is for.
+    ///
+    /// # Errors
+    /// [`ModelError::OnlyGpt2`].
+    pub fn gpt2(&self, what: &'static str) -> Result<&Gpt2Config> {
+        self.family.gpt2().ok_or_else(|| ModelError::OnlyGpt2 {
+            what,
+            family: self.family().to_owned(),
+        })
     }
 
     /// The parameters side by side, as a [`crate::training::Pass`] takes them.
     ///
     /// # Errors
-    /// As the tensor library's.
+    /// [`ModelError::OnlyGpt2`], or the tensor library's.
     pub fn flat(&self) -> Result<Flat> {
-        Flat::of(self.config(), &self.parameters)
+        Flat::of(self.gpt2("training")?, &self.parameters)
     }
 
     /// The same architecture, tokenizer and device with other weights.
@@ -283,26 +294,22 @@ impl Model {
     pub fn with_weights(&self, weights: &Flat) -> Result<Model> {
         let parameters = weights.parameters(self.device())?;
         let (tokenizer, folder) = (self.tokenizer.clone(), self.folder.clone());
-        Model::assemble(self.config(), parameters, tokenizer, folder)
+        Model::assemble(self.family.clone(), parameters, tokenizer, folder)
     }
 
     /// The sites and every name that reaches them.
     pub fn sites(&self) -> SiteTable {
-        site_table(self.network.config().n_layer)
+        let architecture = self.architecture();
+        SiteTable::new(
+            architecture.layers(),
+            architecture.sites(),
+            self.family.modules(),
+        )
     }
 
     /// The sizes.
     pub fn shape(&self) -> Shape {
-        let config = self.network.config();
-        Shape {
-            layers: config.n_layer,
-            d_model: config.n_embd,
-            heads: config.n_head,
-            d_head: config.d_head(),
-            d_mlp: config.d_mlp(),
-            vocab: config.vocab_size,
-            context: config.n_positions,
-            parameters: self.parameters.values().map(Tensor::elem_count).sum(),
-        }
+        let parameters = self.parameters.values().map(Tensor::elem_count).sum();
+        self.architecture().shape(parameters)
     }
 }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use candle_core::{Device, Tensor};
-use engram_core::Site;
-use engram_model::{Capture, Gpt2, Gpt2Config, ModelError, Tap};
+use engram_core::{Site, SiteTable};
+use engram_model::{Capture, Family, Gpt2Config, ModelError, Tap, Transformer};
 
 #[derive(serde::Deserialize)]
 struct Stored {
@@ -57,7 +57,7 @@ fn every_activation_of_the_oracle() {
     };
     let mut config = Gpt2Config::new(3, 11, 48, 3, 3);
     config.tie_word_embeddings = false;
-    let model = Gpt2::new(&config, |name| {
+    let model = Transformer::new(&config, &mut |name| {
         let stored = weights
             .get(&format!("transformer.{name}"))
             .or_else(|| weights.get(name))
@@ -171,7 +171,7 @@ impl Tap for Echo {
 #[test]
 fn every_site_fires_once_and_an_echo_changes_nothing() {
     let config = Gpt2Config::new(17, 9, 12, 2, 3);
-    let model = Gpt2::new(&config, |name| {
+    let model = Transformer::new(&config, &mut |name| {
         let (_, shape) = config
             .parameters()
             .into_iter()
@@ -190,8 +190,12 @@ fn every_site_fires_once_and_an_echo_changes_nothing() {
     let touched = model.forward(&ids, &mut echo, None).unwrap();
     let plain = model.forward(&ids, &mut engram_model::NoTap, None).unwrap();
     assert_close("logits", &touched, &plain);
+    let sites = SiteTable::new(2, Site::ALL.to_vec(), Vec::new());
     for &site in Site::ALL {
-        for named in engram_model::gpt2::site_table(2).everywhere(site) {
+        if !config.architecture().has(site) {
+            continue;
+        }
+        for named in sites.everywhere(site) {
             let fired = echo.0.get(&format!("{site}{:?}", named.layer));
             assert_eq!(fired, Some(&1), "{}", named.name);
         }

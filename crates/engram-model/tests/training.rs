@@ -43,7 +43,7 @@ fn ids(n: usize, seed: usize) -> Vec<u32> {
 fn reference(model: &Model, sequences: &[Sequence], factor: f64) -> (Vec<f32>, Flat) {
     let (model, variables) = model.trainable().unwrap();
     let mut losses = Vec::new();
-    let mut total = Flat::zeros(model.config());
+    let mut total = Flat::zeros(model.gpt2("a test").unwrap());
     for sequence in sequences {
         let n = sequence.ids.len() - 1;
         let prompt = [sequence.ids[..n].to_vec()];
@@ -51,7 +51,7 @@ fn reference(model: &Model, sequences: &[Sequence], factor: f64) -> (Vec<f32>, F
             Some(seed) => model.forward_training(&prompt, seed).unwrap(),
             None => model.forward(&prompt, &mut engram_model::NoTap).unwrap(),
         };
-        let vocab = model.config().vocab_size;
+        let vocab = model.shape().vocab;
         let loss = cross_entropy(&logits.reshape((n, vocab)).unwrap(), &sequence.ids[1..]).unwrap();
         losses.extend(loss.to_vec1::<f32>().unwrap());
         let grads = (loss.sum_all().unwrap() * factor)
@@ -65,7 +65,7 @@ fn reference(model: &Model, sequences: &[Sequence], factor: f64) -> (Vec<f32>, F
                 (name.clone(), grad.expect(name).contiguous().unwrap())
             })
             .collect();
-        let part = Flat::of(model.config(), &parts).unwrap();
+        let part = Flat::of(model.gpt2("a test").unwrap(), &parts).unwrap();
         for (t, p) in total.values_mut().iter_mut().zip(part.values()) {
             *t += p;
         }
@@ -77,7 +77,7 @@ fn assert_same(model: &Model, sequences: &[Sequence]) {
     let (losses, expected) = reference(model, sequences, 0.25);
     let weights = model.flat().unwrap();
     let mut pass = Pass::new(model, None).unwrap();
-    let mut found = Flat::zeros(model.config());
+    let mut found = Flat::zeros(model.gpt2("a test").unwrap());
     // Twice: what the first call leaves in the workspace must not show in the second.
     for _ in 0..2 {
         found.values_mut().fill(0.0);
@@ -142,7 +142,10 @@ fn many_sequences_are_the_sum_of_each() {
     let model = model(|_| {});
     let weights = model.flat().unwrap();
     let mut pass = Pass::new(&model, None).unwrap();
-    let (mut whole, mut sum) = (Flat::zeros(model.config()), Flat::zeros(model.config()));
+    let (mut whole, mut sum) = (
+        Flat::zeros(model.gpt2("a test").unwrap()),
+        Flat::zeros(model.gpt2("a test").unwrap()),
+    );
     let losses = pass.gradients(&weights, &batch, 1.0, &mut whole).unwrap();
     assert_eq!(losses, pass.losses(&weights, &batch).unwrap());
     let mut one_by_one = Vec::new();
@@ -210,7 +213,7 @@ fn a_steps_loss_and_gradients_are_those_of_torch() {
             .map(|ids| Sequence { ids, seed: None })
             .collect();
         let tokens: usize = rows.iter().map(|ids| ids.len() - 1).sum();
-        let mut found = Flat::zeros(model.config());
+        let mut found = Flat::zeros(model.gpt2("a test").unwrap());
         let weights = model.flat().unwrap();
         let losses = Pass::new(&model, Some(0.0))
             .unwrap()

@@ -250,7 +250,7 @@ impl PairPlan {
                             partial: partial.is_some(),
                             constant: spec.writes_constants(),
                         };
-                        fates(shape.layers, &agree, prompt, written).map(|fate| {
+                        fates(shape, &agree, prompt, written).map(|fate| {
                             match (fate, spec.align) {
                                 // Values of another position, or of another prompt around them.
                                 (Fate::Source, Align::Last | Align::Subject) => Fate::Open,
@@ -350,6 +350,7 @@ fn window(at: &NamedSite, width: usize, layers: usize) -> Vec<Option<usize>> {
 /// How many heads or neurons a site has; `None` where it has neither.
 fn axis(site: Site, shape: &Shape) -> Option<usize> {
     match site {
+        Site::K | Site::V => Some(shape.kv_heads),
         site if site.has_heads() => Some(shape.heads),
         site if site.has_neurons() => Some(shape.d_mlp),
         _ => None,

@@ -5,6 +5,7 @@
 //! has a flag where everything that it is computed from has it.
 
 use engram_core::Site;
+use engram_model::Shape;
 use serde::{Deserialize, Serialize};
 
 /// What the graph says of the logits that a metric reads.
@@ -139,13 +140,13 @@ pub(crate) struct Agreement {
 }
 
 /// The flags of the logits after a run with one patched cell.
-fn walk(layers: usize, agree: &Agreement, patch: &mut Patch<'_>) -> Flags {
+fn walk(shape: &Shape, agree: &Agreement, patch: &mut Patch<'_>) -> Flags {
     let tokens = agree.tokens.iter().map(|a| agreeing(*a)).collect();
     let tokens = patch.at(Site::Embed, None, tokens);
     let places = vec![agreeing(agree.positions); agree.tokens.len()];
     let places = patch.at(Site::PosEmbed, None, places);
     let mut x = join(&tokens, &places);
-    for layer in (0..layers).map(Some) {
+    for layer in (0..shape.layers).map(Some) {
         x = patch.at(Site::ResidPre, layer, x);
 
         let scale = patch.at(Site::Ln1Scale, layer, x.clone());
@@ -163,14 +164,17 @@ fn walk(layers: usize, agree: &Agreement, patch: &mut Patch<'_>) -> Flags {
         let z = patch.at(Site::Z, layer, join(&pattern, &so_far(&v)));
         let heads = patch.at(Site::HeadOut, layer, z);
         let attn_out = patch.at(Site::AttnOut, layer, heads);
-        x = patch.at(Site::ResidMid, layer, join(&x, &attn_out));
+        let mid = patch.at(Site::ResidMid, layer, join(&x, &attn_out));
 
-        let scale = patch.at(Site::Ln2Scale, layer, x.clone());
-        let normal = patch.at(Site::Ln2, layer, join(&x, &scale));
+        let read = if shape.parallel { &x } else { &mid };
+        let scale = patch.at(Site::Ln2Scale, layer, read.clone());
+        let normal = patch.at(Site::Ln2, layer, join(read, &scale));
+        let up = patch.at(Site::MlpUp, layer, normal.clone());
         let pre = patch.at(Site::MlpPre, layer, normal);
-        let post = patch.at(Site::MlpPost, layer, pre);
+        let hidden = if shape.gated { join(&pre, &up) } else { pre };
+        let post = patch.at(Site::MlpPost, layer, hidden);
         let mlp_out = patch.at(Site::MlpOut, layer, post);
-        x = patch.at(Site::ResidPost, layer, join(&x, &mlp_out));
+        x = patch.at(Site::ResidPost, layer, join(&mid, &mlp_out));
     }
     let scale = patch.at(Site::LnFinalScale, None, x.clone());
     let normal = patch.at(Site::LnFinal, None, join(&x, &scale));
@@ -180,7 +184,7 @@ fn walk(layers: usize, agree: &Agreement, patch: &mut Patch<'_>) -> Flags {
 /// What the graph fixes for a cell: first for metrics that read the logits at the prompt's last
 /// position, then for those that also read the positions appended after it.
 pub(crate) fn fates(
-    layers: usize,
+    shape: &Shape,
     agree: &Agreement,
     prompt: usize,
     written: Written<'_>,
@@ -189,7 +193,7 @@ pub(crate) fn fates(
         written,
         differs: false,
     };
-    let logits = walk(layers, agree, &mut patch);
+    let logits = walk(shape, agree, &mut patch);
     [prompt, agree.tokens.len()].map(|end| {
         let read = &logits[prompt.saturating_sub(1)..end];
         if read.iter().all(|e| e.base) {

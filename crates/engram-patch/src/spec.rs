@@ -114,6 +114,10 @@ impl SweepSpec {
                 let why = "patterns of different prompts have no mean";
                 return contradiction(corruption, name(), why);
             }
+            if site.site == Site::Logits && self.corruption == Corruption::Mean && shape.capped {
+                let why = "this model's logits are capped: their mean is no token's logits";
+                return contradiction(corruption, name(), why);
+            }
             let scale = [Site::Ln1Scale, Site::Ln2Scale, Site::LnFinalScale].contains(&site.site);
             if scale && self.corruption == Corruption::Zero {
                 return contradiction(corruption, name(), "it would divide by 0");

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{PLAIN, every_site, model, pair, prepared, rows, sites, spec};
+use common::{FAMILIES, PLAIN, every_site, family, model, pair, prepared, rows, sites, spec};
 use engram_core::{Direction, Metric, Positions, Row, Select, Site};
 use engram_patch::{NaiveEngine, SweepSpec};
 
@@ -274,4 +274,73 @@ fn ineligible_pairs_keep_their_rows_without_recovery() {
             .iter()
             .all(|r| r.recovery.is_none() && r.patched.is_finite())
     );
+}
+
+/// The algebra on every family: what the graph claims is so, a run patched with itself does not change, and all
+/// heads at once are the output of attention.
+#[test]
+fn the_algebra_holds_on_every_family() {
+    for name in FAMILIES {
+        let model = family(name);
+        let pairs = prepared(&model, vec![pair("p", 7, &[2, 4], 3)]);
+        let mut trivial = 0;
+        for (direction, positions) in BOTH
+            .into_iter()
+            .flat_map(|d| [Positions::Each, Positions::All, Positions::Last].map(|p| (d, p)))
+        {
+            let spec = SweepSpec {
+                direction,
+                positions,
+                ..spec(every_site(&model))
+            };
+            for row in rows(&PLAIN, &model, spec, &pairs) {
+                if row.trivial {
+                    trivial += 1;
+                    assert!(close(row.patched, claimed(&row)), "{name}: {row:?}");
+                } else if row.metric == "logit_diff" {
+                    let r = row.recovery.unwrap();
+                    // A window keeps what the graph without it would let through.
+                    let windowed = model
+                        .architecture()
+                        .attention
+                        .iter()
+                        .any(|a| a.window.is_some());
+                    let open = r.abs() > 1e-6 && (r - 1.0).abs() > 1e-6;
+                    assert!(open || windowed, "{name}: {row:?}");
+                }
+            }
+        }
+        assert!(trivial > 500, "{name}: {trivial}");
+
+        let mut same = pairs.clone();
+        same[0].corrupt = same[0].clean.clone();
+        let spec_of = |sites, direction| SweepSpec {
+            direction,
+            positions: Positions::Each,
+            ..spec(sites)
+        };
+        let every = spec_of(every_site(&model), Direction::Denoise);
+        for row in rows(&PLAIN, &model, every, &same) {
+            assert!(
+                row.trivial && close(row.patched, row.clean),
+                "{name}: {row:?}"
+            );
+        }
+        for direction in BOTH {
+            let heads = sites(&model, Site::HeadOut);
+            let heads = heads.into_iter().map(|s| s.with(Select::Whole)).collect();
+            let heads = rows(&PLAIN, &model, spec_of(heads, direction), &pairs);
+            let whole = spec_of(sites(&model, Site::AttnOut), direction);
+            for (a, b) in heads.iter().zip(rows(&PLAIN, &model, whole, &pairs)) {
+                assert!(close(a.patched, b.patched), "{name}: {a:?} {b:?}");
+            }
+        }
+        let everywhere = SweepSpec {
+            metrics: vec![Metric::LogitDiff],
+            ..spec(sites(&model, Site::ResidPre))
+        };
+        for row in rows(&PLAIN, &model, everywhere, &pairs) {
+            assert!(close(row.recovery.unwrap(), 1.0), "{name}: {row:?}");
+        }
+    }
 }

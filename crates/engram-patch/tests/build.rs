@@ -27,10 +27,15 @@ fn shape() -> Shape {
         layers: 8,
         d_model: 256,
         heads: 8,
+        kv_heads: 8,
         d_head: 32,
         d_mlp: 1024,
         vocab: 8192,
         context: 512,
+        parallel: false,
+        post_norms: false,
+        gated: false,
+        capped: false,
         parameters: 0,
     }
 }

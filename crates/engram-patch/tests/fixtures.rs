@@ -1,5 +1,5 @@
-//! Against activation patching by forward hooks of the transformers library (fixtures/paper_profile.py
-//! and fixtures/patching.py).
+//! Against activation patching by forward hooks of the transformers library (fixtures/paper_profile.py,
+//! fixtures/patching.py, fixtures/families_patching.py).
 
 mod common;
 
@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use common::{PLAIN, rows, spec};
+use common::{PLAIN, family, rows, spec};
 use engram_core::files::read_json;
-use engram_core::{Direction, Metric, Pair, Positions, Select, Suite};
+use engram_core::{Direction, Metric, NamedSite, Pair, Positions, Select, Suite};
 use engram_model::{Gpt2Config, Model, Tokenizer, checkpoint};
 use engram_patch::{
     Engine, NaiveEngine, PreparedPair, Profile, Reading, StagedEngine, SweepSpec, check,
@@ -95,17 +95,36 @@ struct Patched {
 
 #[test]
 fn every_site_position_direction_and_metric_agrees_with_plain_hooks() {
-    let staged = StagedEngine::new(&tiny(), 1 << 30).unwrap();
-    agrees_with_plain_hooks(None);
-    agrees_with_plain_hooks(Some(&staged));
+    let compared = agrees_with_plain_hooks(&tiny(), "patching.json");
+    assert!(compared > 16_000, "{compared} values");
 }
 
-fn agrees_with_plain_hooks(engine: Option<&StagedEngine>) {
-    let model = tiny();
-    let expected: Vec<Patched> = read_json(&fixtures().join("patching.json")).unwrap();
+/// Families whose blocks differ most: rotary embedding and grouped queries, normalised queries and keys, capped
+/// scores and normalised outputs, attention and MLP side by side.
+#[test]
+fn other_families_agree_with_plain_hooks() {
+    for name in ["gpt_neox", "llama_grouped", "qwen3", "gemma2"] {
+        let file = format!("families_patching/{name}.json");
+        let compared = agrees_with_plain_hooks(&family(name), &file);
+        assert!(compared > 3000, "{name}: {compared} values");
+    }
+}
+
+/// Both engines against what forward hooks found; gives the number of values compared.
+fn agrees_with_plain_hooks(model: &Model, file: &str) -> usize {
+    let staged = StagedEngine::new(model, 1 << 30).unwrap();
+    let engines = [&PLAIN as &dyn Engine, &staged];
+    engines
+        .map(|engine| engine_agrees_with_plain_hooks(model, engine, file))
+        .iter()
+        .sum()
+}
+
+fn engine_agrees_with_plain_hooks(model: &Model, engine: &dyn Engine, file: &str) -> usize {
+    let expected: Vec<Patched> = read_json(&fixtures().join(file)).unwrap();
     let mut compared = 0;
     for case in expected {
-        let pairs = prepared(&model, &case.pair, Profile::Standard);
+        let pairs = prepared(model, &case.pair, Profile::Standard);
         for (direction, sites) in [
             (Direction::Denoise, &case.denoise),
             (Direction::Noise, &case.noise),
@@ -114,18 +133,18 @@ fn agrees_with_plain_hooks(engine: Option<&StagedEngine>) {
                 let whole = (Positions::All, &values[..1]);
                 for (positions, values) in [whole, (Positions::Each, &values[1..])] {
                     let named = model.sites().resolve(site).unwrap();
-                    let all_heads = named.into_iter().map(|s| s.with(Select::Whole));
+                    let whole = |s: NamedSite| match site.ends_with(']') {
+                        true => s,
+                        false => s.with(Select::Whole),
+                    };
+                    let all_heads = named.into_iter().map(whole);
                     let spec = SweepSpec {
                         direction,
                         positions,
                         metrics: case.metrics.clone(),
                         ..spec(all_heads.collect())
                     };
-                    let engine: &dyn Engine = match engine {
-                        Some(staged) => staged,
-                        None => &PLAIN,
-                    };
-                    let found = rows(engine, &model, spec, &pairs);
+                    let found = rows(engine, model, spec, &pairs);
                     assert_eq!(found.len(), values.len() * case.metrics.len());
                     for (i, row) in found.iter().enumerate() {
                         let metric = i % case.metrics.len();
@@ -143,7 +162,7 @@ fn agrees_with_plain_hooks(engine: Option<&StagedEngine>) {
             }
         }
     }
-    assert!(compared > 8000, "{compared} values");
+    compared
 }
 
 /// A cell as fixtures/lens.py names it: direction, site, layer, head or neuron, position, then

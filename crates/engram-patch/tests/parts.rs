@@ -51,7 +51,12 @@ fn changed(model: &Model, change: impl Fn(&str, &mut Vec<f32>)) -> Model {
         (name.clone(), tensor)
     });
     let tokenizer = Tokenizer::numbers(common::VOCAB).unwrap();
-    Model::from_parts(model.config(), parameters.collect(), tokenizer).unwrap()
+    Model::from_parts(
+        model.gpt2("a test").unwrap(),
+        parameters.collect(),
+        tokenizer,
+    )
+    .unwrap()
 }
 
 #[test]

@@ -25,7 +25,7 @@ impl Workers {
         let passes = (0..threads).map(|_| Pass::new(model, Some(dropout)));
         Ok(Workers {
             passes: passes.collect::<std::result::Result<_, _>>()?,
-            parts: vec![Flat::zeros(model.config()); threads],
+            parts: vec![Flat::zeros(model.gpt2("training")?); threads],
         })
     }
 

@@ -1,36 +1,36 @@
 //! The MLP's activation function on slices, with its backward pass.
 
-use super::gelu;
-use crate::config::Gpt2Config;
+use multiversion::multiversion;
+
+use super::{gelu, math};
 
 /// The MLP's activation function.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Activation {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// 0.5·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))).
     GeluNew,
+    /// x·Φ(x), with Φ the normal distribution function (Hendrycks & Gimpel 2016).
     Gelu,
+    /// max(x, 0).
     Relu,
+    /// x / (1 + e^−x) (Elfwing et al. 2018).
+    Silu,
 }
 
 impl Activation {
-    pub fn of(config: &Gpt2Config) -> Activation {
-        match config.activation_function.as_str() {
-            "gelu" => Activation::Gelu,
-            "relu" => Activation::Relu,
-            _ => Activation::GeluNew,
-        }
-    }
-
+    /// out = the function of each x.
     pub fn forward(self, x: &[f32], out: &mut [f32]) {
         let each = out.iter_mut().zip(x);
         match self {
             Activation::GeluNew => gelu::forward(x, out),
             Activation::Relu => each.for_each(|(o, x)| *o = x.max(0.0)),
             Activation::Gelu => each.for_each(|(o, &x)| *o = x * normal_below(x)),
+            Activation::Silu => silu(x, out),
         }
     }
 
     /// g becomes the gradient at x.
-    pub fn backward(self, x: &[f32], g: &mut [f32]) {
+    pub(crate) fn backward(self, x: &[f32], g: &mut [f32]) {
         let each = g.iter_mut().zip(x);
         match self {
             Activation::GeluNew => gelu::backward_onto(x, g),
@@ -39,7 +39,18 @@ impl Activation {
                 let density = (-0.5 * x * x).exp() * INVERSE_SQRT_2PI;
                 *g *= normal_below(x) + x * density;
             }),
+            Activation::Silu => each.for_each(|(g, &x)| {
+                let share = 1.0 / (1.0 + (-x).exp());
+                *g *= share * (1.0 + x * (1.0 - share));
+            }),
         }
+    }
+}
+
+#[multiversion(targets = "simd")]
+fn silu(x: &[f32], out: &mut [f32]) {
+    for (o, &x) in out.iter_mut().zip(x) {
+        *o = x / (1.0 + math::exp(-x));
     }
 }
 

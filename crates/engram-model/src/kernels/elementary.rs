@@ -6,7 +6,7 @@
 
 use candle_core::{D, DType, Result, Tensor, bail};
 
-use super::Dropout;
+use super::{Dropout, Seen};
 
 /// As [`super::layer_norm`].
 ///
@@ -66,12 +66,23 @@ pub fn attention_probabilities(q: &Tensor, k: &Tensor, scale: f32) -> Result<Ten
 
 /// From q and k of shape [batch, head, pos, d_head].
 fn probabilities(q: &Tensor, k: &Tensor, scale: f32) -> Result<Tensor> {
-    let scores = (q.matmul(&k.t()?)? * f64::from(scale))?;
+    softmax(&(q.matmul(&k.t()?)? * f64::from(scale))?, Seen(None))
+}
+
+/// Softmax of scores, [..., query, key], over the keys that a query sees; 0 on all others.
+///
+/// # Errors
+/// As the tensor library's.
+pub fn softmax(scores: &Tensor, seen: Seen) -> Result<Tensor> {
     let positions = scores.dim(D::Minus1)?;
-    let seen = Tensor::tril2(positions, DType::U8, scores.device())?;
-    let seen = seen.broadcast_as(scores.shape())?.contiguous()?;
+    let rows = (0..positions).flat_map(|query| {
+        let keys = seen.by(query);
+        (0..positions).map(move |key| u8::from(keys.contains(&key)))
+    });
+    let mask = Tensor::from_iter(rows, scores.device())?.reshape((positions, positions))?;
+    let mask = mask.broadcast_as(scores.shape())?.contiguous()?;
     let hidden = Tensor::full(f32::NEG_INFINITY, scores.shape(), scores.device())?;
-    let scores = seen.where_cond(&scores, &hidden)?;
+    let scores = mask.where_cond(scores, &hidden)?;
     // The largest only moves the exponent's range: no gradient goes through it.
     let largest = scores.detach().max_keepdim(D::Minus1)?;
     let exponentials = scores.broadcast_sub(&largest)?.exp()?;

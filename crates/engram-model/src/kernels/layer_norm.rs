@@ -77,6 +77,25 @@ pub(crate) fn forward(x: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, out
     }
 }
 
+/// 1/√(mean(x²) + ε) of a row.
+#[inline(always)]
+pub(crate) fn inverse_root_mean_square(x: &[f32], epsilon: f32) -> f32 {
+    let mean = lane_sum(|i| x[i] * x[i], x.len()) / x.len() as f32;
+    1.0 / (mean + epsilon).sqrt()
+}
+
+/// x / √(mean(x²) + ε) · weight, row by row (Zhang & Sennrich 2019).
+#[multiversion(targets = "simd")]
+pub(crate) fn root_mean_square(x: &[f32], weight: &[f32], epsilon: f32, out: &mut [f32]) {
+    let n = weight.len();
+    for (o, x) in out.chunks_exact_mut(n).zip(x.chunks_exact(n)) {
+        let inverse = inverse_root_mean_square(x, epsilon);
+        for ((o, x), w) in o.iter_mut().zip(x).zip(weight) {
+            *o = x * inverse * w;
+        }
+    }
+}
+
 /// With x̂ the normalised row and ĝ = g·weight: dx += (ĝ − mean(ĝ) − x̂·mean(ĝ·x̂)) / √(var + ε);
 /// `sums`, the gradients of weight and bias side by side, is added to as well.
 #[multiversion(targets = "simd")]

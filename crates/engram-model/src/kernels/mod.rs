@@ -2,7 +2,7 @@
 //! have no backward and drop gradients in silence; these have one, and the tests check it against
 //! finite differences. All take and give contiguous float32; tensors on another device go through [`elementary`].
 
-pub(crate) mod activation;
+pub mod activation;
 pub(crate) mod attention;
 pub(crate) mod bias;
 pub(crate) mod cross_entropy;
@@ -25,6 +25,20 @@ pub use gelu::gelu_new;
 pub use layer_norm::{layer_norm, layer_norm_scale};
 
 use candle_core::{CpuStorage, DType, Device, Layout, Result, Tensor, bail};
+
+/// Which keys a query sees: those up to its own position, the last so many of them where a window is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen(pub Option<usize>);
+
+impl Seen {
+    /// The positions that a query sees.
+    pub fn by(self, query: usize) -> std::ops::Range<usize> {
+        let first = self
+            .0
+            .map_or(0, |window| (query + 1).saturating_sub(window));
+        first..query + 1
+    }
+}
 
 /// Rows that one task takes: fixed, so that partial sums are added in one order whatever the number of threads.
 const ROWS_PER_TASK: usize = 64;

@@ -39,7 +39,12 @@ impl Packed {
         Packed::from_fn(inner, columns, |row, c| column(c)[row])
     }
 
-    fn from_fn(inner: usize, columns: usize, value: impl Fn(usize, usize) -> f32 + Sync) -> Packed {
+    /// From the value at each row and column.
+    pub fn from_fn(
+        inner: usize,
+        columns: usize,
+        value: impl Fn(usize, usize) -> f32 + Sync,
+    ) -> Packed {
         let mut panels = vec![0f32; columns.div_ceil(PANEL) * inner * PANEL];
         let panel_size = (inner * PANEL).max(1);
         panels

@@ -1,21 +1,37 @@
 //! Attention of some queries of a sequence over rows that stand in different places: a base run's cache
 //! and a world's own.
 
+use std::ops::Range;
+
 use multiversion::multiversion;
 
-use super::math;
+use super::{Seen, math};
 
 const LANES: usize = 16;
 
 /// Sizes of an attention layer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Heads {
-    /// Number of heads.
+    /// Number of query heads.
     pub count: usize,
+    /// Query heads that one key-value head serves.
+    pub group: usize,
     /// Width of a head.
     pub width: usize,
     /// Factor on the scores.
     pub scale: f32,
+    /// c in c·tanh(score / c).
+    pub cap: Option<f32>,
+    /// Which keys a query sees.
+    pub seen: Seen,
+}
+
+impl Heads {
+    /// Where the keys or values that serve a query head stand in a row of them.
+    fn serving(self, head: usize) -> Range<usize> {
+        let first = head / self.group * self.width;
+        first..first + self.width
+    }
 }
 
 #[inline(always)]
@@ -39,24 +55,27 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     lanes[0] + rest
 }
 
-/// Probabilities of one head's query at position `query` over keys 0..=query. `rows` are a sequence's
-/// queries, keys and values side by side; `row` is where the query is from.
+/// Probabilities of one head's query at position `query` over keys 0..=query, 0 where it does not see one.
+/// `queries` is the row of all heads' queries there, `keys` the rows of all key-value heads' keys.
 #[multiversion(targets = "simd")]
 pub(crate) fn probabilities(
     heads: Heads,
     head: usize,
-    row: &[f32],
-    rows: &[&[f32]],
+    queries: &[f32],
+    keys: &[&[f32]],
     query: usize,
     out: &mut [f32],
 ) {
-    let d = heads.count * heads.width;
-    let q = &row[head * heads.width..][..heads.width];
-    let out = &mut out[..query + 1];
+    let q = &queries[head * heads.width..][..heads.width];
+    let (seen, serving) = (heads.seen.by(query), heads.serving(head));
+    out[..seen.start].fill(0.0);
+    let (out, keys) = (&mut out[seen.clone()], &keys[seen]);
     let mut max = f32::NEG_INFINITY;
-    for (score, row) in out.iter_mut().zip(rows) {
-        let k = &row[d + head * heads.width..][..heads.width];
-        *score = dot(q, k) * heads.scale;
+    for (score, row) in out.iter_mut().zip(keys) {
+        *score = dot(q, &row[serving.clone()]) * heads.scale;
+        if let Some(cap) = heads.cap {
+            *score = cap * (*score / cap).tanh();
+        }
         max = if *score > max { *score } else { max };
     }
     let mut total = 0f32;
@@ -70,13 +89,13 @@ pub(crate) fn probabilities(
     }
 }
 
-/// One head's values weighted: z += Σ p·v over the keys that `p` covers.
+/// One head's values weighted: z += Σ p·v over the keys that `p` covers; `values` are the rows of all key-value
+/// heads' values.
 #[multiversion(targets = "simd")]
-pub(crate) fn weigh(heads: Heads, head: usize, p: &[f32], rows: &[&[f32]], z: &mut [f32]) {
-    let d = heads.count * heads.width;
-    for (p, row) in p.iter().zip(rows) {
-        let v = &row[2 * d + head * heads.width..][..heads.width];
-        for (z, v) in z.iter_mut().zip(v) {
+pub(crate) fn weigh(heads: Heads, head: usize, p: &[f32], values: &[&[f32]], z: &mut [f32]) {
+    let serving = heads.serving(head);
+    for (p, row) in p.iter().zip(values) {
+        for (z, v) in z.iter_mut().zip(&row[serving.clone()]) {
             *z += p * v;
         }
     }

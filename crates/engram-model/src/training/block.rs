@@ -1,7 +1,7 @@
 //! A transformer block on slices, forward and backward.
 
-use crate::config::Gpt2Config;
 use crate::error::Result;
+use crate::families::Gpt2Config;
 use crate::kernels::Dropout;
 use crate::kernels::activation::Activation;
 use crate::kernels::attention::Attention;
@@ -74,7 +74,7 @@ impl BlockAt {
             d_mlp,
             heads: config.n_head,
             scale: config.attention_scale(layer),
-            activation: Activation::of(config),
+            activation: config.activation(),
             ln_1: norm("ln_1")?,
             c_attn: linear("attn.c_attn", d, 3 * d)?,
             attn_proj: linear("attn.c_proj", d, d)?,

@@ -6,8 +6,8 @@ use candle_core::{Device, Tensor};
 use indexmap::IndexMap;
 
 use crate::checkpoint::Parameters;
-use crate::config::Gpt2Config;
 use crate::error::{ModelError, Result};
+use crate::families::Gpt2Config;
 
 /// One number for every element of every parameter: weights, gradients, moments.
 #[derive(Debug, Clone, PartialEq)]

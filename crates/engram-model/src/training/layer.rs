@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use crate::config::Gpt2Config;
 use crate::error::Result;
+use crate::families::Gpt2Config;
 use crate::kernels::bias::column_sums;
 use crate::kernels::layer_norm;
 use crate::kernels::matrix::{View, multiply};

@@ -1,6 +1,6 @@
 //! The pass that training makes: losses and their gradients at every parameter, written out by hand.
 //!
-//! It computes what [`crate::Gpt2::forward`] and the tensor library's automatic differentiation
+//! It computes what [`crate::Transformer::forward`] and the tensor library's automatic differentiation
 //! compute, with the same kernels, and the tests hold it to that. It exists because it is several times faster:
 //! sequences of any lengths stand one after another without padding, nothing is copied or zeroed
 //! between operations, the table of logits never exists as a whole, and each thread runs through its own
@@ -14,8 +14,8 @@ pub use flat::Flat;
 
 use std::ops::Range;
 
-use crate::config::Gpt2Config;
 use crate::error::{ModelError, Result};
+use crate::families::Gpt2Config;
 use crate::kernels::Dropout;
 use crate::kernels::cross_entropy::{gradient, log_sum_exp};
 use crate::kernels::matrix::{View, multiply};
@@ -68,7 +68,7 @@ impl Pass {
     /// # Errors
     /// [`ModelError::NoParameter`] where the configuration contradicts itself.
     pub fn new(model: &Model, dropout: Option<f64>) -> Result<Pass> {
-        let mut config = model.config().clone();
+        let mut config = model.gpt2("training")?.clone();
         if let Some(probability) = dropout {
             config.embd_pdrop = probability;
             config.attn_pdrop = probability;

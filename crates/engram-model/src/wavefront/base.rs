@@ -5,7 +5,8 @@ use std::ops::Range;
 use engram_core::{NamedSite, Site};
 use rayon::prelude::*;
 
-use super::Wavefront;
+use super::{Block, Norm, Wavefront};
+use crate::architecture::{Rotary, Turn};
 use crate::error::{ModelError, Result};
 use crate::kernels::suffix_attention::{Heads, probabilities, weigh};
 use crate::kernels::tensor_rows;
@@ -32,7 +33,10 @@ pub struct NotFinite {
 #[derive(Debug, Default)]
 pub(crate) struct LayerCache {
     pub resid_pre: Vec<f32>,
+    /// Queries, keys and values as projected.
     pub qkv: Vec<f32>,
+    /// Queries and keys as they meet, normalised and turned; empty where that changes nothing.
+    pub met: Vec<f32>,
     pub z: Vec<f32>,
     pub attn_out: Vec<f32>,
     pub resid_mid: Vec<f32>,
@@ -46,6 +50,8 @@ pub(crate) struct LayerCache {
 pub struct Caches {
     /// Rows of each run.
     runs: Vec<Range<usize>>,
+    /// For each rotary embedding, the turns of position after position.
+    turns: Vec<Vec<Turn>>,
     pub(crate) layers: Vec<LayerCache>,
     pub(crate) embed: Vec<f32>,
     pub(crate) last: Vec<f32>,
@@ -117,18 +123,24 @@ impl Wavefront {
             let mut normal = vec![0f32; x.len()];
             block.ln_1.forward(&x, &mut normal);
             let qkv = block.c_attn.forward_in_parallel(&normal);
-            let z = self.attend(block.heads, &caches.runs, &qkv);
+            let met = self.met_rows(block, &caches, &qkv);
+            let z = self.attend(block.heads, &caches.runs, &qkv, &met);
             let attn_out = block.attn_proj.forward_in_parallel(&z);
+            let attn_out = after(attn_out, block.post_attention.as_ref());
             let resid_mid = sum(&x, &attn_out);
-            block.ln_2.forward(&resid_mid, &mut normal);
+            let read = if self.shape.parallel { &x } else { &resid_mid };
+            block.ln_2.forward(read, &mut normal);
             let pre = block.c_fc.forward_in_parallel(&normal);
-            let mut post = vec![0f32; pre.len()];
-            block.activation.forward(&pre, &mut post);
+            let d_mlp = self.shape.d_mlp;
+            let mut post = vec![0f32; pre.len() / self.shape.d_hidden() * d_mlp];
+            block.activate_rows(&pre, d_mlp, &mut post);
             let mlp_out = block.mlp_proj.forward_in_parallel(&post);
+            let mlp_out = after(mlp_out, block.post_mlp.as_ref());
             let out = sum(&resid_mid, &mlp_out);
             caches.layers.push(LayerCache {
                 resid_pre: std::mem::replace(&mut x, out),
                 qkv,
+                met,
                 z,
                 attn_out,
                 resid_mid,
@@ -138,33 +150,97 @@ impl Wavefront {
             });
         }
         caches.ln_final = vec![0f32; x.len()];
-        self.ln_f.forward(&x, &mut caches.ln_final);
+        self.ln_final.forward(&x, &mut caches.ln_final);
         caches.last = x;
         Ok(caches)
     }
 
+    /// Width of queries, keys and values side by side.
+    pub(super) fn d_qkv(&self) -> usize {
+        self.shape.d_queries() + 2 * self.shape.d_keys()
+    }
+
+    /// Queries and keys of whole runs as they meet; empty where that changes nothing.
+    fn met_rows(&self, block: &Block, caches: &Caches, qkv: &[f32]) -> Vec<f32> {
+        if !block.turns_or_normalises() {
+            return Vec::new();
+        }
+        let width = self.d_qkv() - self.shape.d_keys();
+        let mut met = Vec::with_capacity(qkv.len() / self.d_qkv() * width);
+        for run in &caches.runs {
+            for (position, row) in run.clone().enumerate() {
+                let start = met.len();
+                met.extend_from_slice(&qkv[row * self.d_qkv()..][..width]);
+                self.meet(block, caches, position, &mut met[start..]);
+            }
+        }
+        met
+    }
+
+    /// Normalises and turns the queries and keys at a position, in place; `row` begins with them.
+    pub(super) fn meet(&self, block: &Block, caches: &Caches, position: usize, row: &mut [f32]) {
+        let (queries, width) = (self.shape.d_queries(), self.shape.d_head);
+        let row = &mut row[..queries + self.shape.d_keys()];
+        if let Some((of_queries, of_keys)) = &block.query_key_norms {
+            of_queries.apply(&mut row[..queries]);
+            of_keys.apply(&mut row[queries..]);
+        }
+        let Some(turns) = block.turns else { return };
+        let n = self.rotaries[turns].frequencies.len();
+        let turns = &caches.turns[turns][position * n..(position + 1) * n];
+        for head in row.chunks_exact_mut(width) {
+            let (first, second) = head.split_at_mut(n);
+            for ((a, b), turn) in first.iter_mut().zip(second).zip(turns) {
+                (*a, *b) = (*a * turn.cos - *b * turn.sin, *b * turn.cos + *a * turn.sin);
+            }
+        }
+    }
+
     /// Each run's attention within itself: queries, keys and values to weighted values.
-    fn attend(&self, heads: Heads, runs: &[Range<usize>], qkv: &[f32]) -> Vec<f32> {
-        let d = self.shape.d_model;
-        let mut z = vec![0f32; qkv.len() / 3];
+    fn attend(&self, heads: Heads, runs: &[Range<usize>], qkv: &[f32], met: &[f32]) -> Vec<f32> {
+        let (d, d_qkv) = (self.shape.d_queries(), self.d_qkv());
+        let mut z = vec![0f32; qkv.len() / d_qkv * d];
         let mut rest = z.as_mut_slice();
         let mut tasks = Vec::with_capacity(runs.len());
         for run in runs {
             let (own, after) = rest.split_at_mut(run.len() * d);
             rest = after;
-            tasks.push((own, &qkv[run.start * 3 * d..run.end * 3 * d]));
+            tasks.push((own, run.clone()));
         }
-        tasks.into_par_iter().for_each(|(z, qkv)| {
-            let rows: Vec<&[f32]> = qkv.chunks_exact(3 * d).collect();
-            let mut p = vec![0f32; rows.len()];
+        tasks.into_par_iter().for_each(|(z, run)| {
+            let rows = run.map(|row| self.row_parts(qkv, met, row));
+            let (mut queries, mut keys, mut values) = (Vec::new(), Vec::new(), Vec::new());
+            for [q, k, v] in rows {
+                queries.push(q);
+                keys.push(k);
+                values.push(v);
+            }
+            let mut p = vec![0f32; keys.len()];
             for (query, z) in z.chunks_exact_mut(d).enumerate() {
                 for (head, z) in z.chunks_exact_mut(heads.width).enumerate() {
-                    probabilities(heads, head, rows[query], &rows, query, &mut p);
-                    weigh(heads, head, &p[..query + 1], &rows, z);
+                    probabilities(heads, head, queries[query], &keys, query, &mut p);
+                    weigh(heads, head, &p[..query + 1], &values, z);
                 }
             }
         });
         z
+    }
+
+    /// Queries and keys as they meet, and values, of a cached row.
+    pub(super) fn row_parts<'v>(
+        &self,
+        qkv: &'v [f32],
+        met: &'v [f32],
+        row: usize,
+    ) -> [&'v [f32]; 3] {
+        let (queries, keys) = (self.shape.d_queries(), self.shape.d_keys());
+        let own = &qkv[row * self.d_qkv()..][..self.d_qkv()];
+        let meeting = match met.is_empty() {
+            true => &own[..queries + keys],
+            false => &met[row * (queries + keys)..][..queries + keys],
+        };
+        let (q, k) = meeting.split_at(queries);
+        [q, k, &own[queries + keys..]]
     }
 
     /// Token embeddings, noise included.
@@ -183,7 +259,7 @@ impl Wavefront {
             }
             let start = caches.embed.len() / d;
             caches.runs.push(start..start + length);
-            caches.embed.extend(tensor_rows(&self.wte, &run.ids)?);
+            caches.embed.extend(self.embeddings(&run.ids)?);
             if let Some((first, noise)) = &run.noise {
                 let own = &mut caches.embed[(start + first) * d..];
                 for (x, noise) in own.iter_mut().zip(noise) {
@@ -191,15 +267,21 @@ impl Wavefront {
                 }
             }
         }
+        let longest = caches.runs.iter().map(Range::len).max().unwrap_or(0);
+        let turns = |rotary: &Rotary| (0..longest).flat_map(|p| rotary.at(p)).collect();
+        caches.turns = self.rotaries.iter().map(turns).collect();
         Ok(caches)
     }
 
     fn positioned(&self, caches: &Caches) -> Vec<f32> {
+        if self.positions.is_empty() {
+            return caches.embed.clone();
+        }
         let mut x = Vec::with_capacity(caches.embed.len());
         let d = self.shape.d_model;
         for run in &caches.runs {
             let tokens = &caches.embed[run.start * d..run.end * d];
-            x.extend(tokens.iter().zip(&self.wpe).map(|(a, b)| a + b));
+            x.extend(tokens.iter().zip(&self.positions).map(|(a, b)| a + b));
         }
         x
     }
@@ -209,8 +291,20 @@ impl Wavefront {
     /// # Errors
     /// The tensor library's.
     pub fn embeddings(&self, tokens: &[u32]) -> Result<Vec<f32>> {
-        Ok(tensor_rows(&self.wte, tokens)?)
+        let mut rows = tensor_rows(&self.embed, tokens)?;
+        if self.embed_scale != 1.0 {
+            rows.iter_mut().for_each(|v| *v *= self.embed_scale);
+        }
+        Ok(rows)
     }
+}
+
+/// What is added, normalised where the family does so.
+fn after(added: Vec<f32>, norm: Option<&Norm>) -> Vec<f32> {
+    let Some(norm) = norm else { return added };
+    let mut out = vec![0f32; added.len()];
+    norm.forward(&added, &mut out);
+    out
 }
 
 fn sum(a: &[f32], b: &[f32]) -> Vec<f32> {

@@ -5,6 +5,7 @@ use std::ops::Range;
 use engram_core::Site;
 
 use super::write::{Placed, Stage};
+use crate::architecture::Shape;
 
 /// Positions of the rows that stand after each stage of a block; all others equal the base run's.
 /// A stage's rows that the stage before has are computed from it, the rest are the base run's with a
@@ -59,11 +60,12 @@ fn within(a: Range<usize>, read: &Range<usize>) -> Range<usize> {
 pub(crate) fn spans(
     writes: &[Placed],
     layer: usize,
-    layers: usize,
+    shape: &Shape,
     entry: Range<usize>,
     len: usize,
     read: usize,
 ) -> Spans {
+    let layers = shape.layers;
     let needed = if layer + 1 >= layers {
         read..len
     } else {
@@ -101,7 +103,11 @@ pub(crate) fn spans(
     let attn_out = hull(z.clone(), read_at(Stage::AttnOut));
     let mid = hull(attn_out.clone(), within(x.clone(), &needed));
     let mid = hull(mid, read_at(Stage::Mid));
-    let normal_2 = hull(mid.clone(), read_at(Stage::Ln2));
+    let read_by_mlp = match shape.parallel {
+        true => within(x.clone(), &needed),
+        false => mid.clone(),
+    };
+    let normal_2 = hull(read_by_mlp, read_at(Stage::Ln2));
     let pre = hull(normal_2.clone(), read_at(Stage::Pre));
     let post = hull(pre.clone(), read_at(Stage::Post));
     let mlp_out = hull(post.clone(), read_at(Stage::MlpOut));

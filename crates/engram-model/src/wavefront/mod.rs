@@ -20,13 +20,15 @@ mod write;
 use candle_core::Tensor;
 use rayon::prelude::*;
 
+use crate::architecture::{Architecture, Normalisation, Rotary, Shape};
 use crate::error::Result;
+use crate::families::{self, Qkv};
 use crate::kernels::activation::Activation;
 use crate::kernels::matrix::{View, multiply};
 use crate::kernels::packed::Packed;
 use crate::kernels::suffix_attention::Heads;
-use crate::kernels::{layer_norm, scratch, tensor_values};
-use crate::model::{Model, Shape};
+use crate::kernels::{Seen, layer_norm, scratch, tensor_values};
+use crate::model::Model;
 
 pub use base::{Caches, NotFinite, Run};
 pub use cost::{cache_bytes, run_flops, task_bytes, world_bytes, world_flops};
@@ -41,6 +43,54 @@ struct Linear {
 }
 
 impl Linear {
+    /// Several maps of the same rows as one: what they give stands side by side.
+    fn beside(parts: &[&families::Linear]) -> Result<Linear> {
+        struct Part {
+            values: Vec<f32>,
+            by_column: bool,
+            columns: usize,
+        }
+        let mut all = Vec::with_capacity(parts.len());
+        let mut bias = Vec::new();
+        let mut inner = 0;
+        for part in parts {
+            let columns = part.weight.dim(1)?;
+            inner = part.weight.dim(0)?;
+            // The files of most families hold a weight's columns one after another.
+            let by_column = !part.weight.is_contiguous();
+            let values = match by_column {
+                true => tensor_values(&part.weight.t()?)?,
+                false => tensor_values(&part.weight)?,
+            };
+            match &part.bias {
+                Some(values) => bias.extend(tensor_values(values)?),
+                None => bias.resize(bias.len() + columns, 0.0),
+            }
+            all.push(Part {
+                values,
+                by_column,
+                columns,
+            });
+        }
+        let value = |row: usize, column: usize| {
+            let mut column = column;
+            for part in &all {
+                if column < part.columns {
+                    return match part.by_column {
+                        true => part.values[column * inner + row],
+                        false => part.values[row * part.columns + column],
+                    };
+                }
+                column -= part.columns;
+            }
+            0.0
+        };
+        Ok(Linear {
+            weight: Packed::from_fn(inner, bias.len(), value),
+            bias,
+        })
+    }
+
     /// Rows of the bias in a buffer that is used again; products are added onto them.
     fn biases(&self, rows: usize) -> Vec<f32> {
         let mut out = scratch::take(rows * self.bias.len());
@@ -63,108 +113,193 @@ impl Linear {
     }
 }
 
+/// A normalisation of rows.
 struct Norm {
+    kind: Normalisation,
     weight: Vec<f32>,
+    /// Empty where nothing is added.
     bias: Vec<f32>,
     epsilon: f32,
 }
 
 impl Norm {
-    fn forward(&self, x: &[f32], out: &mut [f32]) {
-        layer_norm::forward(x, &self.weight, &self.bias, self.epsilon, out);
+    fn of(norm: &families::Norm, architecture: &Architecture) -> Result<Norm> {
+        let bias = norm.bias.as_ref().map(tensor_values).transpose()?;
+        Ok(Norm {
+            kind: architecture.normalisation,
+            weight: tensor_values(&norm.weight)?,
+            bias: bias.unwrap_or_default(),
+            epsilon: architecture.epsilon as f32,
+        })
     }
 
-    /// √(var + ε) of a row.
+    fn forward(&self, x: &[f32], out: &mut [f32]) {
+        match self.kind {
+            Normalisation::LayerNorm => {
+                layer_norm::forward(x, &self.weight, &self.bias, self.epsilon, out);
+            }
+            Normalisation::Rms => {
+                layer_norm::root_mean_square(x, &self.weight, self.epsilon, out);
+            }
+        }
+    }
+
+    /// In place.
+    fn apply(&self, rows: &mut [f32]) {
+        let x = rows.to_vec();
+        self.forward(&x, rows);
+    }
+
+    /// What a row is divided by: √(var + ε), or √(mean(x²) + ε).
     fn scale(&self, x: &[f32]) -> f32 {
-        1.0 / layer_norm::moments(x, self.epsilon).1
+        1.0 / match self.kind {
+            Normalisation::LayerNorm => layer_norm::moments(x, self.epsilon).1,
+            Normalisation::Rms => layer_norm::inverse_root_mean_square(x, self.epsilon),
+        }
     }
 
     /// A row normalised by a given scale.
     fn by_scale(&self, x: &[f32], scale: f32, out: &mut [f32]) {
-        let (mean, _) = layer_norm::moments(x, self.epsilon);
-        let parameters = self.weight.iter().zip(&self.bias);
-        for ((o, x), (w, b)) in out.iter_mut().zip(x).zip(parameters) {
-            *o = (x - mean) / scale * w + b;
+        let mean = match self.kind {
+            Normalisation::LayerNorm => layer_norm::moments(x, self.epsilon).0,
+            Normalisation::Rms => 0.0,
+        };
+        for ((o, x), w) in out.iter_mut().zip(x).zip(&self.weight) {
+            *o = (x - mean) / scale * w;
         }
+        out.iter_mut().zip(&self.bias).for_each(|(o, b)| *o += b);
     }
 }
 
 struct Block {
     heads: Heads,
+    /// Which of the tables of turns its queries and keys go by.
+    turns: Option<usize>,
+    query_key_norms: Option<(Norm, Norm)>,
     activation: Activation,
     ln_1: Norm,
+    /// To queries, keys and values side by side.
     c_attn: Linear,
     attn_proj: Linear,
+    post_attention: Option<Norm>,
     ln_2: Norm,
+    /// To the neurons; where they are gated, side by side with what they are multiplied with.
     c_fc: Linear,
     mlp_proj: Linear,
+    post_mlp: Option<Norm>,
 }
 
-/// A GPT-2 laid out for wavefronts: its weights in panels for the processor's registers.
+impl Block {
+    /// Whether queries and keys are changed between projection and scores.
+    fn turns_or_normalises(&self) -> bool {
+        self.turns.is_some() || self.query_key_norms.is_some()
+    }
+
+    /// A row of the first projections, [pre] or [pre | up], to the neurons' activations.
+    fn activate(&self, pre: &[f32], post: &mut [f32]) {
+        let (pre, up) = pre.split_at(post.len());
+        self.activation.forward(pre, post);
+        post.iter_mut().zip(up).for_each(|(p, u)| *p *= u);
+    }
+
+    /// Rows of the first projections to rows of activations of `width`.
+    fn activate_rows(&self, pre: &[f32], width: usize, post: &mut [f32]) {
+        if pre.len() == post.len() {
+            return self.activation.forward(pre, post);
+        }
+        let rows = pre
+            .chunks_exact(2 * width)
+            .zip(post.chunks_exact_mut(width));
+        rows.for_each(|(pre, post)| self.activate(pre, post));
+    }
+}
+
+/// A network laid out for wavefronts: its weights in panels for the processor's registers.
 pub struct Wavefront {
     shape: Shape,
     blocks: Vec<Block>,
+    /// The different rotary embeddings of its blocks.
+    rotaries: Vec<Rotary>,
     /// [vocab, d_model].
-    wte: Tensor,
-    /// [positions, d_model].
-    wpe: Vec<f32>,
-    ln_f: Norm,
+    embed: Tensor,
+    embed_scale: f32,
+    /// [positions, d_model]; empty where positions have no embedding.
+    positions: Vec<f32>,
+    ln_final: Norm,
     /// [vocab, d_model].
     head: Tensor,
+    logit_cap: Option<f32>,
 }
 
 impl Wavefront {
     /// Lays out a model's weights; they are copied, the embeddings apart.
     ///
     /// # Errors
-    /// [`crate::ModelError::MissingTensor`], or the tensor library's.
+    /// The tensor library's.
     pub fn new(model: &Model) -> Result<Wavefront> {
-        let (config, shape) = (model.config(), model.shape());
-        let parameter = |name: &str| model.parameter(name);
-        let values = |name: &str| -> Result<Vec<f32>> { Ok(tensor_values(&parameter(name)?)?) };
-        let norm = |name: &str| -> Result<Norm> {
-            Ok(Norm {
-                weight: values(&format!("{name}.weight"))?,
-                bias: values(&format!("{name}.bias"))?,
-                epsilon: config.layer_norm_epsilon as f32,
-            })
+        let (network, shape) = (model.network(), model.shape());
+        let architecture = network.architecture();
+        let norm = |norm: &families::Norm| Norm::of(norm, architecture);
+        let maybe = |norm: &Option<families::Norm>| {
+            let norm = norm.as_ref();
+            norm.map(|norm| Norm::of(norm, architecture)).transpose()
         };
-        let linear = |name: &str, inner, columns| -> Result<Linear> {
-            Ok(Linear {
-                weight: Packed::of(&values(&format!("{name}.weight"))?, inner, columns),
-                bias: values(&format!("{name}.bias"))?,
-            })
-        };
-        let (d, m) = (shape.d_model, shape.d_mlp);
-        let blocks = (0..shape.layers).map(|layer| {
-            let name = |part: &str| format!("h.{layer}.{part}");
-            Ok(Block {
+        let mut rotaries: Vec<Rotary> = Vec::new();
+        let mut blocks = Vec::with_capacity(shape.layers);
+        for (layer, attention) in architecture.attention.iter().enumerate() {
+            let Some(weights) = network.block(layer) else {
+                continue;
+            };
+            let turns = attention.rotary.as_ref().map(|rotary| {
+                let known = rotaries.iter().position(|r| r == rotary);
+                known.unwrap_or_else(|| {
+                    rotaries.push(rotary.clone());
+                    rotaries.len() - 1
+                })
+            });
+            let query_key_norms = match &weights.query_key_norms {
+                Some((queries, keys)) => Some((norm(queries)?, norm(keys)?)),
+                None => None,
+            };
+            let c_attn = match &weights.qkv {
+                Qkv::Fused(linear) => Linear::beside(&[linear])?,
+                Qkv::Apart([q, k, v]) => Linear::beside(&[q, k, v])?,
+            };
+            let fc: Vec<_> = std::iter::once(&weights.fc).chain(&weights.up).collect();
+            blocks.push(Block {
                 heads: Heads {
                     count: shape.heads,
+                    group: shape.heads / shape.kv_heads,
                     width: shape.d_head,
-                    scale: config.attention_scale(layer),
+                    scale: attention.scale,
+                    cap: architecture.score_cap,
+                    seen: Seen(attention.window),
                 },
-                activation: Activation::of(config),
-                ln_1: norm(&name("ln_1"))?,
-                c_attn: linear(&name("attn.c_attn"), d, 3 * d)?,
-                attn_proj: linear(&name("attn.c_proj"), d, d)?,
-                ln_2: norm(&name("ln_2"))?,
-                c_fc: linear(&name("mlp.c_fc"), d, m)?,
-                mlp_proj: linear(&name("mlp.c_proj"), m, d)?,
-            })
-        });
-        let wte = parameter("wte.weight")?;
-        let head = match config.tie_word_embeddings {
-            true => wte.clone(),
-            false => parameter("lm_head.weight")?,
-        };
+                turns,
+                query_key_norms,
+                activation: architecture.activation,
+                ln_1: norm(&weights.ln_1)?,
+                c_attn,
+                attn_proj: Linear::beside(&[&weights.attn_proj])?,
+                post_attention: maybe(&weights.post_attention)?,
+                ln_2: norm(&weights.ln_2)?,
+                c_fc: Linear::beside(&fc)?,
+                mlp_proj: Linear::beside(&[&weights.mlp_proj])?,
+                post_mlp: maybe(&weights.post_mlp)?,
+            });
+        }
+        let ends = network.ends();
+        let positions = ends.positions.as_ref().map(tensor_values).transpose()?;
         Ok(Wavefront {
             shape,
-            blocks: blocks.collect::<Result<_>>()?,
-            wpe: values("wpe.weight")?,
-            ln_f: norm("ln_f")?,
-            wte,
-            head,
+            blocks,
+            rotaries,
+            embed: ends.embed.clone(),
+            embed_scale: architecture.embed_scale,
+            positions: positions.unwrap_or_default(),
+            ln_final: norm(&ends.ln_final)?,
+            head: ends.head.clone(),
+            logit_cap: architecture.logit_cap,
         })
     }
 

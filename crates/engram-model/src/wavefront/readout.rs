@@ -37,6 +37,10 @@ impl Wavefront {
         let count = rows.len() / self.shape.d_model.max(1);
         let mut out = vec![0f32; count * vocabulary.tokens()];
         vocabulary.rows.multiply_onto_in_parallel(rows, &mut out);
+        if let Some(cap) = self.logit_cap {
+            out.iter_mut()
+                .for_each(|logit| *logit = cap * (*logit / cap).tanh());
+        }
         out
     }
 }

@@ -56,14 +56,13 @@ impl Wavefront {
     /// in the order given, positions ascending; [rows, d_model].
     pub fn worlds(&self, caches: &Caches, worlds: &[World]) -> Vec<f32> {
         let d = self.shape.d_model;
-        let layers = self.shape.layers;
         let mut states: Vec<State> = (worlds.iter().enumerate())
             .map(|(index, world)| State {
                 index,
                 base: world.base,
                 read: world.read,
                 len: caches.positions(world.base),
-                writes: place(&world.writes, layers),
+                writes: place(&world.writes, &self.shape),
                 range: 0..0,
                 x: Vec::new(),
             })
@@ -72,7 +71,16 @@ impl Wavefront {
         states.sort_by_key(|s| (joins(s), s.index));
         for (layer, block) in self.blocks.iter().enumerate() {
             let alive = states.partition_point(|s| joins(s) <= layer);
-            let of = |s: &State| spans(&s.writes, layer, layers, s.range.clone(), s.len, s.read);
+            let of = |s: &State| {
+                spans(
+                    &s.writes,
+                    layer,
+                    &self.shape,
+                    s.range.clone(),
+                    s.len,
+                    s.read,
+                )
+            };
             let spans: Vec<Spans> = states[..alive].iter().map(of).collect();
             let groups = self.groups(&mut states[..alive], spans);
             groups.into_par_iter().for_each(|(states, spans)| {
@@ -134,7 +142,14 @@ impl Wavefront {
     fn finish(&self, caches: &Caches, state: &State, out: &mut [f32]) {
         let (d, layers) = (self.shape.d_model, self.shape.layers);
         let entry = state.range.clone();
-        let spans = spans(&state.writes, layers, layers, entry, state.len, state.read);
+        let spans = spans(
+            &state.writes,
+            layers,
+            &self.shape,
+            entry,
+            state.len,
+            state.read,
+        );
         let out = &mut out[..(state.len - state.read) * d];
         out.copy_from_slice(caches.ln_final(state.base, state.read..state.len));
         for position in spans.normal_1.clone() {
@@ -150,11 +165,11 @@ impl Wavefront {
             for write in here.iter().filter(|w| w.stage == Stage::Residual) {
                 x = self.written(caches, write, position);
             }
-            self.ln_f.forward(&x, to);
+            self.ln_final.forward(&x, to);
             for write in here {
                 let value = || self.written(caches, write, position);
                 match write.site {
-                    Site::LnFinalScale => self.ln_f.by_scale(&x, value()[0], to),
+                    Site::LnFinalScale => self.ln_final.by_scale(&x, value()[0], to),
                     Site::LnFinal => to.copy_from_slice(&value()),
                     _ => {}
                 }
@@ -195,7 +210,7 @@ impl Group<'_> {
 
     /// Overwrites the rows (or their heads, their neurons) that this stage's writes touch.
     fn overwrite(&self, stage: Stage, band: &mut Band) {
-        let d = self.front.shape.d_model;
+        let shape = &self.front.shape;
         self.writes(stage, |world, position, write| {
             let Some(row) = band.row_mut(world, position) else {
                 return;
@@ -207,9 +222,10 @@ impl Group<'_> {
             }
             let value = self.front.written(self.caches, write, position);
             let (unit, offset) = match write.site {
-                Site::K => (self.front.shape.d_head, d),
-                Site::V => (self.front.shape.d_head, 2 * d),
-                Site::Q | Site::Z => (self.front.shape.d_head, 0),
+                Site::K => (shape.d_head, shape.d_queries()),
+                Site::V => (shape.d_head, shape.d_queries() + shape.d_keys()),
+                Site::Q | Site::Z => (shape.d_head, 0),
+                Site::MlpUp => (1, shape.d_mlp),
                 _ => (1, 0),
             };
             let part = match &write.part {
@@ -257,23 +273,26 @@ impl Group<'_> {
 
     /// One block for all worlds of the group.
     fn forward(self) {
-        let d = self.front.shape.d_model;
-        let m = self.front.shape.d_mlp;
+        let shape = self.front.shape;
+        let (d, d_z, d_qkv) = (shape.d_model, shape.d_queries(), self.front.d_qkv());
+        let (m, d_hidden) = (shape.d_mlp, shape.d_hidden());
         let cache = &self.caches.layers[self.layer];
         let block = self.block;
         let x = self.residual();
         let normal = self.normalised(&x, Stage::Ln1, &block.ln_1, &cache.resid_pre);
         let qkv = self.queries_keys_values(&normal);
         let mut qkv = qkv.widened(self.ranges(|s| &s.qkv), |w, p, to| {
-            to.copy_from_slice(self.base(w, p, &cache.qkv, 3 * d));
+            to.copy_from_slice(self.base(w, p, &cache.qkv, d_qkv));
         });
         self.overwrite(Stage::Qkv, &mut qkv);
+        self.meet(&mut qkv);
         let z = self.attend(&qkv);
         let mut z = z.widened(self.ranges(|s| &s.z), |w, p, to| {
-            to.copy_from_slice(self.base(w, p, &cache.z, d));
+            to.copy_from_slice(self.base(w, p, &cache.z, d_z));
         });
         self.overwrite(Stage::Z, &mut z);
         let attn_out = self.times(&z, &block.attn_proj);
+        let attn_out = self.after(attn_out, block.post_attention.as_ref());
         let mut attn_out = attn_out.widened(self.ranges(|s| &s.attn_out), |w, p, to| {
             to.copy_from_slice(self.base(w, p, &cache.attn_out, d));
         });
@@ -299,19 +318,24 @@ impl Group<'_> {
         }
         self.overwrite(Stage::Mid, &mut mid);
 
-        let normal = self.normalised(&mid, Stage::Ln2, &block.ln_2, &cache.resid_mid);
+        let (read, of_base) = match shape.parallel {
+            true => (&x, &cache.resid_pre),
+            false => (&mid, &cache.resid_mid),
+        };
+        let normal = self.normalised(read, Stage::Ln2, &block.ln_2, of_base);
         let pre = self.times(&normal, &block.c_fc);
         let mut pre = pre.widened(self.ranges(|s| &s.pre), |w, p, to| {
-            to.copy_from_slice(self.base(w, p, &cache.pre, m));
+            to.copy_from_slice(self.base(w, p, &cache.pre, d_hidden));
         });
         self.overwrite(Stage::Pre, &mut pre);
         let mut post = Band::zeros(m, pre.ranges.clone());
-        block.activation.forward(&pre.data, &mut post.data);
+        block.activate_rows(&pre.data, m, &mut post.data);
         let mut post = post.widened(self.ranges(|s| &s.post), |w, p, to| {
             to.copy_from_slice(self.base(w, p, &cache.post, m));
         });
         self.overwrite(Stage::Post, &mut post);
         let mlp_out = self.times(&post, &block.mlp_proj);
+        let mlp_out = self.after(mlp_out, block.post_mlp.as_ref());
         let mut mlp_out = mlp_out.widened(self.ranges(|s| &s.mlp_out), |w, p, to| {
             to.copy_from_slice(self.base(w, p, &cache.mlp_out, d));
         });
@@ -361,8 +385,8 @@ impl Group<'_> {
             let value = self.front.written(self.caches, write, p);
             let base = self.states[w].base;
             match write.site {
-                Site::Embed => {
-                    let other = &self.front.wpe[p * d..(p + 1) * d];
+                Site::Embed if !self.front.positions.is_empty() => {
+                    let other = &self.front.positions[p * d..(p + 1) * d];
                     for ((to, a), b) in to.iter_mut().zip(value.iter()).zip(other) {
                         *to = a + b;
                     }
@@ -380,19 +404,43 @@ impl Group<'_> {
         x
     }
 
+    /// What is added, normalised where the family does so.
+    fn after(&self, added: Band, norm: Option<&Norm>) -> Band {
+        let Some(norm) = norm else { return added };
+        let width = self.front.shape.d_model;
+        let mut out = Band::zeros(width, added.ranges.clone());
+        norm.forward(&added.data, &mut out.data);
+        out
+    }
+
+    /// Normalises and turns queries and keys in place.
+    fn meet(&self, qkv: &mut Band) {
+        if !self.block.turns_or_normalises() {
+            return;
+        }
+        for (w, range) in qkv.ranges.clone().into_iter().enumerate() {
+            for p in range {
+                if let Some(row) = qkv.row_mut(w, p) {
+                    self.front.meet(self.block, self.caches, p, row);
+                }
+            }
+        }
+    }
+
     /// Queries, keys and values of the normalised rows; in the last block queries only where they are
     /// read.
     fn queries_keys_values(&self, normal: &Band) -> Band {
-        let d = self.front.shape.d_model;
+        let shape = &self.front.shape;
+        let (d, queries, all) = (shape.d_model, shape.d_queries(), self.front.d_qkv());
         let linear = &self.block.c_attn;
-        let last = self.layer + 1 == self.front.shape.layers;
-        if !last || !d.is_multiple_of(crate::kernels::packed::PANEL) {
+        let last = self.layer + 1 == shape.layers;
+        if !last || !queries.is_multiple_of(crate::kernels::packed::PANEL) {
             return self.times(normal, linear);
         }
         let rows = normal.data.len() / d;
-        let mut qkv = Band::of(3 * d, normal.ranges.clone(), linear.biases(rows));
+        let mut qkv = Band::of(all, normal.ranges.clone(), linear.biases(rows));
         let weight = &linear.weight;
-        weight.multiply_columns_onto(&normal.data, d..3 * d, &mut qkv.data, 3 * d, d);
+        weight.multiply_columns_onto(&normal.data, queries..all, &mut qkv.data, all, queries);
         let mut places = Vec::new();
         let mut read = Vec::new();
         for (w, spans) in self.spans.iter().enumerate() {
@@ -403,14 +451,14 @@ impl Group<'_> {
                 }
             }
         }
-        let mut queries = vec![0f32; read.len()];
-        for (row, _) in queries.chunks_exact_mut(d).zip(&places) {
-            row.copy_from_slice(&linear.bias[..d]);
+        let mut found = vec![0f32; places.len() * queries];
+        for row in found.chunks_exact_mut(queries) {
+            row.copy_from_slice(&linear.bias[..queries]);
         }
-        weight.multiply_columns_onto(&read, 0..d, &mut queries, d, 0);
-        for ((w, p), q) in places.into_iter().zip(queries.chunks_exact(d)) {
+        weight.multiply_columns_onto(&read, 0..queries, &mut found, queries, 0);
+        for ((w, p), q) in places.into_iter().zip(found.chunks_exact(queries)) {
             if let Some(row) = qkv.row_mut(w, p) {
-                row[..d].copy_from_slice(q);
+                row[..queries].copy_from_slice(q);
             }
         }
         qkv
@@ -418,10 +466,11 @@ impl Group<'_> {
 
     /// Attention of the queries that attend, over own rows and the base run's.
     fn attend(&self, qkv: &Band) -> Band {
-        let d = self.front.shape.d_model;
+        let shape = &self.front.shape;
+        let (queries, keys) = (shape.d_queries(), shape.d_keys());
         let heads = self.block.heads;
-        let cached = &self.caches.layers[self.layer].qkv;
-        let mut z = Band::zeros(d, self.ranges(|s| &s.attended));
+        let cache = &self.caches.layers[self.layer];
+        let mut z = Band::zeros(queries, self.ranges(|s| &s.attended));
         let mut p = Vec::new();
         for (w, state) in self.states.iter().enumerate() {
             let range = z.ranges[w].clone();
@@ -429,12 +478,21 @@ impl Group<'_> {
                 continue;
             }
             p.resize(state.len, 0f32);
-            let rows: Vec<&[f32]> = (0..range.end)
-                .map(|j| {
-                    let own = qkv.row(w, j);
-                    own.unwrap_or_else(|| self.base(w, j, cached, 3 * d))
-                })
-                .collect();
+            let first = self.caches.first_row(state.base);
+            let (mut of_queries, mut of_keys, mut of_values) = (Vec::new(), Vec::new(), Vec::new());
+            for j in 0..range.end {
+                let [q, k, v] = match qkv.row(w, j) {
+                    Some(own) => {
+                        let (q, rest) = own.split_at(queries);
+                        let (k, v) = rest.split_at(keys);
+                        [q, k, v]
+                    }
+                    None => self.front.row_parts(&cache.qkv, &cache.met, first + j),
+                };
+                of_queries.push(q);
+                of_keys.push(k);
+                of_values.push(v);
+            }
             let patterns: Vec<&Placed> = (state.writes.iter())
                 .filter(|w| w.layer == self.layer && w.stage == Stage::Pattern)
                 .collect();
@@ -446,11 +504,13 @@ impl Group<'_> {
                     });
                     match written {
                         Some(write) => self.pattern(write, head, query, &mut p),
-                        None => probabilities(heads, head, rows[query], &rows, query, &mut p),
+                        None => {
+                            probabilities(heads, head, of_queries[query], &of_keys, query, &mut p);
+                        }
                     }
                     if let Some(z) = z.row_mut(w, query) {
                         let z = &mut z[head * heads.width..(head + 1) * heads.width];
-                        weigh(heads, head, &p[..query + 1], &rows, z);
+                        weigh(heads, head, &p[..query + 1], &of_values, z);
                     }
                 }
             }
@@ -460,19 +520,16 @@ impl Group<'_> {
 
     /// The probabilities that a write puts at a query of a head.
     fn pattern(&self, write: &Placed, head: usize, query: usize, out: &mut [f32]) {
-        let d = self.front.shape.d_model;
         match &write.value {
             Value::Constant(value) => {
                 out[..query + 1].fill(value.first().copied().unwrap_or_default());
             }
             Value::Run { run, .. } => {
                 let first = self.caches.first_row(*run);
-                let cached = &self.caches.layers[self.layer].qkv;
-                let rows: Vec<&[f32]> = cached[first * 3 * d..]
-                    .chunks_exact(3 * d)
-                    .take(query + 1)
-                    .collect();
-                probabilities(self.block.heads, head, rows[query], &rows, query, out);
+                let cache = &self.caches.layers[self.layer];
+                let parts = |j| self.front.row_parts(&cache.qkv, &cache.met, first + j);
+                let keys: Vec<&[f32]> = (0..=query).map(|j| parts(j)[1]).collect();
+                probabilities(self.block.heads, head, parts(query)[0], &keys, query, out);
             }
         }
     }

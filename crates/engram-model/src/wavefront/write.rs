@@ -8,6 +8,7 @@ use engram_core::Site;
 
 use super::base::Caches;
 use super::{Linear, Norm, Wavefront};
+use crate::architecture::Shape;
 
 /// What a write puts in place of what was there.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,7 +88,8 @@ pub(crate) fn canonical(site: Site, layer: Option<usize>, layers: usize) -> (Sit
 }
 
 /// Puts writes in the order of the stages.
-pub(crate) fn place(writes: &[Write], layers: usize) -> Vec<Placed> {
+pub(crate) fn place(writes: &[Write], shape: &Shape) -> Vec<Placed> {
+    let layers = shape.layers;
     let mut placed: Vec<Placed> = (writes.iter())
         .filter(|w| !w.positions.is_empty())
         .map(|write| {
@@ -100,7 +102,7 @@ pub(crate) fn place(writes: &[Write], layers: usize) -> Vec<Placed> {
                 Site::AttnOut => Stage::AttnOut,
                 Site::ResidMid => Stage::Mid,
                 Site::Ln2Scale | Site::Ln2 => Stage::Ln2,
-                Site::MlpPre => Stage::Pre,
+                Site::MlpPre | Site::MlpUp => Stage::Pre,
                 Site::MlpPost => Stage::Post,
                 Site::MlpOut => Stage::MlpOut,
                 _ => Stage::Residual,
@@ -119,10 +121,12 @@ pub(crate) fn place(writes: &[Write], layers: usize) -> Vec<Placed> {
     placed.sort_by_key(|w| (w.layer, w.stage, w.site));
     // A world's first write finds the base run's values around it: some heads or neurons of it are a
     // difference, linear in what follows.
-    if let [only] = placed.as_mut_slice() {
+    if let [only] = placed.as_mut_slice()
+        && !shape.post_norms
+    {
         let few = only.part.as_ref().is_some_and(|part| match only.site {
             Site::Z => true,
-            Site::MlpPre | Site::MlpPost => part.len() <= MOST_DIFFERENCES,
+            Site::MlpPre | Site::MlpUp | Site::MlpPost => part.len() <= MOST_DIFFERENCES,
             _ => false,
         });
         if few {
@@ -142,8 +146,10 @@ impl Wavefront {
     pub fn width(&self, site: Site) -> Option<usize> {
         Some(match site {
             Site::Pattern => return None,
-            Site::CAttn => 3 * self.shape.d_model,
-            Site::MlpPre | Site::MlpPost => self.shape.d_mlp,
+            Site::CAttn => self.d_qkv(),
+            Site::Q | Site::Z | Site::HeadOut => self.shape.d_queries(),
+            Site::K | Site::V => self.shape.d_keys(),
+            Site::MlpPre | Site::MlpUp | Site::MlpPost => self.shape.d_mlp,
             Site::Ln1Scale | Site::Ln2Scale | Site::LnFinalScale => 1,
             _ => self.shape.d_model,
         })
@@ -169,12 +175,17 @@ impl Wavefront {
         (run, position): (usize, usize),
     ) -> Cow<'a, [f32]> {
         let (d, m) = (self.shape.d_model, self.shape.d_mlp);
+        let (d_q, d_k, d_hidden) = (
+            self.shape.d_queries(),
+            self.shape.d_keys(),
+            self.shape.d_hidden(),
+        );
         let row = caches.first_row(run) + position;
         let of = |values: &'a [f32], width: usize| &values[row * width..(row + 1) * width];
         if matches!(site, Site::LnFinal | Site::LnFinalScale) || layer == self.shape.layers {
             let x = of(&caches.last, d);
             return match site {
-                Site::LnFinalScale => vec![self.ln_f.scale(x)].into(),
+                Site::LnFinalScale => vec![self.ln_final.scale(x)].into(),
                 Site::LnFinal => of(&caches.ln_final, d).into(),
                 _ => x.into(),
             };
@@ -185,24 +196,29 @@ impl Wavefront {
             norm.forward(of(x, d), &mut out);
             out.into()
         };
-        let third = |which: usize| of(&cache.qkv, 3 * d)[which * d..(which + 1) * d].into();
+        let of_qkv = |columns: Range<usize>| of(&cache.qkv, self.d_qkv())[columns].into();
+        let read_by_mlp = match self.shape.parallel {
+            true => &cache.resid_pre,
+            false => &cache.resid_mid,
+        };
         match site {
             Site::Embed => of(&caches.embed, d).into(),
-            Site::PosEmbed => self.wpe[position * d..(position + 1) * d].into(),
+            Site::PosEmbed => self.positions[position * d..(position + 1) * d].into(),
             Site::ResidMid => of(&cache.resid_mid, d).into(),
             Site::AttnOut => of(&cache.attn_out, d).into(),
-            Site::CAttn => of(&cache.qkv, 3 * d).into(),
-            Site::Q => third(0),
-            Site::K => third(1),
-            Site::V => third(2),
-            Site::Z => of(&cache.z, d).into(),
-            Site::MlpPre => of(&cache.pre, m).into(),
+            Site::CAttn => of_qkv(0..self.d_qkv()),
+            Site::Q => of_qkv(0..d_q),
+            Site::K => of_qkv(d_q..d_q + d_k),
+            Site::V => of_qkv(d_q + d_k..d_q + 2 * d_k),
+            Site::Z => of(&cache.z, d_q).into(),
+            Site::MlpPre => of(&cache.pre, d_hidden)[..m].into(),
+            Site::MlpUp => of(&cache.pre, d_hidden)[m..].into(),
             Site::MlpPost => of(&cache.post, m).into(),
             Site::MlpOut => of(&cache.mlp_out, d).into(),
             Site::Ln1 => normal(&block.ln_1, &cache.resid_pre),
-            Site::Ln2 => normal(&block.ln_2, &cache.resid_mid),
+            Site::Ln2 => normal(&block.ln_2, read_by_mlp),
             Site::Ln1Scale => vec![block.ln_1.scale(of(&cache.resid_pre, d))].into(),
-            Site::Ln2Scale => vec![block.ln_2.scale(of(&cache.resid_mid, d))].into(),
+            Site::Ln2Scale => vec![block.ln_2.scale(of(read_by_mlp, d))].into(),
             Site::Pattern => Cow::Borrowed(&[]),
             _ => of(&cache.resid_pre, d).into(),
         }
@@ -244,15 +260,30 @@ impl Wavefront {
             _ => (&block.mlp_proj, part),
         };
         let written = self.written(caches, write, position);
-        let base_site = match write.site {
-            Site::MlpPre => Site::MlpPost,
-            site => site,
+        let of_base = |site| self.placed_value(caches, (site, write.layer), (base, position));
+        let new: Vec<f32> = match write.site {
+            Site::MlpPre | Site::MlpUp => {
+                let other = match write.site {
+                    _ if !self.shape.gated => Cow::Borrowed([].as_slice()),
+                    Site::MlpPre => of_base(Site::MlpUp),
+                    _ => of_base(Site::MlpPre),
+                };
+                let other = other.get(units.clone()).unwrap_or_default();
+                let own = &written[units.clone()];
+                let (pre, up) = match write.site {
+                    Site::MlpPre => (own, other),
+                    _ => (other, own),
+                };
+                let mut new = vec![0f32; units.len()];
+                block.activate(&[pre, up].concat(), &mut new);
+                new
+            }
+            _ => written[units.clone()].to_vec(),
         };
-        let base = self.placed_value(caches, (base_site, write.layer), (base, position));
-        let mut new = written[units.clone()].to_vec();
-        if write.site == Site::MlpPre {
-            block.activation.forward(&written[units.clone()], &mut new);
-        }
+        let base = of_base(match write.site {
+            Site::Z => Site::Z,
+            _ => Site::MlpPost,
+        });
         for (unit, new) in units.zip(new) {
             weights.weight.add_row(unit, new - base[unit], out);
         }

@@ -1,9 +1,11 @@
 //! Tiny random models and pairs of token ids.
 #![allow(dead_code)]
 
+use std::path::Path;
+
 use candle_core::{Device, Tensor};
 use engram_core::{Metric, NamedSite, Pair, Row, Site, Suite};
-use engram_model::{Gpt2Config, Model, Tokenizer};
+use engram_model::{Gpt2Config, Model, Tokenizer, checkpoint, families};
 use engram_patch::{Engine, NaiveEngine, Plan, PreparedPair, Reading, SweepSpec};
 use engram_patch::{check, refuse_unfit};
 use rand::{Rng, SeedableRng};
@@ -38,6 +40,37 @@ pub fn model_of(config: &Gpt2Config, seed: u64) -> Model {
         .collect();
     Model::from_parts(config, parameters, Tokenizer::numbers(VOCAB).unwrap()).unwrap()
 }
+
+/// A tiny random checkpoint of a family, as the transformers library wrote it (fixtures/families.py).
+pub fn family(name: &str) -> Model {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../fixtures/families")
+        .join(name);
+    let family = families::read(&folder.join(checkpoint::CONFIG)).unwrap();
+    let parameters = checkpoint::read(&folder, &*family, &Device::Cpu).unwrap();
+    let tokenizer = Tokenizer::numbers(family.architecture().vocab).unwrap();
+    Model::of(family, parameters, tokenizer).unwrap()
+}
+
+/// One checkpoint for each way in which a family's network is made.
+pub const FAMILIES: [&str; 16] = [
+    "gpt_neo",
+    "gpt_neox",
+    "gpt_neox_sequential",
+    "gpt_neox_unbiased",
+    "llama",
+    "llama_grouped",
+    "llama_llama3",
+    "llama_biased",
+    "llama_head_dim",
+    "mistral_window",
+    "qwen2_tied",
+    "qwen2_window",
+    "qwen3",
+    "gemma",
+    "gemma2",
+    "gemma3",
+];
 
 /// A pair of ids that differs in the tokens at `differ`.
 pub fn pair(id: &str, length: usize, differ: &[usize], seed: u64) -> Pair {

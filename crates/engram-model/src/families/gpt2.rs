@@ -1,10 +1,16 @@
-//! GPT-2's configuration as Hugging Face writes it.
+//! GPT-2 (Radford et al. 2019).
 
 use std::path::Path;
 
+use engram_core::{NamedSite, Site};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
+use super::settings::activation;
+use super::{BlockWeights, EndWeights, Family, Linear, Norm, Qkv, Source};
+use crate::architecture::{Architecture, DropoutRates, LayerAttention, Normalisation};
 use crate::error::{ModelError, Result};
+use crate::kernels::activation::Activation;
 
 fn epsilon() -> f64 {
     1e-5
@@ -37,7 +43,7 @@ pub struct Gpt2Config {
     /// d_mlp; 4 · d_model where null.
     #[serde(default)]
     pub n_inner: Option<usize>,
-    /// The MLP's activation function: `gelu_new` (or its twin `gelu_pytorch_tanh`), `gelu` or `relu`.
+    /// The MLP's activation function: `gelu_new` (or its twin `gelu_pytorch_tanh`), `gelu`, `relu` or `silu`.
     #[serde(default = "gelu_new")]
     pub activation_function: String,
     /// ε of every LayerNorm.
@@ -120,19 +126,23 @@ impl Gpt2Config {
             path: path.to_owned(),
             why,
         };
-        let value: serde_json::Value =
+        let config: Map<String, Value> =
             serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
-        match value.get("model_type").and_then(|v| v.as_str()) {
-            Some("gpt2") => {}
-            Some(other) => {
-                return Err(wrong(format!(
-                    "model_type is \"{other}\"; engram reads \"gpt2\""
-                )));
-            }
-            None => return Err(wrong("model_type is missing".to_owned())),
+        match config.get("model_type").and_then(Value::as_str) {
+            Some("gpt2") => Gpt2Config::of(config).map_err(wrong),
+            Some(other) => Err(wrong(format!("model_type is \"{other}\", not gpt2"))),
+            None => Err(wrong("model_type is missing".to_owned())),
         }
-        let config: Gpt2Config = serde_json::from_value(value).map_err(|e| wrong(e.to_string()))?;
-        config.check().map_err(wrong)?;
+    }
+
+    /// Takes and checks the fields of a `config.json`.
+    ///
+    /// # Errors
+    /// The reason, in words.
+    pub fn of(fields: Map<String, Value>) -> std::result::Result<Gpt2Config, String> {
+        let config: Gpt2Config =
+            serde_json::from_value(Value::Object(fields)).map_err(|e| e.to_string())?;
+        config.check()?;
         Ok(config)
     }
 
@@ -160,14 +170,7 @@ impl Gpt2Config {
                 self.n_embd, self.n_head
             ));
         }
-        if !["gelu_new", "gelu_pytorch_tanh", "gelu", "relu"]
-            .contains(&self.activation_function.as_str())
-        {
-            return Err(format!(
-                "activation_function \"{}\" is not supported; gelu_new, gelu_pytorch_tanh, gelu and relu are",
-                self.activation_function
-            ));
-        }
+        activation("activation_function", &self.activation_function)?;
         if !(self.layer_norm_epsilon > 0.0 && self.layer_norm_epsilon < 1.0) {
             return Err(format!("layer_norm_epsilon is {}", self.layer_norm_epsilon));
         }
@@ -192,6 +195,11 @@ impl Gpt2Config {
     /// d_head.
     pub fn d_head(&self) -> usize {
         self.n_embd / self.n_head
+    }
+
+    /// The MLP's activation function.
+    pub(crate) fn activation(&self) -> Activation {
+        activation("activation_function", &self.activation_function).unwrap_or(Activation::GeluNew)
     }
 
     /// The factor on attention scores at a layer.
@@ -237,5 +245,148 @@ impl Gpt2Config {
             all.push(("lm_head.weight".to_owned(), vec![self.vocab_size, d]));
         }
         all
+    }
+}
+
+const PREFIX: &str = "transformer.";
+const HEAD: &str = "lm_head.weight";
+
+fn linear(name: &str, source: &mut Source<'_>) -> Result<Linear> {
+    // GPT-2 stores weights as [in, out] ("Conv1D").
+    Ok(Linear {
+        weight: source(&format!("{name}.weight"))?,
+        bias: Some(source(&format!("{name}.bias"))?),
+    })
+}
+
+fn norm(name: &str, source: &mut Source<'_>) -> Result<Norm> {
+    Ok(Norm {
+        weight: source(&format!("{name}.weight"))?,
+        bias: Some(source(&format!("{name}.bias"))?),
+    })
+}
+
+impl Family for Gpt2Config {
+    fn architecture(&self) -> Architecture {
+        let attention = |layer| LayerAttention {
+            scale: self.attention_scale(layer),
+            window: None,
+            rotary: None,
+        };
+        Architecture {
+            family: self.model_type.clone(),
+            vocab: self.vocab_size,
+            context: self.n_positions,
+            d_model: self.n_embd,
+            d_mlp: self.d_mlp(),
+            heads: self.n_head,
+            kv_heads: self.n_head,
+            d_head: self.d_head(),
+            embed_scale: 1.0,
+            learned_positions: true,
+            normalisation: Normalisation::LayerNorm,
+            epsilon: self.layer_norm_epsilon,
+            parallel: false,
+            post_norms: false,
+            query_key_norms: false,
+            fused_qkv: true,
+            activation: self.activation(),
+            gated: false,
+            score_cap: None,
+            logit_cap: None,
+            dropout: DropoutRates {
+                embeddings: self.embd_pdrop,
+                attention: self.attn_pdrop,
+                residual: self.resid_pdrop,
+            },
+            attention: (0..self.n_layer).map(attention).collect(),
+        }
+    }
+
+    fn parameters(&self) -> Vec<(String, Vec<usize>)> {
+        Gpt2Config::parameters(self)
+    }
+
+    fn stored_names(&self, name: &str) -> Vec<String> {
+        match name {
+            HEAD => vec![name.to_owned()],
+            _ => vec![format!("{PREFIX}{name}"), name.to_owned()],
+        }
+    }
+
+    fn block(&self, layer: usize, source: &mut Source<'_>) -> Result<BlockWeights> {
+        let name = |part: &str| format!("h.{layer}.{part}");
+        Ok(BlockWeights {
+            ln_1: norm(&name("ln_1"), source)?,
+            qkv: Qkv::Fused(linear(&name("attn.c_attn"), source)?),
+            query_key_norms: None,
+            attn_proj: linear(&name("attn.c_proj"), source)?,
+            post_attention: None,
+            ln_2: norm(&name("ln_2"), source)?,
+            fc: linear(&name("mlp.c_fc"), source)?,
+            up: None,
+            mlp_proj: linear(&name("mlp.c_proj"), source)?,
+            post_mlp: None,
+        })
+    }
+
+    fn ends(&self, source: &mut Source<'_>) -> Result<EndWeights> {
+        let embed = source("wte.weight")?;
+        let head = match self.tie_word_embeddings {
+            true => embed.clone(),
+            false => source(HEAD)?,
+        };
+        Ok(EndWeights {
+            embed,
+            positions: Some(source("wpe.weight")?),
+            ln_final: norm("ln_f", source)?,
+            head,
+        })
+    }
+
+    fn modules(&self) -> Vec<NamedSite> {
+        let module = |name: String, site, layer| NamedSite::canonical(site, layer).named(name);
+        let mut modules = vec![
+            module("transformer.wte".to_owned(), Site::Embed, None),
+            module("transformer.wpe".to_owned(), Site::PosEmbed, None),
+        ];
+        for layer in 0..self.n_layer {
+            for (name, site) in [
+                (".ln_1", Site::Ln1),
+                (".attn.c_attn", Site::CAttn),
+                (".attn.c_proj", Site::AttnOut),
+                (".attn", Site::AttnOut),
+                (".ln_2", Site::Ln2),
+                (".mlp.c_fc", Site::MlpPre),
+                (".mlp.act", Site::MlpPost),
+                (".mlp.c_proj", Site::MlpOut),
+                (".mlp", Site::MlpOut),
+                ("", Site::ResidPost),
+            ] {
+                modules.push(module(
+                    format!("transformer.h.{layer}{name}"),
+                    site,
+                    Some(layer),
+                ));
+            }
+        }
+        modules.push(module("transformer.ln_f".to_owned(), Site::LnFinal, None));
+        modules.push(module("lm_head".to_owned(), Site::Logits, None));
+        modules
+    }
+
+    fn config(&self) -> Map<String, Value> {
+        match serde_json::to_value(self) {
+            Ok(Value::Object(fields)) => fields,
+            _ => Map::new(),
+        }
+    }
+
+    fn end_of_text(&self) -> Option<u32> {
+        self.eos_token_id
+    }
+
+    fn gpt2(&self) -> Option<&Gpt2Config> {
+        Some(self)
     }
 }

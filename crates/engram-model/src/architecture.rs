@@ -1,0 +1,219 @@
+//! What a decoder-only transformer is made of, whatever its family: the only description that the forward pass and
+//! the wavefront read.
+
+use engram_core::Site;
+use serde::{Deserialize, Serialize};
+
+use crate::kernels::activation::Activation;
+
+/// How rows are normalised before attention, before the MLP and at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Normalisation {
+    /// (x − mean) / √(var + ε) · weight + bias (Ba, Kiros & Hinton 2016).
+    LayerNorm,
+    /// x / √(mean(x²) + ε) · weight (Zhang & Sennrich 2019).
+    Rms,
+}
+
+/// Rotary position embedding (Su et al. 2021) of the first dimensions of each head: dimension i and dimension
+/// i + n, with n the number of frequencies, turn by position · frequency i.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rotary {
+    /// Radians a position, one for each pair of dimensions.
+    pub frequencies: Vec<f32>,
+}
+
+/// Cosine and sine of the angle that a pair of dimensions turns by.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Turn {
+    pub cos: f32,
+    pub sin: f32,
+}
+
+impl Rotary {
+    /// The turns at a position, one for each frequency; angles in float32, as the transformers library has them.
+    pub(crate) fn at(&self, position: usize) -> impl Iterator<Item = Turn> + '_ {
+        self.frequencies.iter().map(move |frequency| {
+            let angle = f64::from(position as f32 * frequency);
+            Turn {
+                cos: angle.cos() as f32,
+                sin: angle.sin() as f32,
+            }
+        })
+    }
+}
+
+/// What differs between the attention of one block and another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayerAttention {
+    /// Factor on the scores.
+    pub scale: f32,
+    /// A query sees this many positions, its own the last of them; all before it where `None`.
+    pub window: Option<usize>,
+    /// How queries and keys are turned.
+    pub rotary: Option<Rotary>,
+}
+
+/// Dropout probabilities in training.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct DropoutRates {
+    /// On the embeddings.
+    pub embeddings: f64,
+    /// On attention probabilities.
+    pub attention: f64,
+    /// On what attention and MLP add.
+    pub residual: f64,
+}
+
+/// A decoder-only transformer without its weights.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Architecture {
+    /// The family's name, as `model_type` of a Hugging Face configuration has it.
+    pub family: String,
+    /// Number of embeddings.
+    pub vocab: usize,
+    /// Longest prompt.
+    pub context: usize,
+    /// Width of the residual stream.
+    pub d_model: usize,
+    /// Neurons of a block.
+    pub d_mlp: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key-value heads, each of which serves heads / kv_heads query heads in a row.
+    pub kv_heads: usize,
+    /// Width of a head.
+    pub d_head: usize,
+    /// Factor on the token embeddings.
+    pub embed_scale: f32,
+    /// Whether a learned embedding of each position is added to that of its token.
+    pub learned_positions: bool,
+    /// How rows are normalised.
+    pub normalisation: Normalisation,
+    /// ε of every normalisation.
+    pub epsilon: f64,
+    /// Whether the MLP reads what attention reads, and both are added to it (GPT-NeoX).
+    pub parallel: bool,
+    /// Whether attention's and the MLP's outputs are normalised before they are added (Gemma 2).
+    pub post_norms: bool,
+    /// Whether each head's queries and keys are normalised before they are turned (Qwen 3, Gemma 3).
+    pub query_key_norms: bool,
+    /// Whether one projection makes queries, keys and values.
+    pub fused_qkv: bool,
+    /// The MLP's activation function.
+    pub activation: Activation,
+    /// Whether the activated neurons are multiplied with a second projection (Shazeer 2020).
+    pub gated: bool,
+    /// c in c·tanh(score / c), before the mask.
+    pub score_cap: Option<f32>,
+    /// c in c·tanh(logit / c).
+    pub logit_cap: Option<f32>,
+    /// Dropout probabilities in training.
+    pub dropout: DropoutRates,
+    /// One for each block.
+    pub attention: Vec<LayerAttention>,
+}
+
+impl Architecture {
+    /// Number of blocks.
+    pub fn layers(&self) -> usize {
+        self.attention.len()
+    }
+
+    /// Width of all heads' queries together.
+    pub fn d_queries(&self) -> usize {
+        self.heads * self.d_head
+    }
+
+    /// Width of all heads' keys together, and of their values.
+    pub fn d_keys(&self) -> usize {
+        self.kv_heads * self.d_head
+    }
+
+    /// Whether the value at a site is ever made.
+    pub fn has(&self, site: Site) -> bool {
+        match site {
+            Site::PosEmbed => self.learned_positions,
+            Site::ResidMid => !self.parallel,
+            Site::CAttn => self.fused_qkv,
+            Site::MlpUp => self.gated,
+            _ => true,
+        }
+    }
+
+    /// The sites, in the order of [`Site::ALL`].
+    pub fn sites(&self) -> Vec<Site> {
+        let all = Site::ALL.iter().copied();
+        all.filter(|site| self.has(*site)).collect()
+    }
+
+    /// The sizes.
+    pub fn shape(&self, parameters: usize) -> Shape {
+        Shape {
+            layers: self.layers(),
+            d_model: self.d_model,
+            heads: self.heads,
+            kv_heads: self.kv_heads,
+            d_head: self.d_head,
+            d_mlp: self.d_mlp,
+            vocab: self.vocab,
+            context: self.context,
+            parallel: self.parallel,
+            post_norms: self.post_norms,
+            gated: self.gated,
+            capped: self.logit_cap.is_some(),
+            parameters,
+        }
+    }
+}
+
+/// The sizes of a model, and what of its layout decides which values depend on which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shape {
+    /// Number of blocks.
+    pub layers: usize,
+    /// Width of the residual stream.
+    pub d_model: usize,
+    /// Number of attention heads.
+    pub heads: usize,
+    /// Number of key-value heads.
+    pub kv_heads: usize,
+    /// Width of a head.
+    pub d_head: usize,
+    /// Number of MLP neurons in a block.
+    pub d_mlp: usize,
+    /// Number of embeddings.
+    pub vocab: usize,
+    /// Longest prompt.
+    pub context: usize,
+    /// Whether attention and MLP read the same residual stream.
+    pub parallel: bool,
+    /// Whether attention's and the MLP's outputs are normalised before they are added.
+    pub post_norms: bool,
+    /// Whether the MLP has a second projection that its neurons are multiplied with.
+    pub gated: bool,
+    /// Whether logits are capped, and so no linear image of the last normalisation.
+    pub capped: bool,
+    /// Number of parameters.
+    pub parameters: usize,
+}
+
+impl Shape {
+    /// Width of all heads' queries together.
+    pub fn d_queries(&self) -> usize {
+        self.heads * self.d_head
+    }
+
+    /// Width of all heads' keys together, and of their values.
+    pub fn d_keys(&self) -> usize {
+        self.kv_heads * self.d_head
+    }
+
+    /// Width of what the MLP's first projections make.
+    pub fn d_hidden(&self) -> usize {
+        match self.gated {
+            true => 2 * self.d_mlp,
+            false => self.d_mlp,
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Fields of a `config.json`, with the field named where one is wrong.
+
+use serde_json::{Map, Value};
+
+use crate::architecture::Architecture;
+use crate::kernels::activation::Activation;
+
+type Result<T> = std::result::Result<T, String>;
+
+/// Sizes beyond these are no model that exists; they are refused before anything is allocated.
+const MOST: usize = 1 << 24;
+/// No transformer is nearly so deep, and the table of parameters is made before the weights are read.
+pub(super) const MOST_LAYERS: usize = 4096;
+
+/// A configuration's fields. A field that is null counts as missing.
+pub(super) struct Settings<'a>(pub &'a Map<String, Value>);
+
+impl Settings<'_> {
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name).filter(|v| !v.is_null())
+    }
+
+    /// A size from 1 up.
+    pub fn size(&self, name: &str) -> Result<usize> {
+        self.size_or(name, None)
+    }
+
+    /// A size from 1 up, or what it is where the field is missing.
+    pub fn size_or(&self, name: &str, default: Option<usize>) -> Result<usize> {
+        let Some(value) = self.get(name) else {
+            return default.ok_or_else(|| format!("{name} is missing"));
+        };
+        let size = value.as_u64().and_then(|v| usize::try_from(v).ok());
+        size.filter(|size| (1..=MOST).contains(size))
+            .ok_or_else(|| format!("{name} is {value}; expected a whole number from 1 to {MOST}"))
+    }
+
+    pub fn number_or(&self, name: &str, default: f64) -> Result<f64> {
+        match self.get(name) {
+            None => Ok(default),
+            Some(value) => (value.as_f64())
+                .filter(|v| v.is_finite())
+                .ok_or_else(|| format!("{name} is {value}; expected a number")),
+        }
+    }
+
+    /// A number that stands for something only where it is given.
+    pub fn number(&self, name: &str) -> Result<Option<f64>> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(_) => self.number_or(name, 0.0).map(Some),
+        }
+    }
+
+    pub fn flag_or(&self, name: &str, default: bool) -> Result<bool> {
+        match self.get(name) {
+            None => Ok(default),
+            Some(value) => value
+                .as_bool()
+                .ok_or_else(|| format!("{name} is {value}; expected true or false")),
+        }
+    }
+
+    pub fn text_or<'b>(&'b self, name: &str, default: &'b str) -> Result<&'b str> {
+        match self.get(name) {
+            None => Ok(default),
+            Some(value) => value
+                .as_str()
+                .ok_or_else(|| format!("{name} is {value}; expected a text")),
+        }
+    }
+
+    /// ε of the normalisations.
+    pub fn epsilon(&self, name: &str, default: f64) -> Result<f64> {
+        let epsilon = self.number_or(name, default)?;
+        match epsilon > 0.0 && epsilon < 1.0 {
+            true => Ok(epsilon),
+            false => Err(format!(
+                "{name} is {epsilon}; expected a number from 0 to 1"
+            )),
+        }
+    }
+
+    pub fn layers(&self, name: &str) -> Result<usize> {
+        let layers = self.size(name)?;
+        match layers <= MOST_LAYERS {
+            true => Ok(layers),
+            false => Err(format!("{name} is {layers}; expected 1 to {MOST_LAYERS}")),
+        }
+    }
+
+    pub fn activation(&self, name: &str, default: &str) -> Result<Activation> {
+        activation(name, self.text_or(name, default)?)
+    }
+
+    /// The words of a list, one for each layer.
+    pub fn layer_types(&self, name: &str, layers: usize) -> Result<Option<Vec<&str>>> {
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
+        let list = value.as_array();
+        let words = list.map(|l| l.iter().map(Value::as_str).collect::<Option<Vec<&str>>>());
+        let words = words.flatten().filter(|w| w.len() == layers);
+        words
+            .map(Some)
+            .ok_or_else(|| format!("{name}: expected {layers} words, one for each layer"))
+    }
+}
+
+/// An activation function by its name in the transformers library.
+pub(super) fn activation(field: &str, name: &str) -> Result<Activation> {
+    Ok(match name {
+        "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Activation::GeluNew,
+        "gelu" => Activation::Gelu,
+        "relu" => Activation::Relu,
+        "silu" | "swish" => Activation::Silu,
+        other => {
+            return Err(format!(
+                "{field} \"{other}\" is not supported; gelu_new, gelu_pytorch_tanh, gelu, relu and silu are"
+            ));
+        }
+    })
+}
+
+/// Checks what the forward pass takes for granted.
+pub(super) fn check(architecture: &Architecture) -> Result<()> {
+    let a = architecture;
+    if !a.heads.is_multiple_of(a.kv_heads) {
+        return Err(format!(
+            "{} attention heads are not a multiple of {} key-value heads",
+            a.heads, a.kv_heads
+        ));
+    }
+    for layer in &a.attention {
+        if let Some(rotary) = &layer.rotary
+            && 2 * rotary.frequencies.len() > a.d_head
+        {
+            return Err(format!(
+                "rotary embedding of {} dimensions in heads of {}",
+                2 * rotary.frequencies.len(),
+                a.d_head
+            ));
+        }
+        if layer.window == Some(0) || !(layer.scale.is_finite() && layer.scale > 0.0) {
+            return Err("the attention window or the factor on scores is 0".to_owned());
+        }
+    }
+    for cap in [a.score_cap, a.logit_cap].into_iter().flatten() {
+        if !(cap > 0.0 && cap.is_finite()) {
+            return Err(format!("soft-capping at {cap}; expected a number above 0"));
+        }
+    }
+    Ok(())
+}
