@@ -1,0 +1,214 @@
+//! Names of models: `org/name`, with a revision, with a GGUF file.
+
+use std::fmt;
+
+use crate::error::{HubError, Result};
+
+/// The branch that is meant where none is named.
+const MAIN: &str = "main";
+/// The longest name of a repository that the hub allows.
+const NAME_LIMIT: usize = 96;
+/// The longest revision: git allows no longer name of a file.
+const REVISION_LIMIT: usize = 255;
+
+/// A model of the hub: `org/name[@revision]`, or one file of it, `org/name/file.gguf[@revision]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    repo: String,
+    file: Option<String>,
+    revision: String,
+}
+
+impl Reference {
+    /// Reads a reference. The revision is a branch, a tag or a commit; without one it is `main`.
+    ///
+    /// # Errors
+    /// [`HubError::Reference`], with what is wrong. Nothing that passes leads out of a folder.
+    pub fn parse(text: &str) -> Result<Reference> {
+        let wrong = |why: &str| HubError::Reference {
+            text: text.to_owned(),
+            why: why.to_owned(),
+        };
+        let (path, revision) = text.split_once('@').unwrap_or((text, MAIN));
+        let mut parts = path.splitn(3, '/');
+        let (Some(org), Some(name), file) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(wrong("a model's name has two parts, org/name"));
+        };
+        if !is_name(org) || !is_name(name) || org.len() + 1 + name.len() > NAME_LIMIT {
+            return Err(wrong(
+                "a name has letters, digits, '.', '_' and '-', begins and ends with a letter, digit or '_', and has neither \"--\" nor \"..\"",
+            ));
+        }
+        if let Some(file) = file {
+            if !is_gguf(file) {
+                return Err(wrong("of single files only those of GGUF can be named"));
+            }
+            if !is_safe(file) {
+                return Err(wrong("the file's path leads out of the repository"));
+            }
+        }
+        if !is_revision(revision) {
+            return Err(wrong("the revision is no branch, tag or commit of git"));
+        }
+        Ok(Reference {
+            repo: format!("{org}/{name}"),
+            file: file.map(str::to_owned),
+            revision: revision.to_owned(),
+        })
+    }
+
+    /// The repository, `org/name`.
+    pub fn repo(&self) -> &str {
+        &self.repo
+    }
+
+    /// The file that is meant, where one is named.
+    pub fn file(&self) -> Option<&str> {
+        self.file.as_deref()
+    }
+
+    /// The branch, tag or commit.
+    pub fn revision(&self) -> &str {
+        &self.revision
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.repo)?;
+        if let Some(file) = &self.file {
+            write!(f, "/{file}")?;
+        }
+        match self.revision.as_str() {
+            MAIN => Ok(()),
+            revision => write!(f, "@{revision}"),
+        }
+    }
+}
+
+/// Whether a text can name a model of the hub. So can many a relative path: look whether that exists first.
+pub fn looks_like_reference(text: &str) -> bool {
+    Reference::parse(text).is_ok()
+}
+
+/// Whether a revision is a whole commit, which never changes.
+pub(crate) fn is_commit(revision: &str) -> bool {
+    let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    revision.len() == 40 && revision.bytes().all(hex)
+}
+
+/// Whether a file's name has GGUF's ending.
+pub(crate) fn is_gguf(name: &str) -> bool {
+    name.len() > 5 && name.to_ascii_lowercase().ends_with(".gguf")
+}
+
+/// Whether a file's path, as the hub gives it, stays within the repository on every system.
+pub(crate) fn is_safe(path: &str) -> bool {
+    let plain = |c: char| !c.is_control() && c != '\\';
+    let drive = |part: &str| part.as_bytes().get(1) == Some(&b':');
+    let part = |part: &str| !matches!(part, "" | "." | "..") && !drive(part);
+    path.chars().all(plain) && path.split('/').all(part)
+}
+
+fn is_name(name: &str) -> bool {
+    let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let ends = |b: Option<u8>| b.is_some_and(word);
+    name.bytes().all(|b| word(b) || b == b'.' || b == b'-')
+        && ends(name.bytes().next())
+        && ends(name.bytes().last())
+        && !name.contains("--")
+        && !name.contains("..")
+        && !name.ends_with(".git")
+}
+
+/// As git has it, a little narrower: what passes is a path within `refs/` too.
+fn is_revision(revision: &str) -> bool {
+    let plain = |c: char| !c.is_control() && !c.is_whitespace() && !"~^:?*[\\\"<>|".contains(c);
+    let part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");
+    revision.len() <= REVISION_LIMIT
+        && revision.chars().all(plain)
+        && revision.split('/').all(part)
+        && !revision.contains("..")
+        && !revision.contains("@{")
+        && !revision.ends_with('.')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_read_and_written() {
+        let read = |text: &str| Reference::parse(text).unwrap();
+        let plain = read("openai-community/gpt2");
+        assert_eq!(plain.repo(), "openai-community/gpt2");
+        assert_eq!((plain.file(), plain.revision()), (None, "main"));
+        let tagged = read("a_b/c.d-1@v1.0");
+        assert_eq!((tagged.repo(), tagged.revision()), ("a_b/c.d-1", "v1.0"));
+        assert_eq!(read("a/b@refs/pr/7").revision(), "refs/pr/7");
+        let file = read("org/name-GGUF/Q4/name.Q4_K_M.gguf@main");
+        assert_eq!(file.repo(), "org/name-GGUF");
+        assert_eq!(file.file(), Some("Q4/name.Q4_K_M.gguf"));
+        for text in ["a/b", "a/b@v1", "a/b/c.gguf", "a/b/c/d.GGUF@refs/pr/1"] {
+            assert_eq!(read(text).to_string(), text);
+        }
+        assert_eq!(read("a/b@main").to_string(), "a/b");
+    }
+
+    #[test]
+    fn what_is_no_reference_is_refused() {
+        for text in [
+            "",
+            "/",
+            "gpt2",
+            "a/",
+            "/a/b",
+            "./a",
+            "../a",
+            "a/..",
+            "~/a",
+            "a/b/",
+            "a//b",
+            "a\\b/c",
+            "a/b/c",
+            "a/b/../c.gguf",
+            "a/b/.gguf",
+            "a/b//c.gguf",
+            "a/b/c\\d.gguf",
+            "a/b@",
+            "a/b@../x",
+            "a/b@x/../y",
+            "a/b@/x",
+            "a/b@x/",
+            "a/b@.x",
+            "a/b@x.lock",
+            "a/b@x y",
+            "a/b@x\ny",
+            "a/b@x\\y",
+            "a--b/c",
+            "-a/b",
+            "a/b-",
+            "a/b.git",
+            "ä/b",
+            "a b/c",
+            "https://huggingface.co/a/b",
+            "C:/models/x",
+        ] {
+            assert!(!looks_like_reference(text), "{text:?}");
+        }
+        let long = format!("a/{}", "b".repeat(95));
+        assert!(!looks_like_reference(&long) && looks_like_reference(&long[..96]));
+    }
+
+    #[test]
+    fn only_whole_commits_are_commits() {
+        assert!(is_commit("607a30d783dfa663caf39e06633721c8d4cfcd7e"));
+        for other in [
+            "main",
+            "607a30d",
+            "607A30D783DFA663CAF39E06633721C8D4CFCD7E",
+        ] {
+            assert!(!is_commit(other));
+        }
+    }
+}
