@@ -7,6 +7,7 @@ pub mod checkpoint;
 pub mod config;
 mod device;
 pub mod error;
+pub mod gguf;
 pub mod gpt2;
 pub mod kernels;
 pub mod model;
