@@ -1,9 +1,10 @@
-//! GGUF files against the gguf package's own dequantisation.
+//! GGUF files against the gguf package's own dequantisation, and the tokenizers and sentencepiece
+//! libraries.
 
 use std::path::{Path, PathBuf};
 
-use engram_model::ModelError;
 use engram_model::gguf::{Gguf, Kind, Value, unpermute};
+use engram_model::{ModelError, Tokenizer};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures")
@@ -203,4 +204,43 @@ fn rotary_rows_come_back_to_their_halves() {
         let error = error(shape, heads).to_string();
         assert!(error.contains(&format!("of {heads} heads")), "{error}");
     }
+}
+
+#[test]
+fn token_ids_equal_the_reference_libraries() {
+    let path = fixtures().join("gguf/tokens.json");
+    let rows: Vec<serde_json::Value> =
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let files = files(&fixtures().join("gguf/tokenizers"));
+    assert_eq!(files.len(), 7);
+    for path in files {
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let tokenizer = Gguf::open(&path).unwrap().tokenizer().unwrap();
+        // It keeps what it does when it is written as tokenizer.json.
+        let folder = tempfile::tempdir().unwrap();
+        tokenizer.write(folder.path()).unwrap();
+        let again = Tokenizer::read(folder.path()).unwrap();
+        for row in &rows {
+            let text = row["text"].as_str().unwrap();
+            let ids = tokenizer.encode(text).unwrap();
+            assert_eq!(serde_json::json!(ids), row[&name], "{name}: {text:?}");
+            assert_eq!(again.encode(text).unwrap(), ids, "{name}: {text:?}");
+        }
+    }
+}
+
+#[test]
+fn text_comes_back_from_its_ids() {
+    for name in ["gpt-2", "llama-bpe", "smollm", "llama", "gemma"] {
+        let file = open(&format!("tokenizers/{name}.gguf"));
+        let tokenizer = file.tokenizer().unwrap();
+        for text in ["The patient's  dose:\n\t12 µg 次🙂", " seizures "] {
+            let ids = tokenizer.encode(text).unwrap();
+            assert_eq!(tokenizer.decode(&ids).unwrap(), text);
+        }
+        let highest = file.length("tokenizer.ggml.tokens").unwrap() - 1;
+        assert_eq!(tokenizer.highest_id() as usize, highest);
+    }
+    let llama = open("tokenizers/llama.gguf").tokenizer().unwrap();
+    assert_eq!(llama.encode("<s>").unwrap(), [llama.id("<s>").unwrap()]);
 }

@@ -81,12 +81,30 @@ const OPENED: [(&str, &str); 65] = [
     ("no_such_file", "No such file"),
 ];
 
-/// The same of elements, in files that open.
+/// The same of elements and tokenizers, in files that open.
 #[rustfmt::skip]
-const READ: [(&str, &str); 3] = [
+const READ: [(&str, &str); 21] = [
     ("nan", "tensor a holds NaN at element 2"),
     ("infinity", "tensor a holds -inf at element 1"),
     ("nan_scale", "tensor a holds NaN at element 0"),
+    ("tokenizer_none", "metadata tokenizer.ggml.model is missing"),
+    ("tokenizer_model", "tokenizer.ggml.model is \"bert\"; engram builds tokenizers from \"gpt2\""),
+    ("tokenizer_model_number", "metadata tokenizer.ggml.model: expected a text, found 1"),
+    ("tokenizer_pre", "tokenizer.ggml.pre is \"tekken\", a way of splitting text that engram does not have"),
+    ("tokenizer_no_tokens", "metadata tokenizer.ggml.tokens is missing"),
+    ("tokenizer_tokens_numbers", "metadata tokenizer.ggml.tokens: expected an array of texts in UTF-8, found an array of 1 uint32"),
+    ("tokenizer_tokens_not_utf8", "metadata tokenizer.ggml.tokens: expected an array of texts in UTF-8"),
+    ("tokenizer_duplicate", "tokenizer.ggml.tokens: 0 and 3 are both \"a\""),
+    ("tokenizer_types_short", "3 tokens in tokenizer.ggml.tokens, 2 elements in tokenizer.ggml.token_type"),
+    ("tokenizer_no_merges", "metadata tokenizer.ggml.merges is missing"),
+    ("tokenizer_merge_alone", "tokenizer.ggml.merges: 0, \"ab\", is not of two tokens that make a third"),
+    ("tokenizer_merge_unknown", "tokenizer.ggml.merges: 0, \"a c\", is not of two tokens"),
+    ("tokenizer_merge_makes_none", "tokenizer.ggml.merges: 1, \"b a\", is not of two tokens"),
+    ("tokenizer_merge_long", "tokenizer.ggml.merges: 0, \"ab ab\", is not of two tokens"),
+    ("tokenizer_no_scores", "metadata tokenizer.ggml.scores is missing"),
+    ("tokenizer_scores_short", "3 tokens in tokenizer.ggml.tokens, 2 elements in tokenizer.ggml.scores"),
+    ("tokenizer_unknown_id", "tokenizer.ggml.unknown_token_id is 3, which is none of the 3 tokens"),
+    ("tokenizer_long_piece", "has 257 bytes; a piece has 256 at most"),
 ];
 
 fn expect(error: &str, path: &Path, expected: &str) {
@@ -103,7 +121,6 @@ fn every_attack_is_one_clear_error() {
     let mut files: BTreeMap<String, PathBuf> = entries
         .map(|e| e.unwrap().path())
         .map(|path| (stem(path.clone()), path))
-        .filter(|(name, _)| !name.starts_with("tokenizer"))
         .collect();
     let whole = Gguf::open(&files.remove("whole").unwrap()).unwrap();
     assert_eq!(whole.tensor("a").unwrap(), [0.0; 4]);
@@ -117,7 +134,10 @@ fn every_attack_is_one_clear_error() {
     for (name, expected) in READ {
         let path = files.remove(name).unwrap_or_else(|| panic!("no {name}"));
         let file = Gguf::open(&path).unwrap();
-        let error = file.tensor("a").unwrap_err().to_string();
+        let error = match name.starts_with("tokenizer") {
+            true => file.tokenizer().unwrap_err().to_string(),
+            false => file.tensor("a").unwrap_err().to_string(),
+        };
         expect(&error, &path, expected);
     }
     assert!(files.is_empty(), "not tested: {files:?}");
@@ -135,13 +155,22 @@ fn ask(bytes: Vec<u8>) -> bool {
         let _ = (file.get::<u32>(key), file.get::<Vec<f32>>(key));
         let _ = (file.get::<&str>(key), file.get::<Vec<&str>>(key));
     }
+    if let Ok(tokenizer) = file.tokenizer() {
+        let _ = tokenizer.encode("The patient's 12 seizures\n<s> 次🙂");
+    }
     true
 }
 
 #[test]
 fn no_mutation_makes_the_reader_panic() {
     let mut random = ChaCha8Rng::seed_from_u64(20);
-    for name in ["metadata", "types/Q4_K", "types/Q4_1"] {
+    for name in [
+        "metadata",
+        "types/Q4_K",
+        "types/Q4_1",
+        "tokenizers/smollm",
+        "tokenizers/llama",
+    ] {
         let path = fixtures().join("gguf").join(format!("{name}.gguf"));
         let whole = std::fs::read(path).unwrap();
         assert!(ask(whole.clone()));
@@ -173,7 +202,7 @@ fn no_mutation_makes_the_reader_panic() {
 
 #[test]
 fn no_truncation_makes_the_reader_panic() {
-    for name in ["whole", "offset_beyond"] {
+    for name in ["whole", "tokenizer_merge_long", "offset_beyond"] {
         let path = fixtures()
             .join("malformed/gguf")
             .join(format!("{name}.gguf"));

@@ -4,6 +4,7 @@
 mod dequantise;
 mod header;
 mod rotary;
+mod tokenizer;
 mod types;
 mod value;
 
@@ -20,6 +21,7 @@ pub use types::TensorType;
 pub use value::{Array, FromMetadata, Kind, Value};
 
 use crate::error::{ModelError, Result};
+use crate::tokenizer::Tokenizer;
 
 /// An open GGUF file. Tensors are read from the disk when they are asked for.
 #[derive(Debug)]
@@ -176,6 +178,15 @@ impl Gguf {
             }),
             None => Ok(values),
         }
+    }
+
+    /// The tokenizer that the metadata describes: byte-level BPE (`gpt2`) or SentencePiece's BPE (`llama`).
+    /// It adds no special tokens.
+    ///
+    /// # Errors
+    /// As [`Gguf::require`], and [`ModelError::Tokenizer`].
+    pub fn tokenizer(&self) -> Result<Tokenizer> {
+        tokenizer::build(self)
     }
 }
 
