@@ -1,5 +1,5 @@
-//! GGUF files against the gguf package's own dequantisation, and the tokenizers and sentencepiece
-//! libraries.
+//! GGUF files against the gguf package's own dequantisation, the tokenizers and sentencepiece libraries, and
+//! SmolLM2 as it is published.
 
 use std::path::{Path, PathBuf};
 
@@ -243,4 +243,81 @@ fn text_comes_back_from_its_ids() {
     }
     let llama = open("tokenizers/llama.gguf").tokenizer().unwrap();
     assert_eq!(llama.encode("<s>").unwrap(), [llama.id("<s>").unwrap()]);
+}
+
+/// SmolLM2-135M-Instruct, where it is: `ENGRAM_SMOLLM2=$(python fixtures/smollm2.py)`.
+fn smollm2() -> Option<Gguf> {
+    let path = std::env::var_os("ENGRAM_SMOLLM2");
+    if path.is_none() {
+        eprintln!("skipped: ENGRAM_SMOLLM2 names no GGUF file");
+    }
+    Some(Gguf::open(Path::new(&path?)).unwrap())
+}
+
+#[test]
+fn smollm2_is_whole() {
+    let Some(file) = smollm2() else { return };
+    assert_eq!(
+        file.require::<&str>("general.architecture").unwrap(),
+        "llama"
+    );
+    let number = |key: &str| file.require::<u32>(&format!("llama.{key}")).unwrap() as usize;
+    let (layers, d, mlp) = (
+        number("block_count"),
+        number("embedding_length"),
+        number("feed_forward_length"),
+    );
+    let (heads, kv) = (
+        number("attention.head_count"),
+        number("attention.head_count_kv"),
+    );
+    let vocabulary = file.length("tokenizer.ggml.tokens").unwrap();
+    assert_eq!((layers, d, mlp), (30, 576, 1536));
+    assert_eq!((heads, kv, vocabulary), (9, 3, 49_152));
+
+    let mut expected = vec![
+        ("token_embd.weight".to_owned(), vec![vocabulary, d]),
+        ("output_norm.weight".to_owned(), vec![d]),
+    ];
+    for layer in 0..layers {
+        for (name, shape) in [
+            ("attn_norm", vec![d]),
+            ("attn_q", vec![d, d]),
+            ("attn_k", vec![d / heads * kv, d]),
+            ("attn_v", vec![d / heads * kv, d]),
+            ("attn_output", vec![d, d]),
+            ("ffn_norm", vec![d]),
+            ("ffn_gate", vec![mlp, d]),
+            ("ffn_up", vec![mlp, d]),
+            ("ffn_down", vec![d, mlp]),
+        ] {
+            expected.push((format!("blk.{layer}.{name}.weight"), shape));
+        }
+    }
+    assert_eq!(file.tensors().len(), expected.len());
+    for (name, shape) in expected {
+        assert_eq!(file.tensors()[&name].shape, shape, "{name}");
+        // Finite, or else an error.
+        let values = file.tensor(&name).unwrap();
+        assert_eq!(values.len(), shape.iter().product::<usize>());
+        let mean = values.iter().map(|v| f64::from(v.abs())).sum::<f64>() / values.len() as f64;
+        assert!((1e-3..20.0).contains(&mean), "{name}: {mean}");
+    }
+}
+
+#[test]
+fn smollm2_splits_texts_as_the_tokenizers_library() {
+    let Some(file) = smollm2() else { return };
+    let tokenizer = file.tokenizer().unwrap();
+    assert_eq!(tokenizer.highest_id(), 49_151);
+    let path = fixtures().join("smollm2_tokens.json");
+    let rows: Vec<serde_json::Value> =
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    assert!(rows.len() > 50);
+    for row in rows {
+        let text = row["text"].as_str().unwrap();
+        let ids = tokenizer.encode(text).unwrap();
+        assert_eq!(serde_json::json!(ids), row["ids"], "{text:?}");
+        assert_eq!(tokenizer.decode(&ids).unwrap(), row["decoded"], "{text:?}");
+    }
 }
