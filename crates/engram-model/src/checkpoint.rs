@@ -45,7 +45,66 @@ pub fn read(folder: &Path, family: &dyn Family, device: &Device) -> Result<Param
     Ok(parameters)
 }
 
+/// The GGUF file that a path stands for: itself, or the only one of a folder without [`CONFIG`].
+///
+/// # Errors
+/// [`ModelError::GgufKind`] where a folder has several.
+pub fn gguf_file(path: &Path) -> Result<Option<PathBuf>> {
+    if path.is_file() {
+        return Ok(Some(path.to_owned()));
+    }
+    if path.join(CONFIG).exists() || !path.is_dir() {
+        return Ok(None);
+    }
+    let entries = std::fs::read_dir(path).map_err(|source| ModelError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|file| {
+            file.extension()
+                .is_some_and(|e| e.eq_ignore_ascii_case("gguf"))
+        })
+        .collect();
+    files.sort();
+    match files.as_slice() {
+        [] => Ok(None),
+        [only] => Ok(Some(only.clone())),
+        [first, ..] => Err(ModelError::GgufKind {
+            path: path.to_owned(),
+            why: format!(
+                "{} GGUF files; name one of them, such as {}",
+                files.len(),
+                first.display()
+            ),
+        }),
+    }
+}
+
+/// The files that a model is read from, in a fixed order: what its identity is.
+///
+/// # Errors
+/// As [`gguf_file`] and [`weight_files`].
+pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
+    if let Some(file) = gguf_file(path)? {
+        return Ok(vec![file]);
+    }
+    let named = |name: &str| Some(path.join(name)).filter(|file| file.exists());
+    let mut files: Vec<PathBuf> = named(CONFIG).into_iter().collect();
+    files.extend(weight_files(path)?);
+    files.extend(
+        ["tokenizer.json", "vocab.json", "merges.txt"]
+            .into_iter()
+            .filter_map(named),
+    );
+    Ok(files)
+}
+
 /// The files that hold a checkpoint's weights: one, or shards.
+///
+/// # Errors
+/// [`ModelError::Missing`], [`ModelError::Pickle`]; an index that does not parse or names a file elsewhere.
 pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let (whole, index) = (folder.join(WEIGHTS), folder.join(INDEX));
     if whole.exists() {

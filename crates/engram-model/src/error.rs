@@ -95,6 +95,52 @@ pub enum ModelError {
         /// Its index, row-major.
         element: usize,
     },
+    /// A GGUF file whose header contradicts itself or the file's length.
+    #[error("{}: not a readable GGUF file: {why} (byte {at}); fetch or convert it again", path.display())]
+    Gguf {
+        /// The file.
+        path: PathBuf,
+        /// Where in the file.
+        at: usize,
+        /// What is wrong there.
+        why: String,
+    },
+    /// A GGUF file of a kind that is not read.
+    #[error("{}: {why}", path.display())]
+    GgufKind {
+        /// The file.
+        path: PathBuf,
+        /// The kind, and what is read.
+        why: String,
+    },
+    /// A metadata key that is asked for and that the file lacks.
+    #[error("{}: metadata {key} is missing; convert the model again with a converter that writes it", path.display())]
+    MissingMetadata {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+    },
+    /// A metadata value of another type than the one asked for.
+    #[error("{}: metadata {key}: expected {expected}, found {found}", path.display())]
+    MetadataType {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: String,
+        /// The type asked for.
+        expected: &'static str,
+        /// The type or value in the file.
+        found: String,
+    },
+    /// A projection that does not divide into heads with a rotary embedding.
+    #[error("shape {shape:?} is no projection of {heads} heads with an even number of rows each")]
+    RotaryHeads {
+        /// The projection's shape.
+        shape: Vec<usize>,
+        /// The number of heads.
+        heads: usize,
+    },
     /// A tokenizer that does not parse.
     #[error("{}: {why}", path.display())]
     Tokenizer {

@@ -8,6 +8,7 @@ pub mod checkpoint;
 mod device;
 pub mod error;
 pub mod families;
+pub mod gguf;
 pub mod kernels;
 pub mod model;
 pub mod tap;

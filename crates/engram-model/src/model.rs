@@ -25,12 +25,29 @@ pub struct Model {
     folder: PathBuf,
 }
 
+/// Refuses a tokenizer whose ids the embeddings do not hold.
+fn fits(tokenizer: &Tokenizer, family: &dyn Family, path: &Path) -> Result<()> {
+    let (highest, vocab) = (tokenizer.highest_id(), family.architecture().vocab);
+    match (highest as usize) < vocab {
+        true => Ok(()),
+        false => Err(ModelError::Vocabulary {
+            folder: path.to_owned(),
+            highest,
+            vocab,
+        }),
+    }
+}
+
 impl Model {
-    /// Reads a checkpoint.
+    /// Reads a checkpoint: a folder in the layout of the transformers library, or a GGUF file (or a folder that holds
+    /// one and no `config.json`).
     ///
     /// # Errors
     /// Any that a checkpoint can have; see [`ModelError`].
     pub fn read(folder: &Path, device: &Device) -> Result<Model> {
+        if let Some(file) = checkpoint::gguf_file(folder)? {
+            return Model::read_gguf(&file, device);
+        }
         let path = folder.join(checkpoint::CONFIG);
         if !path.exists() {
             return Err(ModelError::Missing {
@@ -40,16 +57,17 @@ impl Model {
         }
         let family = families::read(&path)?;
         let tokenizer = Tokenizer::read(folder)?;
-        let (highest, vocab) = (tokenizer.highest_id(), family.architecture().vocab);
-        if highest as usize >= vocab {
-            return Err(ModelError::Vocabulary {
-                folder: folder.to_owned(),
-                highest,
-                vocab,
-            });
-        }
+        fits(&tokenizer, &*family, folder)?;
         let parameters = checkpoint::read(folder, &*family, device)?;
         Model::assemble(family, parameters, tokenizer, folder.to_owned())
+    }
+
+    fn read_gguf(path: &Path, device: &Device) -> Result<Model> {
+        let (file, family) = families::open_gguf(path)?;
+        let tokenizer = file.tokenizer()?;
+        fits(&tokenizer, &*family, path)?;
+        let parameters = families::gguf_parameters(&file, &*family, device)?;
+        Model::assemble(family, parameters, tokenizer, path.to_owned())
     }
 
     /// A GPT-2 from its parts: parameters by name as [`Gpt2Config::parameters`] lists them.

@@ -53,6 +53,11 @@ impl Tokenizer {
         Ok(Tokenizer { inner, source })
     }
 
+    /// A tokenizer that was made elsewhere; errors name the source.
+    pub(crate) fn from_parts(inner: tokenizers::Tokenizer, source: PathBuf) -> Tokenizer {
+        Tokenizer { inner, source }
+    }
+
     /// A tokenizer whose only tokens are the numbers from 0 to `vocab` − 1, split at blanks: for models
     /// that are asked by ids, and for tests.
     ///

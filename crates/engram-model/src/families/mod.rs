@@ -4,6 +4,7 @@
 //! modules, the order of its rows. Nothing outside this folder knows a family.
 
 mod decoder;
+mod from_gguf;
 mod gemma;
 pub mod gpt2;
 mod gpt_neo;
@@ -24,6 +25,7 @@ use serde_json::{Map, Value};
 use crate::architecture::Architecture;
 use crate::error::{ModelError, Result};
 
+pub use from_gguf::{open as open_gguf, parameters as gguf_parameters};
 pub use gpt2::Gpt2Config;
 
 /// x·weight + bias; weight: [in, out], where the file has it the other way round a view of it.

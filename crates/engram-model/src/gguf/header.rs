@@ -1,0 +1,370 @@
+//! The header: version, metadata, tensor table. What it claims is held against the file's length before
+//! anything is allocated for it.
+
+use std::ops::Range;
+use std::path::Path;
+
+use indexmap::IndexMap;
+
+use super::shown;
+use super::types::TensorType;
+use super::value::{Array, Kind, Value};
+use crate::error::{ModelError, Result};
+
+const MAGIC: &[u8] = b"GGUF";
+/// Where the header names no other.
+const DEFAULT_ALIGNMENT: usize = 32;
+const ALIGNMENT: &str = "general.alignment";
+/// The least bytes of a metadata entry: its key's length, its type, one byte of value.
+const LEAST_ENTRY: usize = 8 + 4 + 1;
+/// The least bytes of a tensor's entry: its name's length, number of dimensions, type, offset.
+const LEAST_TENSOR: usize = 8 + 4 + 4 + 8;
+/// The format's bound.
+const MOST_DIMENSIONS: u32 = 4;
+/// The format sets none; no model needs more than one.
+const MOST_NESTING: usize = 4;
+
+/// A tensor of the file.
+#[derive(Debug, Clone)]
+pub struct TensorInfo {
+    /// Its shape, row-major: the file's dimensions in reverse order, as the transformers library has them.
+    pub shape: Vec<usize>,
+    /// How its elements are stored.
+    pub kind: &'static TensorType,
+    /// Where it stands in the file.
+    pub bytes: Range<usize>,
+}
+
+#[derive(Debug)]
+pub(super) struct Header {
+    pub version: u32,
+    pub metadata: IndexMap<String, Value>,
+    pub tensors: IndexMap<String, TensorInfo>,
+}
+
+/// Reads and checks the header of a whole file.
+pub(super) fn read(bytes: &[u8], path: &Path) -> Result<Header> {
+    let mut c = Cursor {
+        bytes,
+        path,
+        at: 0,
+        part: "the opening".to_owned(),
+    };
+    let version = c.opening()?;
+    let tensors = c.count("tensors", LEAST_TENSOR)?;
+    let entries = c.count("metadata entries", LEAST_ENTRY)?;
+    let metadata = c.metadata(entries)?;
+    let alignment = c.alignment(metadata.get(ALIGNMENT))?;
+    let tensors = c.tensors(tensors, alignment)?;
+    Ok(Header {
+        version,
+        metadata,
+        tensors,
+    })
+}
+
+/// A place in the file; errors name the part that is being read.
+struct Cursor<'a> {
+    bytes: &'a [u8],
+    path: &'a Path,
+    at: usize,
+    part: String,
+}
+
+impl<'a> Cursor<'a> {
+    fn damaged(&self, why: String) -> ModelError {
+        ModelError::Gguf {
+            path: self.path.to_owned(),
+            at: self.at,
+            why,
+        }
+    }
+
+    fn unread(&self, why: String) -> ModelError {
+        let path = self.path.to_owned();
+        ModelError::GgufKind { path, why }
+    }
+
+    /// The next bytes; `length` is believed only as far as the file goes.
+    fn take(&mut self, length: usize) -> Result<&'a [u8]> {
+        let rest = &self.bytes[self.at..];
+        let taken = rest.get(..length).ok_or_else(|| {
+            self.damaged(format!(
+                "{} needs {length} bytes, and {} are left of the file",
+                self.part,
+                rest.len()
+            ))
+        })?;
+        self.at += length;
+        Ok(taken)
+    }
+
+    fn u32(&mut self) -> Result<u32> {
+        let bytes = self.take(4)?;
+        Ok(bytes.iter().rev().fold(0, |v, &b| v << 8 | u32::from(b)))
+    }
+
+    /// A length, count or offset. One that does not fit the address space is as much beyond the file as
+    /// the largest that does.
+    fn size(&mut self) -> Result<usize> {
+        let bytes = self.take(8)?;
+        let value = bytes.iter().rev().fold(0, |v, &b| v << 8 | u64::from(b));
+        Ok(usize::try_from(value).unwrap_or(usize::MAX))
+    }
+
+    fn text(&mut self) -> Result<&'a str> {
+        let length = self.size()?;
+        let at = self.at;
+        let bytes = self.take(length)?;
+        std::str::from_utf8(bytes).map_err(|e| {
+            self.at = at + e.valid_up_to();
+            self.damaged(format!("{} holds text that is not UTF-8", self.part))
+        })
+    }
+
+    /// A key or a tensor's name.
+    fn name(&mut self) -> Result<&'a str> {
+        let name = self.text()?;
+        if name.is_empty() {
+            return Err(self.damaged(format!("{} has no name", self.part)));
+        }
+        Ok(name)
+    }
+
+    fn opening(&mut self) -> Result<u32> {
+        let magic = self.take(MAGIC.len())?;
+        if magic != MAGIC {
+            self.at = 0;
+            let found = magic.escape_ascii();
+            return Err(self.damaged(format!("it begins with \"{found}\", not with \"GGUF\"")));
+        }
+        match self.u32()? {
+            version @ (2 | 3) => Ok(version),
+            version if matches!(version.swap_bytes(), 1..=0xffff) => Err(self.unread(
+                "a big-endian GGUF file; engram reads little-endian ones: convert it without --bigendian"
+                    .to_owned(),
+            )),
+            version => Err(self.unread(format!(
+                "version {version} of GGUF; engram reads 2 and 3: convert the model again with a current llama.cpp"
+            ))),
+        }
+    }
+
+    /// A count of things that take `least` bytes each.
+    fn count(&mut self, of: &str, least: usize) -> Result<usize> {
+        let count = self.size()?;
+        let room = (self.bytes.len() - self.at) / least;
+        if count > room {
+            return Err(self.damaged(format!(
+                "{} claims {count} {of}, and the file has room for {room} at most",
+                self.part
+            )));
+        }
+        Ok(count)
+    }
+
+    fn metadata(&mut self, entries: usize) -> Result<IndexMap<String, Value>> {
+        let mut metadata = IndexMap::new();
+        for index in 0..entries {
+            self.part = format!("metadata entry {index}");
+            let start = self.at;
+            let key = self.name()?;
+            self.part = format!("metadata {}", shown(key));
+            let kind = self.kind()?;
+            let value = self.value(kind)?;
+            if metadata.insert(key.to_owned(), value).is_some() {
+                self.at = start;
+                return Err(self.damaged(format!("{} stands there twice", self.part)));
+            }
+        }
+        Ok(metadata)
+    }
+
+    fn kind(&mut self) -> Result<Kind> {
+        let number = self.u32()?;
+        Kind::numbered(number).ok_or_else(|| {
+            self.damaged(format!(
+                "{} is of type {number}, which the format does not have",
+                self.part
+            ))
+        })
+    }
+
+    fn value(&mut self, kind: Kind) -> Result<Value> {
+        match (kind, kind.width()) {
+            (Kind::Array, _) => Ok(Value::Array(self.array(1)?)),
+            (_, Some(width)) => {
+                let bytes = self.take(width)?;
+                kind.number(bytes).ok_or_else(|| {
+                    self.damaged(format!(
+                        "{} is a bool and holds {}, not 0 or 1",
+                        self.part, bytes[0]
+                    ))
+                })
+            }
+            _ => Ok(Value::String(self.text()?.to_owned())),
+        }
+    }
+
+    /// Goes over an array without making anything of it.
+    fn array(&mut self, depth: usize) -> Result<Array> {
+        if depth > MOST_NESTING {
+            return Err(self.damaged(format!(
+                "{} holds arrays within arrays, more than {MOST_NESTING} deep",
+                self.part
+            )));
+        }
+        let of = self.kind()?;
+        // A string takes its length at least, an array its type and length.
+        let least = of.width().unwrap_or(match of {
+            Kind::Array => 4 + 8,
+            _ => 8,
+        });
+        let length = self.count(of.name(), least)?;
+        let start = self.at;
+        match (of, of.width()) {
+            (_, Some(width)) => self.at += length * width,
+            (Kind::Array, _) => {
+                for _ in 0..length {
+                    self.array(depth + 1)?;
+                }
+            }
+            _ => {
+                for _ in 0..length {
+                    let length = self.size()?;
+                    self.take(length)?;
+                }
+            }
+        }
+        let bytes = start..self.at;
+        Ok(Array { of, length, bytes })
+    }
+
+    fn alignment(&self, value: Option<&Value>) -> Result<usize> {
+        let alignment = match value {
+            None => return Ok(DEFAULT_ALIGNMENT),
+            Some(Value::Unsigned(v)) => usize::try_from(*v).unwrap_or(0),
+            Some(_) => 0,
+        };
+        if !alignment.is_power_of_two() {
+            let found = value.map_or_else(String::new, Value::to_string);
+            return Err(self.damaged(format!(
+                "metadata {ALIGNMENT} is {found}, which is no power of two"
+            )));
+        }
+        Ok(alignment)
+    }
+
+    fn tensors(&mut self, count: usize, alignment: usize) -> Result<IndexMap<String, TensorInfo>> {
+        let mut tensors = IndexMap::new();
+        for index in 0..count {
+            self.part = format!("the table's tensor {index}");
+            let start = self.at;
+            let name = self.name()?;
+            self.part = format!("tensor {}", shown(name));
+            let tensor = self.tensor(alignment)?;
+            if tensors.insert(name.to_owned(), tensor).is_some() {
+                self.at = start;
+                return Err(self.damaged(format!("{} stands in the table twice", self.part)));
+            }
+        }
+        self.place(&mut tensors, alignment)?;
+        Ok(tensors)
+    }
+
+    /// A tensor whose bytes are counted from the start of the data, which is known after the table.
+    fn tensor(&mut self, alignment: usize) -> Result<TensorInfo> {
+        let dimensions = self.u32()?;
+        if dimensions > MOST_DIMENSIONS {
+            return Err(self.damaged(format!(
+                "{} has {dimensions} dimensions; the format allows {MOST_DIMENSIONS}",
+                self.part
+            )));
+        }
+        let mut shape = Vec::new();
+        for _ in 0..dimensions {
+            shape.push(self.size()?);
+        }
+        shape.reverse();
+        let number = self.u32()?;
+        let kind = TensorType::numbered(number).ok_or_else(|| {
+            self.unread(format!(
+                "{} is of type {number}, which engram does not know; it reads {}",
+                self.part,
+                TensorType::readable()
+            ))
+        })?;
+        let length = self.length(&shape, kind)?;
+        let offset = self.size()?;
+        if offset % alignment != 0 {
+            return Err(self.damaged(format!(
+                "{} stands at {offset}, which is no multiple of the alignment {alignment}",
+                self.part
+            )));
+        }
+        Ok(TensorInfo {
+            shape,
+            kind,
+            // Too large a sum is beyond every file, as `place` finds.
+            bytes: offset..offset.saturating_add(length),
+        })
+    }
+
+    /// The bytes of a tensor of a shape.
+    fn length(&self, shape: &[usize], kind: &TensorType) -> Result<usize> {
+        let part = &self.part;
+        let row = shape.last().copied().unwrap_or(1);
+        if shape.contains(&0) {
+            return Err(self.damaged(format!("{part} has shape {shape:?}, with no element")));
+        }
+        if row % kind.elements != 0 {
+            return Err(self.damaged(format!(
+                "{part} has rows of {row} elements, and {} stores blocks of {}",
+                kind.name, kind.elements
+            )));
+        }
+        let elements = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+        let bytes = elements.and_then(|n| (n / kind.elements).checked_mul(kind.bytes));
+        bytes.ok_or_else(|| {
+            self.damaged(format!(
+                "{part} has shape {shape:?}, too large for any file"
+            ))
+        })
+    }
+
+    /// Counts the tensors' bytes from the start of the file, and holds them against its end and each other.
+    fn place(
+        &mut self,
+        tensors: &mut IndexMap<String, TensorInfo>,
+        alignment: usize,
+    ) -> Result<()> {
+        let data = self.at.checked_next_multiple_of(alignment);
+        let data = data.unwrap_or(usize::MAX);
+        for (name, tensor) in tensors.iter_mut() {
+            let Range { start, end } = &mut tensor.bytes;
+            *start = start.saturating_add(data);
+            *end = end.saturating_add(data);
+            if *end > self.bytes.len() {
+                let (end, has) = (*end, self.bytes.len());
+                return Err(self.damaged(format!(
+                    "tensor {} ends at byte {end}, and the file has {has}: it is cut off",
+                    shown(name)
+                )));
+            }
+        }
+        let mut order: Vec<_> = tensors.iter().map(|(n, t)| (&t.bytes, n)).collect();
+        order.sort_by_key(|(bytes, _)| bytes.start);
+        for pair in order.windows(2) {
+            let ((a, name), (b, other)) = (pair[0], pair[1]);
+            if a.end > b.start {
+                self.at = b.start;
+                return Err(self.damaged(format!(
+                    "tensors {} and {} overlap",
+                    shown(name),
+                    shown(other)
+                )));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,205 @@
+//! GGUF, the file format of llama.cpp: one file holds metadata, a tokenizer and tensors, most of them
+//! quantised. Versions 2 and 3, little-endian; nothing that the file says is believed unchecked.
+
+mod dequantise;
+mod header;
+mod rotary;
+mod tokenizer;
+mod types;
+mod value;
+
+use std::fs::File;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+
+use indexmap::IndexMap;
+use memmap2::Mmap;
+
+pub use header::TensorInfo;
+pub use rotary::unpermute;
+pub use types::TensorType;
+pub use value::{Array, FromMetadata, Kind, Value};
+
+use crate::error::{ModelError, Result};
+use crate::tokenizer::Tokenizer;
+
+/// An open GGUF file. Tensors are read from the disk when they are asked for.
+#[derive(Debug)]
+pub struct Gguf {
+    path: PathBuf,
+    bytes: Bytes,
+    header: header::Header,
+}
+
+#[derive(Debug)]
+enum Bytes {
+    Mapped(Mmap),
+    Held(Vec<u8>),
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Mapped(map) => map,
+            Bytes::Held(bytes) => bytes,
+        }
+    }
+}
+
+impl Gguf {
+    /// Opens a file and checks its header. The file must not be cut short while it is open.
+    ///
+    /// # Errors
+    /// [`ModelError::Io`], [`ModelError::Gguf`], [`ModelError::GgufKind`].
+    pub fn open(path: &Path) -> Result<Gguf> {
+        let failed = |source| ModelError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let file = File::open(path).map_err(failed)?;
+        if !file.metadata().map_err(failed)?.is_file() {
+            let why = "not a file; a GGUF model is one file".to_owned();
+            let path = path.to_owned();
+            return Err(ModelError::GgufKind { path, why });
+        }
+        // SAFETY: the map is read-only and private to this value. Whoever writes to the file meanwhile changes
+        // what is read, which every reader checks; whoever cuts it short ends the process, as the docs say.
+        let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
+        Gguf::new(path.to_owned(), Bytes::Mapped(map))
+    }
+
+    /// A file whose bytes are in memory; errors name it "(bytes)".
+    ///
+    /// # Errors
+    /// [`ModelError::Gguf`], [`ModelError::GgufKind`].
+    pub fn parse(bytes: Vec<u8>) -> Result<Gguf> {
+        Gguf::new(PathBuf::from("(bytes)"), Bytes::Held(bytes))
+    }
+
+    fn new(path: PathBuf, bytes: Bytes) -> Result<Gguf> {
+        let header = header::read(&bytes, &path)?;
+        Ok(Gguf {
+            path,
+            bytes,
+            header,
+        })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The format's version, 2 or 3.
+    pub fn version(&self) -> u32 {
+        self.header.version
+    }
+
+    /// All metadata, in the file's order.
+    pub fn metadata(&self) -> &IndexMap<String, Value> {
+        &self.header.metadata
+    }
+
+    /// A metadata value, where the file has it: `file.get::<f32>("llama.rope.freq_base")?`. Types are `u32`,
+    /// `i32`, `f32`, `bool`, `&str`, and vectors of these.
+    ///
+    /// # Errors
+    /// [`ModelError::MetadataType`] where it is of another type.
+    pub fn get<'a, T: FromMetadata<'a>>(&'a self, key: &str) -> Result<Option<T>> {
+        let Some(value) = self.header.metadata.get(key) else {
+            return Ok(None);
+        };
+        let read = T::from_metadata(value, &self.bytes);
+        read.map(Some).ok_or_else(|| ModelError::MetadataType {
+            path: self.path.clone(),
+            key: key.to_owned(),
+            expected: T::NAME,
+            found: value.to_string(),
+        })
+    }
+
+    /// A metadata value that the file must have.
+    ///
+    /// # Errors
+    /// As [`Gguf::get`], and [`ModelError::MissingMetadata`].
+    pub fn require<'a, T: FromMetadata<'a>>(&'a self, key: &str) -> Result<T> {
+        let missing = || ModelError::MissingMetadata {
+            path: self.path.clone(),
+            key: key.to_owned(),
+        };
+        self.get(key)?.ok_or_else(missing)
+    }
+
+    /// The number of elements of a metadata array, without reading it; none where the key holds no array.
+    pub fn length(&self, key: &str) -> Option<usize> {
+        match self.header.metadata.get(key)? {
+            Value::Array(array) => Some(array.length),
+            _ => None,
+        }
+    }
+
+    /// All tensors by name, in the file's order.
+    pub fn tensors(&self) -> &IndexMap<String, TensorInfo> {
+        &self.header.tensors
+    }
+
+    /// A tensor's elements in float32, row-major, checked for NaN and infinity.
+    ///
+    /// # Errors
+    /// [`ModelError::MissingTensor`], [`ModelError::GgufKind`] for a type that is not read,
+    /// [`ModelError::NotFinite`].
+    pub fn tensor(&self, name: &str) -> Result<Vec<f32>> {
+        let path = || self.path.clone();
+        let tensor = self.tensors().get(name);
+        let tensor = tensor.ok_or_else(|| ModelError::MissingTensor {
+            path: path(),
+            name: name.to_owned(),
+        })?;
+        let kind = tensor.kind;
+        let decode = kind.decode.ok_or_else(|| ModelError::GgufKind {
+            path: path(),
+            why: format!(
+                "tensor {} is {}; engram reads {}",
+                shown(name),
+                kind.name,
+                TensorType::readable()
+            ),
+        })?;
+        let bytes = &self.bytes[tensor.bytes.clone()];
+        let values = dequantise::run(decode, bytes, (kind.elements, kind.bytes));
+        match dequantise::not_finite(&values) {
+            Some(element) => Err(ModelError::NotFinite {
+                path: path(),
+                name: shown(name),
+                value: values[element],
+                element,
+            }),
+            None => Ok(values),
+        }
+    }
+
+    /// The tokenizer that the metadata describes: byte-level BPE (`gpt2`) or SentencePiece's BPE (`llama`).
+    /// It adds no special tokens.
+    ///
+    /// # Errors
+    /// As [`Gguf::require`], and [`ModelError::Tokenizer`].
+    pub fn tokenizer(&self) -> Result<Tokenizer> {
+        tokenizer::build(self)
+    }
+}
+
+/// A text from the file, fit for one line of an error.
+fn shown(text: &str) -> String {
+    const MOST: usize = 80;
+    let mut shown: String = text
+        .chars()
+        .take(MOST)
+        .flat_map(char::escape_debug)
+        .collect();
+    if text.chars().nth(MOST).is_some() {
+        shown.push('…');
+    }
+    shown
+}
