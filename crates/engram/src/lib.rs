@@ -8,6 +8,7 @@ pub mod args;
 pub mod commands;
 pub mod curve;
 pub mod memory;
+pub mod model;
 pub mod progress;
 pub mod results;
 pub mod run;

@@ -230,19 +230,10 @@ pub fn fingerprint(value: &impl Serialize) -> Result<String> {
 ///
 /// # Errors
 /// As [`files::sha256_file`].
-pub fn checkpoint_hash(folder: &Path) -> Result<String> {
+pub fn checkpoint_hash(path: &Path) -> Result<String> {
     let mut all = String::new();
-    for name in [
-        "config.json",
-        "model.safetensors",
-        "tokenizer.json",
-        "vocab.json",
-        "merges.txt",
-    ] {
-        let path = folder.join(name);
-        if path.exists() {
-            all.push_str(&files::sha256_file(&path)?);
-        }
+    for file in engram_model::checkpoint::files(path)? {
+        all.push_str(&files::sha256_file(&file)?);
     }
     Ok(files::sha256(all.as_bytes()))
 }

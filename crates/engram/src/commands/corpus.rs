@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use candle_core::Device;
 use engram_corpus::fetch::{self, Fetch};
 use engram_corpus::{Abstract, Corpus, FactTable, WriteSettings, read, stats, write_texts};
 use engram_model::{Model, ModelError, Tokenizer};
@@ -63,7 +62,7 @@ pub fn corpus(command: CorpusCommand, json: bool) -> Result<()> {
             out,
         } => {
             let facts = FactTable::read(&facts)?;
-            let model = Model::read(&model, &Device::Cpu)?;
+            let model = crate::model::read(&model)?;
             let settings = WriteSettings {
                 exposures,
                 wordings,

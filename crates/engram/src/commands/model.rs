@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use engram_core::files::write_atomic;
 use engram_core::{NamedSite, SiteTable};
 use engram_model::{Model, NoTap};
@@ -27,10 +27,10 @@ struct Info {
 /// Any of the checkpoint's.
 pub fn model(command: ModelCommand, json: bool) -> Result<()> {
     match command {
-        ModelCommand::Info { model } => info(&Model::read(&model, &Device::Cpu)?, json),
+        ModelCommand::Info { model } => info(&crate::model::read(&model)?, json),
         ModelCommand::Ask { model, prompt, top } => ask(&model, &prompt, top as usize, json),
         ModelCommand::Logits { model, ids, out } => {
-            let model = Model::read(&model, &Device::Cpu)?;
+            let model = crate::model::read(&model)?;
             let logits = model.forward(&[ids], &mut NoTap)?.squeeze(0)?;
             write_tensors(&out, BTreeMap::from([("logits".to_owned(), logits)]))
         }
@@ -40,7 +40,7 @@ pub fn model(command: ModelCommand, json: bool) -> Result<()> {
             {
                 bail!("--out is the checkpoint itself; name another folder");
             }
-            Model::read(&model, &Device::Cpu)?.write(&out)?;
+            crate::model::read(&model)?.write(&out)?;
             eprintln!("{}", out.display());
             Ok(())
         }
@@ -91,7 +91,7 @@ fn ask(folder: &Path, prompt: &str, top: usize, json: bool) -> Result<()> {
     if prompt.is_empty() {
         bail!("the prompt is empty");
     }
-    let model = Model::read(folder, &Device::Cpu)?;
+    let model = crate::model::read(folder)?;
     let answers = engram_patch::ask(&model, &model.tokenizer().encode(prompt)?, top)?;
     print(json, &answers, || {
         let rows = answers.iter().map(|a| {
@@ -110,7 +110,7 @@ fn ask(folder: &Path, prompt: &str, top: usize, json: bool) -> Result<()> {
 /// # Errors
 /// Any of the checkpoint's; a site that does not exist.
 pub fn cache(args: &CacheArgs) -> Result<()> {
-    let model = Model::read(&args.model, &Device::Cpu)?;
+    let model = crate::model::read(&args.model)?;
     let sites = resolve(&model.sites(), &args.sites)?;
     let ids = model.tokenizer().encode(&args.prompt)?;
     let tensors: BTreeMap<_, _> = engram_patch::cache(&model, &ids, &sites)?

@@ -41,7 +41,7 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
         Some(out) if !args.plan_only => Some(UnderWay::at(out, args.resume)?),
         _ => None,
     };
-    let model = Model::read(&args.model, &device)?;
+    let (model, folder) = crate::model::open(&args.model, &device)?;
     let spec = spec(args, &model)?;
     let reading = Reading {
         bos: None,
@@ -77,7 +77,7 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
             ..NaiveEngine::default()
         }),
     };
-    let model_hash = checkpoint_hash(&args.model)?;
+    let model_hash = checkpoint_hash(&folder)?;
     let load_s = start.elapsed().as_secs_f64();
 
     let start = Instant::now();

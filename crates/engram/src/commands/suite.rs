@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use candle_core::Device;
 use engram_core::Suite;
 use engram_corpus::FactTable;
 use engram_model::Model;
@@ -27,7 +26,7 @@ pub fn suite(command: SuiteCommand, json: bool) -> Result<()> {
             out,
         } => {
             let facts = FactTable::read(&facts)?;
-            let model = Model::read(&model, &Device::Cpu)?;
+            let model = crate::model::read(&model)?;
             let settings = BuildSettings {
                 seed,
                 max_pairs_per_kind: (max_pairs_per_kind > 0).then_some(max_pairs_per_kind),
@@ -111,7 +110,7 @@ fn balance(found: &Balance) -> String {
 
 fn checked(suite: &Path, model: &Path) -> Result<Vec<Fitness>> {
     let suite = Suite::read(suite)?;
-    let model = Model::read(model, &Device::Cpu)?;
+    let model = crate::model::read(model)?;
     Ok(check(
         &suite,
         model.tokenizer(),

@@ -3,9 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use candle_core::Device;
 use engram_core::{Pair, Suite};
-use engram_model::Model;
 use engram_model::wavefront::Wavefront;
 use engram_patch::{Done, Engine, Plan, Reading, StagedEngine, SweepSpec};
 use engram_stats::median;
@@ -60,7 +58,7 @@ fn sweep(args: &BenchSweepArgs) -> Result<SweepBench> {
         );
     }
     let model = match &args.model {
-        Some(folder) => Model::read(folder, &Device::Cpu)?,
+        Some(named) => crate::model::read(named)?,
         None => random(&small())?,
     };
     let spec = SweepSpec {

@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use anyhow::{Result, bail};
 use candle_core::{DType, Device, Tensor};
-use engram_model::Model;
 use engram_model::training::Sequence;
 use engram_model::wavefront::Wavefront;
 use engram_stats::median;
@@ -56,7 +55,7 @@ pub fn bench(args: &BenchTrainArgs, json: bool) -> Result<()> {
 fn train(args: &BenchTrainArgs) -> Result<TrainBench> {
     let device = engram_model::device(&args.device)?;
     let model = match &args.model {
-        Some(folder) => Model::read(folder, &device)?,
+        Some(named) => crate::model::open(named, &device)?.0,
         None => random(&small())?.to_device(&device)?,
     };
     let shape = model.shape();
