@@ -164,9 +164,15 @@ impl Tokenizer {
 
     /// The text of one id; bytes that are no text by themselves show as U+FFFD.
     pub fn token(&self, id: u32) -> String {
-        self.inner
-            .decode(&[id], false)
-            .unwrap_or_else(|_| format!("<{id}>"))
+        let Ok(text) = self.inner.decode(&[id], false) else {
+            return format!("<{id}>");
+        };
+        // SentencePiece's decoder takes the blank from the first token of a text.
+        let spelt = self.inner.id_to_token(id).unwrap_or_default();
+        match spelt.starts_with('▁') && !text.starts_with([' ', '▁']) {
+            true => format!(" {text}"),
+            false => text,
+        }
     }
 
     /// The id of a token as the vocabulary spells it (`<|endoftext|>`).

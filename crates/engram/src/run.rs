@@ -92,7 +92,11 @@ impl Run {
     fn resolve(args: &RunArgs) -> Result<Run> {
         let study = Study::read(&args.study, &args.set)?;
         let device = engram_model::device(&args.device)?;
-        let base = Model::read(&study.base, &device).context("the base model")?;
+        let (base, folder) = crate::model::open(&study.base, &device).context("the base model")?;
+        let study = Study {
+            base: folder,
+            ..study
+        };
         let table = FactTable::read(&study.facts).context("the fact table")?;
         let mut inputs = BTreeMap::from([
             ("base", checkpoint_hash(&study.base)?),

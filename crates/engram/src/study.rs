@@ -228,7 +228,12 @@ const PATHS: [&[&str]; 4] = [
 fn resolve_paths(table: &mut toml::Table, folder: &Path) {
     for keys in PATHS {
         if let Some(toml::Value::String(path)) = find(table, keys) {
-            *path = tidy(&folder.join(&*path)).to_string_lossy().into_owned();
+            let there = tidy(&folder.join(&*path));
+            // A base that is no folder here may be a repository of the hub.
+            let of_hub = *keys == ["base"] && engram_hub::looks_like_reference(path);
+            if there.exists() || !of_hub {
+                *path = there.to_string_lossy().into_owned();
+            }
         }
     }
 }

@@ -67,7 +67,12 @@ fn checkpoints() {
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
     let ask = |m: &'static str| vec!["model", "ask", "--model", m, "--prompt", "x"];
-    refused(here, &ask("nowhere"), &["nowhere", "no config.json"], "out");
+    refused(
+        here,
+        &ask("nowhere"),
+        &["nowhere", "no file or folder", "org/name"],
+        "out",
+    );
 
     copy_model(&here.join("cut"));
     let weights = here.join("cut/model.safetensors");
@@ -103,6 +108,85 @@ fn checkpoints() {
         &ask("small"),
         &["ids up to 8191", "vocabulary is 8000"],
         "out",
+    );
+}
+
+#[test]
+fn checkpoints_that_are_no_safetensors() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let ask = |m: &'static str| vec!["model", "ask", "--model", m, "--prompt", "x"];
+    let gguf = |name: &str| root().join("fixtures/gguf").join(name);
+
+    std::fs::create_dir(here.join("empty")).unwrap();
+    refused(here, &ask("empty"), &["empty", "no config.json"], "out");
+    copy_model(&here.join("pickled"));
+    std::fs::rename(
+        here.join("pickled/model.safetensors"),
+        here.join("pickled/pytorch_model.bin"),
+    )
+    .unwrap();
+    let parts = ["pytorch_model.bin", "no pickle files", "save_pretrained"];
+    refused(here, &ask("pickled"), &parts, "out");
+
+    copy_model(&here.join("sharded"));
+    let index = here.join("sharded/model.safetensors.index.json");
+    std::fs::remove_file(here.join("sharded/model.safetensors")).unwrap();
+    std::fs::write(
+        &index,
+        r#"{"weight_map": {"wte.weight": "../cut.safetensors"}}"#,
+    )
+    .unwrap();
+    refused(
+        here,
+        &ask("sharded"),
+        &["index.json", "../cut.safetensors"],
+        "out",
+    );
+    std::fs::write(&index, r#"{"weight_map": 3}"#).unwrap();
+    refused(here, &ask("sharded"), &["index.json"], "out");
+
+    std::fs::create_dir(here.join("two")).unwrap();
+    for name in ["a.gguf", "b.gguf"] {
+        std::fs::copy(gguf("metadata.gguf"), here.join("two").join(name)).unwrap();
+    }
+    refused(here, &ask("two"), &["2 GGUF files", "a.gguf"], "out");
+    refused(here, &ask("two/a.gguf"), &["a.gguf", "architecture"], "out");
+    std::fs::write(here.join("text.gguf"), "not a model").unwrap();
+    refused(here, &ask("text.gguf"), &["text.gguf"], "out");
+}
+
+/// A model of the hub is found in its cache, as the Python tools leave it, and asked for nowhere else when offline.
+#[test]
+fn models_of_the_hub() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    let repository = here.join("hub/models--an-org--a-name");
+    std::fs::create_dir_all(repository.join("refs")).unwrap();
+    std::fs::write(repository.join("refs/main"), commit).unwrap();
+    copy_model(&repository.join("snapshots").join(commit));
+    let run = |named: &str| {
+        let mut command = assert_cmd::Command::new(env!("CARGO_BIN_EXE_engram"));
+        command
+            .current_dir(here)
+            .env("HF_HUB_CACHE", here.join("hub"))
+            .env("HF_HUB_OFFLINE", "1")
+            .args(["--json", "model", "info", "--model", named]);
+        let out = command.output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (out.status.code(), text(&out.stdout), text(&out.stderr))
+    };
+    for named in ["an-org/a-name", &format!("an-org/a-name@{commit}")] {
+        let (code, stdout, stderr) = run(named);
+        assert_eq!(code, Some(0), "{stderr}");
+        assert!(stdout.contains("\"family\": \"gpt2\""), "{stdout}");
+    }
+    let (code, _, stderr) = run("an-org/another");
+    assert_eq!(code, Some(1));
+    assert!(
+        stderr.contains("an-org/another") && stderr.contains("HF_HUB_OFFLINE"),
+        "{stderr}"
     );
 }
 
@@ -313,7 +397,7 @@ fn studies() {
     refused(&["--out", "other"], &["holds another study, \"Another\""]);
     refused(
         &["--out", "out", "--set", "base=nowhere"],
-        &["nowhere", "config.json"],
+        &["the base model", "no file or folder", "nowhere"],
     );
     refused(
         &["--out", "out", "--set", "facts=nowhere.toml"],

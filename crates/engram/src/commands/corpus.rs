@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use engram_corpus::fetch::{self, Fetch};
 use engram_corpus::{Abstract, Corpus, FactTable, WriteSettings, read, stats, write_texts};
-use engram_model::{Model, ModelError, Tokenizer};
+use engram_model::{ModelError, Tokenizer};
 
 use super::{print, say, table, thousands};
 use crate::args::{CorpusCommand, FetchArgs};

@@ -5,7 +5,6 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use engram_core::Suite;
 use engram_corpus::FactTable;
-use engram_model::Model;
 use engram_patch::{Balance, BuildSettings, Fitness, Reading, build, build_paper, check};
 
 use super::{print, table};

@@ -80,7 +80,10 @@ pub fn train(args: &TrainArgs, json: bool) -> Result<()> {
         }
         (None, Some(base), Some(preset)) => {
             let settings = settings(preset, &args.set)?;
-            (Start::From(Box::new(crate::model::open(base, &device)?.0)), settings)
+            (
+                Start::From(Box::new(crate::model::open(base, &device)?.0)),
+                settings,
+            )
         }
         _ => bail!("give --config and --base, or --from-scratch"),
     };
