@@ -2,8 +2,8 @@
 
     python3 bench/peers/sweep.py --engram target/release/engram
 
-makes a virtual environment (requirements.txt), writes a random GPT-2-small checkpoint and suites of
-token ids, and times each row of the table in the peer and in engram alternately, on two threads, with
+makes a virtual environment (requirements.txt), writes a random GPT-2-small checkpoint, fetches SmolLM2-135M,
+writes suites of token ids, and times each row of the table in the peer and in engram alternately, on two threads, with
 the model loaded on both sides: from token ids to all metrics in memory. Medians, ratios, the largest
 difference of values, peak memory, and what each ratio is made of.
 """
@@ -18,13 +18,31 @@ import subprocess
 import sys
 import time
 import venv
+from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-TOKENS, DIFFER_FROM, THREADS = 15, 4, 2
-LAYERS, HEADS, D, VOCAB = 12, 12, 768, 50257
+DIFFER_FROM, THREADS = 4, 2
 
-# name, peer, sites, positions, number of pairs, ratio asked for
+
+@dataclass(frozen=True)
+class Setting:
+    """A model, and how long the prompts are that it is given."""
+
+    folder: str
+    tokens: int
+    layers: int
+    heads: int
+    d: int
+    d_mlp: int
+    vocab: int
+
+
+GPT2 = Setting("model", tokens=15, layers=12, heads=12, d=768, d_mlp=3072, vocab=50257)
+SMOLLM2 = Setting("smollm2", tokens=12, layers=30, heads=9, d=576, d_mlp=1536, vocab=49152)
+SETTINGS = {setting.folder: setting for setting in [GPT2, SMOLLM2]}
+
+# name, peer, sites, positions, number of pairs, ratio asked for, model where it is not GPT-2's
 ROWS = [
     ("resid_pre by position, 1 prompt", "transformer_lens", "resid_pre", "each", 1, 45),
     ("resid_pre by position, 1 prompt", "hooks", "resid_pre", "each", 1, None),
@@ -36,18 +54,19 @@ ROWS = [
     ("head outputs, 8 prompts", "hooks", "head_out", "all", 8, None),
     ("head outputs, 1 prompt", "nnsight_cells", "head_out", "all", 1, 20),
     ("head outputs, 1 prompt", "nnsight_layers", "head_out", "all", 1, 9),
+    ("SmolLM2, resid_pre by position, 1 prompt", "hooks", "resid_pre", "each", 1, 40, SMOLLM2),
 ]
 
 
-def pairs(count):
+def pairs(count, setting):
     rng = random.Random(count)
-    made = []
+    made, vocab = [], setting.vocab
     for index in range(count):
-        clean = [rng.randrange(VOCAB) for _ in range(TOKENS)]
+        clean = [rng.randrange(vocab) for _ in range(setting.tokens)]
         corrupt = clean[:DIFFER_FROM] + [
-            (token + 1 + rng.randrange(VOCAB - 1)) % VOCAB for token in clean[DIFFER_FROM:]
+            (token + 1 + rng.randrange(vocab - 1)) % vocab for token in clean[DIFFER_FROM:]
         ]
-        answer = rng.randrange(VOCAB)
+        answer = rng.randrange(vocab)
         made.append(
             {
                 "id": f"pair {index}",
@@ -55,7 +74,7 @@ def pairs(count):
                 "clean_ids": clean,
                 "corrupt_ids": corrupt,
                 "answer_ids": [answer],
-                "foil_ids": [(answer + 1) % VOCAB],
+                "foil_ids": [(answer + 1) % vocab],
             }
         )
     return made
@@ -78,17 +97,28 @@ def write_model(folder, **shape):
     tokenizer.save(str(folder / "tokenizer.json"))
 
 
+def fetch_smollm2(binary, folder):
+    """SmolLM2-135M as the transformers library reads it: its GGUF file, converted."""
+    if (folder / "model.safetensors").exists():
+        return
+    fetch = [sys.executable, str(HERE.parents[1] / "fixtures/smollm2.py")]
+    file = subprocess.run(fetch, check=True, capture_output=True, text=True).stdout.strip()
+    subprocess.run([str(binary), "model", "convert", "--model", file, "--out", str(folder)], check=True)
+
+
 class Peer:
     """A model of another library, and the sweeps in its own way. Values are [cell][pair]."""
 
     def __init__(self, folder):
         import torch
-        from transformers import GPT2LMHeadModel
+        from transformers import AutoModelForCausalLM
 
         torch.set_num_threads(THREADS)
         torch.set_grad_enabled(False)
         self.torch = torch
-        self.model = GPT2LMHeadModel.from_pretrained(folder).eval()
+        self.setting = SETTINGS[folder.name]
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        self.model.config.use_cache = False
 
     def sweep(self, sites, batch):
         tensor = self.torch.tensor
@@ -109,8 +139,9 @@ class Hooks(Peer):
     """Plain forward hooks; every cell a forward pass of all pairs."""
 
     def values(self, sites, clean, corrupt, metric):
-        blocks = self.model.transformer.h
-        cache = {}
+        blocks = self.model.base_model
+        blocks = blocks.h if hasattr(blocks, "h") else blocks.layers
+        heads, cache = self.setting.heads, {}
 
         def keep(layer, of_input):
             def hook(_, args, *__):
@@ -126,10 +157,10 @@ class Hooks(Peer):
         for handle in handles:
             handle.remove()
         metric(self.model(corrupt).logits)
-        width = D // HEADS
+        width = self.setting.d // heads
         cells = []
         for layer, module in enumerate(modules):
-            for index in range(TOKENS if sites == "resid_pre" else HEADS):
+            for index in range(self.setting.tokens if sites == "resid_pre" else heads):
 
                 def write(_, args):
                     value = args[0].clone()
@@ -196,7 +227,7 @@ class Nnsight(Peer):
         self.sight = LanguageModel(self.model, tokenizer=tokenizer)
 
     def values(self, sites, clean, corrupt, metric):
-        model, width, cache = self.sight, D // HEADS, []
+        model, width, cache = self.sight, GPT2.d // GPT2.heads, []
         clean, corrupt = clean.tolist(), corrupt.tolist()
         import nnsight
 
@@ -205,11 +236,11 @@ class Nnsight(Peer):
         with model.trace(corrupt):
             model.lm_head.output.save()
         cells = []
-        for layer in range(LAYERS):
+        for layer in range(GPT2.layers):
             if self.batched:
                 with model.trace() as tracer:
                     found = nnsight.save([])
-                    for head in range(HEADS):
+                    for head in range(GPT2.heads):
                         part = slice(head * width, (head + 1) * width)
                         with tracer.invoke(corrupt):
                             proj = model.transformer.h[layer].attn.c_proj
@@ -217,7 +248,7 @@ class Nnsight(Peer):
                             found.append(model.lm_head.output)
                 cells += [metric(logits).tolist() for logits in found]
                 continue
-            for head in range(HEADS):
+            for head in range(GPT2.heads):
                 part = slice(head * width, (head + 1) * width)
                 with model.trace(corrupt):
                     proj = model.transformer.h[layer].attn.c_proj
@@ -241,18 +272,19 @@ PEERS = {
 }
 
 
-def bare_rate(rows):
+def bare_rate(rows, setting):
     """GFLOP/s of torch's product of a block's widest matrices for so many rows, on the same threads."""
     import torch
 
-    a, b = torch.randn(rows, D), torch.randn(D, 4 * D)
-    out = torch.empty(rows, 4 * D)
+    d, wide = setting.d, setting.d_mlp
+    a, b = torch.randn(rows, d), torch.randn(d, wide)
+    out = torch.empty(rows, wide)
     seconds = []
     for _ in range(40):
         start = time.perf_counter()
         torch.mm(a, b, out=out)
         seconds.append(time.perf_counter() - start)
-    return 2 * rows * D * 4 * D / statistics.median(seconds) / 1e9
+    return 2 * rows * d * wide / statistics.median(seconds) / 1e9
 
 
 def serve(peer, folder):
@@ -263,21 +295,21 @@ def serve(peer, folder):
     print(json.dumps("ready"), file=out, flush=True)
     for line in sys.stdin:
         sites, count = json.loads(line)
-        batch = pairs(count)
+        batch = pairs(count, model.setting)
         start = time.perf_counter()
         values = model.sweep(sites, batch)
         seconds = time.perf_counter() - start
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        invokes = HEADS if peer == "nnsight_layers" else 1
+        invokes = GPT2.heads if peer == "nnsight_layers" else 1
         answer = {"seconds": seconds, "values": values, "peak_mb": peak}
-        answer["bare_gflops"] = bare_rate(invokes * count * TOKENS)
+        answer["bare_gflops"] = bare_rate(invokes * count * model.setting.tokens, model.setting)
         print(json.dumps(answer), file=out, flush=True)
 
 
 class Server:
     def __init__(self, peer, folder):
         command = [sys.executable, __file__, "--serve", peer, "--work", str(folder)]
-        self.log = folder.parent / f"{peer}.log"
+        self.log = folder.parent / f"{peer}-{folder.name}.log"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True
@@ -297,15 +329,15 @@ class Server:
         self.process.wait()
 
 
-def engram(binary, work, sites, positions, count):
+def engram(binary, work, setting, sites, positions, count):
     """engram's time, values [cell][pair] and peak memory."""
     import pyarrow.parquet as parquet
 
-    suite, out = work / f"suite-{count}.jsonl", work / "out"
-    suite.write_text("".join(json.dumps(p) + "\n" for p in pairs(count)))
+    suite, out = suite_file(work, setting, count), work / "out"
+    suite.write_text("".join(json.dumps(p) + "\n" for p in pairs(count, setting)))
     subprocess.run(["rm", "-rf", str(out)], check=True)
     command = [
-        str(binary), "--threads", str(THREADS), "patch", "--model", str(work / "model"),
+        str(binary), "--threads", str(THREADS), "patch", "--model", str(work / setting.folder),
         "--suite", str(suite), "--sites", sites, "--positions", positions,
         "--metric", "logit_diff", "--out", str(out),
     ]
@@ -321,7 +353,7 @@ def engram(binary, work, sites, positions, count):
     rows = parquet.read_table(out / "patch.parquet", columns=columns).to_pylist()
     found = {(row["layer"], row[index], row["pair"]): row["patched"] for row in rows}
     cells = sorted({(layer, place) for layer, place, _ in found})
-    values = [[found[(*cell, p["id"])] for p in pairs(count)] for cell in cells]
+    values = [[found[(*cell, p["id"])] for p in pairs(count, setting)] for cell in cells]
     return {
         "seconds": manifest["timing"]["sweep_s"],
         "values": values,
@@ -329,11 +361,15 @@ def engram(binary, work, sites, positions, count):
     }
 
 
-def flops(binary, work, sites, positions, count):
+def suite_file(work, setting, count):
+    return work / f"suite-{setting.folder}-{count}.jsonl"
+
+
+def flops(binary, work, setting, sites, positions, count):
     """Operations that the cells need here, and those of a forward pass for each."""
     command = [
-        str(binary), "--json", "patch", "--model", str(work / "model"),
-        "--suite", str(work / f"suite-{count}.jsonl"), "--sites", sites,
+        str(binary), "--json", "patch", "--model", str(work / setting.folder),
+        "--suite", str(suite_file(work, setting, count)), "--sites", sites,
         "--positions", positions, "--plan-only",
     ]
     plan = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
@@ -376,13 +412,16 @@ def main():
     write_model(work / "model")
     table = []
     for number in args.rows or range(len(ROWS)):
-        name, peer, sites, positions, count, asked = ROWS[number]
-        server = Server(peer, work / "model")
+        name, peer, sites, positions, count, asked, *other = ROWS[number]
+        setting = other[0] if other else GPT2
+        if setting is SMOLLM2:
+            fetch_smollm2(args.engram, work / setting.folder)
+        server = Server(peer, work / setting.folder)
         server.sweep(sites, 1)  # warm
         theirs, ours = [], []
         for _ in range(args.repeats):
             theirs.append(server.sweep(sites, count))
-            ours.append(engram(args.engram, work, sites, positions, count))
+            ours.append(engram(args.engram, work, setting, sites, positions, count))
         server.close()
         there = statistics.median(r["seconds"] for r in theirs)
         here = statistics.median(r["seconds"] for r in ours)
@@ -392,7 +431,7 @@ def main():
             for cell, mine in zip(their["values"], our["values"], strict=True)
             for a, b in zip(cell, mine, strict=True)
         )
-        needed, naive = flops(args.engram, work, sites, positions, count)
+        needed, naive = flops(args.engram, work, setting, sites, positions, count)
         row = {
             "work": name,
             "peer": peer,
@@ -417,7 +456,7 @@ def main():
         row["overhead_gone"] = row["bare_gflops"] / row["peer_gflops"]
         table.append(row)
         print(
-            f"{name:34} {peer:17} {there:7.2f} s {here:7.3f} s  {row['ratio']:6.1f} x"
+            f"{name:40} {peer:17} {there:7.2f} s {here:7.3f} s  {row['ratio']:6.1f} x"
             f" (asked {asked or '-'})  = {row['flops_saved']:.1f} x fewer operations"
             f" · {row['rate_gained']:.2f} x the rate of their bare product ({row['bare_gflops']:.0f} to"
             f" {row['engram_gflops']:.0f} GFLOP/s)"

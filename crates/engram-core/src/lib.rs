@@ -14,7 +14,7 @@ pub mod site;
 
 pub use error::{CoreError, Result};
 pub use metric::Metric;
-pub use pair::{Pair, Prompt, Span, Suite, Wording};
+pub use pair::{Neighbour, Pair, Prompt, Span, Suite, Wording};
 pub use row::{PreferenceRow, Row};
 pub use setting::{Align, Corruption, Direction, Positions};
 pub use site::{NamedSite, Part, Select, Site, SiteTable};

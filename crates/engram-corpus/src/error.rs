@@ -14,6 +14,16 @@ pub enum CorpusError {
     /// A file that cannot be read or written.
     #[error(transparent)]
     Core(#[from] CoreError),
+    /// A record of CounterFact that cannot be asked.
+    #[error("{}, case {case}: {why}", path.display())]
+    CounterFact {
+        /// The file.
+        path: PathBuf,
+        /// The record's number.
+        case: u64,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// A record of a corpus that is not what it should be.
     #[error("{}, line {line}: {why}", path.display())]
     Line {

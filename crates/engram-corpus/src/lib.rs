@@ -6,6 +6,7 @@
 #![deny(missing_docs)]
 
 pub mod abstracts;
+pub mod counterfact;
 pub mod error;
 pub mod facts;
 pub mod fetch;
@@ -18,6 +19,7 @@ mod tables;
 pub mod write;
 
 pub use abstracts::Abstract;
+pub use counterfact::{CounterFact, read_counterfact};
 pub use error::{CorpusError, Result};
 pub use facts::{Cloze, Fact, FactTable, Relation, Rendered, Template};
 pub use read::Corpus;

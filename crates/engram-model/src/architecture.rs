@@ -199,6 +199,20 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// Which query heads each key-value head serves, in words; `None` where each has its own.
+    pub fn served(&self) -> Option<String> {
+        let group = self.heads / self.kv_heads.max(1);
+        if group <= 1 {
+            return None;
+        }
+        let one = |h: usize| format!("{h} serves {} to {}", h * group, (h + 1) * group - 1);
+        let all: Vec<String> = (0..self.kv_heads).map(one).collect();
+        Some(format!(
+            "heads of k and v are key-value heads: {}",
+            all.join(", ")
+        ))
+    }
+
     /// Width of all heads' queries together.
     pub fn d_queries(&self) -> usize {
         self.heads * self.d_head

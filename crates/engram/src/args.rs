@@ -202,11 +202,14 @@ pub struct TrainArgs {
 /// Suite commands.
 #[derive(Debug, Subcommand)]
 pub enum SuiteCommand {
-    /// Build pairs from a fact table.
+    /// Build pairs from a fact table, or from CounterFact.
     Build {
         /// The fact table.
-        #[arg(long)]
-        facts: PathBuf,
+        #[arg(long, required_unless_present = "counterfact")]
+        facts: Option<PathBuf>,
+        /// Take the facts from a file of CounterFact instead.
+        #[arg(long, conflicts_with_all = ["facts", "profile"])]
+        counterfact: Option<PathBuf>,
         /// The checkpoint whose tokenizer decides what pairs fit.
         #[arg(long)]
         model: PathBuf,

@@ -138,7 +138,7 @@ impl Results {
             },
             conditions,
             curves,
-            corpus: files::read_json(&folder.join("corpus").join(CORPUS))?,
+            corpus: read_if_there(&folder.join("corpus").join(CORPUS), files::read_json)?,
             excluded: files::read_json(&suite.join(EXCLUDED))?,
             manifest,
         })

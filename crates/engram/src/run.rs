@@ -7,11 +7,11 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use engram_core::{PreferenceRow, Row, Suite, files};
-use engram_corpus::{Abstract, FactTable, read, stats};
+use engram_corpus::{Abstract, FactTable, read, read_counterfact, stats};
 use engram_model::Model;
 use engram_patch::{
-    BuildSettings, Plan, Profile, Reading, StagedEngine, SweepSpec, build, build_paper, paper_spec,
-    preferences,
+    BuildSettings, Plan, Profile, Reading, StagedEngine, SweepSpec, build, build_counterfact,
+    build_paper, paper_spec, preferences,
 };
 use engram_report::{Excluded, Fact, Reproduction, summary_text};
 use engram_train::{Keep, TrainSettings};
@@ -41,7 +41,7 @@ const VALIDATION: &str = "validation.jsonl";
 struct Run {
     study: Study,
     folder: RunFolder,
-    table: FactTable,
+    table: Option<FactTable>,
     base: Model,
     settings: BTreeMap<String, TrainSettings>,
     /// SHA-256 of every input, by what it is.
@@ -60,7 +60,8 @@ pub fn run(args: &RunArgs, as_json: bool) -> Result<()> {
     let suite = run.suite()?;
     let mut models = BTreeMap::from([(BASE.to_owned(), run.study.base.clone())]);
     for name in run.settings.keys().cloned().collect::<Vec<_>>() {
-        models.insert(name.clone(), run.train(&name, &corpus)?);
+        let corpus = corpus.as_ref().context("there is no corpus to train on")?;
+        models.insert(name.clone(), run.train(&name, corpus)?);
     }
     for name in run
         .study
@@ -97,20 +98,26 @@ impl Run {
             base: folder,
             ..study
         };
-        let table = FactTable::read(&study.facts).context("the fact table")?;
-        let mut inputs = BTreeMap::from([
-            ("base", checkpoint_hash(&study.base)?),
-            ("facts", files::sha256_file(&study.facts)?),
-        ]);
-        if let Some(file) = &study.corpus.file {
+        let mut inputs = BTreeMap::from([("base", checkpoint_hash(&study.base)?)]);
+        let mut table = None;
+        if let Some(file) = &study.facts {
+            let found = FactTable::read(file).context("the fact table")?;
+            inputs.insert("facts", files::sha256_file(file)?);
+            let write = study.corpus.as_ref().and_then(|c| c.write.as_ref());
+            if let Some(write) = write {
+                engram_corpus::write::check_settings(&found, write).context("corpus.write")?;
+            }
+            table = Some(found);
+        }
+        if let Some(file) = study.corpus.as_ref().and_then(|c| c.file.as_ref()) {
             inputs.insert("corpus", files::sha256_file(file).context("the corpus")?);
+        }
+        if let Some(file) = &study.suite.counterfact {
+            inputs.insert("suite", files::sha256_file(file).context("the suite")?);
         }
         if let Some(file) = &study.suite.file {
             inputs.insert("suite", files::sha256_file(file).context("the suite")?);
             Suite::read(file)?;
-        }
-        if let Some(write) = &study.corpus.write {
-            engram_corpus::write::check_settings(&table, write).context("corpus.write")?;
         }
         let mut all_settings = BTreeMap::new();
         for (name, training) in &study.train {
@@ -121,7 +128,7 @@ impl Run {
                 .collect();
             let resolved =
                 settings(&training.preset, &overrides).with_context(|| format!("train.{name}"))?;
-            if let Some(write) = &study.corpus.write
+            if let Some(write) = study.corpus.as_ref().and_then(|c| c.write.as_ref())
                 && resolved.max_length < write.max_tokens
             {
                 // Exposures are counted on whole texts: a cut would make the count a lie.
@@ -173,24 +180,27 @@ impl Run {
         Ok(folder)
     }
 
-    /// Training and validation texts, and what they hold.
-    fn corpus(&mut self) -> Result<PathBuf> {
-        let inputs = json!([self.study.corpus, self.study.seed, self.inputs]);
-        self.stage("corpus", inputs, |run, folder| {
+    /// Training and validation texts, and what they hold, where there is training.
+    fn corpus(&mut self) -> Result<Option<PathBuf>> {
+        let Some(source) = self.study.corpus.clone() else {
+            return Ok(None);
+        };
+        let inputs = json!([source, self.study.seed, self.inputs]);
+        let made = self.stage("corpus", inputs, |run, folder| {
             let study = &run.study;
             let mut facts = Vec::new();
-            let (train, validation) = match (&study.corpus.file, &study.corpus.write) {
+            let (train, validation) = match (&source.file, &source.write) {
                 (Some(file), _) => {
                     facts.push(Fact::new(
                         "source",
                         file.file_name().unwrap_or_default().to_string_lossy(),
                     ));
-                    engram_corpus::split(read_corpus(file)?, study.corpus.split, study.seed)?
+                    engram_corpus::split(read_corpus(file)?, source.split, study.seed)?
                 }
                 (None, write) => {
                     let write = write.clone().unwrap_or_default();
                     let written = with_tokenizer(run.base.tokenizer(), |t| {
-                        Ok(engram_corpus::write_texts(&run.table, &write, t)?)
+                        Ok(engram_corpus::write_texts(run.facts()?, &write, t)?)
                     })?;
                     written.save(folder)?;
                     facts.push(Fact::new("source", "texts written from the fact table"));
@@ -202,14 +212,25 @@ impl Run {
             };
             read::write(&folder.join(TRAIN), &train)?;
             read::write(&folder.join(VALIDATION), &validation)?;
-            facts.extend(run.count(&train, &validation)?);
+            facts.extend(run.count(&source.terms, &train, &validation)?);
             files::write_json(&folder.join(CORPUS), &facts)?;
             Ok(())
-        })
+        });
+        made.map(Some)
     }
 
-    fn count(&self, train: &[Abstract], validation: &[Abstract]) -> Result<Vec<Fact>> {
-        let terms: Vec<&str> = self.study.corpus.terms.iter().map(String::as_str).collect();
+    /// The fact table, where the study has one.
+    fn facts(&self) -> Result<&FactTable> {
+        self.table.as_ref().context("the study has no fact table")
+    }
+
+    fn count(
+        &self,
+        terms: &[String],
+        train: &[Abstract],
+        validation: &[Abstract],
+    ) -> Result<Vec<Fact>> {
+        let terms: Vec<&str> = terms.iter().map(String::as_str).collect();
         let mut facts = vec![Fact::new("training texts", thousands(train.len()))];
         facts.push(Fact::new("validation texts", thousands(validation.len())));
         let all: Vec<Abstract> = train.iter().chain(validation).cloned().collect();
@@ -245,10 +266,15 @@ impl Run {
             };
             let tokenizer = run.base.tokenizer();
             let mut excluded = Vec::new();
-            let suite = match &run.study.suite.file {
-                Some(file) => Suite::read(file)?,
-                None => {
-                    let built = build(&run.table, tokenizer, &settings)?;
+            let source = &run.study.suite;
+            let suite = match (&source.file, &source.counterfact) {
+                (Some(file), _) => Suite::read(file)?,
+                (None, Some(file)) => {
+                    let most = settings.max_pairs_per_kind;
+                    build_counterfact(&read_counterfact(file)?, tokenizer, settings.seed, most)?
+                }
+                (None, None) => {
+                    let built = build(run.facts()?, tokenizer, &settings)?;
                     excluded.extend(built.unpaired.into_iter().map(|u| Excluded {
                         pair: u.fact,
                         kind: Some(u.kind),
@@ -267,7 +293,7 @@ impl Run {
                     max_pairs_per_kind: Some(pairs.div_ceil(2)),
                     ..settings
                 };
-                let built = build_paper(&run.table, tokenizer, &settings)?;
+                let built = build_paper(run.facts()?, tokenizer, &settings)?;
                 let found = built.suite.pairs.len();
                 if found < pairs {
                     eprintln!("suite: {found} of {pairs} pairs of the published protocol (pairs come in whole cycles)");
@@ -397,7 +423,7 @@ impl Run {
             Fact::new("study", study.seed),
             Fact::new("statistics", study.stats.seed),
         ];
-        if let Some(write) = &study.corpus.write {
+        if let Some(write) = study.corpus.as_ref().and_then(|c| c.write.as_ref()) {
             seeds.push(Fact::new("texts", write.seed));
         }
         for (name, settings) in &self.settings {
@@ -405,6 +431,12 @@ impl Run {
         }
         let mut inputs: Vec<Fact> = self.inputs.iter().map(|(k, v)| Fact::new(*k, v)).collect();
         inputs.push(Fact::new("study file", files::sha256_file(&args.study)?));
+        inputs.extend(
+            self.base
+                .shape()
+                .served()
+                .map(|s| Fact::new("grouped queries", s)),
+        );
         let threads = Fact::new("threads", Machine::here().threads);
         Ok(Manifest {
             engram: env!("CARGO_PKG_VERSION").to_owned(),

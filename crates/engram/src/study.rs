@@ -41,16 +41,19 @@ pub struct Study {
     /// Seed of splits, pairing and statistics.
     #[serde(default = "seed")]
     pub seed: u64,
-    /// The checkpoint that is fine-tuned.
+    /// The model that is asked, and fine-tuned where there is training: a checkpoint, a GGUF file, `org/name`.
     pub base: PathBuf,
-    /// The fact table.
-    pub facts: PathBuf,
+    /// The fact table, for a suite or texts that are made from one.
+    #[serde(default)]
+    pub facts: Option<PathBuf>,
     /// What the model is trained on.
-    pub corpus: CorpusSource,
+    #[serde(default)]
+    pub corpus: Option<CorpusSource>,
     /// What it is asked.
     #[serde(default)]
     pub suite: SuiteSource,
-    /// The fine-tuned models, by name.
+    /// The fine-tuned models, by name; none where only the base is asked.
+    #[serde(default)]
     pub train: IndexMap<String, Training>,
     /// What is patched, by name.
     pub sweep: IndexMap<String, Sweep>,
@@ -80,12 +83,14 @@ pub struct CorpusSource {
     pub terms: Vec<String>,
 }
 
-/// Where the pairs are from: a file, or the fact table.
+/// Where the pairs are from: a file, CounterFact, or the fact table.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SuiteSource {
-    /// A suite; built from the fact table where not given.
+    /// A suite; built from the fact table where neither this nor `counterfact` is given.
     pub file: Option<PathBuf>,
+    /// A file of CounterFact, from which pairs are built.
+    pub counterfact: Option<PathBuf>,
     /// The most pairs of one kind (whole cycles; 0: no limit).
     pub max_pairs_per_kind: usize,
 }
@@ -169,10 +174,30 @@ impl Study {
         if self.title.trim().is_empty() {
             bail!("title is empty");
         }
-        if self.corpus.file.is_some() == self.corpus.write.is_some() {
+        let written = self.corpus.as_ref().is_some_and(|c| c.write.is_some());
+        if let Some(corpus) = &self.corpus
+            && corpus.file.is_some() == written
+        {
             bail!(
                 "corpus: give either file or write (texts from the fact table), not both or neither"
             );
+        }
+        if self.corpus.is_none()
+            && let Some(name) = self.train.keys().next()
+        {
+            bail!("train.{name}: there is no corpus to train on");
+        }
+        if self.suite.file.is_some() && self.suite.counterfact.is_some() {
+            bail!("suite: give file or counterfact, not both");
+        }
+        let built = self.suite.file.is_none() && self.suite.counterfact.is_none();
+        let calls = [
+            (written, "corpus.write"),
+            (built, "a suite without a file"),
+            (self.paper.is_some(), "paper"),
+        ];
+        if let (None, Some((_, what))) = (&self.facts, calls.iter().find(|(calls, _)| *calls)) {
+            bail!("{what} is made from a fact table; give facts");
         }
         let known = self.models();
         for name in self.train.keys() {
@@ -218,11 +243,12 @@ impl Study {
 }
 
 /// The keys of a study file that hold paths.
-const PATHS: [&[&str]; 4] = [
+const PATHS: [&[&str]; 5] = [
     &["base"],
     &["facts"],
     &["corpus", "file"],
     &["suite", "file"],
+    &["suite", "counterfact"],
 ];
 
 fn resolve_paths(table: &mut toml::Table, folder: &Path) {
@@ -343,12 +369,13 @@ mod tests {
             &["corpus.write.exposures=7", "train.config-1.set.epochs=2"],
         )
         .unwrap();
-        assert_eq!(study.corpus.write.unwrap().exposures, 7);
+        assert_eq!(study.corpus.unwrap().write.unwrap().exposures, 7);
         assert_eq!(study.train["config-1"].set["epochs"].as_integer(), Some(2));
         assert!(study.base.ends_with("b") && study.base.components().count() > 1);
         let study = read(SMALL, &["corpus.file=some/where.jsonl"]).unwrap();
-        assert_eq!(study.corpus.file, Some(PathBuf::from("some/where.jsonl")));
-        assert_eq!(study.corpus.write, None);
+        let corpus = study.corpus.unwrap();
+        assert_eq!(corpus.file, Some(PathBuf::from("some/where.jsonl")));
+        assert_eq!(corpus.write, None);
     }
 
     #[test]

@@ -66,6 +66,10 @@ fn info(model: &Model, json: bool) -> Result<()> {
                 "heads × d_head",
                 format!("{} × {}", shape.heads, shape.d_head),
             ),
+            (
+                "grouped queries",
+                shape.served().unwrap_or_else(|| "no".to_owned()),
+            ),
             ("d_mlp", shape.d_mlp.to_string()),
             ("vocabulary", thousands(shape.vocab)),
             ("context", shape.context.to_string()),
@@ -73,7 +77,7 @@ fn info(model: &Model, json: bool) -> Result<()> {
         ];
         let mut text = String::new();
         for (name, value) in rows {
-            text += &format!("{name:<15} {value}\n");
+            text += &format!("{name:<16} {value}\n");
         }
         text + "modules\n" + &first_block(&info.modules)
     })

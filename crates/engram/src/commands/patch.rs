@@ -97,6 +97,12 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
     let out = &under_way.out;
     whole_folder(out, |folder| {
         let mut inputs = vec![Fact::new("model", model_hash)];
+        inputs.extend(
+            model
+                .shape()
+                .served()
+                .map(|s| Fact::new("grouped queries", s)),
+        );
         if let Some(path) = &args.suite {
             inputs.push(Fact::new("suite", files::sha256_file(path)?));
         }
@@ -124,7 +130,11 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
         files::write_json(&folder.join(MANIFEST), &manifest).map_err(anyhow::Error::from)
     })?;
     under_way.remove()?;
-    super::print(json, &rows, || shown(&rows))?;
+    super::print(json, &rows, || {
+        let of_keys = |r: &Row| r.head.is_some() && ["k", "v"].contains(&r.site.as_str());
+        let served = model.shape().served().filter(|_| rows.iter().any(of_keys));
+        shown(&rows) + &served.map_or(String::new(), |s| format!("\n{s}"))
+    })?;
     eprintln!("{}", out.join(PATCH).display());
     Ok(())
 }

@@ -4,8 +4,10 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use engram_core::Suite;
-use engram_corpus::FactTable;
-use engram_patch::{Balance, BuildSettings, Fitness, Reading, build, build_paper, check};
+use engram_corpus::{FactTable, read_counterfact};
+use engram_patch::{
+    Balance, BuildSettings, Fitness, Reading, build, build_counterfact, build_paper, check,
+};
 
 use super::{print, table};
 use crate::args::{Profile, SuiteCommand};
@@ -18,17 +20,31 @@ pub fn suite(command: SuiteCommand, json: bool) -> Result<()> {
     match command {
         SuiteCommand::Build {
             facts,
+            counterfact,
             model,
             profile,
             max_pairs_per_kind,
             seed,
             out,
         } => {
-            let facts = FactTable::read(&facts)?;
+            let most = (max_pairs_per_kind > 0).then_some(max_pairs_per_kind);
             let model = crate::model::read(&model)?;
+            let Some(facts) = facts else {
+                let facts = read_counterfact(&counterfact.unwrap_or_default())?;
+                let suite = build_counterfact(&facts, model.tokenizer(), seed, most)?;
+                suite.write(&out)?;
+                eprintln!(
+                    "{}: {} pairs from {} facts",
+                    out.display(),
+                    suite.pairs.len(),
+                    facts.len()
+                );
+                return Ok(());
+            };
+            let facts = FactTable::read(&facts)?;
             let settings = BuildSettings {
                 seed,
-                max_pairs_per_kind: (max_pairs_per_kind > 0).then_some(max_pairs_per_kind),
+                max_pairs_per_kind: most,
                 ..BuildSettings::default()
             };
             let built = match profile {

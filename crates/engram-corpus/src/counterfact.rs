@@ -1,0 +1,139 @@
+//! CounterFact (Meng et al. 2022): facts of Wikidata as prompts, each with a rephrasing, a false answer to be
+//! edited in, and a neighbour that must not move.
+
+use std::path::Path;
+
+use engram_core::files;
+use serde::Deserialize;
+
+use crate::error::{CorpusError, Result};
+
+/// A fact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CounterFact {
+    /// The number that the collection gives it.
+    pub case: u64,
+    /// The prompt, which stops just before the answer.
+    pub prompt: String,
+    /// What it is about; occurs in the prompt.
+    pub subject: String,
+    /// The true answer, without the blank before it.
+    pub answer: String,
+    /// The answer that an edit is to put in its place.
+    pub new_answer: String,
+    /// Prompts that ask the same in other words.
+    pub rephrased: Vec<String>,
+    /// Prompts about others and their answers, which an edit must leave.
+    pub neighbours: Vec<(String, String)>,
+}
+
+impl CounterFact {
+    /// The prompt with `{}` in the subject's place.
+    pub fn template(&self) -> String {
+        self.prompt.replacen(&self.subject, "{}", 1)
+    }
+}
+
+/// A record of the flat form.
+#[derive(Deserialize)]
+struct Flat {
+    case_id: u64,
+    prompt: String,
+    subject: String,
+    ground_truth: String,
+    target_new: String,
+    #[serde(default)]
+    rephrase_prompt: Option<String>,
+    #[serde(default)]
+    locality_prompt: Option<String>,
+    #[serde(default)]
+    locality_ground_truth: Option<String>,
+}
+
+/// A record as it was published.
+#[derive(Deserialize)]
+struct Published {
+    case_id: u64,
+    requested_rewrite: Rewrite,
+    #[serde(default)]
+    paraphrase_prompts: Vec<String>,
+    #[serde(default)]
+    neighborhood_prompts: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Rewrite {
+    prompt: String,
+    subject: String,
+    target_true: Target,
+    target_new: Target,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    str: String,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Record {
+    Flat(Flat),
+    Published(Published),
+}
+
+impl From<Record> for CounterFact {
+    fn from(record: Record) -> CounterFact {
+        match record {
+            Record::Flat(record) => CounterFact {
+                case: record.case_id,
+                prompt: record.prompt,
+                subject: record.subject,
+                neighbours: (record.locality_prompt)
+                    .zip(record.locality_ground_truth)
+                    .into_iter()
+                    .collect(),
+                answer: record.ground_truth,
+                new_answer: record.target_new,
+                rephrased: record.rephrase_prompt.into_iter().collect(),
+            },
+            Record::Published(record) => {
+                let rewrite = record.requested_rewrite;
+                // A neighbour shares the fact's true answer.
+                let answer = rewrite.target_true.str;
+                let neighbours = record.neighborhood_prompts.into_iter();
+                CounterFact {
+                    case: record.case_id,
+                    prompt: rewrite.prompt.replacen("{}", &rewrite.subject, 1),
+                    subject: rewrite.subject,
+                    neighbours: neighbours.map(|p| (p, answer.clone())).collect(),
+                    answer,
+                    new_answer: rewrite.target_new.str,
+                    rephrased: record.paraphrase_prompts,
+                }
+            }
+        }
+    }
+}
+
+/// Reads a collection, a JSON array of records in the flat or in the published form.
+///
+/// # Errors
+/// [`CorpusError::Core`] for a file that does not parse; [`CorpusError::CounterFact`] for a record that cannot be asked.
+pub fn read_counterfact(path: &Path) -> Result<Vec<CounterFact>> {
+    let records: Vec<Record> = files::read_json(path)?;
+    let facts: Vec<CounterFact> = records.into_iter().map(CounterFact::from).collect();
+    for fact in &facts {
+        let wrong = |why| CorpusError::CounterFact {
+            path: path.to_owned(),
+            case: fact.case,
+            why,
+        };
+        if fact.subject.is_empty() || !fact.prompt.contains(&fact.subject) {
+            return Err(wrong("the subject does not occur in the prompt"));
+        }
+        if fact.answer.trim().is_empty() {
+            return Err(wrong("it has no answer"));
+        }
+    }
+    Ok(facts)
+}

@@ -1,0 +1,114 @@
+//! Suites from CounterFact, in both forms of its files.
+
+mod common;
+
+use std::path::Path;
+
+use engram_core::Span;
+use engram_corpus::read_counterfact;
+use engram_model::Tokenizer;
+use engram_patch::build_counterfact;
+
+fn tokenizer() -> Tokenizer {
+    let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets");
+    Tokenizer::read(&assets.join("models/pubmed-mini")).unwrap()
+}
+
+fn flat(case: u64, subject: &str, prompt: &str, answer: &str) -> serde_json::Value {
+    serde_json::json!({
+        "case_id": case, "subject": subject, "prompt": prompt.replace("{}", subject), "ground_truth": answer,
+        "target_new": "nothing", "rephrase_prompt": format!("As for {subject}, it is the"),
+        "locality_prompt": "A neighbour is the", "locality_ground_truth": "same",
+    })
+}
+
+fn write(records: &[serde_json::Value]) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), serde_json::to_vec(records).unwrap()).unwrap();
+    file
+}
+
+#[test]
+fn pairs_are_reciprocal_equally_long_and_told_apart_by_their_first_token() {
+    let organ = "The {} is part of the";
+    let file = write(&[
+        flat(1, "heart", organ, "blood"),
+        flat(2, "brain", organ, "nerves"),
+        // Says the same as the first: no foil for it.
+        flat(3, "lung", organ, "blood"),
+        flat(4, "spinal cord", organ, "back"),
+        flat(5, "gene", "A {} is made of", "DNA"),
+    ]);
+    let facts = read_counterfact(file.path()).unwrap();
+    assert_eq!(facts[0].template(), organ);
+    let tokenizer = tokenizer();
+    let suite = build_counterfact(&facts, &tokenizer, 1, None).unwrap();
+    assert_eq!(suite.pairs.len(), 2);
+    let [a, b] = [&suite.pairs[0], &suite.pairs[1]];
+    assert_eq!((&a.clean, &a.answer), (&b.corrupt, &b.foil));
+    assert_eq!((&b.clean, &b.answer), (&a.corrupt, &a.foil));
+    assert_eq!(a.cluster, b.cluster);
+    assert_ne!(a.answer, a.foil);
+    for pair in &suite.pairs {
+        let tokens = |text: &str| tokenizer.encode(text).unwrap();
+        assert_eq!(tokens(&pair.clean).len(), tokens(&pair.corrupt).len());
+        assert!(pair.answer.starts_with(' '));
+        let Some(Span::Text(subject)) = &pair.subject else {
+            panic!("{pair:?}");
+        };
+        assert!(pair.clean.contains(subject));
+        assert_eq!(pair.relation.as_deref(), Some(organ));
+        assert!(pair.paraphrases[0].clean.contains(subject));
+        assert!(!pair.paraphrases[0].corrupt.contains(subject));
+        assert_eq!(pair.neighbours[0].answer, " same");
+    }
+    assert_eq!(
+        build_counterfact(&facts, &tokenizer, 1, Some(1))
+            .unwrap()
+            .pairs
+            .len(),
+        0
+    );
+    let again = build_counterfact(&facts, &tokenizer, 1, None).unwrap();
+    assert_eq!(again, suite);
+}
+
+#[test]
+fn the_published_form_is_read_and_what_cannot_be_asked_is_refused() {
+    let published = serde_json::json!({
+        "case_id": 7,
+        "requested_rewrite": {
+            "prompt": "{} works in", "subject": "Ada", "relation_id": "P1",
+            "target_true": {"str": "London", "id": "Q1"}, "target_new": {"str": "Rome", "id": "Q2"},
+        },
+        "paraphrase_prompts": ["Ada, in", "One finds Ada in"],
+        "neighborhood_prompts": ["Bob works in"],
+    });
+    let file = write(&[published, flat(8, "Eve", "{} works in", "Rome")]);
+    let facts = read_counterfact(file.path()).unwrap();
+    assert_eq!(facts[0].prompt, "Ada works in");
+    assert_eq!(
+        (facts[0].answer.as_str(), facts[0].new_answer.as_str()),
+        ("London", "Rome")
+    );
+    assert_eq!(facts[0].rephrased.len(), 2);
+    assert_eq!(
+        facts[0].neighbours,
+        [("Bob works in".to_owned(), "London".to_owned())]
+    );
+    assert_eq!(facts[0].template(), facts[1].template());
+
+    let mut elsewhere = flat(9, "Eve", "{} works in", "Rome");
+    elsewhere["subject"] = "Adam".into();
+    let error = read_counterfact(write(&[elsewhere]).path())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("case 9") && error.contains("subject"),
+        "{error}"
+    );
+    let error = read_counterfact(write(&[flat(10, "Eve", "{} works in", " ")]).path());
+    assert!(error.unwrap_err().to_string().contains("no answer"));
+    let text = write(&[serde_json::json!({"case_id": 1})]);
+    assert!(read_counterfact(text.path()).is_err());
+}
