@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use candle_core::Device;
 use engram_model::Model;
+use engram_model::kernels::Products;
 use engram_model::training::Sequence;
 use engram_train::adamw::{AdamW, decayed};
 use engram_train::workers::Workers;
@@ -37,7 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut random = ChaCha8Rng::seed_from_u64(1);
         let mut weights = model.flat()?;
         let mut optimizer = AdamW::new(&weights, 0.01, decayed);
-        let mut workers = Workers::new(&model, dropout)?;
+        let mut workers = Workers::new(&model, dropout, Products::Float32)?;
         let (mut forward, mut both, mut update) = (0.0, 0.0, 0.0);
         let mut processor = Some(0.0);
         for step in 0..=steps {

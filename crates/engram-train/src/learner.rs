@@ -1,6 +1,7 @@
 //! Losses and optimizer steps, wherever they are computed.
 
 use engram_model::Model;
+use engram_model::kernels::Products;
 use engram_model::training::{Flat, Sequence};
 
 use crate::adamw::{AdamW, Stepped};
@@ -17,7 +18,7 @@ pub enum Learner {
 }
 
 impl Learner {
-    /// `dropout` replaces the configuration's probabilities.
+    /// `dropout` replaces the configuration's probabilities; `products` is the number format of products on the CPU.
     ///
     /// # Errors
     /// Where the model does not fit on its device.
@@ -26,10 +27,11 @@ impl Learner {
         weights: &Flat,
         optimizer: &mut AdamW,
         dropout: f64,
+        products: Products,
     ) -> Result<Learner> {
         let device = model.device();
         if device.is_cpu() {
-            return Ok(Learner::Threads(Workers::new(model, dropout)?));
+            return Ok(Learner::Threads(Workers::new(model, dropout, products)?));
         }
         let there = OnDevice::new(model, weights, optimizer, dropout, device)?;
         Ok(Learner::Device(Box::new(there)))

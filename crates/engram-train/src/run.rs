@@ -183,7 +183,7 @@ pub fn train(
         model: model.with_weights(&best)?,
         curve: TrainingRecord {
             settings: settings.clone(),
-            precision: "fp32".to_owned(),
+            precision: settings.precision.used().name().to_owned(),
             threads: rayon::current_num_threads(),
             plan,
             base: state.base,
@@ -237,7 +237,9 @@ impl<'a> Run<'a> {
         }
         // Every step of the record was applied.
         *optimizer.state_mut().2 = state.as_ref().map_or(0, |s| s.steps.len()) as i32;
-        let mut learner = Learner::new(model, &weights, &mut optimizer, settings.dropout)?;
+        let products = settings.precision.products();
+        let mut learner =
+            Learner::new(model, &weights, &mut optimizer, settings.dropout, products)?;
         let state = match state {
             Some(state) => state,
             None => {

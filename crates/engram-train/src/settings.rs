@@ -1,5 +1,6 @@
 //! Training settings, the two presets, and how a run departs from them.
 
+use engram_model::kernels::{Products, bfloat16};
 use serde::{Deserialize, Serialize};
 
 use crate::adamw::BETA_2;
@@ -36,6 +37,47 @@ pub enum Precision {
     Fp32,
     /// float16 mixed with float32; on a CPU it falls back to float32.
     Fp16,
+    /// Products with weights in bfloat16, sums and all else in float32; where the processor has no instruction for
+    /// it, or on a GPU, it falls back to float32.
+    Bf16,
+}
+
+impl Precision {
+    /// The name that the settings have for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::Fp32 => "fp32",
+            Precision::Fp16 => "fp16",
+            Precision::Bf16 => "bf16",
+        }
+    }
+
+    /// What this machine computes in where this is asked for.
+    pub fn used(self) -> Precision {
+        match self {
+            Precision::Bf16 if bfloat16::available() => Precision::Bf16,
+            _ => Precision::Fp32,
+        }
+    }
+
+    /// The format of products with weights.
+    pub fn products(self) -> Products {
+        match self.used() {
+            Precision::Bf16 => Products::Bfloat16,
+            _ => Products::Float32,
+        }
+    }
+
+    /// Why it is not what was asked for, where it is not.
+    fn fallen(self) -> Option<&'static str> {
+        match (self, self.used()) {
+            (Precision::Fp16, _) => Some("float16 falls back to float32 on a CPU"),
+            (Precision::Bf16, Precision::Fp32) => {
+                Some("bfloat16 falls back to float32 on a processor without an instruction for it")
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Every setting of a training run.
@@ -210,7 +252,8 @@ impl TrainSettings {
                 self.precision = match text {
                     "fp32" => Precision::Fp32,
                     "fp16" => Precision::Fp16,
-                    _ => return Err(wrong(name, "fp32 or fp16", value)),
+                    "bf16" => Precision::Bf16,
+                    _ => return Err(wrong(name, "fp32, fp16 or bf16", value)),
                 }
             }
             "max_grad_norm" => self.max_grad_norm = parse(name, text, NUMBER)?,
@@ -325,14 +368,17 @@ impl TrainSettings {
         let (theirs, ours) = (preset.texts(), self.texts());
         let mut all = Vec::new();
         for ((name, theirs), ours) in TrainSettings::NAMES.into_iter().zip(theirs).zip(ours) {
-            let fallen = name == "precision" && ours == "fp16";
-            let used = if fallen { "fp32".to_owned() } else { ours };
+            let fallen = self.precision.fallen().filter(|_| name == "precision");
+            let used = match fallen {
+                Some(_) => self.precision.used().name().to_owned(),
+                None => ours,
+            };
             if used != theirs {
                 all.push(Departure {
                     setting: name.to_owned(),
                     preset: theirs,
                     used,
-                    why: fallen.then(|| "float16 falls back to float32 on a CPU".to_owned()),
+                    why: fallen.map(str::to_owned),
                 });
             }
         }
@@ -341,10 +387,6 @@ impl TrainSettings {
 
     /// Every value as text, in the order of [`TrainSettings::NAMES`].
     fn texts(&self) -> [String; 20] {
-        let precision = match self.precision {
-            Precision::Fp32 => "fp32",
-            Precision::Fp16 => "fp16",
-        };
         let sequences = match self.sequences {
             Sequences::Truncate => "truncate",
             Sequences::Chunk => "chunk",
@@ -372,7 +414,7 @@ impl TrainSettings {
             self.batch_size.to_string(),
             self.accumulation.to_string(),
             self.max_length.to_string(),
-            precision.to_owned(),
+            self.precision.name().to_owned(),
             self.max_grad_norm.to_string(),
             self.dropout.to_string(),
             self.seed.to_string(),

@@ -1,6 +1,7 @@
 //! One pass on each thread, and a batch divided among them.
 
 use engram_model::Model;
+use engram_model::kernels::Products;
 use engram_model::training::{Flat, Pass, Sequence};
 use rayon::prelude::*;
 
@@ -16,15 +17,17 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// As many as the current rayon pool has threads. `dropout` replaces the configuration's probabilities.
+    /// As many as the current rayon pool has threads. `dropout` replaces the configuration's probabilities; `products`
+    /// is the number format of products with weights.
     ///
     /// # Errors
     /// As [`Pass::new`].
-    pub fn new(model: &Model, dropout: f64) -> Result<Workers> {
+    pub fn new(model: &Model, dropout: f64, products: Products) -> Result<Workers> {
         let threads = rayon::current_num_threads().max(1);
-        let passes = (0..threads).map(|_| Pass::new(model, Some(dropout)));
+        let pass = |_| Ok(Pass::new(model, Some(dropout))?.with_products(products));
+        let passes = (0..threads).map(pass);
         Ok(Workers {
-            passes: passes.collect::<std::result::Result<_, _>>()?,
+            passes: passes.collect::<Result<_>>()?,
             parts: vec![Flat::zeros(model.gpt2("training")?); threads],
         })
     }

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use candle_core::{Device, Tensor};
 use engram_model::checkpoint::Parameters;
+use engram_model::kernels::{Products, bfloat16};
 use engram_model::training::Sequence;
 use engram_model::{Gpt2Config, Model, Tokenizer};
 use engram_train::adamw::{AdamW, decayed};
 use engram_train::on_device::OnDevice;
 use engram_train::{
-    Event, Keep, Learner, Observer, Silent, TrainError, TrainSettings, TrainText, plan, train,
+    Event, Keep, Learner, Observer, Precision, Silent, TrainError, TrainSettings, TrainText, plan,
+    train,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -560,7 +562,9 @@ fn a_device_learns_what_the_threads_learn() {
                 let there = OnDevice::new(&model, &weights, &mut optimizer, 0.0, &device).unwrap();
                 Learner::Device(Box::new(there))
             }
-            false => Learner::new(&model, &weights, &mut optimizer, 0.0).unwrap(),
+            false => {
+                Learner::new(&model, &weights, &mut optimizer, 0.0, Products::Float32).unwrap()
+            }
         };
         let mut numbers = learner.losses(&weights, &batch).unwrap().concat();
         for _ in 0..3 {
@@ -592,4 +596,46 @@ fn a_device_learns_what_the_threads_learn() {
     close("first moments", &found.2, &expected.2, 1e-5);
     close("second moments", &found.3, &expected.3, 1e-5);
     assert_ne!(found.1.values(), start.values());
+}
+
+/// Products in bfloat16 learn what those in float32 learn, nearly; the record says what was computed in.
+#[test]
+fn bfloat16_learns_nearly_the_same() {
+    let model = model(8);
+    let all = texts(24);
+    let run = |precision| {
+        let settings = TrainSettings {
+            epochs: 6,
+            precision,
+            ..settings()
+        };
+        train(&model, &all, &all[..6], &settings, None, &mut Silent).unwrap()
+    };
+    let (full, half) = (run(Precision::Fp32), run(Precision::Bf16));
+    assert_eq!(full.curve.precision, "fp32");
+    let used = if bfloat16::available() {
+        "bf16"
+    } else {
+        "fp32"
+    };
+    assert_eq!(half.curve.precision, used);
+    let loss = |t: &engram_train::Trained| t.curve.best().unwrap().validation.real;
+    assert!(
+        (loss(&full) - loss(&half)).abs() < 0.02,
+        "{} {}",
+        loss(&full),
+        loss(&half)
+    );
+    assert!(loss(&half) < half.curve.base.real - 0.1);
+    assert_eq!(weights(&half.model), weights(&run(Precision::Bf16).model));
+    if bfloat16::available() {
+        assert_ne!(weights(&full.model), weights(&half.model));
+    }
+    let preset = TrainSettings::preset("config-2").unwrap();
+    let departures = half.curve.settings.departures(&preset);
+    let precision = departures.iter().find(|d| d.setting == "precision");
+    assert_eq!(
+        precision.is_some_and(|d| d.used == "bf16"),
+        bfloat16::available()
+    );
 }

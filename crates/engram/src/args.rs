@@ -349,6 +349,15 @@ pub enum BenchCommand {
     Train(BenchTrainArgs),
 }
 
+/// Number format of a training's products with weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Dtype {
+    /// float32.
+    F32,
+    /// bfloat16 with sums in float32, where the processor has an instruction for it.
+    Bf16,
+}
+
 /// A training to time.
 #[derive(Debug, Args)]
 pub struct BenchTrainArgs {
@@ -364,6 +373,9 @@ pub struct BenchTrainArgs {
     /// Steps that are timed, after one that is not; the median counts.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub steps: u32,
+    /// Number format of products with weights.
+    #[arg(long, value_enum, default_value = "f32")]
+    pub dtype: Dtype,
     /// Where the steps are made: cpu, or cuda:N in a build with CUDA (docs/gpu.md).
     #[arg(long, default_value = "cpu")]
     pub device: String,

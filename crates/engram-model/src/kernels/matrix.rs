@@ -35,6 +35,39 @@ impl View {
     }
 }
 
+/// Number format of the operands of training's matrix products; their sums are float32.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Products {
+    /// As they are.
+    #[default]
+    Float32,
+    /// Rounded to bfloat16, where the processor has an instruction for it ([`super::bfloat16::available`]); as they
+    /// are elsewhere.
+    Bfloat16,
+}
+
+impl Products {
+    /// As [`multiply`].
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn multiply(
+        self,
+        size: (usize, usize, usize),
+        a: &[f32],
+        a_view: View,
+        b: &[f32],
+        b_view: View,
+        out: &mut [f32],
+        out_view: View,
+        how: (f32, bool),
+    ) {
+        let by = match self {
+            Products::Bfloat16 if super::bfloat16::available() => super::bfloat16::multiply,
+            _ => multiply,
+        };
+        by(size, a, a_view, b, b_view, out, out_view, how);
+    }
+}
+
 /// out = factor · a·b, added to what is there where `add` says so; a: [m, k], b: [k, n], out: [m, n].
 /// Sizes are at least 1.
 #[allow(clippy::too_many_arguments)]

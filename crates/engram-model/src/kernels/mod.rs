@@ -4,6 +4,7 @@
 
 pub mod activation;
 pub(crate) mod attention;
+pub mod bfloat16;
 pub(crate) mod bias;
 pub(crate) mod cross_entropy;
 pub(crate) mod dropout;
@@ -23,6 +24,7 @@ pub use cross_entropy::cross_entropy;
 pub use dropout::{Dropout, dropout};
 pub use gelu::gelu_new;
 pub use layer_norm::{layer_norm, layer_norm_scale};
+pub use matrix::Products;
 
 use candle_core::{CpuStorage, DType, Device, Layout, Result, Tensor, bail};
 

@@ -38,3 +38,21 @@ pub(crate) fn give(buffer: Vec<f32>) {
         }
     });
 }
+
+thread_local! {
+    static WORDS: RefCell<Vec<Vec<u32>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A buffer of `len` words; what they hold is left over.
+pub(crate) fn take_words(len: usize) -> Vec<u32> {
+    let mut buffer = WORDS.with_borrow_mut(Vec::pop).unwrap_or_default();
+    if buffer.len() < len {
+        buffer.resize(len, 0);
+    }
+    buffer
+}
+
+/// Gives a buffer of words back.
+pub(crate) fn give_words(buffer: Vec<u32>) {
+    WORDS.with_borrow_mut(|free| free.push(buffer));
+}

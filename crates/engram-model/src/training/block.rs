@@ -2,10 +2,10 @@
 
 use crate::error::Result;
 use crate::families::Gpt2Config;
-use crate::kernels::Dropout;
 use crate::kernels::activation::Activation;
 use crate::kernels::attention::Attention;
 use crate::kernels::dropout::apply_onto;
+use crate::kernels::{Dropout, Products};
 
 use super::layer::{LinearAt, NormAt};
 use super::{Flat, Span, fit};
@@ -84,6 +84,18 @@ impl BlockAt {
             attn_drop: config.attn_pdrop,
             resid_drop: config.resid_pdrop,
         })
+    }
+
+    /// Sets the number format of the products with weights.
+    pub fn set_products(&mut self, products: Products) {
+        let all = [
+            &mut self.c_attn,
+            &mut self.attn_proj,
+            &mut self.c_fc,
+            &mut self.mlp_proj,
+        ];
+        all.into_iter()
+            .for_each(|linear| linear.products = products);
     }
 
     fn mask(&self, span: &Span, which: Mask) -> Dropout {

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::families::Gpt2Config;
 use crate::kernels::bias::column_sums;
 use crate::kernels::layer_norm;
-use crate::kernels::matrix::{View, multiply};
+use crate::kernels::matrix::{Products, View};
 
 use super::Flat;
 
@@ -17,6 +17,8 @@ pub(super) struct LinearAt {
     bias: Range<usize>,
     inputs: usize,
     outputs: usize,
+    /// Number format of its products.
+    pub products: Products,
 }
 
 impl LinearAt {
@@ -26,6 +28,7 @@ impl LinearAt {
             bias: flat.range(&format!("{name}.bias"))?,
             inputs,
             outputs,
+            products: Products::Float32,
         })
     }
 
@@ -38,7 +41,7 @@ impl LinearAt {
                 .chunks_exact_mut(self.outputs)
                 .for_each(|row| row.copy_from_slice(bias)),
         }
-        multiply(
+        self.products.multiply(
             (x.len() / self.inputs, self.inputs, self.outputs),
             x,
             View::rows(self.inputs),
@@ -61,7 +64,7 @@ impl LinearAt {
     ) {
         let rows = x.len() / self.inputs;
         column_sums(g, &mut grads[self.bias.clone()]);
-        multiply(
+        self.products.multiply(
             (self.inputs, rows, self.outputs),
             x,
             View::rows(self.inputs).t(),
@@ -71,7 +74,7 @@ impl LinearAt {
             View::rows(self.outputs),
             (1.0, true),
         );
-        multiply(
+        self.products.multiply(
             (rows, self.outputs, self.inputs),
             g,
             View::rows(self.outputs),

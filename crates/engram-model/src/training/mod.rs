@@ -18,7 +18,7 @@ use crate::error::{ModelError, Result};
 use crate::families::Gpt2Config;
 use crate::kernels::Dropout;
 use crate::kernels::cross_entropy::{gradient, log_sum_exp};
-use crate::kernels::matrix::{View, multiply};
+use crate::kernels::matrix::{Products, View};
 use crate::model::Model;
 
 use block::{BlockAt, Saved, Scratch};
@@ -53,6 +53,7 @@ pub struct Pass {
     blocks: Vec<BlockAt>,
     ln_f: NormAt,
     head: Range<usize>,
+    products: Products,
     total: usize,
     /// The residual stream before each block and after the last.
     streams: Vec<Vec<f32>>,
@@ -89,6 +90,7 @@ impl Pass {
             ln_f: NormAt::find(&flat, "ln_f", &config)?,
             wte,
             head,
+            products: Products::Float32,
             total: flat.values().len(),
             streams: vec![Vec::new(); config.n_layer + 1],
             saved: (0..config.n_layer).map(|_| Saved::default()).collect(),
@@ -97,6 +99,15 @@ impl Pass {
             logits: Vec::new(),
             config,
         })
+    }
+
+    /// The same with another number format of its products with weights.
+    pub fn with_products(mut self, products: Products) -> Pass {
+        self.products = products;
+        self.blocks
+            .iter_mut()
+            .for_each(|block| block.set_products(products));
+        self
     }
 
     /// The memory that a pass works in for sequences of at most `length` tokens, in bytes.
@@ -227,7 +238,7 @@ impl Pass {
             let x = &normal[chunk.start * d..chunk.end * d];
             let logits = fit(&mut self.logits, n * vocab);
             let by_token = View::rows(vocab);
-            multiply(
+            self.products.multiply(
                 (n, d, vocab),
                 x,
                 View::rows(d),
@@ -247,7 +258,7 @@ impl Pass {
             }
             if let Some((_, grads)) = &mut backward {
                 let dx = &mut d_normal[chunk.start * d..chunk.end * d];
-                multiply(
+                self.products.multiply(
                     (n, vocab, d),
                     logits,
                     by_token,
@@ -257,7 +268,7 @@ impl Pass {
                     View::rows(d),
                     (1.0, false),
                 );
-                multiply(
+                self.products.multiply(
                     (vocab, n, d),
                     logits,
                     by_token.t(),

@@ -7,14 +7,14 @@ use candle_core::{DType, Device, Tensor};
 use engram_model::training::Sequence;
 use engram_model::wavefront::Wavefront;
 use engram_stats::median;
-use engram_train::Learner;
 use engram_train::adamw::{AdamW, decayed};
+use engram_train::{Learner, Precision};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use super::{on_this_machine, random, small};
-use crate::args::BenchTrainArgs;
+use crate::args::{BenchTrainArgs, Dtype};
 use crate::commands::{print, table, thousands};
 use crate::memory;
 
@@ -25,6 +25,8 @@ struct TrainBench {
     tokens: u32,
     steps: u32,
     threads: usize,
+    /// Number format of products with weights.
+    dtype: &'static str,
     parameters: usize,
     /// Median seconds of a step: forward, backward, clipping and AdamW.
     step_s: f64,
@@ -58,6 +60,10 @@ fn train(args: &BenchTrainArgs) -> Result<TrainBench> {
         Some(named) => crate::model::open(named, &device)?.0,
         None => random(&small())?.to_device(&device)?,
     };
+    let precision = match args.dtype {
+        Dtype::F32 => Precision::Fp32,
+        Dtype::Bf16 => Precision::Bf16,
+    };
     let shape = model.shape();
     let (batch, tokens) = (args.batch as usize, args.tokens as usize);
     if tokens > shape.context {
@@ -68,7 +74,7 @@ fn train(args: &BenchTrainArgs) -> Result<TrainBench> {
     }
     let mut weights = model.flat()?;
     let mut optimizer = AdamW::new(&weights, 0.01, decayed);
-    let mut learner = Learner::new(&model, &weights, &mut optimizer, 0.0)?;
+    let mut learner = Learner::new(&model, &weights, &mut optimizer, 0.0, precision.products())?;
     drop(model);
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let vocab = shape.vocab as u32;
@@ -105,6 +111,7 @@ fn train(args: &BenchTrainArgs) -> Result<TrainBench> {
         tokens: args.tokens,
         steps: args.steps,
         threads: rayon::current_num_threads(),
+        dtype: precision.used().name(),
         parameters: shape.parameters,
         step_s,
         tokens_per_s: rows as f64 / step_s,
@@ -144,6 +151,7 @@ fn shown(found: &TrainBench) -> String {
         ],
         ["parameters".to_owned(), thousands(found.parameters)],
         ["threads".to_owned(), found.threads.to_string()],
+        ["products in".to_owned(), found.dtype.to_owned()],
         [
             "time of a step, median".to_owned(),
             format!("{:.3} s", found.step_s),
