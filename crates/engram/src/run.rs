@@ -1,6 +1,6 @@
 //! `engram run`: corpus, suite, training, sweeps, findings, report, each stage from the files of those before it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -371,6 +371,10 @@ impl Run {
             }
             PreferenceRow::write_parquet(&folder.join(PREFERENCES), &preferred.rows)?;
             let (prepared, _) = prepare(&pairs, &model, &Reading::default(), false)?;
+            let known: BTreeSet<&str> = (preferred.rows.iter())
+                .filter(|row| !row.held_back && row.knows())
+                .map(|row| row.pair.as_str())
+                .collect();
             let mut rows = Vec::new();
             for sweep_of in &asked {
                 let spec = SweepSpec {
@@ -380,7 +384,19 @@ impl Run {
                     eligible_gap: gap,
                     ..SweepSpec::new(resolve(&model.sites(), &sweep_of.sites)?)
                 };
-                let plan = Plan::new(spec, model.shape(), prepared.clone())?;
+                let mut patched = prepared.clone();
+                if sweep_of.known {
+                    patched.retain(|p| known.contains(p.id.as_str()));
+                    eprintln!(
+                        "{name}: {} of {} pairs are known and patched",
+                        patched.len(),
+                        prepared.len()
+                    );
+                }
+                if patched.is_empty() {
+                    continue;
+                }
+                let plan = Plan::new(spec, model.shape(), patched)?;
                 let label = format!(
                     "{name}, {} by {}",
                     sweep_of.sites.join(" and "),

@@ -123,6 +123,10 @@ pub struct Sweep {
     /// Which run is written into.
     #[serde(default = "denoise")]
     pub direction: Direction,
+    /// Whether only pairs are patched that the model knows, the only ones that conclusions are drawn over. How many
+    /// it knows is counted over all.
+    #[serde(default)]
+    pub known: bool,
     /// What is measured.
     #[serde(default = "metrics")]
     pub metrics: Vec<Metric>,
