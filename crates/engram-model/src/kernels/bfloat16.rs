@@ -12,6 +12,8 @@ const PANEL: usize = 32;
 const TILE: usize = 12;
 /// Pairs along the inner dimension that are worked on at once: a tile of them stays in the first-level cache.
 const PAIRS: usize = 512;
+/// Words between the rows of a tile, so that they do not share their places in the cache.
+const APART: usize = 16;
 /// Rows that are laid out at once: they stay in the second-level cache.
 const ROWS: usize = 20 * TILE;
 
@@ -41,36 +43,32 @@ pub(crate) fn multiply(
 ) {
     assert!(out_view.column == 1);
     let panels = n.div_ceil(PANEL);
-    let mut right = scratch::take_words(panels * PANEL * PAIRS.min(k.div_ceil(2)));
-    let mut left =
-        scratch::take_words(ROWS.min(m.next_multiple_of(TILE)) * PAIRS.min(k.div_ceil(2)));
+    let most = PAIRS.min(k.div_ceil(2));
+    let mut right = scratch::take_words(panels * PANEL * most);
+    let mut left = scratch::take_words(ROWS.min(m.next_multiple_of(TILE)) * (most + APART));
     for first in (0..k).step_by(2 * PAIRS) {
         let inner = (first, (first + 2 * PAIRS).min(k));
         let pairs = (inner.1 - inner.0).div_ceil(2);
         for panel in 0..panels {
             let columns = (panel * PANEL, (panel * PANEL + PANEL).min(n));
             let to = &mut right[panel * PANEL * pairs..][..PANEL * pairs];
-            lay_out(b, b_view.t(), columns, inner, PANEL, to);
+            lay_out_panel(b, b_view, inner, columns, to);
         }
+        let tiles = Left::of(a_view, pairs);
         let add = add || first > 0;
         for row in (0..m).step_by(ROWS) {
-            let rows = (row, (row + ROWS).min(m));
-            for tile in (rows.0..rows.1).step_by(TILE) {
-                let to = &mut left[(tile - rows.0) * pairs..][..TILE * pairs];
-                lay_out(a, a_view, (tile, (tile + TILE).min(m)), inner, TILE, to);
+            let end = (row + ROWS).min(m);
+            for (tile, to) in (row..end).step_by(TILE).zip(left.chunks_mut(tiles.size())) {
+                tiles.lay_out(a, a_view, (tile, (tile + TILE).min(m)), inner, to);
             }
             for panel in 0..panels {
                 let weights = &right[panel * PANEL * pairs..][..PANEL * pairs];
-                for tile in (rows.0..rows.1).step_by(TILE) {
-                    let high = TILE.min(m - tile);
+                let width = PANEL.min(n - panel * PANEL);
+                for (tile, left) in (row..end).step_by(TILE).zip(left.chunks(tiles.size())) {
                     let mut sums = [0f32; TILE * PANEL];
-                    sums_of(
-                        &left[(tile - rows.0) * pairs..][..TILE * pairs],
-                        weights,
-                        &mut sums,
-                    );
-                    let width = PANEL.min(n - panel * PANEL);
-                    for (r, sums) in sums.chunks_exact(PANEL).take(high).enumerate() {
+                    sums_of(tiles, left, weights, &mut sums);
+                    let rows = sums.chunks_exact(PANEL).take(TILE.min(m - tile));
+                    for (r, sums) in rows.enumerate() {
                         let start = out_view.start + (tile + r) * out_view.row + panel * PANEL;
                         put(&sums[..width], factor, add, &mut out[start..start + width]);
                     }
@@ -80,6 +78,89 @@ pub(crate) fn multiply(
     }
     scratch::give_words(right);
     scratch::give_words(left);
+}
+
+/// Where the pairs of a tile stand: [`TILE`] rows by some pairs.
+#[derive(Debug, Clone, Copy)]
+struct Left {
+    /// Distance between rows.
+    row: usize,
+    /// Distance between pairs.
+    pair: usize,
+    pairs: usize,
+}
+
+impl Left {
+    /// In the order in which the matrix has them.
+    fn of(view: View, pairs: usize) -> Left {
+        match view.row == 1 {
+            true => Left {
+                row: 1,
+                pair: TILE,
+                pairs,
+            },
+            false => Left {
+                row: pairs + APART,
+                pair: 1,
+                pairs,
+            },
+        }
+    }
+
+    fn size(self) -> usize {
+        TILE * self.row.max(self.pairs)
+    }
+
+    fn lay_out(
+        self,
+        from: &[f32],
+        view: View,
+        rows: (usize, usize),
+        inner: (usize, usize),
+        to: &mut [u32],
+    ) {
+        let start = view.start + rows.0 * view.row + inner.0 * view.column;
+        let (count, length) = (rows.1 - rows.0, inner.1 - inner.0);
+        if self.row == 1 {
+            return side_by_side(from, (start, view.column), (count, length), TILE, to);
+        }
+        for (r, to) in to.chunks_mut(self.row).take(TILE).enumerate() {
+            match r < count {
+                true => along(from, (start + r * view.row, view.column), length, to),
+                false => to.fill(0),
+            }
+        }
+    }
+}
+
+/// A panel of the right factor: [pairs, PANEL]; zeros beyond the last column.
+fn lay_out_panel(
+    from: &[f32],
+    view: View,
+    inner: (usize, usize),
+    columns: (usize, usize),
+    to: &mut [u32],
+) {
+    let start = view.start + inner.0 * view.row + columns.0 * view.column;
+    let (count, length) = (columns.1 - columns.0, inner.1 - inner.0);
+    if view.column == 1 {
+        return side_by_side(from, (start, view.row), (count, length), PANEL, to);
+    }
+    if count < PANEL {
+        to.fill(0);
+    }
+    let mut line = [0u32; PAIRS];
+    for column in 0..count {
+        along(
+            from,
+            (start + column * view.column, view.row),
+            length,
+            &mut line,
+        );
+        for (to, word) in to[column..].iter_mut().step_by(PANEL).zip(&line) {
+            *to = *word;
+        }
+    }
 }
 
 #[multiversion(targets = "simd")]
@@ -106,73 +187,76 @@ fn pair(first: f32, second: f32) -> u32 {
     rounded(first) >> 16 | rounded(second)
 }
 
-/// Lines (rows of the left factor, columns of the right one) between `lines.0` and `lines.1`, pair after pair of
-/// `inner`: [pairs, wide]; zeros beyond the last line and the last element. `view` has lines as its rows.
+/// Lines that stand side by side, pair after pair of their elements, which are `apart` from each other:
+/// [pairs, wide]; zeros beyond the last line and the last element.
 #[multiversion(targets = "simd")]
-fn lay_out(
+fn side_by_side(
     from: &[f32],
-    view: View,
-    lines: (usize, usize),
-    inner: (usize, usize),
+    (start, apart): (usize, usize),
+    (count, length): (usize, usize),
     wide: usize,
     to: &mut [u32],
 ) {
-    let count = lines.1 - lines.0;
-    if count < wide {
-        to.fill(0);
-    }
-    let start = view.start + lines.0 * view.row + inner.0 * view.column;
-    let length = inner.1 - inner.0;
-    if view.row == 1 {
-        // Lines stand side by side.
-        for (p, to) in to.chunks_exact_mut(wide).enumerate() {
-            let at = start + 2 * p * view.column;
-            let first = &from[at..at + count];
-            match 2 * p + 1 < length {
-                true => {
-                    let second = &from[at + view.column..][..count];
-                    let both = first.iter().zip(second);
-                    (to.iter_mut().zip(both)).for_each(|(to, (a, b))| *to = pair(*a, *b));
-                }
-                false => (to.iter_mut().zip(first)).for_each(|(to, a)| *to = pair(*a, 0.0)),
+    for (p, to) in to
+        .chunks_exact_mut(wide)
+        .take(length.div_ceil(2))
+        .enumerate()
+    {
+        let at = start + 2 * p * apart;
+        let first = &from[at..at + count];
+        let (own, beyond) = to.split_at_mut(count);
+        beyond.fill(0);
+        match 2 * p + 1 < length {
+            true => {
+                let both = first.iter().zip(&from[at + apart..][..count]);
+                (own.iter_mut().zip(both)).for_each(|(to, (a, b))| *to = pair(*a, *b));
             }
-        }
-        return;
-    }
-    for line in 0..count {
-        let at = start + line * view.row;
-        for p in 0..length / 2 {
-            let at = at + 2 * p * view.column;
-            to[p * wide + line] = pair(from[at], from[at + view.column]);
-        }
-        if length % 2 == 1 {
-            to[length / 2 * wide + line] = pair(from[at + (length - 1) * view.column], 0.0);
+            false => (own.iter_mut().zip(first)).for_each(|(to, a)| *to = pair(*a, 0.0)),
         }
     }
 }
 
-/// sums[TILE, PANEL] = left·right; left: [pairs, TILE], right: [pairs, PANEL].
-fn sums_of(left: &[u32], right: &[u32], sums: &mut [f32; TILE * PANEL]) {
-    assert!(left.len() * PANEL == right.len() * TILE);
+/// One line, pair after pair of its elements, which are `apart` from each other.
+#[multiversion(targets = "simd")]
+fn along(from: &[f32], (start, apart): (usize, usize), length: usize, to: &mut [u32]) {
+    let whole = &mut to[..length / 2];
+    if apart == 1 {
+        let pairs = from[start..start + length].chunks_exact(2);
+        (whole.iter_mut().zip(pairs)).for_each(|(to, both)| *to = pair(both[0], both[1]));
+    } else {
+        for (p, to) in whole.iter_mut().enumerate() {
+            let at = start + 2 * p * apart;
+            *to = pair(from[at], from[at + apart]);
+        }
+    }
+    if length % 2 == 1 {
+        to[length / 2] = pair(from[start + (length - 1) * apart], 0.0);
+    }
+}
+
+/// sums[TILE, PANEL] = left·right; right: [pairs, PANEL].
+fn sums_of(tile: Left, left: &[u32], right: &[u32], sums: &mut [f32; TILE * PANEL]) {
+    assert!(right.len() == tile.pairs * PANEL);
+    assert!(left.len() > (TILE - 1) * tile.row + (tile.pairs - 1) * tile.pair);
     #[cfg(target_arch = "x86_64")]
     if available() {
         // SAFETY: the processor has both features; sizes are asserted above.
-        return unsafe { sums_512(left, right, sums) };
+        return unsafe { sums_512(tile, left, right, sums) };
     }
-    plain(left, right, sums);
+    plain(tile, left, right, sums);
 }
 
 /// The same without the instruction. It rounds sums where the instruction may not, and keeps subnormal numbers.
-fn plain(left: &[u32], right: &[u32], sums: &mut [f32; TILE * PANEL]) {
+fn plain(tile: Left, left: &[u32], right: &[u32], sums: &mut [f32; TILE * PANEL]) {
     let halves = |word: u32| {
         [
             f32::from_bits(word << 16),
             f32::from_bits(word & 0xffff_0000),
         ]
     };
-    for (left, right) in left.chunks_exact(TILE).zip(right.chunks_exact(PANEL)) {
-        for (a, sums) in left.iter().zip(sums.chunks_exact_mut(PANEL)) {
-            let [a0, a1] = halves(*a);
+    for (p, right) in right.chunks_exact(PANEL).enumerate() {
+        for (r, sums) in sums.chunks_exact_mut(PANEL).enumerate() {
+            let [a0, a1] = halves(left[r * tile.row + p * tile.pair]);
             for (b, sum) in right.iter().zip(sums) {
                 let [b0, b1] = halves(*b);
                 *sum += a0 * b0 + a1 * b1;
@@ -182,10 +266,10 @@ fn plain(left: &[u32], right: &[u32], sums: &mut [f32; TILE * PANEL]) {
 }
 
 /// # Safety
-/// The processor has AVX-512F and AVX-512 BF16; left: [pairs, TILE], right: [pairs, PANEL].
+/// The processor has AVX-512F and AVX-512 BF16; `left` holds what `tile` says of it, right: [pairs, PANEL].
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn sums_512(left: &[u32], right: &[u32], out: &mut [f32; TILE * PANEL]) {
+unsafe fn sums_512(tile: Left, left: &[u32], right: &[u32], out: &mut [f32; TILE * PANEL]) {
     use std::arch::x86_64::*;
     // SAFETY: the caller's sizes keep every access inside the slices; a register of words and one of pairs of
     // bfloat16 are the same bits.
@@ -193,15 +277,15 @@ unsafe fn sums_512(left: &[u32], right: &[u32], out: &mut [f32; TILE * PANEL]) {
         let as_pairs = |x: __m512i| std::mem::transmute::<__m512i, __m512bh>(x);
         let mut sums = [[_mm512_setzero_ps(); 2]; TILE];
         let (mut a, mut b) = (left.as_ptr(), right.as_ptr());
-        for _ in 0..right.len() / PANEL {
+        for _ in 0..tile.pairs {
             let b0 = as_pairs(_mm512_loadu_si512(b.cast()));
             let b1 = as_pairs(_mm512_loadu_si512(b.add(16).cast()));
             for (r, sums) in sums.iter_mut().enumerate() {
-                let factor = as_pairs(_mm512_set1_epi32(*a.add(r) as i32));
+                let factor = as_pairs(_mm512_set1_epi32(*a.add(r * tile.row) as i32));
                 sums[0] = _mm512_dpbf16_ps(sums[0], factor, b0);
                 sums[1] = _mm512_dpbf16_ps(sums[1], factor, b1);
             }
-            a = a.add(TILE);
+            a = a.wrapping_add(tile.pair);
             b = b.add(PANEL);
         }
         for (r, sums) in sums.iter().enumerate() {
@@ -259,19 +343,20 @@ mod tests {
 
     #[test]
     fn the_instruction_and_plain_code_agree() {
-        let left: Vec<u32> = values(2 * 37 * TILE, 4)
-            .chunks(2)
-            .map(|p| pair(p[0], p[1]))
-            .collect();
-        let right: Vec<u32> = values(2 * 37 * PANEL, 5)
-            .chunks(2)
-            .map(|p| pair(p[0], p[1]))
-            .collect();
-        let (mut a, mut b) = ([0f32; TILE * PANEL], [0f32; TILE * PANEL]);
-        sums_of(&left, &right, &mut a);
-        plain(&left, &right, &mut b);
-        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-4));
-        assert!(a.iter().any(|a| *a != 0.0));
+        let words = |n: usize, seed| -> Vec<u32> {
+            let values = values(2 * n, seed);
+            values.chunks(2).map(|p| pair(p[0], p[1])).collect()
+        };
+        let right = words(37 * PANEL, 5);
+        for view in [View::rows(37), View::rows(37).t()] {
+            let tile = Left::of(view, 37);
+            let left = words(tile.size(), 4);
+            let (mut a, mut b) = ([0f32; TILE * PANEL], [0f32; TILE * PANEL]);
+            sums_of(tile, &left, &right, &mut a);
+            plain(tile, &left, &right, &mut b);
+            assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-4));
+            assert!(a.iter().any(|a| *a != 0.0));
+        }
     }
 
     #[test]
