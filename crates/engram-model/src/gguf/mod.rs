@@ -191,7 +191,7 @@ impl Gguf {
 }
 
 /// A text from the file, fit for one line of an error.
-fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     const MOST: usize = 80;
     let mut shown: String = text
         .chars()
