@@ -3,10 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::ROPE_FACTORS;
-use crate::error::{ModelError, Result};
+use crate::error::{ModelError, Result, shown};
 use crate::families::rope::Rope;
 use crate::families::settings::MOST_LAYERS;
-use crate::gguf::{self, Gguf, shown};
+use crate::gguf::{self, Gguf};
 
 /// Architectures that are read by GGUF's names, the families that they are, and the transformers library's classes.
 const ARCHITECTURES: [(&str, &str, &str); 8] = [

@@ -7,9 +7,9 @@ use candle_core::{Device, Tensor};
 use super::ROPE_FACTORS;
 use crate::architecture::Architecture;
 use crate::checkpoint::Parameters;
-use crate::error::{ModelError, Result};
+use crate::error::{ModelError, Result, shown};
 use crate::families::Family;
-use crate::gguf::{Gguf, shown, unpermute};
+use crate::gguf::{Gguf, unpermute};
 
 /// Reads all parameters that a family calls for, in float32.
 ///
