@@ -25,7 +25,7 @@ use serde_json::{Map, Value};
 use crate::architecture::Architecture;
 use crate::error::{ModelError, Result, shown};
 
-pub use from_gguf::{open as open_gguf, parameters as gguf_parameters};
+pub use from_gguf::{family as gguf_family, open as open_gguf, parameters as gguf_parameters};
 pub use gpt2::Gpt2Config;
 
 /// x·weight + bias; weight: [in, out], where the file has it the other way round a view of it.

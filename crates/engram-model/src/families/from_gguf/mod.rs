@@ -22,11 +22,19 @@ pub use tensors::parameters;
 /// metadata that describes no model.
 pub fn open(path: &Path) -> Result<(Gguf, Arc<dyn Family>)> {
     let file = Gguf::open(path)?;
-    let family = of(config::config(&file)?).map_err(|why| ModelError::Config {
-        path: path.to_owned(),
-        why,
-    })?;
+    let family = family(&file)?;
     Ok((file, family))
+}
+
+/// The family and configuration that a file's metadata amount to.
+///
+/// # Errors
+/// As [`open`].
+pub fn family(file: &Gguf) -> Result<Arc<dyn Family>> {
+    of(config::config(file)?).map_err(|why| ModelError::Config {
+        path: file.path().to_owned(),
+        why,
+    })
 }
 
 /// By this tensor Llama 3's frequencies of rotary embedding are divided; every other one is a parameter.
