@@ -37,7 +37,7 @@ pub struct Linear {
     pub bias: Option<Tensor>,
 }
 
-/// A normalisation's weight and bias, [d_model] or [d_head].
+/// A normalisation's weight and bias, `[d_model]` or `[d_head]`.
 #[derive(Debug, Clone)]
 pub struct Norm {
     /// What rows are multiplied with.
