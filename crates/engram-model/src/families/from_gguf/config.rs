@@ -235,6 +235,7 @@ fn rope_scaling(keys: &Keys<'_>, d_head: u32, theta: f64) -> Result<Value> {
     }
     let kind: Option<&str> = keys.file.get(&keys.key("rope.scaling.type"))?;
     let factor = match keys.number("rope.scaling.factor")? {
+        // An older key, which llama.cpp still takes.
         None => keys.number("rope.scale_linear")?,
         factor => factor,
     };
