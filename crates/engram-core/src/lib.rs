@@ -4,6 +4,7 @@
 #![deny(missing_docs)]
 
 pub mod columns;
+pub mod confounds;
 pub mod error;
 pub mod files;
 pub mod metric;
@@ -12,6 +13,7 @@ pub mod row;
 pub mod setting;
 pub mod site;
 
+pub use confounds::Confounds;
 pub use error::{CoreError, Result};
 pub use metric::Metric;
 pub use pair::{Neighbour, Pair, Prompt, Span, Suite, Wording};

@@ -39,6 +39,11 @@ pub(crate) fn conclusions(findings: &Findings, condition: &ConditionFindings) ->
     }
     let robust = condition.robustness.iter();
     said.extend(robust.map(|r| format!("Robustness. {}", r.sentence)));
+    let repeated = findings
+        .replicates
+        .iter()
+        .filter(|r| r.model == condition.name);
+    said.extend(repeated.map(|r| format!("Seeds. {}", r.sentence)));
     said
 }
 

@@ -15,6 +15,7 @@ use crate::paper::{Paper, paper};
 use crate::parts::{PartGrid, part_grids};
 use crate::positions::{Example, PositionMap, examples, position_maps};
 use crate::profile::{Profile, profiles};
+use crate::replicates::{Replicates, replicates};
 use crate::robustness::{Robustness, robustness};
 use crate::seed::{SeedFinding, seed_findings};
 use crate::sheet::gather;
@@ -33,6 +34,9 @@ pub struct Findings {
     pub conditions: Vec<ConditionFindings>,
     /// Each model against the base model, then the others against each other.
     pub comparisons: Vec<Comparison>,
+    /// Trainings under several seeds.
+    #[serde(default)]
+    pub replicates: Vec<Replicates>,
 }
 
 impl Findings {
@@ -123,6 +127,7 @@ pub fn findings(study: &Study<'_>) -> Result<Findings> {
         settings: study.settings,
         suite: counts(&context),
         headline: conditions.iter().map(headline).collect(),
+        replicates: replicates(study.conditions, &conditions)?,
         conditions,
         comparisons,
     };

@@ -1,6 +1,6 @@
 //! What findings are drawn from.
 
-use engram_core::{Pair, PreferenceRow, Row};
+use engram_core::{Confounds, Pair, PreferenceRow, Row};
 use serde::{Deserialize, Serialize};
 
 /// A suite, and what each model did on it. A single sweep is a study of one condition.
@@ -10,6 +10,8 @@ pub struct Study<'a> {
     pub suite: &'a [Pair],
     /// The pairs of the published protocol (question and answer); may be empty.
     pub paper_suite: &'a [Pair],
+    /// The pairs' confounds; may be empty.
+    pub confounds: &'a [Confounds],
     /// The models, in the order in which they are shown. The one called `base` is what the others
     /// are compared with.
     pub conditions: &'a [Condition],
@@ -22,6 +24,8 @@ pub struct Study<'a> {
 pub struct Condition {
     /// `base`, `config-1`, `config-2` or any other word.
     pub name: String,
+    /// The condition that this one is another seed's training of.
+    pub replicates: Option<String>,
     /// The sweep: all metrics, sites and positions.
     pub rows: Vec<Row>,
     /// Answer or foil, in trained and in held-back wordings. May be empty: the rows of metric

@@ -17,6 +17,7 @@ fn of(suite: &[Pair], conditions: &[Condition], settings: Settings) -> Findings 
     let study = Study {
         suite,
         paper_suite: suite,
+        confounds: &[],
         conditions,
         settings,
     };
@@ -417,6 +418,7 @@ fn bad_rows_are_named() {
         let study = Study {
             suite: &suite,
             paper_suite: &[],
+            confounds: &[],
             conditions: &[condition],
             settings: quick(),
         };

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use engram_core::{Pair, Prompt, Span};
+use engram_core::{Confounds, Pair, Prompt, Span};
 use engram_model::{ModelError, Tokenizer};
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,20 @@ pub struct PreparedPair {
     pub subject: Option<Range<usize>>,
     /// Tokens of the corrupted prompt's subject.
     pub corrupt_subject: Option<Range<usize>>,
+}
+
+impl PreparedPair {
+    /// What of the pair's confounds its tokens show.
+    pub fn confounds(&self) -> Confounds {
+        Confounds {
+            pair: self.id.clone(),
+            prompt_tokens: self.clean.len(),
+            answer_tokens: self.answer.len(),
+            subject_tokens: self.subject.as_ref().map(ExactSizeIterator::len),
+            subject_position: (self.subject.as_ref()).and_then(|s| s.end.checked_sub(1)),
+            ..Confounds::default()
+        }
+    }
 }
 
 /// A tokenised prompt; offsets where it was given as text.

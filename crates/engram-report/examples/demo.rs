@@ -83,6 +83,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let found = findings(&Study {
         suite: &suite,
         paper_suite: &suite,
+        confounds: &[],
         conditions: &conditions,
         settings: Settings::default(),
     })?;

@@ -25,6 +25,7 @@ fn found(simulation: Simulation, change: impl Fn(&mut Condition)) -> Findings {
     let study = Study {
         suite: &suite,
         paper_suite: &suite,
+        confounds: &[],
         conditions: &conditions,
         settings,
     };

@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -41,7 +42,7 @@ pub enum Command {
     /// Write one run's activations to a file.
     Cache(CacheArgs),
     /// Test a sweep or a study; writes stats.json.
-    Stats(FolderArgs),
+    Stats(StatsArgs),
     /// Test two models or two runs against each other, paired by pair.
     Compare(CompareArgs),
     /// Write report.html for a sweep or a study.
@@ -439,6 +440,17 @@ pub struct CompareArgs {
     pub from: PathBuf,
     /// The other; differences are its value less that of the first. Studies are compared model by model of one name.
     pub to: PathBuf,
+}
+
+/// A folder of results, and how to test.
+#[derive(Debug, Args)]
+pub struct StatsArgs {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Calibration instead: permute kinds over relations so often, and say in which share of them each test between kinds
+    /// rejects.
+    #[arg(long, value_name = "TIMES")]
+    pub nulls: Option<NonZeroUsize>,
 }
 
 /// A folder of results.

@@ -6,6 +6,7 @@
 
 pub mod args;
 pub mod commands;
+pub mod confounds;
 pub mod curve;
 pub mod memory;
 pub mod model;

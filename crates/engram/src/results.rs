@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use engram_core::{PreferenceRow, Row, Suite, files};
+use engram_core::{Confounds, PreferenceRow, Row, Suite, files};
 use engram_findings::{Condition, Findings, Settings, Study, findings};
 use engram_report::{Excluded, Fact, Reproduction, TrainingCurve};
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,8 @@ pub const SUITE: &str = "suite.jsonl";
 pub const PAPER_SUITE: &str = "paper.jsonl";
 /// What was left out of the suite, and why.
 pub const EXCLUDED: &str = "excluded.json";
+/// What may make pairs of two kinds differ besides their kind.
+pub const CONFOUNDS: &str = "confounds.jsonl";
 /// How a model was trained.
 pub const TRAINING: &str = "training.json";
 /// What the corpus holds.
@@ -49,6 +51,9 @@ pub struct Manifest {
     pub stats: Settings,
     /// The models, in the order in which they are shown.
     pub models: Vec<String>,
+    /// The models that are another's training with another seed, and which one's.
+    #[serde(default)]
+    pub replicates: BTreeMap<String, String>,
     /// What the fine-tuned ones' settings are compared with.
     pub training: BTreeMap<String, Origin>,
     /// Seconds spent, by what.
@@ -87,6 +92,8 @@ pub struct Results {
     pub suite: Suite,
     /// The pairs of the published protocol; may be empty.
     pub paper_suite: Suite,
+    /// Each pair's confounds; may be empty.
+    pub confounds: Vec<Confounds>,
     /// Each model's rows.
     pub conditions: Vec<Condition>,
     /// How each model was trained.
@@ -122,6 +129,7 @@ impl Results {
             let sweep = folder.join("sweeps").join(name);
             conditions.push(Condition {
                 name: name.clone(),
+                replicates: manifest.replicates.get(name).cloned(),
                 rows: Row::read_parquet(&sweep.join(PATCH))?,
                 preferences: PreferenceRow::read_parquet(&sweep.join(PREFERENCES))?,
                 paper: read_if_there(&sweep.join(PAPER), Row::read_parquet)?,
@@ -136,6 +144,7 @@ impl Results {
             paper_suite: Suite {
                 pairs: read_if_there(&suite.join(PAPER_SUITE), |p| Ok(Suite::read(p)?.pairs))?,
             },
+            confounds: read_if_there(&suite.join(CONFOUNDS), Confounds::read)?,
             conditions,
             curves,
             corpus: read_if_there(&folder.join("corpus").join(CORPUS), files::read_json)?,
@@ -164,11 +173,12 @@ impl Results {
             manifest,
             suite,
             paper_suite,
+            confounds: read_if_there(&folder.join(CONFOUNDS), Confounds::read)?,
             conditions: vec![Condition {
                 name,
                 rows,
-                preferences: Vec::new(),
                 paper,
+                ..Condition::default()
             }],
             curves: Vec::new(),
             corpus: Vec::new(),
@@ -181,12 +191,18 @@ impl Results {
     /// # Errors
     /// As [`findings`].
     pub fn findings(&self) -> Result<Findings> {
-        Ok(findings(&Study {
+        Ok(findings(&self.study())?)
+    }
+
+    /// What findings are drawn from.
+    pub fn study(&self) -> Study<'_> {
+        Study {
             suite: &self.suite.pairs,
             paper_suite: &self.paper_suite.pairs,
+            confounds: &self.confounds,
             conditions: &self.conditions,
             settings: self.manifest.stats,
-        })?)
+        }
     }
 
     /// Writes the report and gives its path.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
-use engram_core::{PreferenceRow, Row, Suite, files};
+use engram_core::{Confounds, Pair, PreferenceRow, Row, Suite, files};
 use engram_corpus::{Abstract, FactTable, read, read_counterfact, stats};
 use engram_model::Model;
 use engram_patch::{
@@ -23,18 +23,20 @@ use crate::commands::model::resolve;
 use crate::commands::patch::{prepare, sweep};
 use crate::commands::train::{CHECKPOINT_EVERY, Recipe, fine_tune, settings};
 use crate::commands::{print, say, thousands};
+use crate::confounds::confounds;
 use crate::curve::Origin;
 use crate::memory;
 use crate::results::{
-    CORPUS, EXCLUDED, MANIFEST, Machine, Manifest, PAPER, PAPER_SUITE, PATCH, PREFERENCES, Results,
-    STATS, SUITE,
+    CONFOUNDS, CORPUS, EXCLUDED, MANIFEST, Machine, Manifest, PAPER, PAPER_SUITE, PATCH,
+    PREFERENCES, Results, STATS, SUITE,
 };
 use crate::stage::{RunFolder, checkpoint_hash, done_with, partial, under_way};
 use crate::study::{BASE, RANDOM, Study, Training};
 
 /// Columns of the summary on stdout.
 const WIDTH: u16 = 120;
-const TRAIN: &str = "train.jsonl";
+/// Training texts.
+pub const TRAIN: &str = "train.jsonl";
 const VALIDATION: &str = "validation.jsonl";
 
 /// A study whose every name, path and value has been checked, and the folder that it is run in.
@@ -57,7 +59,7 @@ pub fn run(args: &RunArgs, as_json: bool) -> Result<()> {
     let start = Instant::now();
     let mut run = Run::resolve(args)?;
     let corpus = run.corpus()?;
-    let suite = run.suite()?;
+    let suite = run.suite(corpus.as_deref())?;
     let mut models = BTreeMap::from([(BASE.to_owned(), run.study.base.clone())]);
     for name in run.settings.keys().cloned().collect::<Vec<_>>() {
         let corpus = corpus.as_ref().context("there is no corpus to train on")?;
@@ -257,9 +259,18 @@ impl Run {
     }
 
     /// The pairs, those of the published protocol, and what was left out.
-    fn suite(&mut self) -> Result<PathBuf> {
+    fn suite(&mut self, corpus: Option<&Path>) -> Result<PathBuf> {
         let paper = self.study.paper.as_ref().map(|p| p.pairs);
-        let inputs = json!([self.study.suite, paper, self.study.seed, self.inputs]);
+        let taught = corpus
+            .map(|c| files::sha256_file(&c.join(TRAIN)))
+            .transpose()?;
+        let inputs = json!([
+            self.study.suite,
+            paper,
+            self.study.seed,
+            self.inputs,
+            taught
+        ]);
         self.stage("suite", inputs, |run, folder| {
             let settings = BuildSettings {
                 seed: run.study.seed,
@@ -289,7 +300,8 @@ impl Run {
             let (pairs, unfit) = prepare(&suite, &run.base, &Reading::default(), true)?;
             excluded.extend(unfit);
             let fit = |id: &str| pairs.iter().any(|p| p.id == id);
-            let kept = suite.pairs.into_iter().filter(|p| fit(&p.id)).collect();
+            let kept: Vec<Pair> = suite.pairs.into_iter().filter(|p| fit(&p.id)).collect();
+            Confounds::write(&folder.join(CONFOUNDS), &confounds(&kept, &pairs, corpus)?)?;
             Suite { pairs: kept }.write(&folder.join(SUITE))?;
             if let Some(pairs) = paper {
                 let settings = BuildSettings {
@@ -479,6 +491,9 @@ impl Run {
             },
             stats: study.stats,
             models: study.models().into_iter().map(str::to_owned).collect(),
+            replicates: (study.train.iter())
+                .filter_map(|(name, t)| Some((name.clone(), t.replicates.clone()?)))
+                .collect(),
             training: study.train.iter().map(origin).collect(),
             timing,
             machine: Machine::here(),

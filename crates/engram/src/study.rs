@@ -113,13 +113,20 @@ pub struct Training {
     /// Why they do, by setting.
     #[serde(default)]
     pub why: IndexMap<String, String>,
+    /// Further seeds: each gives a model of its own, `NAME-seed-SEED`, in every sweep that `NAME` is in. What survives
+    /// them is not a matter of one training's luck.
+    #[serde(default)]
+    pub seeds: Vec<u64>,
+    /// The model that this one is another seed of.
+    #[serde(skip)]
+    pub replicates: Option<String>,
 }
 
 /// One sweep: which cells of which models.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sweep {
-    /// The models' names (`base` and names under `train`).
+    /// The models' names (`base`, names under `train`, and `random` where the study has it).
     pub models: Vec<String>,
     /// Sites, by any of their names.
     pub sites: Vec<String>,
@@ -168,9 +175,38 @@ impl Study {
             anyhow::anyhow!("{}: {}", path.display(), one_line(&e.to_string()))
         })?;
         study
-            .check()
-            .with_context(|| format!("{}", path.display()))?;
-        Ok(study)
+            .with_seeds()
+            .and_then(|study| study.check().map(|()| study))
+            .with_context(|| format!("{}", path.display()))
+    }
+
+    /// Every seed as a model of its own, after the one that it is another seed of.
+    fn with_seeds(mut self) -> Result<Study> {
+        let mut train = IndexMap::new();
+        for (name, training) in std::mem::take(&mut self.train) {
+            let mut names = Vec::new();
+            for seed in &training.seeds {
+                let replicate = format!("{name}-seed-{seed}");
+                let mut other = training.clone();
+                other.replicates = Some(name.clone());
+                let seed = i64::try_from(*seed).context("a seed is below 2^63")?;
+                other.set.insert("seed".to_owned(), seed.into());
+                if names.contains(&replicate) {
+                    bail!("train.{name}: seed {seed} is given twice");
+                }
+                names.push(replicate.clone());
+                train.insert(replicate, other);
+            }
+            let first = train.len() - names.len();
+            train.shift_insert(first, name.clone(), training);
+            for sweep in self.sweep.values_mut() {
+                if let Some(at) = sweep.models.iter().position(|m| *m == name) {
+                    sweep.models.splice(at + 1..at + 1, names.iter().cloned());
+                }
+            }
+        }
+        self.train = train;
+        Ok(self)
     }
 
     /// The names of all models, the base first.
@@ -402,6 +438,24 @@ mod tests {
         );
         assert!(error(SMALL, &["sweep.whole.metrics=['prob']"]).contains("must hold logit_diff"));
         assert!(error("title = ", &[]).contains("study.toml"));
+    }
+
+    #[test]
+    fn seeds_are_models_of_their_own() {
+        let seeds = [
+            "train.config-1.seeds=[7, 8]",
+            "sweep.whole.models=['config-1', 'base']",
+        ];
+        let study = read(SMALL, &seeds).unwrap();
+        let names = ["base", "config-1", "config-1-seed-7", "config-1-seed-8"];
+        assert_eq!(study.models(), names);
+        let seven = &study.train["config-1-seed-7"];
+        assert_eq!(seven.set["seed"].as_integer(), Some(7));
+        assert_eq!(seven.replicates.as_deref(), Some("config-1"));
+        let swept = ["config-1", "config-1-seed-7", "config-1-seed-8", "base"];
+        assert_eq!(study.sweep["whole"].models, swept);
+        let twice = read(SMALL, &["train.config-1.seeds=[7, 7]"]).unwrap_err();
+        assert!(format!("{twice:#}").contains("seed 7 is given twice"));
     }
 
     #[test]

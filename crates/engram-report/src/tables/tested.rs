@@ -286,5 +286,21 @@ pub(crate) fn robustness(findings: &Findings) -> Table {
             ));
         }
     }
+    for repeated in &findings.replicates {
+        for seed in repeated.seeds.iter().filter(|s| s.model != repeated.model) {
+            let (Some(difference), Some(p)) = (seed.difference, seed.p_value) else {
+                continue;
+            };
+            table.rows.push(vec![
+                repeated.model.clone(),
+                repeated.site.clone(),
+                format!("{} − {}", repeated.first, repeated.second),
+                format!("trained with another seed ({})", seed.model),
+                with_interval(difference, seed.interval, number),
+                p_cell(p),
+                said(p, difference, &repeated.first, &repeated.second),
+            ]);
+        }
+    }
     table
 }

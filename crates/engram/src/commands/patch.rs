@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use bytesize::ByteSize;
-use engram_core::{Align, Corruption, Metric, Pair, Row, Suite, files};
+use engram_core::{Align, Confounds, Corruption, Metric, Pair, Row, Suite, files};
 use engram_model::Model;
 use engram_patch::{
     Batch, Done, Engine, Journal, NaiveEngine, Plan, PreparedPair, Profile as Procedure, Reading,
@@ -19,7 +19,7 @@ use super::model::resolve;
 use crate::args::{EngineName, PatchArgs, Profile};
 use crate::memory;
 use crate::progress::Progress;
-use crate::results::{EXCLUDED, MANIFEST, Machine, Manifest, PATCH, SUITE};
+use crate::results::{CONFOUNDS, EXCLUDED, MANIFEST, Machine, Manifest, PATCH, SUITE};
 use crate::stage::{checkpoint_hash, must_be_free, whole_folder};
 
 /// Runs `engram patch`.
@@ -125,6 +125,8 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
             ..Manifest::default()
         };
         Row::write_parquet(&folder.join(PATCH), &rows)?;
+        let confounds: Vec<Confounds> = (plan.pairs.iter().map(|p| p.pair.confounds())).collect();
+        Confounds::write(&folder.join(CONFOUNDS), &confounds)?;
         measured.write(&folder.join(SUITE))?;
         files::write_json(&folder.join(EXCLUDED), &excluded)?;
         files::write_json(&folder.join(MANIFEST), &manifest).map_err(anyhow::Error::from)
