@@ -1,6 +1,7 @@
-//! Any bytes as a GGUF file: header, elements, tokenizer.
+//! Any bytes as a GGUF file: header, elements, configuration, tokenizer.
 #![no_main]
 
+use engram_model::families;
 use engram_model::gguf::Gguf;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
@@ -10,6 +11,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     for name in file.tensors().keys() {
         let _ = file.tensor(name);
     }
+    let _ = families::gguf_family(&file).map(|family| family.parameters());
     let _ = file
         .tokenizer()
         .map(|t| t.encode("The patient's 12 seizures\n<s> 次🙂"));

@@ -37,6 +37,8 @@ pub(crate) fn conclusions(findings: &Findings, condition: &ConditionFindings) ->
     {
         said.push(format!("{}: {}", site(&tests.measure.label), tests.verdict));
     }
+    let robust = condition.robustness.iter();
+    said.extend(robust.map(|r| format!("Robustness. {}", r.sentence)));
     said
 }
 

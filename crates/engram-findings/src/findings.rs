@@ -12,8 +12,10 @@ use crate::kinds::{KindTests, conclude, kind_tests};
 use crate::layers::{LayerTests, layer_tests};
 use crate::localise::{LocalisationSummary, localise};
 use crate::paper::{Paper, paper};
+use crate::parts::{PartGrid, part_grids};
 use crate::positions::{Example, PositionMap, examples, position_maps};
 use crate::profile::{Profile, profiles};
+use crate::robustness::{Robustness, robustness};
 use crate::seed::{SeedFinding, seed_findings};
 use crate::sheet::gather;
 use crate::study::{Condition, Settings, Study};
@@ -70,15 +72,21 @@ pub struct ConditionFindings {
     pub kind_tests: Vec<KindTests>,
     /// How localised are contributions?
     pub localisation: Vec<LocalisationSummary>,
+    /// What of the tests between kinds survives.
+    #[serde(default)]
+    pub robustness: Vec<Robustness>,
     /// Recovery by layer and role of the position.
     pub positions: Vec<PositionMap>,
+    /// Single heads and neurons.
+    #[serde(default)]
+    pub parts: Vec<PartGrid>,
     /// Single pairs by layer and token.
     pub examples: Vec<Example>,
     /// The published protocol, where it was run.
     pub paper: Option<Paper>,
     /// The published study's findings beside this model's.
     pub seed: Vec<SeedFinding>,
-    /// Rows not read: single heads, neurons, pattern entries, windows of layers.
+    /// Rows not read: heads and neurons by position, pattern entries, windows of layers.
     pub unread_rows: usize,
 }
 
@@ -168,7 +176,9 @@ fn of_condition(
         layer_tests: Vec::new(),
         kind_tests: Vec::new(),
         localisation: Vec::new(),
+        robustness: Vec::new(),
         positions: Vec::new(),
+        parts: Vec::new(),
         examples: Vec::new(),
         paper: paper(
             paper_context,
@@ -209,6 +219,9 @@ fn of_condition(
         found.localisation.extend(localised);
     }
     conclude(context, &found.gate, &mut found.kind_tests)?;
+    if found.gate.passed {
+        found.robustness = robustness(context, &found.kind_tests, &found.localisation)?;
+    }
     for sheet in &sheets.by_position {
         let gate = &found.gate;
         found
@@ -219,6 +232,10 @@ fn of_condition(
                 .examples
                 .extend(examples(context, gate, &states, sheet));
         }
+    }
+    for sheet in &sheets.parts {
+        let grids = part_grids(context, &found.gate, &states, sheet)?;
+        found.parts.extend(grids);
     }
     found.seed = seed_findings(context, &found, &states)?;
     Ok((found, states))

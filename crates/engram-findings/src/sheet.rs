@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::error::{FindingsError, Result};
 use crate::layout::{Layout, layout};
 use crate::measure::{Measure, Scope};
+use crate::parts::PartKind;
 
 /// One pair's value at one place, averaged over noise samples.
 #[derive(Debug, Clone, Default)]
@@ -79,11 +80,19 @@ pub(crate) struct PositionSheet {
     pub layouts: BTreeMap<usize, Layout>,
 }
 
+/// One value per layer, head or neuron, and pair.
+pub(crate) struct PartSheet {
+    pub measure: Measure,
+    pub part: PartKind,
+    pub cells: BTreeMap<(i64, i64), ByPair>,
+}
+
 /// A condition's rows, gathered.
 pub(crate) struct Sheets {
     pub whole: Vec<Sheet>,
     pub by_position: Vec<PositionSheet>,
-    /// Rows that this crate does not yet read: single heads, neurons, pattern entries, windows.
+    pub parts: Vec<PartSheet>,
+    /// Rows that this crate does not yet read: heads and neurons by position, pattern entries, windows.
     pub unread: usize,
 }
 
@@ -92,23 +101,45 @@ pub(crate) struct Sheets {
 pub(crate) fn gather(context: &Context<'_>, condition: &str, rows: &[Row]) -> Result<Sheets> {
     let mut whole: Vec<Sheet> = Vec::new();
     let mut by_position: Vec<PositionSheet> = Vec::new();
+    let mut parts: Vec<PartSheet> = Vec::new();
+    let mut part_index = indexmap::IndexMap::new();
     let mut whole_index = indexmap::IndexMap::new();
     let mut position_index = indexmap::IndexMap::new();
     let mut unread = 0;
     for row in rows {
         check_finite(condition, row)?;
         let pair = context.pair(&row.pair, condition)?;
-        let part = row.head.or(row.unit).or(row.query).or(row.key);
-        if part.is_some() || row.window.is_some_and(|w| w > 1) {
-            unread += 1;
-            continue;
-        }
         let scope = match (row.position, &row.token) {
             (None, Some(_)) => Scope::Subject,
             _ => Scope::All,
         };
         let measure = Measure::of(row, scope);
-        let cell = if let Some(position) = row.position {
+        let part = match (row.head, row.unit) {
+            (Some(head), _) => Some((PartKind::Head, head)),
+            (None, unit) => unit.map(|unit| (PartKind::Neuron, unit)),
+        };
+        let within_one = row.position.or(row.query).or(row.key);
+        if (part.is_some() && within_one.is_some())
+            || row.query.or(row.key).is_some()
+            || row.window.is_some_and(|w| w > 1)
+        {
+            unread += 1;
+            continue;
+        }
+        let cell = if let (Some((part, index)), Some(layer)) = (part, row.layer) {
+            let i = *part_index
+                .entry((measure.clone(), part))
+                .or_insert_with(|| {
+                    parts.push(PartSheet {
+                        measure,
+                        part,
+                        cells: BTreeMap::new(),
+                    });
+                    parts.len() - 1
+                });
+            let by_pair = parts[i].cells.entry((layer, index)).or_default();
+            by_pair.entry(pair).or_default()
+        } else if let Some(position) = row.position {
             let i = *position_index.entry(measure.clone()).or_insert_with(|| {
                 by_position.push(PositionSheet {
                     measure,
@@ -153,9 +184,11 @@ pub(crate) fn gather(context: &Context<'_>, condition: &str, rows: &[Row]) -> Re
     }
     whole.sort_by_cached_key(|s| s.measure.order());
     by_position.sort_by_cached_key(|s| s.measure.order());
+    parts.sort_by_cached_key(|s| (s.measure.order(), s.part));
     Ok(Sheets {
         whole,
         by_position,
+        parts,
         unread,
     })
 }

@@ -1,6 +1,8 @@
 //! What a decoder-only transformer is made of, whatever its family: the only description that the forward pass and
 //! the wavefront read.
 
+use std::sync::Arc;
+
 use engram_core::Site;
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +21,8 @@ pub enum Normalisation {
 /// i + n, with n the number of frequencies, turn by position · frequency i.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rotary {
-    /// Radians a position, one for each pair of dimensions.
-    pub frequencies: Vec<f32>,
+    /// Radians a position, one for each pair of dimensions; the layers share them.
+    pub frequencies: Arc<[f32]>,
 }
 
 /// Cosine and sine of the angle that a pair of dimensions turns by.

@@ -7,14 +7,13 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use engram_core::files::{write_atomic, write_json};
 use indexmap::IndexMap;
-use memmap2::Mmap;
-use rayon::prelude::*;
-use safetensors::tensor::{Metadata, TensorInfo, TensorView};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
 use serde::Deserialize;
 
-use crate::error::{ModelError, Result};
+use crate::error::{ModelError, Result, shown};
 use crate::families::Family;
+use crate::shard::Shard;
 
 /// The weights' file name.
 pub const WEIGHTS: &str = "model.safetensors";
@@ -23,17 +22,13 @@ pub const INDEX: &str = "model.safetensors.index.json";
 /// The configuration's file name.
 pub const CONFIG: &str = "config.json";
 
-/// Elements that one task converts.
-const CHUNK: usize = 1 << 16;
-
 /// Named parameters, float32, in the order of the forward pass.
 pub type Parameters = IndexMap<String, Tensor>;
 
 /// Reads all parameters that a family calls for.
 ///
 /// # Errors
-/// [`ModelError::Missing`], [`ModelError::Pickle`], [`ModelError::Weights`], [`ModelError::MissingTensor`],
-/// [`ModelError::TensorShape`], [`ModelError::NotFinite`].
+/// As [`weight_files`], [`Shard::open`] and [`Shard::tensor`]; [`ModelError::TensorShape`].
 pub fn read(folder: &Path, family: &dyn Family, device: &Device) -> Result<Parameters> {
     let stored = Stored::open(folder)?;
     let mut parameters = Parameters::new();
@@ -104,7 +99,8 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
 /// The files that hold a checkpoint's weights: one, or shards.
 ///
 /// # Errors
-/// [`ModelError::Missing`], [`ModelError::Pickle`]; an index that does not parse or names a file elsewhere.
+/// [`ModelError::Missing`], [`ModelError::Pickle`]; [`ModelError::Config`] for an index that does not parse or names
+/// a file elsewhere.
 pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let (whole, index) = (folder.join(WEIGHTS), folder.join(INDEX));
     if whole.exists() {
@@ -116,18 +112,21 @@ pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut names: Vec<String> = Index::read(&index)?.weight_map.into_values().collect();
     names.sort();
     names.dedup();
-    let plain = |name: &String| {
-        Path::new(name)
-            .file_name()
-            .is_some_and(|n| n == name.as_str())
+    let why = match names.iter().find(|name| !plain(name)) {
+        Some(name) => format!(
+            "it names the file \"{}\", which is not one of its folder",
+            shown(name)
+        ),
+        None if names.is_empty() => "it names no file".to_owned(),
+        None => return Ok(names.iter().map(|name| folder.join(name)).collect()),
     };
-    match names.iter().find(|name| !plain(name)) {
-        Some(name) => Err(ModelError::Weights {
-            path: index,
-            why: format!("it names the file {name:?}, which is not one of its folder"),
-        }),
-        None => Ok(names.iter().map(|name| folder.join(name)).collect()),
-    }
+    Err(ModelError::Config { path: index, why })
+}
+
+/// Whether this is the name of a file, and of no path or anything else.
+fn plain(name: &str) -> bool {
+    let path = Path::new(name).file_name();
+    path.is_some_and(|n| n == name) && !name.contains(char::is_control) && name.len() < 256
 }
 
 fn no_weights(folder: &Path) -> ModelError {
@@ -157,65 +156,26 @@ impl Index {
         })?;
         serde_json::from_slice(&text).map_err(|e| ModelError::Config {
             path: path.to_owned(),
-            why: e.to_string(),
+            why: format!("no readable index: {}", shown(&e.to_string())),
         })
-    }
-}
-
-/// A safetensors file in memory as the system pages it in.
-struct Shard {
-    path: PathBuf,
-    bytes: Mmap,
-    /// Where the tensors' bytes begin.
-    start: usize,
-    header: Metadata,
-}
-
-impl Shard {
-    fn open(path: PathBuf) -> Result<Shard> {
-        let io = |source| ModelError::Io {
-            path: path.clone(),
-            source,
-        };
-        let file = std::fs::File::open(&path).map_err(io)?;
-        let damaged = |why: String| ModelError::Weights {
-            path: path.clone(),
-            why,
-        };
-        if file.metadata().map_err(io)?.len() == 0 {
-            return Err(damaged("it is empty".to_owned()));
-        }
-        // SAFETY: the mapping is only read. A file that another process cuts while it is mapped ends this process, as
-        // with every program that maps files.
-        let bytes = unsafe { Mmap::map(&file) }.map_err(io)?;
-        let (length, header) =
-            SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;
-        // The header stands after its length in 8 bytes.
-        let start = length + 8;
-        Ok(Shard {
-            path,
-            bytes,
-            start,
-            header,
-        })
-    }
-
-    fn data(&self, info: &TensorInfo) -> &[u8] {
-        let (from, to) = info.data_offsets;
-        &self.bytes[self.start + from..self.start + to]
     }
 }
 
 /// All weights of a checkpoint.
 struct Stored {
+    /// What names them: the file of weights, or the index.
+    path: PathBuf,
     shards: Vec<Shard>,
 }
 
 impl Stored {
     fn open(folder: &Path) -> Result<Stored> {
-        let files = weight_files(folder)?.into_iter();
+        let (whole, index) = (folder.join(WEIGHTS), folder.join(INDEX));
+        let files = weight_files(folder)?;
+        let shards = files.iter().map(|file| Shard::open(file));
         Ok(Stored {
-            shards: files.map(Shard::open).collect::<Result<_>>()?,
+            shards: shards.collect::<Result<_>>()?,
+            path: if whole.exists() { whole } else { index },
         })
     }
 
@@ -223,72 +183,21 @@ impl Stored {
     fn values(&self, name: &str, names: &[String], expected: &[usize]) -> Result<Vec<f32>> {
         let found = names.iter().find_map(|name| {
             let mut shards = self.shards.iter();
-            shards.find_map(|shard| Some((shard, name, shard.header.info(name)?)))
+            shards.find_map(|shard| Some((shard, name, shard.shape(name)?)))
         });
         match found {
-            Some((shard, name, info)) => values(shard, name, info, expected),
+            Some((shard, name, found)) if found == expected => shard.tensor(name),
+            Some((shard, name, found)) => Err(ModelError::TensorShape {
+                path: shard.path().to_owned(),
+                name: name.to_owned(),
+                expected: expected.to_vec(),
+                found: found.to_vec(),
+            }),
             None => Err(ModelError::MissingTensor {
-                path: self
-                    .shards
-                    .first()
-                    .map_or_else(PathBuf::new, |s| s.path.clone()),
+                path: self.path.clone(),
                 name: name.to_owned(),
             }),
         }
-    }
-}
-
-/// The elements of a tensor in float32, checked for shape and for NaN and infinity.
-fn values(shard: &Shard, name: &str, info: &TensorInfo, expected: &[usize]) -> Result<Vec<f32>> {
-    let path = &shard.path;
-    if info.shape != expected {
-        return Err(ModelError::TensorShape {
-            path: path.clone(),
-            name: name.to_owned(),
-            expected: expected.to_vec(),
-            found: info.shape.clone(),
-        });
-    }
-    let data = shard.data(info);
-    let pair = |b: &[u8]| [b[0], b[1]];
-    let values = match info.dtype {
-        Dtype::F32 => converted(data, 4, |b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
-        Dtype::F16 => converted(data, 2, |b| half::f16::from_le_bytes(pair(b)).to_f32()),
-        Dtype::BF16 => converted(data, 2, |b| half::bf16::from_le_bytes(pair(b)).to_f32()),
-        other => {
-            return Err(ModelError::Weights {
-                path: path.clone(),
-                why: format!("tensor {name} is {other:?}; engram reads F32, F16 and BF16"),
-            });
-        }
-    };
-    finite(path, name, values)
-}
-
-fn converted(data: &[u8], size: usize, value: impl Fn(&[u8]) -> f32 + Sync) -> Vec<f32> {
-    let mut values = vec![0f32; data.len() / size];
-    values
-        .par_chunks_mut(CHUNK)
-        .zip(data.par_chunks(CHUNK * size))
-        .for_each(|(values, data)| {
-            for (v, bytes) in values.iter_mut().zip(data.chunks_exact(size)) {
-                *v = value(bytes);
-            }
-        });
-    values
-}
-
-/// The values, where none of them is NaN or infinite.
-pub(crate) fn finite(path: &Path, name: &str, values: Vec<f32>) -> Result<Vec<f32>> {
-    let bad = values.par_iter().position_first(|v| !v.is_finite());
-    match bad {
-        Some(element) => Err(ModelError::NotFinite {
-            path: path.to_owned(),
-            name: name.to_owned(),
-            value: values[element],
-            element,
-        }),
-        None => Ok(values),
     }
 }
 

@@ -95,6 +95,16 @@ pub enum ModelError {
         /// Its index, row-major.
         element: usize,
     },
+    /// A tensor of a type that is not read.
+    #[error("{}: tensor {name} is {found}; engram reads F32, F16 and BF16: write the model anew in one of them", path.display())]
+    Dtype {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        name: String,
+        /// Its type.
+        found: String,
+    },
     /// A GGUF file whose header contradicts itself or the file's length.
     #[error("{}: not a readable GGUF file: {why} (byte {at}); fetch or convert it again", path.display())]
     Gguf {
@@ -221,4 +231,18 @@ pub enum ModelError {
     /// The tensor library failed.
     #[error("tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),
+}
+
+/// A text from a file, fit for one line of an error.
+pub(crate) fn shown(text: &str) -> String {
+    const MOST: usize = 160;
+    let printed = |c: char| match c {
+        '"' | '\'' | '\\' => String::from(c),
+        _ => c.escape_debug().to_string(),
+    };
+    let mut shown: String = text.chars().take(MOST).map(printed).collect();
+    if text.chars().nth(MOST).is_some() {
+        shown.push('…');
+    }
+    shown
 }

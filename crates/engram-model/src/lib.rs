@@ -4,6 +4,7 @@
 #![deny(missing_docs)]
 
 pub mod architecture;
+mod bytes;
 pub mod checkpoint;
 mod device;
 pub mod error;
@@ -11,6 +12,7 @@ pub mod families;
 pub mod gguf;
 pub mod kernels;
 pub mod model;
+pub mod shard;
 pub mod tap;
 pub mod tokenizer;
 pub mod training;

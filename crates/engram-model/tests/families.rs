@@ -28,6 +28,12 @@ fn read(folder: &Path) -> Result<Model> {
     Model::of(family, parameters, tokenizer)
 }
 
+fn ids(tensor: &Tensor) -> Vec<Vec<u32>> {
+    let rows = tensor.to_vec2::<i64>().unwrap().into_iter();
+    rows.map(|row| row.into_iter().map(|id| id as u32).collect())
+        .collect()
+}
+
 fn assert_close(what: &str, found: &Tensor, expected: &Tensor) {
     assert_eq!(found.dims(), expected.dims(), "{what}");
     let values = |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
@@ -46,11 +52,7 @@ fn every_family_is_the_transformers_librarys() {
         let model = read(&folder).unwrap_or_else(|e| panic!("{name}: {e}"));
         let path = folder.join("expected.safetensors");
         let expected = candle_core::safetensors::load(path, &Device::Cpu).unwrap();
-        let ids = expected["ids"].to_vec2::<i64>().unwrap();
-        let ids: Vec<Vec<u32>> = ids
-            .iter()
-            .map(|row| row.iter().map(|id| *id as u32).collect())
-            .collect();
+        let ids = ids(&expected["ids"]);
         let plain = model.forward(&ids, &mut NoTap).unwrap();
         assert_close(&format!("{name}, logits"), &plain, &expected["logits"]);
         for (key, expected) in &expected {
@@ -66,6 +68,134 @@ fn every_family_is_the_transformers_librarys() {
             assert_close(&format!("{name}, {key}"), found, expected);
             assert_close(&format!("{name}, logits with {key}"), &logits, &plain);
         }
+    }
+}
+
+#[test]
+fn a_gguf_of_any_family_is_the_transformers_librarys() {
+    let files = cases("families_gguf").into_iter();
+    let files: Vec<PathBuf> = files
+        .filter(|path| path.extension().is_some_and(|e| e == "gguf"))
+        .collect();
+    assert!(files.len() >= 13, "{}", files.len());
+    for path in files {
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let model = Model::read(&path, &Device::Cpu).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let expected = path.with_extension("safetensors");
+        let expected = candle_core::safetensors::load(expected, &Device::Cpu).unwrap();
+        let ids = ids(&expected["ids"]);
+        let last = expected["logits"].dim(1).unwrap();
+        let from = ids[0].len() - last;
+        let logits = model.forward_from(&ids, from, &mut NoTap).unwrap();
+        assert_close(&name, &logits, &expected["logits"]);
+    }
+}
+
+/// A GGUF of the fixtures in which a name is another of the same length.
+fn renamed(file: &str, name: &str, other: &str) -> tempfile::NamedTempFile {
+    assert_eq!(name.len(), other.len());
+    let path = fixtures("families_gguf").join(format!("{file}.gguf"));
+    let mut bytes = std::fs::read(path).unwrap();
+    let found = bytes.windows(name.len()).position(|w| w == name.as_bytes());
+    let at = found.unwrap_or_else(|| panic!("no {name} in {file}"));
+    bytes[at..at + name.len()].copy_from_slice(other.as_bytes());
+    let changed = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(changed.path(), bytes).unwrap();
+    changed
+}
+
+#[test]
+fn what_a_gguf_leaves_out_is_what_llama_cpp_takes() {
+    let architecture = |file: &str, name: &str, other: &str| {
+        let file = renamed(file, name, other);
+        families::open_gguf(file.path()).unwrap().1.architecture()
+    };
+    let windows = |a: &engram_model::Architecture| -> Vec<Option<usize>> {
+        a.attention.iter().map(|layer| layer.window).collect()
+    };
+    let gemma2 = architecture("gemma2", "sliding_window_pattern", "sliding_window_unknown");
+    assert_eq!(windows(&gemma2), [Some(4), None, Some(4), None]);
+    let gemma3 = architecture("gemma3", "sliding_window_pattern", "sliding_window_unknown");
+    assert_eq!(windows(&gemma3), [Some(4); 4]);
+    let gemma3 = architecture(
+        "gemma3",
+        "attention.sliding_window",
+        "attention.sliding_wander",
+    );
+    assert_eq!(windows(&gemma3), [None; 4]);
+    let gemma3 = architecture("gemma3", "rope.freq_base_swa", "rope.freq_base_sea");
+    let rotary = gemma3.attention[0].rotary.clone().unwrap();
+    assert_eq!(rotary.frequencies[1], 0.01);
+    let capped = architecture(
+        "gemma2",
+        "final_logit_softcapping",
+        "final_logit_hardcapping",
+    );
+    assert_eq!(
+        (capped.score_cap, capped.logit_cap),
+        (Some(5.0), Some(30.0))
+    );
+    let linear = architecture("llama_linear", "rope.scaling.type", "rope.scaling.kind");
+    assert_eq!(
+        linear.attention[0].rotary.clone().unwrap().frequencies[0],
+        0.25
+    );
+    let plain = architecture("llama_linear", "rope.scaling.factor", "rope.scaling.factum");
+    assert_eq!(
+        plain.attention[0].rotary.clone().unwrap().frequencies[0],
+        1.0
+    );
+}
+
+#[test]
+fn what_engram_does_not_compute_of_a_gguf_is_refused_in_words() {
+    for (file, name, other, why) in [
+        (
+            "gpt2",
+            "\u{4}\0\0\0\0\0\0\0gpt2",
+            "\u{4}\0\0\0\0\0\0\0gpt3",
+            "architecture is \"gpt3\"; of GGUF files engram reads gpt2, gptneox",
+        ),
+        (
+            "llama_grouped",
+            "blk.1.ffn_up.weight",
+            "blk.1.ffn_on.weight",
+            "tensor blk.1.ffn_on.weight is no part of a llama",
+        ),
+        (
+            "llama_biased",
+            "blk.0.ffn_up.bias",
+            "blk.0.ffn_on.bias",
+            "is no part of a llama",
+        ),
+        (
+            "llama_31",
+            "llama.rope.freq_base",
+            "llama.rope.freq_boss",
+            "rope_freqs.weight are not those of Llama 3's scaling",
+        ),
+        (
+            "llama_linear",
+            "\u{6}\0\0\0\0\0\0\0linear",
+            "\u{6}\0\0\0\0\0\0\0linnet",
+            "\"linnet\" is not supported",
+        ),
+        (
+            "gemma",
+            "gemma.context_length",
+            "gemma.context_lenght",
+            "gemma.context_length is missing",
+        ),
+    ] {
+        let file = renamed(file, name, other);
+        let error = Model::read(file.path(), &Device::Cpu)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(why), "{error}");
+        assert!(
+            error.starts_with(&file.path().display().to_string()),
+            "{error}"
+        );
     }
 }
 

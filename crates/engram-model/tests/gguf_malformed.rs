@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use candle_core::Device;
+use engram_model::families;
 use engram_model::gguf::Gguf;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -155,6 +157,9 @@ fn ask(bytes: Vec<u8>) -> bool {
         let _ = (file.get::<u32>(key), file.get::<Vec<f32>>(key));
         let _ = (file.get::<&str>(key), file.get::<Vec<&str>>(key));
     }
+    if let Ok(family) = families::gguf_family(&file) {
+        let _ = families::gguf_parameters(&file, &*family, &Device::Cpu);
+    }
     if let Ok(tokenizer) = file.tokenizer() {
         let _ = tokenizer.encode("The patient's 12 seizures\n<s> 次🙂");
     }
@@ -165,13 +170,17 @@ fn ask(bytes: Vec<u8>) -> bool {
 fn no_mutation_makes_the_reader_panic() {
     let mut random = ChaCha8Rng::seed_from_u64(20);
     for name in [
-        "metadata",
-        "types/Q4_K",
-        "types/Q4_1",
-        "tokenizers/smollm",
-        "tokenizers/llama",
+        "gguf/metadata",
+        "gguf/types/Q4_K",
+        "gguf/types/Q4_1",
+        "gguf/tokenizers/smollm",
+        "gguf/tokenizers/llama",
+        "families_gguf/gemma3",
+        "families_gguf/llama_31",
+        "families_gguf/gpt2",
+        "families_gguf/gptneox",
     ] {
-        let path = fixtures().join("gguf").join(format!("{name}.gguf"));
+        let path = fixtures().join(format!("{name}.gguf"));
         let whole = std::fs::read(path).unwrap();
         assert!(ask(whole.clone()));
         // The counts, all of the header that comes first, and the other end: each file is hit in one of them.

@@ -42,6 +42,8 @@ pub enum Command {
     Cache(CacheArgs),
     /// Test a sweep or a study; writes stats.json.
     Stats(FolderArgs),
+    /// Test two models or two runs against each other, paired by pair.
+    Compare(CompareArgs),
     /// Write report.html for a sweep or a study.
     Report(FolderArgs),
     /// Models: what they are, what they say.
@@ -428,6 +430,15 @@ pub struct CacheArgs {
     /// The safetensors file to write.
     #[arg(long)]
     pub out: PathBuf,
+}
+
+/// Two folders of results.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// A study, a sweep, or a model of a study: STUDY/sweeps/MODEL.
+    pub from: PathBuf,
+    /// The other; differences are its value less that of the first. Studies are compared model by model of one name.
+    pub to: PathBuf,
 }
 
 /// A folder of results.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use engram::args::{Cli, Command};
-use engram::commands::{bench, corpus, model, patch, report, suite, train};
+use engram::commands::{bench, compare, corpus, model, patch, report, suite, train};
 use engram::run;
 
 fn main() -> ExitCode {
@@ -31,6 +31,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Bench(command) => bench::bench(&command, json),
         Command::Cache(args) => model::cache(&args),
         Command::Stats(args) => report::stats(&args, json),
+        Command::Compare(args) => compare::compare(&args, json),
         Command::Report(args) => report::report(&args),
         Command::Model(command) => model::model(command, json),
     }

@@ -30,7 +30,7 @@ use crate::results::{
     STATS, SUITE,
 };
 use crate::stage::{RunFolder, checkpoint_hash, done_with, partial, under_way};
-use crate::study::{BASE, Study, Training};
+use crate::study::{BASE, RANDOM, Study, Training};
 
 /// Columns of the summary on stdout.
 const WIDTH: u16 = 120;
@@ -62,6 +62,9 @@ pub fn run(args: &RunArgs, as_json: bool) -> Result<()> {
     for name in run.settings.keys().cloned().collect::<Vec<_>>() {
         let corpus = corpus.as_ref().context("there is no corpus to train on")?;
         models.insert(name.clone(), run.train(&name, corpus)?);
+    }
+    if run.study.random {
+        models.insert(RANDOM.to_owned(), run.random()?);
     }
     for name in run
         .study
@@ -338,6 +341,16 @@ impl Run {
         })?;
         done_with(&keep.folder)?;
         Ok(made)
+    }
+
+    /// A model of the base's sizes whose weights are drawn.
+    fn random(&mut self) -> Result<PathBuf> {
+        let inputs = json!([self.study.seed, self.inputs["base"]]);
+        self.stage("models/random", inputs, |run, folder| {
+            let config = run.base.gpt2("a model with random weights")?;
+            let tokenizer = run.base.tokenizer().clone();
+            Ok(Model::random(config, tokenizer, run.study.seed)?.write(folder)?)
+        })
     }
 
     /// What a model prefers, and what its sweeps found.

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 /// The name of the model before fine-tuning, wherever models are named.
 pub const BASE: &str = "base";
+/// The name of the model with random weights.
+pub const RANDOM: &str = "random";
 
 fn seed() -> u64 {
     42
@@ -43,6 +45,10 @@ pub struct Study {
     pub seed: u64,
     /// The model that is asked, and fine-tuned where there is training: a checkpoint, a GGUF file, `org/name`.
     pub base: PathBuf,
+    /// Whether a model of the base's sizes with random weights, `random`, may be asked and patched: what layers show in a
+    /// network that knows nothing.
+    #[serde(default)]
+    pub random: bool,
     /// The fact table, for a suite or texts that are made from one.
     #[serde(default)]
     pub facts: Option<PathBuf>,
@@ -171,6 +177,7 @@ impl Study {
     pub fn models(&self) -> Vec<&str> {
         std::iter::once(BASE)
             .chain(self.train.keys().map(String::as_str))
+            .chain(self.random.then_some(RANDOM))
             .collect()
     }
 
@@ -208,9 +215,9 @@ impl Study {
             let plain = name
                 .chars()
                 .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
-            if name == BASE || name.is_empty() || !plain {
+            if [BASE, RANDOM].contains(&name.as_str()) || name.is_empty() || !plain {
                 bail!(
-                    "train.{name}: a model's name has letters, digits, - and _, and is not \"{BASE}\""
+                    "train.{name}: a model's name has letters, digits, - and _, and is not \"{BASE}\" or \"{RANDOM}\""
                 );
             }
         }

@@ -44,6 +44,11 @@ pub(super) fn read(config: Map<String, Value>) -> Result<Decoder, String> {
         1 => architecture.d_head as f64,
         _ => settings.number_or("query_pre_attn_scalar", 256.0)?,
     };
+    if scale <= 0.0 {
+        return Err(format!(
+            "query_pre_attn_scalar is {scale:?}; expected a number above 0"
+        ));
+    }
     let slides = slides(&settings, number, layers)?;
     let window = match slides.contains(&true) {
         true => Some(settings.size_or("sliding_window", Some(4096))?),

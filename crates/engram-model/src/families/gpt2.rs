@@ -6,10 +6,10 @@ use engram_core::{NamedSite, Site};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::settings::activation;
-use super::{BlockWeights, EndWeights, Family, Linear, Norm, Qkv, Source};
+use super::settings::{MOST, MOST_LAYERS, Settings, activation};
+use super::{BlockWeights, EndWeights, Family, Linear, Norm, Qkv, Source, fields};
 use crate::architecture::{Architecture, DropoutRates, LayerAttention, Normalisation};
-use crate::error::{ModelError, Result};
+use crate::error::{ModelError, Result, shown};
 use crate::kernels::activation::Activation;
 
 fn epsilon() -> f64 {
@@ -75,11 +75,6 @@ pub struct Gpt2Config {
     pub other: serde_json::Map<String, serde_json::Value>,
 }
 
-/// Sizes beyond these are no GPT-2 that exists; they are refused before anything is allocated.
-const MOST: usize = 1 << 24;
-/// No transformer is nearly so deep, and the table of parameters is made before the weights are read.
-const MOST_LAYERS: usize = 4096;
-
 impl Gpt2Config {
     /// A configuration with Hugging Face's defaults for all that is not given; `n_embd` must be a multiple of `n_head`.
     pub fn new(
@@ -126,11 +121,13 @@ impl Gpt2Config {
             path: path.to_owned(),
             why,
         };
-        let config: Map<String, Value> =
-            serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
+        let config = fields(&text).map_err(wrong)?;
         match config.get("model_type").and_then(Value::as_str) {
             Some("gpt2") => Gpt2Config::of(config).map_err(wrong),
-            Some(other) => Err(wrong(format!("model_type is \"{other}\", not gpt2"))),
+            Some(other) => Err(wrong(format!(
+                "model_type is \"{}\", not gpt2",
+                shown(other)
+            ))),
             None => Err(wrong("model_type is missing".to_owned())),
         }
     }
@@ -140,8 +137,30 @@ impl Gpt2Config {
     /// # Errors
     /// The reason, in words.
     pub fn of(fields: Map<String, Value>) -> std::result::Result<Gpt2Config, String> {
+        // First what can be said of a field by its name.
+        let settings = Settings(&fields);
+        for name in ["vocab_size", "n_positions", "n_embd", "n_layer", "n_head"] {
+            settings.size(name)?;
+        }
+        settings.size_or("n_inner", Some(1))?;
+        for name in [
+            "layer_norm_epsilon",
+            "embd_pdrop",
+            "attn_pdrop",
+            "resid_pdrop",
+        ] {
+            settings.number(name)?;
+        }
+        settings.text_or("activation_function", "")?;
+        for name in [
+            "tie_word_embeddings",
+            "scale_attn_weights",
+            "scale_attn_by_inverse_layer_idx",
+        ] {
+            settings.flag_or(name, false)?;
+        }
         let config: Gpt2Config =
-            serde_json::from_value(Value::Object(fields)).map_err(|e| e.to_string())?;
+            serde_json::from_value(Value::Object(fields)).map_err(|e| shown(&e.to_string()))?;
         config.check()?;
         Ok(config)
     }
@@ -172,7 +191,19 @@ impl Gpt2Config {
         }
         activation("activation_function", &self.activation_function)?;
         if !(self.layer_norm_epsilon > 0.0 && self.layer_norm_epsilon < 1.0) {
-            return Err(format!("layer_norm_epsilon is {}", self.layer_norm_epsilon));
+            return Err(format!(
+                "layer_norm_epsilon is {:?}; expected a number from 0 to 1",
+                self.layer_norm_epsilon
+            ));
+        }
+        for (name, rate) in [
+            ("embd_pdrop", self.embd_pdrop),
+            ("attn_pdrop", self.attn_pdrop),
+            ("resid_pdrop", self.resid_pdrop),
+        ] {
+            if !(0.0..1.0).contains(&rate) {
+                return Err(format!("{name} is {rate:?}; expected a number from 0 to 1"));
+            }
         }
         if self.n_layer > MOST_LAYERS {
             return Err(format!(
@@ -189,7 +220,7 @@ impl Gpt2Config {
 
     /// d_mlp.
     pub fn d_mlp(&self) -> usize {
-        self.n_inner.unwrap_or(4 * self.n_embd)
+        self.n_inner.unwrap_or(self.n_embd.saturating_mul(4))
     }
 
     /// d_head.

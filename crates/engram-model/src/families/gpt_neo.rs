@@ -98,6 +98,9 @@ fn kinds(settings: &Settings<'_>, layers: usize) -> std::result::Result<Vec<bool
                     return Err(wrong());
                 }
                 all.extend(kinds.repeat(times as usize));
+                if all.len() > layers {
+                    return Err(wrong());
+                }
             }
             all
         }

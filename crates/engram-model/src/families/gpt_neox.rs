@@ -47,7 +47,7 @@ impl GptNeoX {
         };
         if !(share > 0.0 && share <= 1.0) {
             return Err(format!(
-                "rotary_pct is {share}; expected a number from 0 to 1"
+                "rotary_pct is {share:?}; expected a number from 0 to 1"
             ));
         }
         let attention = LayerAttention {

@@ -23,9 +23,9 @@ use engram_core::NamedSite;
 use serde_json::{Map, Value};
 
 use crate::architecture::Architecture;
-use crate::error::{ModelError, Result};
+use crate::error::{ModelError, Result, shown};
 
-pub use from_gguf::{open as open_gguf, parameters as gguf_parameters};
+pub use from_gguf::{family as gguf_family, open as open_gguf, parameters as gguf_parameters};
 pub use gpt2::Gpt2Config;
 
 /// x·weight + bias; weight: [in, out], where the file has it the other way round a view of it.
@@ -37,7 +37,7 @@ pub struct Linear {
     pub bias: Option<Tensor>,
 }
 
-/// A normalisation's weight and bias, as wide as the rows.
+/// A normalisation's weight and bias, `[d_model]` or `[d_head]`.
 #[derive(Debug, Clone)]
 pub struct Norm {
     /// What rows are multiplied with.
@@ -151,17 +151,27 @@ pub const FAMILIES: &str =
 /// # Errors
 /// [`ModelError::Io`]; [`ModelError::Config`] for a family that is not known or numbers that describe no model.
 pub fn read(path: &Path) -> Result<Arc<dyn Family>> {
-    let wrong = |why: String| ModelError::Config {
-        path: path.to_owned(),
-        why,
-    };
     let text = std::fs::read(path).map_err(|source| ModelError::Io {
         path: path.to_owned(),
         source,
     })?;
-    let config: Map<String, Value> =
-        serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
-    of(config).map_err(wrong)
+    parse(&text).map_err(|why| ModelError::Config {
+        path: path.to_owned(),
+        why,
+    })
+}
+
+/// The family of the bytes of a `config.json`.
+///
+/// # Errors
+/// The reason, in words.
+pub fn parse(text: &[u8]) -> std::result::Result<Arc<dyn Family>, String> {
+    of(fields(text)?)
+}
+
+fn fields(text: &[u8]) -> std::result::Result<Map<String, Value>, String> {
+    let fields = serde_json::from_slice(text);
+    fields.map_err(|e| format!("no readable configuration: {}", shown(&e.to_string())))
 }
 
 /// The family of a configuration.
@@ -180,6 +190,7 @@ pub fn of(config: Map<String, Value>) -> std::result::Result<Arc<dyn Family>, St
         "qwen2" | "qwen3" => Arc::new(qwen::read(config)?),
         "gemma" | "gemma2" | "gemma3_text" => Arc::new(gemma::read(config)?),
         other => {
+            let other = shown(other);
             return Err(format!(
                 "model_type is \"{other}\"; engram reads {FAMILIES}"
             ));

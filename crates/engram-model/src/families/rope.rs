@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::settings::Settings;
 use crate::architecture::Rotary;
+use crate::error::shown;
 
 /// What a configuration says of rotary embedding for some layers.
 pub(super) struct Rope {
@@ -39,7 +40,9 @@ impl Rope {
             None => settings.number_or("rope_theta", default_theta)?,
         };
         if theta <= 1.0 {
-            return Err(format!("rope_theta is {theta}; expected a number above 1"));
+            return Err(format!(
+                "rope_theta is {theta:?}; expected a number above 1"
+            ));
         }
         Ok(Rope { theta, scaling })
     }
@@ -83,12 +86,18 @@ impl Rope {
             }
             "llama3" => self.llama3(&plain)?,
             other => {
+                let other = shown(other);
                 return Err(format!(
                     "rotary embedding scaled by \"{other}\" is not supported; default, linear and llama3 are"
                 ));
             }
         };
-        Ok(Rotary { frequencies })
+        match frequencies.iter().all(|f| f.is_finite()) {
+            true => Ok(Rotary {
+                frequencies: frequencies.into(),
+            }),
+            false => Err("rotary embedding with a factor too small to divide by".to_owned()),
+        }
     }
 
     /// Llama 3.1's: long waves divided by a factor, short ones kept, a ramp between them.
@@ -121,7 +130,7 @@ impl Rope {
 fn positive(settings: &Settings<'_>, name: &str) -> Result<f64, String> {
     match settings.number(name)? {
         Some(value) if value > 0.0 => Ok(value),
-        Some(value) => Err(format!("{name} is {value}; expected a number above 0")),
+        Some(value) => Err(format!("{name} is {value:?}; expected a number above 0")),
         None => Err(format!("scaled rotary embedding without {name}")),
     }
 }

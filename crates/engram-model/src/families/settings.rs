@@ -3,12 +3,13 @@
 use serde_json::{Map, Value};
 
 use crate::architecture::Architecture;
+use crate::error::shown;
 use crate::kernels::activation::Activation;
 
 type Result<T> = std::result::Result<T, String>;
 
 /// Sizes beyond these are no model that exists; they are refused before anything is allocated.
-const MOST: usize = 1 << 24;
+pub(super) const MOST: usize = 1 << 24;
 /// No transformer is nearly so deep, and the table of parameters is made before the weights are read.
 pub(super) const MOST_LAYERS: usize = 4096;
 
@@ -32,7 +33,7 @@ impl Settings<'_> {
         };
         let size = value.as_u64().and_then(|v| usize::try_from(v).ok());
         size.filter(|size| (1..=MOST).contains(size))
-            .ok_or_else(|| format!("{name} is {value}; expected a whole number from 1 to {MOST}"))
+            .ok_or_else(|| wrong(name, value, &format!("a whole number from 1 to {MOST}")))
     }
 
     pub fn number_or(&self, name: &str, default: f64) -> Result<f64> {
@@ -40,7 +41,7 @@ impl Settings<'_> {
             None => Ok(default),
             Some(value) => (value.as_f64())
                 .filter(|v| v.is_finite())
-                .ok_or_else(|| format!("{name} is {value}; expected a number")),
+                .ok_or_else(|| wrong(name, value, "a number")),
         }
     }
 
@@ -57,16 +58,14 @@ impl Settings<'_> {
             None => Ok(default),
             Some(value) => value
                 .as_bool()
-                .ok_or_else(|| format!("{name} is {value}; expected true or false")),
+                .ok_or_else(|| wrong(name, value, "true or false")),
         }
     }
 
     pub fn text_or<'b>(&'b self, name: &str, default: &'b str) -> Result<&'b str> {
         match self.get(name) {
             None => Ok(default),
-            Some(value) => value
-                .as_str()
-                .ok_or_else(|| format!("{name} is {value}; expected a text")),
+            Some(value) => value.as_str().ok_or_else(|| wrong(name, value, "a text")),
         }
     }
 
@@ -76,7 +75,7 @@ impl Settings<'_> {
         match epsilon > 0.0 && epsilon < 1.0 {
             true => Ok(epsilon),
             false => Err(format!(
-                "{name} is {epsilon}; expected a number from 0 to 1"
+                "{name} is {epsilon:?}; expected a number from 0 to 1"
             )),
         }
     }
@@ -107,6 +106,13 @@ impl Settings<'_> {
     }
 }
 
+fn wrong(name: &str, value: &Value, expected: &str) -> String {
+    format!(
+        "{name} is {}; expected {expected}",
+        shown(&value.to_string())
+    )
+}
+
 /// An activation function by its name in the transformers library.
 pub(super) fn activation(field: &str, name: &str) -> Result<Activation> {
     Ok(match name {
@@ -115,6 +121,7 @@ pub(super) fn activation(field: &str, name: &str) -> Result<Activation> {
         "relu" => Activation::Relu,
         "silu" | "swish" => Activation::Silu,
         other => {
+            let other = shown(other);
             return Err(format!(
                 "{field} \"{other}\" is not supported; gelu_new, gelu_pytorch_tanh, gelu, relu and silu are"
             ));

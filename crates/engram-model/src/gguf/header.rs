@@ -6,10 +6,9 @@ use std::path::Path;
 
 use indexmap::IndexMap;
 
-use super::shown;
 use super::types::TensorType;
 use super::value::{Array, Kind, Value};
-use crate::error::{ModelError, Result};
+use crate::error::{ModelError, Result, shown};
 
 const MAGIC: &[u8] = b"GGUF";
 /// Where the header names no other.

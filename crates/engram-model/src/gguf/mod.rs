@@ -8,19 +8,17 @@ mod tokenizer;
 mod types;
 mod value;
 
-use std::fs::File;
-use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use indexmap::IndexMap;
-use memmap2::Mmap;
 
 pub use header::TensorInfo;
 pub use rotary::unpermute;
 pub use types::TensorType;
 pub use value::{Array, FromMetadata, Kind, Value};
 
-use crate::error::{ModelError, Result};
+use crate::bytes::Bytes;
+use crate::error::{ModelError, Result, shown};
 use crate::tokenizer::Tokenizer;
 
 /// An open GGUF file. Tensors are read from the disk when they are asked for.
@@ -31,43 +29,13 @@ pub struct Gguf {
     header: header::Header,
 }
 
-#[derive(Debug)]
-enum Bytes {
-    Mapped(Mmap),
-    Held(Vec<u8>),
-}
-
-impl Deref for Bytes {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Bytes::Mapped(map) => map,
-            Bytes::Held(bytes) => bytes,
-        }
-    }
-}
-
 impl Gguf {
     /// Opens a file and checks its header. The file must not be cut short while it is open.
     ///
     /// # Errors
     /// [`ModelError::Io`], [`ModelError::Gguf`], [`ModelError::GgufKind`].
     pub fn open(path: &Path) -> Result<Gguf> {
-        let failed = |source| ModelError::Io {
-            path: path.to_owned(),
-            source,
-        };
-        let file = File::open(path).map_err(failed)?;
-        if !file.metadata().map_err(failed)?.is_file() {
-            let why = "not a file; a GGUF model is one file".to_owned();
-            let path = path.to_owned();
-            return Err(ModelError::GgufKind { path, why });
-        }
-        // SAFETY: the map is read-only and private to this value. Whoever writes to the file meanwhile changes
-        // what is read, which every reader checks; whoever cuts it short ends the process, as the docs say.
-        let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
-        Gguf::new(path.to_owned(), Bytes::Mapped(map))
+        Gguf::new(path.to_owned(), Bytes::open(path)?)
     }
 
     /// A file whose bytes are in memory; errors name it "(bytes)".
@@ -188,18 +156,4 @@ impl Gguf {
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         tokenizer::build(self)
     }
-}
-
-/// A text from the file, fit for one line of an error.
-fn shown(text: &str) -> String {
-    const MOST: usize = 80;
-    let mut shown: String = text
-        .chars()
-        .take(MOST)
-        .flat_map(char::escape_debug)
-        .collect();
-    if text.chars().nth(MOST).is_some() {
-        shown.push('…');
-    }
-    shown
 }

@@ -17,8 +17,8 @@ use tokenizers::pre_tokenizers::sequence::Sequence;
 use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::tokenizer::SplitDelimiterBehavior::Isolated;
 
-use super::{Gguf, shown};
-use crate::error::{ModelError, Result};
+use super::Gguf;
+use crate::error::{ModelError, Result, shown};
 use crate::tokenizer::Tokenizer;
 
 const MODEL: &str = "tokenizer.ggml.model";

@@ -38,7 +38,7 @@ impl fmt::Display for Value {
             Value::Signed(v) => write!(f, "{v}"),
             Value::Float(v) => write!(f, "{v}"),
             Value::Bool(v) => write!(f, "{v}"),
-            Value::String(v) => write!(f, "\"{}\"", super::shown(v)),
+            Value::String(v) => write!(f, "\"{}\"", crate::error::shown(v)),
             Value::Array(a) => write!(f, "an array of {} {}", a.length, a.of.name()),
         }
     }

@@ -13,7 +13,9 @@ use crate::charts::place;
 pub(crate) use run::{
     departures, excluded, excluded_by_reason, modules, training, trivial, unused,
 };
-pub(crate) use tested::{each_layer, kind_layers, kind_tests, layer_tests, localisation};
+pub(crate) use tested::{
+    each_layer, kind_layers, kind_tests, layer_tests, localisation, robustness,
+};
 
 /// A table: what it says, its head and its rows. The first column names the row.
 #[derive(Debug, Clone, Default, Serialize)]

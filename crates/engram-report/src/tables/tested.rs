@@ -231,3 +231,60 @@ pub(crate) fn localisation(findings: &Findings) -> Table {
     }
     table
 }
+
+/// What of the tests between kinds survives other ways of measuring, and the loss of a relation or a wording.
+pub(crate) fn robustness(findings: &Findings) -> Table {
+    let mut table = Table::new(
+        "What survives? The difference in mean normalised entropy between kinds, measured otherwise, and without any one relation or wording. p by permutation of kind over relations, not adjusted.",
+        &["model", "site", "kinds", "how", "difference", "p", "says"],
+    );
+    let alpha = findings.settings.alpha();
+    let said = |p: f64, difference: f64, first: &str, second: &str| match p < alpha {
+        false => "no difference shown".to_owned(),
+        true if difference < 0.0 => format!("{first} more localised"),
+        true => format!("{second} more localised"),
+    };
+    for (condition, robust) in each(findings, |c| &c.robustness) {
+        let row = |how: String, difference: String, p: String, says: String| {
+            vec![
+                condition.name.clone(),
+                robust.site.clone(),
+                format!("{} − {}", robust.first, robust.second),
+                how,
+                difference,
+                p,
+                says,
+            ]
+        };
+        for variant in &robust.variants {
+            let how = match variant.changed.is_empty() {
+                true => "logit difference, denoise, swapped prompts".to_owned(),
+                false => variant.changed.clone(),
+            };
+            table.rows.push(row(
+                how,
+                with_interval(variant.difference, variant.interval, number),
+                p_cell(variant.p_value),
+                said(
+                    variant.p_value,
+                    variant.difference,
+                    &robust.first,
+                    &robust.second,
+                ),
+            ));
+        }
+        for left in &robust.left_out {
+            let by = match left.by.is_empty() {
+                true => String::new(),
+                false => format!(": {}", left.by.join(", ")),
+            };
+            table.rows.push(row(
+                format!("without any one {} ({})", left.what, left.count),
+                format!("{} to {}", number(left.lowest), number(left.highest)),
+                dash(),
+                format!("{} turn the result{by}", left.turned),
+            ));
+        }
+    }
+    table
+}

@@ -1,6 +1,7 @@
 //! One file for each family of commands: resolve, call, print.
 
 pub mod bench;
+pub mod compare;
 pub mod corpus;
 pub mod model;
 pub mod patch;

@@ -1,0 +1,277 @@
+//! Two models, or two runs of one, compared pair by pair: what each knows, and where recovery differs.
+
+use std::collections::BTreeMap;
+
+use engram_core::Pair;
+use engram_stats::{
+    Interval, Wilcoxon, bootstrap_cluster_mean, cohen_d_paired, mean, wilcoxon_signed_rank,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::compare::{Comparison, compare};
+use crate::context::Context;
+use crate::error::{Result, if_enough};
+use crate::gate::gate;
+use crate::layers::{Matrix, adjusted, matrix, stats};
+use crate::measure::Measure;
+use crate::profile::{Over, Selection};
+use crate::sheet::gather;
+use crate::study::{Condition, Settings};
+use crate::words::{layers, number, p_value, plural, site};
+
+/// One condition against another, over the pairs that both have.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunComparison {
+    /// The model compared with.
+    pub from: String,
+    /// The other; differences are its value less that of `from`.
+    pub to: String,
+    /// Pairs of both.
+    pub pairs: usize,
+    /// Pairs that only one of the suites has, or that have other prompts there: left out.
+    pub unmatched: usize,
+    /// What each knows: over all pairs, then by kind.
+    pub knowing: Vec<Comparison>,
+    /// Each measure that both sweeps have.
+    pub measures: Vec<MeasureComparison>,
+    /// What follows, in plain sentences.
+    pub sentences: Vec<String>,
+}
+
+/// Recovery of one measure in two conditions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MeasureComparison {
+    /// What was patched and read.
+    #[serde(flatten)]
+    pub measure: Measure,
+    /// Which pairs: known by both, or eligible in both where one of the two does not pass the gate.
+    pub over: Over,
+    /// Pairs with a recovery in every layer of both.
+    pub pairs: usize,
+    /// Their clusters.
+    pub clusters: usize,
+    /// Each layer.
+    pub layers: Vec<LayerDifference>,
+}
+
+/// One layer: recovery of `to` less that of `from`, pair by pair.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LayerDifference {
+    /// The layer.
+    pub layer: Option<i64>,
+    /// Mean recovery in `from`.
+    pub mean_from: f64,
+    /// Mean recovery in `to`.
+    pub mean_to: f64,
+    /// Mean difference over pairs.
+    pub difference: f64,
+    /// Its bootstrap interval, clusters resampled; `None` with fewer than two.
+    pub interval: Option<Interval>,
+    /// Signed-rank test of the cluster means of the difference.
+    pub wilcoxon: Wilcoxon,
+    /// Adjusted over layers: no false call at all.
+    pub p_holm: f64,
+    /// Adjusted over layers: share of false calls.
+    pub p_bh: f64,
+    /// Mean over standard deviation of the cluster means; `None` where they do not vary.
+    pub cohen_d: Option<f64>,
+}
+
+/// Compares two conditions of two suites, paired by the pairs' ids; a pair counts as the same where both suites give it
+/// the same prompts, answer and foil.
+///
+/// # Errors
+/// As [`crate::findings`].
+pub fn compare_runs(
+    (suite_from, from): (&[Pair], &Condition),
+    (suite_to, to): (&[Pair], &Condition),
+    settings: Settings,
+) -> Result<RunComparison> {
+    let by_id: BTreeMap<&str, &Pair> = suite_to.iter().map(|p| (p.id.as_str(), p)).collect();
+    let same = |pair: &&Pair| {
+        by_id
+            .get(pair.id.as_str())
+            .is_some_and(|other| asks_the_same(pair, other))
+    };
+    let shared: Vec<Pair> = suite_from.iter().filter(same).cloned().collect();
+    let context = Context::new(&shared, settings)?;
+    let (from, to) = (shared_rows(&context, from), shared_rows(&context, to));
+    let (gate_from, states_from) = gate(&context, &from.name, &from.rows, &from.preferences)?;
+    let (gate_to, states_to) = gate(&context, &to.name, &to.rows, &to.preferences)?;
+    let knowing = compare(&context, (&from.name, &states_from), (&to.name, &states_to))?;
+    let sheets_from = gather(&context, &from.name, &from.rows)?;
+    let sheets_to = gather(&context, &to.name, &to.rows)?;
+    // Where one of the two is not shown to know, figures are over eligible pairs for both.
+    let mut gates = [gate_from, gate_to];
+    let both_know = gates.iter().all(|g| g.passed);
+    gates.iter_mut().for_each(|g| g.passed = both_know);
+    let select_from = Selection::new(&gates[0], &states_from, None);
+    let select_to = Selection::new(&gates[1], &states_to, None);
+    let mut measures = Vec::new();
+    for sheet in sheets_from.whole.iter().filter(|s| s.measure.is_tested()) {
+        let other = sheets_to.whole.iter().find(|s| s.measure == sheet.measure);
+        let Some(other) = other else { continue };
+        let tables = [matrix(&select_from, sheet), matrix(&select_to, other)];
+        let over = select_from.over;
+        measures.extend(of_measure(&context, &sheet.measure, over, tables)?);
+    }
+    let mut found = RunComparison {
+        from: from.name.clone(),
+        to: to.name.clone(),
+        pairs: shared.len(),
+        unmatched: suite_from.len() + suite_to.len() - 2 * shared.len(),
+        knowing,
+        measures,
+        sentences: Vec::new(),
+    };
+    found.sentences = sentences(&found, settings.alpha());
+    Ok(found)
+}
+
+fn asks_the_same(a: &Pair, b: &Pair) -> bool {
+    a.clean_prompt() == b.clean_prompt()
+        && a.corrupt_prompt() == b.corrupt_prompt()
+        && a.answer_prompt() == b.answer_prompt()
+        && a.foil_prompt() == b.foil_prompt()
+}
+
+/// A condition's rows of the context's pairs.
+fn shared_rows(context: &Context<'_>, condition: &Condition) -> Condition {
+    let mut shared = condition.clone();
+    shared.rows.retain(|row| context.find(&row.pair).is_some());
+    shared
+        .preferences
+        .retain(|row| context.find(&row.pair).is_some());
+    shared
+}
+
+fn of_measure(
+    context: &Context<'_>,
+    measure: &Measure,
+    over: Over,
+    [from, to]: [Matrix; 2],
+) -> Result<Option<MeasureComparison>> {
+    let common: Vec<(usize, &[f64], &[f64])> = (from.pairs.iter().zip(&from.rows))
+        .filter_map(|(pair, row)| {
+            let at = to.pairs.iter().position(|p| p == pair)?;
+            Some((*pair, row.as_slice(), to.rows[at].as_slice()))
+        })
+        .collect();
+    let places: Vec<(usize, usize)> = (from.layers.iter().enumerate())
+        .filter_map(|(i, layer)| Some((i, to.layers.iter().position(|l| l == layer)?)))
+        .collect();
+    if common.is_empty() || places.is_empty() {
+        return Ok(None);
+    }
+    let what = || format!("the comparison at {}", measure.label);
+    let settings = &context.settings;
+    let mut found = Vec::new();
+    let mut clusters = 0;
+    for &(i, j) in &places {
+        let differences: Vec<(usize, f64)> = common
+            .iter()
+            .map(|(pair, from, to)| (*pair, to[j] - from[i]))
+            .collect();
+        let column = |f: fn(f64, f64) -> f64| {
+            let values: Vec<f64> = common
+                .iter()
+                .map(|(_, from, to)| f(from[i], to[j]))
+                .collect();
+            mean(&values).map_err(|source| stats(what(), source))
+        };
+        let by_cluster: Vec<(usize, f64)> = (differences.iter())
+            .map(|(pair, v)| (context.clusters[*pair], *v))
+            .collect();
+        let interval = bootstrap_cluster_mean(
+            &by_cluster,
+            settings.resamples,
+            settings.level,
+            settings.seed,
+        );
+        let means = context.cluster_means(differences.iter().copied());
+        clusters = means.len();
+        found.push(LayerDifference {
+            layer: from.layers[i],
+            mean_from: column(|from, _| from)?,
+            mean_to: column(|_, to| to)?,
+            difference: column(|from, to| to - from)?,
+            interval: if_enough(interval, what)?.ok(),
+            wilcoxon: wilcoxon_signed_rank(&means).map_err(|source| stats(what(), source))?,
+            p_holm: 1.0,
+            p_bh: 1.0,
+            cohen_d: if_enough(cohen_d_paired(&means), what)?.ok(),
+        });
+    }
+    let p: Vec<f64> = found.iter().map(|l| l.wilcoxon.p_value).collect();
+    let (by_holm, by_bh) = adjusted(&p, what)?;
+    for ((layer, holm), bh) in found.iter_mut().zip(by_holm).zip(by_bh) {
+        (layer.p_holm, layer.p_bh) = (holm, bh);
+    }
+    Ok(Some(MeasureComparison {
+        measure: measure.clone(),
+        over,
+        pairs: common.len(),
+        clusters,
+        layers: found,
+    }))
+}
+
+fn sentences(found: &RunComparison, alpha: f64) -> Vec<String> {
+    let (from, to) = (&found.from, &found.to);
+    let mut said = Vec::new();
+    if let Some(all) = found.knowing.iter().find(|c| c.kind.is_none()) {
+        let verdict = match (all.p_value < alpha, all.only_to > all.only_from) {
+            (false, _) => "no difference is shown".to_owned(),
+            (true, true) => format!("{to} knows more"),
+            (true, false) => format!("{to} knows less"),
+        };
+        said.push(format!(
+            "Of {} that both were asked, {from} knows {} and {to} {}; {verdict} (exact sign test, {}).",
+            plural(all.pairs, "pair"),
+            all.known_from.count,
+            all.known_to.count,
+            p_value(all.p_value)
+        ));
+    }
+    for measure in found.measures.iter().filter(|m| m.measure.is_primary()) {
+        let place = match measure.measure.scope {
+            crate::measure::Scope::All => site(&measure.measure.label),
+            scope => format!("{}, {}", site(&measure.measure.label), scope.words()),
+        };
+        let differ = |more: bool| -> Vec<Option<i64>> {
+            let layers = measure.layers.iter();
+            let found = layers.filter(|l| l.p_holm < alpha && (l.difference > 0.0) == more);
+            found.map(|l| l.layer).collect()
+        };
+        let parts: Vec<String> = [(true, "more"), (false, "less")]
+            .into_iter()
+            .filter(|(more, _)| !differ(*more).is_empty())
+            .map(|(more, word)| format!("{word} in {to} at {}", layers(&differ(more))))
+            .collect();
+        let largest = (measure.layers.iter())
+            .max_by(|a, b| a.difference.abs().total_cmp(&b.difference.abs()));
+        let largest = largest.map_or(String::new(), |l| {
+            let interval = l.interval.map_or(String::new(), |i| {
+                format!(" [{}, {}]", number(i.lower), number(i.upper))
+            });
+            format!(
+                "; largest difference {}{interval} at {}",
+                number(l.difference),
+                layers(&[l.layer])
+            )
+        });
+        let over = format!(
+            "{}, {}",
+            plural(measure.pairs, "pair"),
+            measure.over.words()
+        );
+        said.push(match parts.is_empty() {
+            true => format!("{place} ({over}): no layer is shown to differ{largest}."),
+            false => format!(
+                "{place} ({over}): a patch restores {}{largest}.",
+                parts.join(" and ")
+            ),
+        });
+    }
+    said
+}

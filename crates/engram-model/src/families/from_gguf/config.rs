@@ -1,0 +1,264 @@
+//! The `config.json` that GGUF's metadata amounts to.
+
+use serde_json::{Map, Value, json};
+
+use super::ROPE_FACTORS;
+use crate::error::{ModelError, Result, shown};
+use crate::families::rope::Rope;
+use crate::families::settings::MOST_LAYERS;
+use crate::gguf::{self, Gguf};
+
+/// Architectures that are read by GGUF's names, the families that they are, and the transformers library's classes.
+const ARCHITECTURES: [(&str, &str, &str); 8] = [
+    ("gpt2", "gpt2", "GPT2LMHeadModel"),
+    ("gptneox", "gpt_neox", "GPTNeoXForCausalLM"),
+    ("llama", "llama", "LlamaForCausalLM"),
+    ("qwen2", "qwen2", "Qwen2ForCausalLM"),
+    ("qwen3", "qwen3", "Qwen3ForCausalLM"),
+    ("gemma", "gemma", "GemmaForCausalLM"),
+    ("gemma2", "gemma2", "Gemma2ForCausalLM"),
+    ("gemma3", "gemma3_text", "Gemma3ForCausalLM"),
+];
+
+/// The base of rotary embedding where the file names none.
+const BASE: f64 = 10_000.0;
+
+/// The fields of a `config.json`; what the file does not say is left out.
+pub(super) fn config(file: &Gguf) -> Result<Map<String, Value>> {
+    let name: &str = file.require("general.architecture")?;
+    let known = ARCHITECTURES.iter().find(|(known, ..)| *known == name);
+    let Some((_, family, class)) = known else {
+        let names = ARCHITECTURES.map(|(name, ..)| name).join(", ");
+        return Err(ModelError::GgufKind {
+            path: file.path().to_owned(),
+            why: format!(
+                "its architecture is \"{}\"; of GGUF files engram reads {names}; other families as safetensors",
+                shown(name)
+            ),
+        });
+    };
+    let keys = Keys { file, name };
+    let embed = file.tensors().get("token_embd.weight");
+    let mut config = object(json!({
+        "model_type": family,
+        "architectures": [class],
+        "vocab_size": embed.and_then(|t| t.shape.first()),
+        "tie_word_embeddings": !keys.has_tensor("output.weight"),
+        "bos_token_id": file.get::<u32>("tokenizer.ggml.bos_token_id")?,
+        "eos_token_id": file.get::<u32>("tokenizer.ggml.eos_token_id")?,
+    }));
+    config.extend(match *family {
+        "gpt2" => gpt2(&keys)?,
+        "gpt_neox" => gpt_neox(&keys)?,
+        family => decoder(&keys, family)?,
+    });
+    config.retain(|_, value| !value.is_null());
+    Ok(config)
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}
+
+/// The metadata of an architecture.
+struct Keys<'a> {
+    file: &'a Gguf,
+    name: &'a str,
+}
+
+impl Keys<'_> {
+    fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.name)
+    }
+
+    fn size(&self, name: &str) -> Result<u32> {
+        self.file.require(&self.key(name))
+    }
+
+    fn given_size(&self, name: &str) -> Result<Option<u32>> {
+        self.file.get(&self.key(name))
+    }
+
+    /// A float32 as the decimal number that it was written from.
+    fn number(&self, name: &str) -> Result<Option<f64>> {
+        let value = self.file.get::<f32>(&self.key(name))?;
+        Ok(value.map(|v| v.to_string().parse().unwrap_or(f64::from(v))))
+    }
+
+    fn has_tensor(&self, name: &str) -> bool {
+        self.file.tensors().contains_key(name)
+    }
+
+    /// Width of a head where the file does not say.
+    fn even_share(&self) -> Result<u32> {
+        let heads = self.size("attention.head_count")?;
+        Ok(self
+            .size("embedding_length")?
+            .checked_div(heads)
+            .unwrap_or(0))
+    }
+}
+
+fn gpt2(keys: &Keys<'_>) -> Result<Map<String, Value>> {
+    Ok(object(json!({
+        "n_embd": keys.size("embedding_length")?,
+        "n_layer": keys.size("block_count")?,
+        "n_head": keys.size("attention.head_count")?,
+        "n_inner": keys.size("feed_forward_length")?,
+        "n_positions": keys.size("context_length")?,
+        "layer_norm_epsilon": keys.number("attention.layer_norm_epsilon")?,
+    })))
+}
+
+fn gpt_neox(keys: &Keys<'_>) -> Result<Map<String, Value>> {
+    let turned = keys.given_size("rope.dimension_count")?;
+    let share =
+        turned.map(|turned| Ok::<_, ModelError>(f64::from(turned) / f64::from(keys.even_share()?)));
+    Ok(object(json!({
+        "hidden_size": keys.size("embedding_length")?,
+        "num_hidden_layers": keys.size("block_count")?,
+        "num_attention_heads": keys.size("attention.head_count")?,
+        "intermediate_size": keys.size("feed_forward_length")?,
+        "max_position_embeddings": keys.size("context_length")?,
+        "layer_norm_eps": keys.number("attention.layer_norm_epsilon")?,
+        "use_parallel_residual": keys.file.get::<bool>(&keys.key("use_parallel_residual"))?,
+        "rotary_emb_base": keys.number("rope.freq_base")?.unwrap_or(BASE),
+        "rotary_pct": share.transpose()?.unwrap_or(1.0),
+        "attention_bias": keys.has_tensor("blk.0.attn_qkv.bias"),
+    })))
+}
+
+/// Families laid out like Llama.
+fn decoder(keys: &Keys<'_>, family: &str) -> Result<Map<String, Value>> {
+    let d_head = match keys.given_size("attention.key_length")? {
+        Some(d_head) => d_head,
+        None => keys.even_share()?,
+    };
+    let theta = keys.number("rope.freq_base")?.unwrap_or(BASE);
+    let mut config = object(json!({
+        "hidden_size": keys.size("embedding_length")?,
+        "num_hidden_layers": keys.size("block_count")?,
+        "num_attention_heads": keys.size("attention.head_count")?,
+        "num_key_value_heads": keys.given_size("attention.head_count_kv")?,
+        "head_dim": d_head,
+        "intermediate_size": keys.size("feed_forward_length")?,
+        "max_position_embeddings": keys.size("context_length")?,
+        "rms_norm_eps": keys.number("attention.layer_norm_rms_epsilon")?,
+        "rope_theta": theta,
+        "rope_scaling": rope_scaling(keys, d_head, theta)?,
+    }));
+    // Qwen 2 has those of queries, keys and values always, and no other.
+    if family != "qwen2" {
+        config.insert(
+            "attention_bias".to_owned(),
+            keys.has_tensor("blk.0.attn_q.bias").into(),
+        );
+    }
+    if family == "llama" {
+        config.insert(
+            "mlp_bias".to_owned(),
+            keys.has_tensor("blk.0.ffn_up.bias").into(),
+        );
+    }
+    if family.starts_with("gemma") {
+        config.extend(gemma(keys, family, d_head)?);
+    }
+    Ok(config)
+}
+
+fn gemma(keys: &Keys<'_>, family: &str, d_head: u32) -> Result<Map<String, Value>> {
+    let layers = keys.size("block_count")?;
+    // The largest of each generation divides by the width of a head without its own setting; the file does not say.
+    let scalar = match (family, layers) {
+        ("gemma2", 46) | ("gemma3_text", 62) => keys.even_share()?,
+        _ => d_head,
+    };
+    let window = keys
+        .given_size("attention.sliding_window")?
+        .filter(|w| *w > 0);
+    let types = match (family, window) {
+        ("gemma3_text", None) => Some(vec![false; (layers as usize).min(MOST_LAYERS)]),
+        _ => slides(keys, layers as usize)?,
+    };
+    let word = |slides| match slides {
+        true => "sliding_attention",
+        false => "full_attention",
+    };
+    let types: Option<Vec<&str>> = types.map(|all| all.into_iter().map(word).collect());
+    Ok(object(json!({
+        "query_pre_attn_scalar": scalar,
+        "attn_logit_softcapping": keys.number("attn_logit_softcapping")?,
+        "final_logit_softcapping": keys.number("final_logit_softcapping")?,
+        "sliding_window": window,
+        "layer_types": types,
+        "rope_local_base_freq": keys.number("rope.freq_base_swa")?,
+    })))
+}
+
+/// Which layers see a window, where the file says: each for itself, or by the place of the first that sees all.
+fn slides(keys: &Keys<'_>, layers: usize) -> Result<Option<Vec<bool>>> {
+    let key = keys.key("attention.sliding_window_pattern");
+    if let Some(gguf::Value::Array(_)) = keys.file.metadata().get(&key) {
+        return keys.file.get(&key);
+    }
+    let period = keys.file.get::<u32>(&key)?.map(|period| period as usize);
+    let of = |period: usize| {
+        let slides = |layer| period == 0 || layer % period < period - 1;
+        (0..layers.min(MOST_LAYERS)).map(slides).collect()
+    };
+    Ok(period.map(of))
+}
+
+/// How rotary embedding is scaled. Llama 3's scaling is in the file as the factors that it amounts to.
+fn rope_scaling(keys: &Keys<'_>, d_head: u32, theta: f64) -> Result<Value> {
+    if keys.has_tensor(ROPE_FACTORS) {
+        let found = keys.file.tensor(ROPE_FACTORS)?;
+        let scaling = json!({
+            "rope_type": "llama3",
+            "factor": found.iter().copied().fold(1.0, f32::max),
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 8192,
+        });
+        if amounts_to(&scaling, d_head, theta, &found) {
+            return Ok(scaling);
+        }
+        return Err(ModelError::GgufKind {
+            path: keys.file.path().to_owned(),
+            why: format!(
+                "{ROPE_FACTORS} are not those of Llama 3's scaling; use the model's safetensors"
+            ),
+        });
+    }
+    let kind: Option<&str> = keys.file.get(&keys.key("rope.scaling.type"))?;
+    let factor = match keys.number("rope.scaling.factor")? {
+        // An older key, which llama.cpp still takes.
+        None => keys.number("rope.scale_linear")?,
+        factor => factor,
+    };
+    Ok(match (kind.unwrap_or("linear"), factor) {
+        ("none", _) | ("linear", None) => Value::Null,
+        (kind, factor) => json!({"rope_type": kind, "factor": factor}),
+    })
+}
+
+/// Whether a scaling divides each frequency by these factors.
+fn amounts_to(scaling: &Value, d_head: u32, theta: f64, factors: &[f32]) -> bool {
+    // Held against the file first: it bounds what is allocated.
+    if factors.len() != d_head as usize / 2 {
+        return false;
+    }
+    let frequencies = |scaling: &Value| {
+        let config = object(json!({"rope_theta": theta, "rope_scaling": scaling}));
+        let rope = Rope::read(&config, None, BASE).ok()?;
+        Some(rope.rotary(d_head as usize).ok()?.frequencies)
+    };
+    let (Some(plain), Some(scaled)) = (frequencies(&Value::Null), frequencies(scaling)) else {
+        return false;
+    };
+    let mut each = plain.iter().zip(scaled.iter()).zip(factors);
+    each.all(|((plain, scaled), factor)| (plain / scaled - factor).abs() < 1e-3 * factor.abs())
+}
