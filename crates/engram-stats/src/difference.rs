@@ -44,7 +44,10 @@ pub fn cluster_difference_interval(
         check_count(units.len(), what, 2)?;
         Ok(units)
     };
-    one_stage(&[group(a, "clusters of a")?, group(b, "clusters of b")?], how)
+    one_stage(
+        &[group(a, "clusters of a")?, group(b, "clusters of b")?],
+        how,
+    )
 }
 
 #[cfg(test)]
@@ -79,7 +82,11 @@ mod tests {
         );
         assert!(matches!(
             cluster_difference_interval(&a, &[(7, 0.0), (7, 1.0)], how),
-            Err(StatsError::TooFew { what: "clusters of b", found: 1, .. })
+            Err(StatsError::TooFew {
+                what: "clusters of b",
+                found: 1,
+                ..
+            })
         ));
         assert!(difference_interval(&[1.0], &[1.0, 2.0], how).is_err());
     }

@@ -128,7 +128,10 @@ mod tests {
     #[test]
     fn resamples_without_spread_are_refused() {
         let found = cohen_d_paired_interval(&[1.0, 2.0, 3.0], HOW);
-        assert!(matches!(found, Err(StatsError::Undefined { found: 1.., .. })));
+        assert!(matches!(
+            found,
+            Err(StatsError::Undefined { found: 1.., .. })
+        ));
         assert!(matches!(
             cohen_d_paired_interval(&[1.0; 5], HOW),
             Err(StatsError::NoVariation { .. })

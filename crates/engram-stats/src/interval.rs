@@ -159,8 +159,8 @@ mod tests {
     #[test]
     fn without_bias_and_acceleration_bca_is_the_percentiles() {
         let values: Vec<f64> = (0..=1000).rev().map(f64::from).collect();
-        let result = replicates(500.0, values, vec![1.0, 2.0, 3.0])
-            .interval(Resampling::bca(1001, 0.9, 0));
+        let result =
+            replicates(500.0, values, vec![1.0, 2.0, 3.0]).interval(Resampling::bca(1001, 0.9, 0));
         assert_eq!(result.method, IntervalMethod::Bca);
         assert!((result.lower - 50.0).abs() < 1e-6);
         assert!((result.upper - 950.0).abs() < 1e-6);

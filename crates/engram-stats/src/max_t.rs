@@ -48,7 +48,9 @@ pub fn max_t_sign_flip(
         sums.fill(0.0);
         for (i, row) in table.iter().enumerate() {
             let sign = if sign(i) { -1.0 } else { 1.0 };
-            sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += sign * v);
+            sums.iter_mut()
+                .zip(row)
+                .for_each(|(sum, v)| *sum += sign * v);
         }
         step_down.add(&sums);
     };
@@ -106,7 +108,9 @@ pub fn max_t_kinds(
     let mut add = |chosen: &[usize]| {
         sums.fill(0.0);
         for &i in chosen {
-            sums.iter_mut().zip(&table[i]).for_each(|(sum, v)| *sum += v);
+            sums.iter_mut()
+                .zip(&table[i])
+                .for_each(|(sum, v)| *sum += v);
         }
         step_down.add(&sums);
     };
@@ -151,7 +155,10 @@ mod tests {
 
     #[test]
     fn one_layer_is_the_test_of_permuted_kinds() {
-        let (a, b) = ([1.0, 4.0, 2.5, 6.0, 3.5, 5.0], [0.5, 1.5, 3.0, 2.0, 0.0, 1.0]);
+        let (a, b) = (
+            [1.0, 4.0, 2.5, 6.0, 3.5, 5.0],
+            [0.5, 1.5, 3.0, 2.0, 0.0, 1.0],
+        );
         let plain = crate::permute_kinds(&a, &b, 924, 0).unwrap();
         let rows = |x: [f64; 6]| x.map(|v| vec![v]);
         for statistic in [LayerStatistic::T, LayerStatistic::Mean] {
@@ -187,7 +194,10 @@ mod tests {
         assert_eq!(means.p_value[1], 0.25);
         let table = |v: f64| vec![vec![v, 0.1]; 6];
         let apart = max_t_kinds(&table(1.0), &table(0.0), LayerStatistic::T, 99, 0);
-        assert!(matches!(apart, Err(StatsError::ConstantColumn { column: 0, .. })));
+        assert!(matches!(
+            apart,
+            Err(StatsError::ConstantColumn { column: 0, .. })
+        ));
         let same = max_t_kinds(&table(1.0), &table(1.0), LayerStatistic::T, 99, 0).unwrap();
         assert_eq!(same.adjusted, [1.0, 1.0]);
     }

@@ -132,7 +132,10 @@ pub(crate) struct Fit<'a> {
 }
 
 impl<'a> Fit<'a> {
-    pub fn new(y: &[f64], columns: impl IntoIterator<Item = &'a Column>) -> Result<Self, StatsError> {
+    pub fn new(
+        y: &[f64],
+        columns: impl IntoIterator<Item = &'a Column>,
+    ) -> Result<Self, StatsError> {
         check(y, "y of the regression", 2)?;
         let n = y.len();
         let ones = vec![1.0; n];
@@ -145,7 +148,9 @@ impl<'a> Fit<'a> {
         check_count(n, "observations of the regression", values.len() + 1)?;
         let tss = sum_of_squares(y);
         if tss == 0.0 {
-            return Err(StatsError::NoVariation { what: "y of the regression" });
+            return Err(StatsError::NoVariation {
+                what: "y of the regression",
+            });
         }
         let qr = Qr::new(values).map_err(|j| StatsError::Collinear {
             column: names[j].to_owned(),
@@ -154,7 +159,9 @@ impl<'a> Fit<'a> {
         let rss = dot(&residuals, &residuals);
         // y is a combination of the columns, and what is left is rounding.
         if rss <= 1e-24 * dot(y, y) {
-            return Err(StatsError::NoVariation { what: "residuals of the regression" });
+            return Err(StatsError::NoVariation {
+                what: "residuals of the regression",
+            });
         }
         Ok(Self {
             coefficients: qr.solve(&onto),
@@ -189,9 +196,18 @@ impl<'a> Fit<'a> {
         let correction = groups as f64 / (groups - 1) as f64 * (n - 1) as f64 / (n - k) as f64;
         // (XᵀX)⁻¹ Xᵀe = R⁻¹ Qᵀe, over the observations of one cluster.
         let scores = clusters.values().map(|members| {
-            let score = |q: &Vec<f64>| members.iter().map(|&i| q[i] * self.residuals[i]).sum::<f64>();
+            let score = |q: &Vec<f64>| {
+                members
+                    .iter()
+                    .map(|&i| q[i] * self.residuals[i])
+                    .sum::<f64>()
+            };
             let scores: Vec<f64> = self.qr.q.iter().map(score).collect();
-            self.qr.solve(&scores).iter().map(|v| v * correction.sqrt()).collect()
+            self.qr
+                .solve(&scores)
+                .iter()
+                .map(|v| v * correction.sqrt())
+                .collect()
         });
         let robust = sum_of_outer_products(scores, k);
         let plain = sum_of_outer_products(classical(), k);

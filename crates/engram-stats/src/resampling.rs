@@ -130,7 +130,11 @@ fn leave_one_out(
     whole[sample]
         .iter()
         .map(|&out| {
-            kept[sample] = whole[sample].iter().copied().filter(|&i| i != out).collect();
+            kept[sample] = whole[sample]
+                .iter()
+                .copied()
+                .filter(|&i| i != out)
+                .collect();
             statistic(&kept)
         })
         .collect()
@@ -146,7 +150,10 @@ mod tests {
         let mean = |drawn: &[Vec<usize>]| {
             drawn[0].iter().map(|&i| x[i]).sum::<f64>() / drawn[0].len() as f64
         };
-        for how in [Resampling::bca(300, 0.9, 4), Resampling::percentile(300, 0.9, 4)] {
+        for how in [
+            Resampling::bca(300, 0.9, 4),
+            Resampling::percentile(300, 0.9, 4),
+        ] {
             assert_eq!(
                 statistic_interval(&[25], how, mean).unwrap(),
                 crate::mean_interval(&x, how).unwrap()
@@ -167,7 +174,11 @@ mod tests {
         };
         assert!(matches!(
             statistic_interval(&[3], how, spread),
-            Err(StatsError::Undefined { found: 1.., of: 103, .. })
+            Err(StatsError::Undefined {
+                found: 1..,
+                of: 103,
+                ..
+            })
         ));
         assert!(matches!(
             statistic_interval(&[3], how, |_| f64::NAN),

@@ -118,7 +118,8 @@ fn relabel(a: Vec<Sums>, b: Vec<Sums>, permutations: usize, seed: u64) -> Permut
         .fold(0.0_f64, |m, unit| m.max((unit.ratio() - centre).abs()));
     let mut tally = Tally::new(statistic, 2.0 * (largest + centre.abs()));
     // Centred, the second group's sum is minus the first's, and one sum is enough.
-    pool.iter_mut().for_each(|unit| unit.num -= centre * unit.den);
+    pool.iter_mut()
+        .for_each(|unit| unit.num -= centre * unit.den);
     let difference = |first: Sums| first.num * (1.0 / first.den + 1.0 / (all.den - first.den));
 
     let exact = splits(pool.len(), size_a) <= permutations as u128;

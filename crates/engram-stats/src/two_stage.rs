@@ -38,7 +38,10 @@ pub fn two_stage_difference_interval(
     b: &[Vec<f64>],
     how: Resampling,
 ) -> Result<Interval, StatsError> {
-    two_stage(&[kind(a, "relations of a")?, kind(b, "relations of b")?], how)
+    two_stage(
+        &[kind(a, "relations of a")?, kind(b, "relations of b")?],
+        how,
+    )
 }
 
 /// Two-stage interval of a ratio of means, (numerator, denominator) of each
@@ -97,7 +100,9 @@ fn two_stage(kinds: &[Vec<Vec<Sums>>], how: Resampling) -> Result<Interval, Stat
         .iter()
         .map(|relations| relations.iter().map(mean).collect())
         .collect();
-    ratios_interval(&relation_means, how, |kind, rng| resampled(&kinds[kind], rng))
+    ratios_interval(&relation_means, how, |kind, rng| {
+        resampled(&kinds[kind], rng)
+    })
 }
 
 /// Sum of the relation means of one two-stage resample.

@@ -75,9 +75,15 @@ pub fn wilcoxon_signed_rank_with(x: &[f64], zeros: ZeroMethod) -> Result<Wilcoxo
     };
     let signed = SignedRanks::of(x, zeros);
     let (p_value, method) = if ranked <= EXACT_UP_TO {
-        (exact_p(&signed.ranks, signed.positive), WilcoxonMethod::Exact)
+        (
+            exact_p(&signed.ranks, signed.positive),
+            WilcoxonMethod::Exact,
+        )
     } else {
-        (normal_p(&signed.ranks, signed.positive), WilcoxonMethod::Normal)
+        (
+            normal_p(&signed.ranks, signed.positive),
+            WilcoxonMethod::Normal,
+        )
     };
     Ok(Wilcoxon {
         w_plus: signed.positive as f64 / 2.0,
@@ -105,7 +111,9 @@ impl SignedRanks {
         let (ranks, _) = doubled_ranks(&magnitudes);
         let of_sign = |keep: fn(f64) -> bool| {
             let ranked = kept.iter().zip(&ranks);
-            ranked.filter(move |(v, _)| keep(**v)).map(|(_, rank)| *rank)
+            ranked
+                .filter(move |(v, _)| keep(**v))
+                .map(|(_, rank)| *rank)
         };
         Self {
             ranks: of_sign(|v| v != 0.0).collect(),
@@ -153,6 +161,9 @@ fn normal_p(ranks: &[u64], positive: u64) -> f64 {
     // Each rank counts or not, with even chances: half the sum, a quarter of the
     // squares. Zeros and ties are in the ranks already.
     let (centre, variance) = (total as f64 / 4.0, squares as f64 / 16.0);
+    if variance == 0.0 {
+        return 1.0; // nothing but zeros, ranked and dropped
+    }
     let distance = ((positive as f64 / 2.0 - centre).abs() - 0.5).max(0.0);
     // 2 (1 − Φ(z)) = erfc(z / √2), which keeps its digits far out in the tail.
     erfc(distance / variance.sqrt() / std::f64::consts::SQRT_2)
