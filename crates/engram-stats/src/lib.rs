@@ -19,6 +19,7 @@
 //! a silent NaN.
 #![deny(missing_docs)]
 
+mod adjusted;
 mod bootstrap;
 mod descriptive;
 mod design;
@@ -32,6 +33,7 @@ mod localisation;
 mod mann_whitney;
 mod max_t;
 mod multiplicity;
+mod nested;
 mod permutation;
 mod proportion;
 mod qr;
@@ -46,6 +48,7 @@ mod two_sample;
 mod two_stage;
 mod wilcoxon;
 
+pub use adjusted::{AdjustedKind, KIND, KindPairs, permute_kinds_adjusted};
 pub use bootstrap::{
     bootstrap_cluster_mean, bootstrap_mean, bootstrap_ratio_of_means, cluster_mean_interval,
     mean_interval, ratio_interval,
@@ -64,6 +67,7 @@ pub use localisation::{Localisation, MIN_TOTAL_RECOVERY, localisation};
 pub use mann_whitney::{MannWhitney, mann_whitney};
 pub use max_t::{max_t_kinds, max_t_sign_flip};
 pub use multiplicity::{benjamini_hochberg, holm};
+pub use nested::{RSquaredGain, r_squared_gain};
 pub use permutation::PermutationTest;
 pub use proportion::{Proportion, binomial_test_greater, proportion_interval};
 pub use regression::{Errors, INTERCEPT, Regression, Term, ols};

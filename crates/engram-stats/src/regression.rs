@@ -173,6 +173,12 @@ impl<'a> Fit<'a> {
         })
     }
 
+    /// Orthonormal columns that span the intercept, the columns up to the first,
+    /// the columns up to the second, and so on.
+    pub fn q(&self) -> impl Iterator<Item = &[f64]> {
+        self.qr.q.iter().map(Vec::as_slice)
+    }
+
     /// Covariance of the coefficients, K rows of K.
     pub fn covariance(&self, errors: Errors) -> Result<Vec<Vec<f64>>, StatsError> {
         let (n, k) = (self.residuals.len(), self.coefficients.len());
