@@ -28,13 +28,16 @@ mod effect;
 mod effect_interval;
 mod error;
 mod friedman;
+mod icc;
 mod interval;
 mod localisation;
 mod mann_whitney;
+mod matching;
 mod max_t;
 mod multiplicity;
 mod nested;
 mod permutation;
+mod power;
 mod proportion;
 mod qr;
 mod rank;
@@ -62,13 +65,19 @@ pub use effect_interval::{
 };
 pub use error::StatsError;
 pub use friedman::{Friedman, friedman};
+pub use icc::{Icc, icc};
 pub use interval::{Interval, IntervalMethod};
 pub use localisation::{Localisation, MIN_TOTAL_RECOVERY, localisation};
 pub use mann_whitney::{MannWhitney, mann_whitney};
+pub use matching::{Matching, match_nearest, matched_difference_interval};
 pub use max_t::{max_t_kinds, max_t_sign_flip};
 pub use multiplicity::{benjamini_hochberg, holm};
 pub use nested::{RSquaredGain, r_squared_gain};
 pub use permutation::PermutationTest;
+pub use power::{
+    pairs_needed, power_paired, power_two_groups, relations_needed, smallest_effect_paired,
+    smallest_effect_two_groups,
+};
 pub use proportion::{Proportion, binomial_test_greater, proportion_interval};
 pub use regression::{Errors, INTERCEPT, Regression, Term, ols};
 pub use resampling::{Ends, Resampling, statistic_interval};

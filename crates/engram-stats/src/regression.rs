@@ -147,6 +147,13 @@ impl<'a> Fit<'a> {
         }
         check_count(n, "observations of the regression", values.len() + 1)?;
         let tss = sum_of_squares(y);
+        if !tss.is_finite() {
+            return Err(StatsError::OutOfRange {
+                what: "y of the regression",
+                expected: "values whose squares are finite",
+                value: y.iter().fold(0.0, |m, v| v.abs().max(m)),
+            });
+        }
         if tss == 0.0 {
             return Err(StatsError::NoVariation {
                 what: "y of the regression",

@@ -62,7 +62,9 @@ pub(crate) fn noncentral_t_upper(t: f64, df: f64, delta: f64) -> f64 {
     let near = (60.0 / df).sqrt();
     let low = if near <= 0.5 { near } else { 40.0 / df + 0.5 };
     // Short for the density, and for Φ where it turns.
-    let step = 0.1 / (2.0 * df).sqrt().max(1.0 + delta.abs());
+    let short = 0.1 / (2.0 * df).sqrt().max(1.0 + delta.abs());
+    // Where δ is in the thousands, power is 1 and steps may be too long for Φ.
+    let step = short.max((low + high) / 1e5);
     let log_scale = (df / 2.0).ln() * (df / 2.0) + 2.0_f64.ln() - ln_gamma(df / 2.0);
     let density = |u: f64| (log_scale + df * u - df / 2.0 * (2.0 * u).exp()).exp();
     let upper = |z: f64| 0.5 * erfc(z / std::f64::consts::SQRT_2);
