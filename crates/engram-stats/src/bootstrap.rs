@@ -1,30 +1,21 @@
 //! Bootstrap intervals of means and ratios of means, over values or clusters.
 
-use std::collections::BTreeMap;
+use crate::error::{StatsError, check, check_count, check_length};
+use crate::interval::Interval;
+use crate::resampling::Resampling;
+use crate::sums::{by_cluster, one_stage, single};
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-
-use crate::error::{StatsError, check, check_count, check_level};
-use crate::interval::{Interval, Replicates};
-
-/// BCa interval of the mean of independent values.
+/// Interval of the mean of independent values.
 ///
 /// # Errors
 /// Fewer than two values or resamples, a value that is not finite, or `level`
 /// outside of (0, 1).
-pub fn bootstrap_mean(
-    x: &[f64],
-    resamples: usize,
-    level: f64,
-    seed: u64,
-) -> Result<Interval, StatsError> {
-    check(x, "bootstrap_mean", 2)?;
-    let units = x.iter().map(|&v| Sums { num: v, den: 1.0 }).collect();
-    ratio_interval(units, resamples, level, seed)
+pub fn mean_interval(x: &[f64], how: Resampling) -> Result<Interval, StatsError> {
+    check(x, "mean of values", 2)?;
+    one_stage(&[single(x)], how)
 }
 
-/// BCa interval of the mean over values (not over clusters), whole clusters
+/// Interval of the mean over values (not over clusters), whole clusters
 /// resampled with replacement: values of one cluster share facts and are not
 /// independent. Each value comes with the identifier of its cluster, of which
 /// only sameness matters.
@@ -32,19 +23,18 @@ pub fn bootstrap_mean(
 /// # Errors
 /// Fewer than two clusters or resamples, a value that is not finite, or `level`
 /// outside of (0, 1).
-pub fn bootstrap_cluster_mean(
+pub fn cluster_mean_interval(
     values: &[(usize, f64)],
-    resamples: usize,
-    level: f64,
-    seed: u64,
+    how: Resampling,
 ) -> Result<Interval, StatsError> {
     let (clusters, num): (Vec<usize>, Vec<f64>) = values.iter().copied().unzip();
-    check(&num, "bootstrap_cluster_mean", 2)?;
+    check(&num, "mean of clusters", 2)?;
     let units = by_cluster(&num, &vec![1.0; num.len()], &clusters);
-    ratio_interval(units, resamples, level, seed)
+    check_count(units.len(), "clusters", 2)?;
+    one_stage(&[units], how)
 }
 
-/// BCa interval of mean(`num`) / mean(`den`), whole clusters resampled with
+/// Interval of mean(`num`) / mean(`den`), whole clusters resampled with
 /// replacement. Headline recovery is such a ratio: the summed effect of the
 /// patch over the summed clean–corrupt gap, which no single small gap can
 /// inflate. Give every value its own cluster where they are independent.
@@ -54,6 +44,51 @@ pub fn bootstrap_cluster_mean(
 /// is not finite, `level` outside of (0, 1), or
 /// [`StatsError::UnstableDenominator`] where a resample's denominator is zero or
 /// of the other sign: the ratio then has no bounded interval.
+pub fn ratio_interval(
+    num: &[f64],
+    den: &[f64],
+    clusters: &[usize],
+    how: Resampling,
+) -> Result<Interval, StatsError> {
+    check(num, "num", 2)?;
+    check(den, "den", 2)?;
+    check_length(den.len(), num.len(), || "den".to_owned())?;
+    check_length(clusters.len(), num.len(), || "clusters".to_owned())?;
+    let units = by_cluster(num, den, clusters);
+    check_count(units.len(), "clusters", 2)?;
+    one_stage(&[units], how)
+}
+
+/// [`mean_interval`] with BCa ends.
+///
+/// # Errors
+/// Those of [`mean_interval`].
+pub fn bootstrap_mean(
+    x: &[f64],
+    resamples: usize,
+    level: f64,
+    seed: u64,
+) -> Result<Interval, StatsError> {
+    mean_interval(x, Resampling::bca(resamples, level, seed))
+}
+
+/// [`cluster_mean_interval`] with BCa ends.
+///
+/// # Errors
+/// Those of [`cluster_mean_interval`].
+pub fn bootstrap_cluster_mean(
+    values: &[(usize, f64)],
+    resamples: usize,
+    level: f64,
+    seed: u64,
+) -> Result<Interval, StatsError> {
+    cluster_mean_interval(values, Resampling::bca(resamples, level, seed))
+}
+
+/// [`ratio_interval`] with BCa ends.
+///
+/// # Errors
+/// Those of [`ratio_interval`].
 pub fn bootstrap_ratio_of_means(
     num: &[f64],
     den: &[f64],
@@ -62,103 +97,7 @@ pub fn bootstrap_ratio_of_means(
     level: f64,
     seed: u64,
 ) -> Result<Interval, StatsError> {
-    check(num, "num", 2)?;
-    check(den, "den", 2)?;
-    for (what, found) in [("den", den.len()), ("clusters", clusters.len())] {
-        if found != num.len() {
-            return Err(StatsError::Length {
-                what: what.to_owned(),
-                expected: num.len(),
-                found,
-            });
-        }
-    }
-    ratio_interval(by_cluster(num, den, clusters), resamples, level, seed)
-}
-
-/// Numerator and denominator summed over a unit. A mean has a count below.
-#[derive(Clone, Copy, Default)]
-struct Sums {
-    num: f64,
-    den: f64,
-}
-
-impl Sums {
-    fn add(&mut self, other: Self) {
-        self.num += other.num;
-        self.den += other.den;
-    }
-
-    fn over(units: impl IntoIterator<Item = Self>) -> Self {
-        let mut sum = Self::default();
-        units.into_iter().for_each(|unit| sum.add(unit));
-        sum
-    }
-
-    fn ratio(self) -> f64 {
-        self.num / self.den
-    }
-}
-
-/// Sums per cluster, in order of first appearance so that the names of the
-/// clusters change nothing.
-fn by_cluster(num: &[f64], den: &[f64], clusters: &[usize]) -> Vec<Sums> {
-    let mut index = BTreeMap::new();
-    let mut units: Vec<Sums> = Vec::new();
-    for ((&num, &den), &cluster) in num.iter().zip(den).zip(clusters) {
-        let unit = *index.entry(cluster).or_insert(units.len());
-        if unit == units.len() {
-            units.push(Sums::default());
-        }
-        units[unit].add(Sums { num, den });
-    }
-    units
-}
-
-fn ratio_interval(
-    units: Vec<Sums>,
-    resamples: usize,
-    level: f64,
-    seed: u64,
-) -> Result<Interval, StatsError> {
-    check_count(units.len(), "clusters", 2)?;
-    check_count(resamples, "resamples", 2)?;
-    check_level(level)?;
-    let total = Sums::over(units.iter().copied());
-    if total.den == 0.0 {
-        return Err(StatsError::UnstableDenominator { found: 0, of: 0 });
-    }
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let drawn: Vec<Sums> = (0..resamples)
-        .map(|_| {
-            Sums::over(
-                units
-                    .iter()
-                    .map(|_| units[rng.random_range(0..units.len())]),
-            )
-        })
-        .collect();
-    let jackknife: Vec<Sums> = (0..units.len())
-        .map(|out| {
-            let kept = units.iter().enumerate().filter(|(i, _)| *i != out);
-            Sums::over(kept.map(|(_, unit)| *unit))
-        })
-        .collect();
-    // A product that underflows to 0 counts as unstable too, as it should.
-    let unstable = |sums: &&Sums| sums.den * total.den <= 0.0;
-    let found = drawn.iter().filter(unstable).count() + jackknife.iter().filter(unstable).count();
-    if found > 0 {
-        return Err(StatsError::UnstableDenominator {
-            found,
-            of: drawn.len() + jackknife.len(),
-        });
-    }
-    let replicates = Replicates {
-        estimate: total.ratio(),
-        values: drawn.into_iter().map(Sums::ratio).collect(),
-        jackknife: vec![jackknife.into_iter().map(Sums::ratio).collect()],
-    };
-    Ok(replicates.interval(level))
+    ratio_interval(num, den, clusters, Resampling::bca(resamples, level, seed))
 }
 
 #[cfg(test)]

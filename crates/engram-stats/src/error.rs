@@ -73,6 +73,68 @@ pub enum StatsError {
         /// The least number of each, [`crate::MIN_RELATIONS_PER_KIND`].
         needed: usize,
     },
+    /// A statistic that is not finite in some resamples: it has no interval.
+    #[error("{what}: undefined in {found} of {of} resamples, so it has no interval")]
+    Undefined {
+        /// The statistic.
+        what: &'static str,
+        /// Resamples in which it is not finite.
+        found: usize,
+        /// Resamples drawn; 0 if it is undefined in the sample itself.
+        of: usize,
+    },
+    /// One cluster in both of two groups that are compared as independent.
+    #[error(
+        "cluster {cluster} is in both groups, which are then not independent: take differences within clusters"
+    )]
+    SharedCluster {
+        /// The identifier of the cluster.
+        cluster: usize,
+    },
+    /// A column (a layer) of a table has a spread of zero around a mean that is
+    /// not: its t is infinite.
+    #[error("{what}: column {column} does not vary, so its t is infinite; compare means instead")]
+    ConstantColumn {
+        /// The table.
+        what: &'static str,
+        /// Position of the column, from 0.
+        column: usize,
+    },
+    /// A column of a regression that says nothing of its own.
+    #[error(
+        "column {column}: constant, or a linear combination of the columns before it; leave it out"
+    )]
+    Collinear {
+        /// The name of the column.
+        column: String,
+    },
+    /// A NaN or an infinity in a column of a regression.
+    #[error("column {column}: value {index} is {value}, expected a finite number")]
+    ColumnNotFinite {
+        /// The name of the column.
+        column: String,
+        /// Position of the value, from 0.
+        index: usize,
+        /// The value.
+        value: f64,
+    },
+    /// A coefficient that hangs on one cluster: the residuals of that cluster
+    /// sum to zero, and a cluster-robust error of zero means nothing.
+    #[error("column {column}: hangs on one cluster, so it has no cluster-robust error")]
+    OneCluster {
+        /// The name of the column.
+        column: String,
+    },
+    /// A reference level that no value has.
+    #[error("{variable}: no value has the reference level {reference:?}; levels are {levels}")]
+    UnknownLevel {
+        /// The categorical variable.
+        variable: String,
+        /// The reference level asked for.
+        reference: String,
+        /// The levels that there are.
+        levels: String,
+    },
 }
 
 /// Refuses slices shorter than `needed` and values that are not finite.
@@ -112,12 +174,44 @@ pub(crate) fn check_count(
 
 /// Refuses a confidence level outside of (0, 1).
 pub(crate) fn check_level(level: f64) -> Result<(), StatsError> {
-    if level > 0.0 && level < 1.0 {
+    check_open_unit(level, "level")
+}
+
+/// Refuses a number outside of (0, 1).
+pub(crate) fn check_open_unit(value: f64, what: &'static str) -> Result<(), StatsError> {
+    if value > 0.0 && value < 1.0 {
         return Ok(());
     }
     Err(StatsError::OutOfRange {
-        what: "level",
+        what,
         expected: "a number between 0 and 1, both excluded",
-        value: level,
+        value,
+    })
+}
+
+/// Refuses tables whose rows differ in length or hold values that are not
+/// finite; gives the number of columns, at least one.
+pub(crate) fn check_table(rows: &[Vec<f64>], what: &'static str) -> Result<usize, StatsError> {
+    let columns = rows.first().map_or(0, Vec::len);
+    for (i, row) in rows.iter().enumerate() {
+        check_length(row.len(), columns, || format!("{what} row {i}"))?;
+        check(row, what, 1)?;
+    }
+    Ok(columns)
+}
+
+/// Refuses a length other than `expected`.
+pub(crate) fn check_length(
+    found: usize,
+    expected: usize,
+    what: impl Fn() -> String,
+) -> Result<(), StatsError> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(StatsError::Length {
+        what: what(),
+        expected,
+        found,
     })
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal};
 
 use crate::descriptive::{mean_of, quantile_of_sorted};
+use crate::resampling::{Ends, Resampling};
 
 /// How an [`Interval`] was read from its replicates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,8 @@ pub enum IntervalMethod {
     /// Percentiles: leaving out any one unit gives the same value, or the
     /// adjusted position has no finite value, and there is no acceleration.
     PercentileNoAcceleration,
+    /// Percentiles, as asked for with [`crate::Ends::Percentile`].
+    Percentile,
 }
 
 /// A bootstrap confidence interval.
@@ -47,16 +50,24 @@ pub(crate) struct Replicates {
     pub estimate: f64,
     /// The statistic of each resample.
     pub values: Vec<f64>,
-    /// The statistic with each unit left out, by the sample the unit is from.
+    /// The statistic with each unit left out, by the sample the unit is from;
+    /// empty where only percentiles are asked for.
     pub jackknife: Vec<Vec<f64>>,
+    /// Number of units in all samples.
+    pub units: usize,
 }
 
 impl Replicates {
-    /// The interval at `level`, already checked to lie in (0, 1).
-    pub fn interval(mut self, level: f64) -> Interval {
+    /// The interval that `how`, already checked, asks for.
+    pub fn interval(mut self, how: Resampling) -> Interval {
+        let level = how.level;
         self.values.sort_by(f64::total_cmp);
         let tails = [(1.0 - level) / 2.0, (1.0 + level) / 2.0];
-        let (positions, method) = match self.bca_positions(tails) {
+        let bca = match how.ends {
+            Ends::Bca => self.bca_positions(tails),
+            Ends::Percentile => Err(IntervalMethod::Percentile),
+        };
+        let (positions, method) = match bca {
             Ok(positions) => (positions, IntervalMethod::Bca),
             Err(method) => (tails, method),
         };
@@ -68,7 +79,7 @@ impl Replicates {
             level,
             method,
             resamples: self.values.len(),
-            units: self.jackknife.iter().map(Vec::len).sum(),
+            units: self.units,
         }
     }
 
@@ -140,6 +151,7 @@ mod tests {
         Replicates {
             estimate,
             values,
+            units: jackknife.len(),
             jackknife: vec![jackknife],
         }
     }
@@ -147,7 +159,8 @@ mod tests {
     #[test]
     fn without_bias_and_acceleration_bca_is_the_percentiles() {
         let values: Vec<f64> = (0..=1000).rev().map(f64::from).collect();
-        let result = replicates(500.0, values, vec![1.0, 2.0, 3.0]).interval(0.9);
+        let result =
+            replicates(500.0, values, vec![1.0, 2.0, 3.0]).interval(Resampling::bca(1001, 0.9, 0));
         assert_eq!(result.method, IntervalMethod::Bca);
         assert!((result.lower - 50.0).abs() < 1e-6);
         assert!((result.upper - 950.0).abs() < 1e-6);
@@ -155,7 +168,7 @@ mod tests {
 
     #[test]
     fn each_fallback_is_named() {
-        let method = |r: Replicates| r.interval(0.95).method;
+        let method = |r: Replicates| r.interval(Resampling::bca(9, 0.95, 0)).method;
         assert_eq!(
             method(replicates(1.0, vec![1.0; 9], vec![1.0, 2.0])),
             IntervalMethod::PercentileNoSpread
@@ -167,6 +180,11 @@ mod tests {
         assert_eq!(
             method(replicates(2.0, vec![1.0, 2.0, 3.0], vec![2.0, 2.0])),
             IntervalMethod::PercentileNoAcceleration
+        );
+        let asked = replicates(2.0, vec![1.0, 2.0, 3.0], vec![1.0, 2.5]);
+        assert_eq!(
+            asked.interval(Resampling::percentile(3, 0.95, 0)).method,
+            IntervalMethod::Percentile
         );
     }
 }

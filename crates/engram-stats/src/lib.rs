@@ -19,29 +19,78 @@
 //! a silent NaN.
 #![deny(missing_docs)]
 
+mod adjusted;
 mod bootstrap;
 mod descriptive;
+mod design;
+mod difference;
 mod effect;
+mod effect_interval;
 mod error;
 mod friedman;
+mod icc;
 mod interval;
 mod localisation;
+mod mann_whitney;
+mod matching;
+mod max_t;
 mod multiplicity;
+mod nested;
 mod permutation;
+mod power;
 mod proportion;
+mod qr;
 mod rank;
+mod regression;
+mod resampling;
+mod sign_flip;
+mod step_down;
+mod student;
+mod sums;
+mod two_sample;
 mod two_stage;
 mod wilcoxon;
 
-pub use bootstrap::{bootstrap_cluster_mean, bootstrap_mean, bootstrap_ratio_of_means};
+pub use adjusted::{AdjustedKind, KIND, KindPairs, permute_kinds_adjusted};
+pub use bootstrap::{
+    bootstrap_cluster_mean, bootstrap_mean, bootstrap_ratio_of_means, cluster_mean_interval,
+    mean_interval, ratio_interval,
+};
 pub use descriptive::{mean, median, quantile, std_dev};
+pub use design::{Column, dummies};
+pub use difference::{cluster_difference_interval, difference_interval};
 pub use effect::{cliffs_delta, cohen_d_paired, hedges_g};
+pub use effect_interval::{
+    cliffs_delta_interval, cohen_d_paired_interval, hedges_g_interval, rank_biserial_interval,
+};
 pub use error::StatsError;
 pub use friedman::{Friedman, friedman};
+pub use icc::{Icc, icc};
 pub use interval::{Interval, IntervalMethod};
 pub use localisation::{Localisation, MIN_TOTAL_RECOVERY, localisation};
+pub use mann_whitney::{MannWhitney, mann_whitney};
+pub use matching::{Matching, match_nearest, matched_difference_interval};
+pub use max_t::{max_t_kinds, max_t_sign_flip};
 pub use multiplicity::{benjamini_hochberg, holm};
-pub use permutation::{MIN_RELATIONS_PER_KIND, PermutationTest, permute_kinds, sign_flip};
+pub use nested::{RSquaredGain, r_squared_gain};
+pub use permutation::PermutationTest;
+pub use power::{
+    pairs_needed, power_paired, power_two_groups, relations_needed, smallest_effect_paired,
+    smallest_effect_two_groups,
+};
 pub use proportion::{Proportion, binomial_test_greater, proportion_interval};
-pub use two_stage::bootstrap_two_stage_difference;
-pub use wilcoxon::{EXACT_UP_TO, Wilcoxon, WilcoxonMethod, wilcoxon_signed_rank};
+pub use regression::{Errors, INTERCEPT, Regression, Term, ols};
+pub use resampling::{Ends, Resampling, statistic_interval};
+pub use sign_flip::sign_flip;
+pub use step_down::{LayerStatistic, MaxT};
+pub use two_sample::{
+    MIN_RELATIONS_PER_KIND, permute_clusters, permute_kinds, permute_two_samples,
+};
+pub use two_stage::{
+    bootstrap_two_stage_difference, two_stage_difference_interval, two_stage_mean_interval,
+    two_stage_ratio_interval,
+};
+pub use wilcoxon::{
+    EXACT_UP_TO, Wilcoxon, WilcoxonMethod, ZeroMethod, wilcoxon_signed_rank,
+    wilcoxon_signed_rank_with,
+};

@@ -21,61 +21,113 @@ pub enum WilcoxonMethod {
     Normal,
 }
 
+/// What becomes of values that are zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ZeroMethod {
+    /// Dropped before ranking (Wilcoxon 1945).
+    Drop,
+    /// Ranked with the others and then dropped (Pratt 1959), so that small
+    /// values beside many zeros do not count as large.
+    Pratt,
+}
+
 /// Result of [`wilcoxon_signed_rank`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Wilcoxon {
     /// Sum of the ranks of the positive values.
     pub w_plus: f64,
-    /// Number of values that are not zero, which are those ranked.
+    /// Number of values that are not zero.
     pub n_used: usize,
     /// Two-sided p value.
     pub p_value: f64,
     /// How it was computed.
     pub method: WilcoxonMethod,
     /// Matched-pairs rank-biserial correlation (W₊ − W₋) / (W₊ + W₋) in
-    /// [−1, 1]; 0 if nothing is left to rank. The effect size.
+    /// [−1, 1]; 0 if nothing is left to rank. The effect size, whose interval is
+    /// [`crate::rank_biserial_interval`].
     pub rank_biserial: f64,
 }
 
-/// Two-sided signed-rank test that `x` is symmetric around zero.
-///
-/// Zeros are dropped (Wilcoxon's way), ties take their average rank. With
-/// [`EXACT_UP_TO`] values or fewer the distribution is that of all sign
-/// assignments of the observed, possibly tied, ranks: p = 2 min(P(W ≤ w),
-/// P(W ≥ w)), at most 1. If all values are zero, p is 1.
+/// [`wilcoxon_signed_rank_with`] zeros dropped.
 ///
 /// # Errors
 /// `x` is empty or holds a value that is not finite.
 pub fn wilcoxon_signed_rank(x: &[f64]) -> Result<Wilcoxon, StatsError> {
+    wilcoxon_signed_rank_with(x, ZeroMethod::Drop)
+}
+
+/// Two-sided signed-rank test that `x` is symmetric around zero.
+///
+/// Ties take their average rank. With [`EXACT_UP_TO`] ranked values or fewer the
+/// distribution is that of all sign assignments of the observed, possibly tied,
+/// ranks: p = 2 min(P(W ≤ w), P(W ≥ w)), at most 1. Above, it is normal, with
+/// the mean and variance of those assignments and corrected for continuity. If
+/// all values are zero, p is 1.
+///
+/// # Errors
+/// `x` is empty or holds a value that is not finite.
+pub fn wilcoxon_signed_rank_with(x: &[f64], zeros: ZeroMethod) -> Result<Wilcoxon, StatsError> {
     check(x, "wilcoxon_signed_rank", 1)?;
-    let values: Vec<f64> = x.iter().copied().filter(|&v| v != 0.0).collect();
-    let magnitudes: Vec<f64> = values.iter().map(|v| v.abs()).collect();
-    let (ranks, tie_term) = doubled_ranks(&magnitudes);
-    let total: u64 = ranks.iter().sum();
-    let positive: u64 = values
-        .iter()
-        .zip(&ranks)
-        .filter(|(v, _)| **v > 0.0)
-        .map(|(_, rank)| rank)
-        .sum();
-    let n_used = values.len();
-    let (p_value, method) = if n_used <= EXACT_UP_TO {
-        (exact_p(&ranks, positive), WilcoxonMethod::Exact)
-    } else {
-        (normal_p(n_used, positive, tie_term), WilcoxonMethod::Normal)
+    let ranked = match zeros {
+        ZeroMethod::Drop => x.iter().filter(|v| **v != 0.0).count(),
+        ZeroMethod::Pratt => x.len(),
     };
-    let rank_biserial = if total == 0 {
-        0.0
+    let signed = SignedRanks::of(x, zeros);
+    let (p_value, method) = if ranked <= EXACT_UP_TO {
+        (
+            exact_p(&signed.ranks, signed.positive),
+            WilcoxonMethod::Exact,
+        )
     } else {
-        (2.0 * positive as f64 - total as f64) / total as f64
+        (
+            normal_p(&signed.ranks, signed.positive),
+            WilcoxonMethod::Normal,
+        )
     };
     Ok(Wilcoxon {
-        w_plus: positive as f64 / 2.0,
-        n_used,
+        w_plus: signed.positive as f64 / 2.0,
+        n_used: signed.ranks.len(),
         p_value,
         method,
-        rank_biserial,
+        rank_biserial: signed.rank_biserial(),
     })
+}
+
+/// Doubled ranks of the magnitudes of the values that are not zero.
+pub(crate) struct SignedRanks {
+    ranks: Vec<u64>,
+    /// Sum over the positive values.
+    positive: u64,
+}
+
+impl SignedRanks {
+    pub fn of(x: &[f64], zeros: ZeroMethod) -> Self {
+        let kept: Vec<f64> = match zeros {
+            ZeroMethod::Drop => x.iter().copied().filter(|&v| v != 0.0).collect(),
+            ZeroMethod::Pratt => x.to_vec(),
+        };
+        let magnitudes: Vec<f64> = kept.iter().map(|v| v.abs()).collect();
+        let (ranks, _) = doubled_ranks(&magnitudes);
+        let of_sign = |keep: fn(f64) -> bool| {
+            let ranked = kept.iter().zip(&ranks);
+            ranked
+                .filter(move |(v, _)| keep(**v))
+                .map(|(_, rank)| *rank)
+        };
+        Self {
+            ranks: of_sign(|v| v != 0.0).collect(),
+            positive: of_sign(|v| v > 0.0).sum(),
+        }
+    }
+
+    pub fn rank_biserial(&self) -> f64 {
+        let total: u64 = self.ranks.iter().sum();
+        if total == 0 {
+            return 0.0;
+        }
+        (2.0 * self.positive as f64 - total as f64) / total as f64
+    }
 }
 
 /// Two-sided p of a doubled rank sum, from the number of subsets of the doubled
@@ -101,11 +153,17 @@ fn exact_p(ranks: &[u64], positive: u64) -> f64 {
     (2.0 * tail / all).min(1.0)
 }
 
-/// Two-sided p by the normal approximation, ranks doubled throughout.
-fn normal_p(n: usize, positive: u64, tie_term: f64) -> f64 {
-    let n = n as f64;
-    let centre = n * (n + 1.0) / 4.0;
-    let variance = n * (n + 1.0) * (2.0 * n + 1.0) / 24.0 - tie_term / 48.0;
+/// Two-sided p of a doubled rank sum by the normal approximation.
+fn normal_p(ranks: &[u64], positive: u64) -> f64 {
+    let (total, squares) = ranks
+        .iter()
+        .fold((0, 0), |(sum, squares), r| (sum + r, squares + r * r));
+    // Each rank counts or not, with even chances: half the sum, a quarter of the
+    // squares. Zeros and ties are in the ranks already.
+    let (centre, variance) = (total as f64 / 4.0, squares as f64 / 16.0);
+    if variance == 0.0 {
+        return 1.0; // nothing but zeros, ranked and dropped
+    }
     let distance = ((positive as f64 / 2.0 - centre).abs() - 0.5).max(0.0);
     // 2 (1 − Φ(z)) = erfc(z / √2), which keeps its digits far out in the tail.
     erfc(distance / variance.sqrt() / std::f64::consts::SQRT_2)
@@ -169,7 +227,8 @@ mod tests {
             .collect();
         let exact = wilcoxon_signed_rank(&x).unwrap();
         let positive = (exact.w_plus * 2.0) as u64;
-        assert!((exact.p_value - normal_p(50, positive, 0.0)).abs() < 2e-3);
+        let ranks: Vec<u64> = (1..=50).map(|rank| 2 * rank).collect();
+        assert!((exact.p_value - normal_p(&ranks, positive)).abs() < 2e-3);
     }
 
     #[test]
@@ -178,6 +237,24 @@ mod tests {
         assert_eq!(
             (result.p_value, result.n_used, result.rank_biserial),
             (1.0, 0, 0.0)
+        );
+        for n in [3, 60] {
+            let pratt = wilcoxon_signed_rank_with(&vec![0.0; n], ZeroMethod::Pratt).unwrap();
+            assert_eq!((pratt.p_value, pratt.n_used), (1.0, 0));
+        }
+    }
+
+    #[test]
+    fn zeros_push_pratts_ranks_up() {
+        // Two zeros share ranks 1 and 2; 1, −2 and 3 have 3, 4 and 5.
+        let x = [1.0, 0.0, -2.0, 3.0, 0.0];
+        let pratt = wilcoxon_signed_rank_with(&x, ZeroMethod::Pratt).unwrap();
+        assert_eq!((pratt.w_plus, pratt.n_used), (8.0, 3));
+        assert_eq!(wilcoxon_signed_rank(&x).unwrap().w_plus, 4.0);
+        let without = [1.0, -2.0, 3.0, 3.5];
+        assert_eq!(
+            wilcoxon_signed_rank_with(&without, ZeroMethod::Pratt),
+            wilcoxon_signed_rank(&without)
         );
     }
 }
