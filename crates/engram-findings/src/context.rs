@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use engram_core::Pair;
+use engram_core::{Confounds, Pair};
 
 use crate::error::{FindingsError, Result};
 use crate::study::Settings;
@@ -17,6 +17,8 @@ pub(crate) struct Context<'a> {
     pub kinds: Vec<String>,
     /// The cluster of each pair.
     pub clusters: Vec<usize>,
+    /// What is known of pairs besides their kind.
+    pub confounds: BTreeMap<usize, &'a Confounds>,
     index: BTreeMap<&'a str, usize>,
 }
 
@@ -39,8 +41,18 @@ impl<'a> Context<'a> {
             pairs,
             kinds: kinds(pairs.iter().map(|p| p.kind.as_str())),
             clusters,
+            confounds: BTreeMap::new(),
             index,
         })
+    }
+
+    /// With what is known of the pairs besides their kind.
+    pub fn with_confounds(mut self, confounds: &'a [Confounds]) -> Context<'a> {
+        let known = confounds
+            .iter()
+            .filter_map(|c| Some((self.find(&c.pair)?, c)));
+        self.confounds = known.collect();
+        self
     }
 
     /// The pair of a name.

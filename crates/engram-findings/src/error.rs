@@ -86,6 +86,9 @@ pub(crate) fn if_enough<T>(
             source @ (StatsError::TooFew { .. }
             | StatsError::NoVariation { .. }
             | StatsError::UnstableDenominator { .. }
+            | StatsError::Undefined { .. }
+            | StatsError::ConstantColumn { .. }
+            | StatsError::Collinear { .. }
             | StatsError::TooFewRelations { .. }),
         ) => Ok(Err(source.to_string())),
         Err(source) => Err(FindingsError::Stats {

@@ -101,7 +101,7 @@ pub struct ConditionFindings {
 /// two rows for one cell; a pair whose logit difference was not measured; a name given twice; settings
 /// outside their range.
 pub fn findings(study: &Study<'_>) -> Result<Findings> {
-    let context = Context::new(study.suite, study.settings)?;
+    let context = Context::new(study.suite, study.settings)?.with_confounds(study.confounds);
     let paper_context = Context::new(study.paper_suite, study.settings)?;
     let mut conditions = Vec::new();
     let mut states: Vec<(&str, States)> = Vec::new();

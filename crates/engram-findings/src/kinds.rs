@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use engram_core::Metric;
 use engram_stats::{
-    Interval, MIN_RELATIONS_PER_KIND, PermutationTest, bootstrap_two_stage_difference,
-    cliffs_delta, holm, mean, permute_kinds,
+    Interval, LayerStatistic, MIN_RELATIONS_PER_KIND, PermutationTest,
+    bootstrap_two_stage_difference, cliffs_delta, hedges_g, holm, icc, max_t_kinds, mean,
+    permute_kinds, relations_needed, smallest_effect_two_groups,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::adjusted::{AdjustedDifference, adjusted};
 use crate::context::Context;
 use crate::error::{Result, if_enough};
 use crate::gate::{Gate, States};
-use crate::layers::{adjusted, matrix, stats};
+use crate::layers::{Matrix, corrected, matrix, stats};
 use crate::localise::LocalisationSummary;
 use crate::measure::Measure;
 use crate::profile::{Over, Selection};
@@ -41,6 +44,12 @@ pub struct KindTests {
     pub layers: Vec<KindLayerTest>,
     /// Difference of localisation; `None` where it is undefined or there are too few relations.
     pub entropy: Option<EntropyTest>,
+    /// The same difference with confounds held; the logit difference only.
+    #[serde(default)]
+    pub adjusted: Vec<AdjustedDifference>,
+    /// What so many relations can show; `None` where nothing is tested.
+    #[serde(default)]
+    pub power: Option<Power>,
     /// What this says about localisation.
     pub outcome: Outcome,
     /// The same in words; "no verdict" where it says nothing.
@@ -74,6 +83,10 @@ pub struct KindLayerTest {
     pub p_holm: f64,
     /// Adjusted over layers: share of false calls.
     pub p_bh: f64,
+    /// Westfall and Young's max-T: no false call at all, through the correlation of layers; kinds permuted over whole
+    /// relations.
+    #[serde(default)]
+    pub p_max_t: Option<f64>,
     /// Cliff's δ between pairs.
     pub cliffs_delta: f64,
 }
@@ -176,6 +189,8 @@ pub(crate) fn kind_tests(
         relations_second: counted.second.len(),
         layers: Vec::new(),
         entropy: None,
+        adjusted: Vec::new(),
+        power: None,
         outcome: Outcome::NoVerdict,
         verdict: String::new(),
     };
@@ -191,11 +206,27 @@ pub(crate) fn kind_tests(
             interval,
             p_holm: 1.0,
             p_bh: 1.0,
+            p_max_t: None,
             cliffs_delta,
         });
     }
+    let by_relation = kinds.map(|kind| relation_rows(context, kind, &matrix));
+    let settings = &context.settings;
+    let [a, b] = &by_relation;
+    let max_t = max_t_kinds(
+        a,
+        b,
+        LayerStatistic::T,
+        settings.permutations,
+        settings.seed,
+    );
+    if let Ok(max_t) = if_enough(max_t, || "max-T between kinds".to_owned())? {
+        for (layer, p) in tests.layers.iter_mut().zip(max_t.adjusted) {
+            layer.p_max_t = Some(p);
+        }
+    }
     let p: Vec<f64> = tests.layers.iter().map(|l| l.test.p_value).collect();
-    let (by_holm, by_bh) = adjusted(&p, || "the test between kinds".to_owned())?;
+    let (by_holm, by_bh) = corrected(&p, || "the test between kinds".to_owned())?;
     for ((layer, holm), bh) in tests.layers.iter_mut().zip(by_holm).zip(by_bh) {
         (layer.p_holm, layer.p_bh) = (holm, bh);
     }
@@ -203,8 +234,12 @@ pub(crate) fn kind_tests(
         .iter()
         .flat_map(|summary| &summary.pairs)
         .filter_map(|p| Some((context.find(&p.pair)?, p.entropy)));
-    let groups = Groups::new(context, kinds, entropies);
+    let groups = Groups::new(context, kinds, entropies.clone());
     if !groups.too_few() {
+        if sheet.measure.metric == Metric::LogitDiff.name() {
+            tests.adjusted = adjusted(context, states, kinds, entropies)?;
+        }
+        tests.power = power(context, &groups)?;
         let (test, interval, cliffs_delta) = groups.test(context)?;
         let centre =
             |side| mean(&Groups::means(side)?).map_err(|e| stats("mean entropy".to_owned(), e));
@@ -218,6 +253,75 @@ pub(crate) fn kind_tests(
         });
     }
     Ok(tests)
+}
+
+/// Means of a kind's pairs over each relation, one value a layer.
+fn relation_rows(context: &Context<'_>, kind: &str, matrix: &Matrix) -> Vec<Vec<f64>> {
+    let columns: Vec<BTreeMap<&str, Vec<f64>>> = (0..matrix.layers.len())
+        .map(|l| {
+            let pairs = matrix.pairs.iter().zip(&matrix.rows);
+            context.by_relation(kind, pairs.map(|(&pair, row)| (pair, row[l])))
+        })
+        .collect();
+    let mean_of = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let relations = columns
+        .first()
+        .map(|c| c.keys().copied().collect())
+        .unwrap_or_else(Vec::new);
+    let row = |relation: &str| {
+        columns
+            .iter()
+            .filter_map(|c| Some(mean_of(c.get(relation)?)))
+            .collect()
+    };
+    relations.into_iter().map(row).collect()
+}
+
+/// The chance that a test calls an effect which is there.
+const POWER: f64 = 0.8;
+
+/// What a test between kinds can show.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Power {
+    /// The difference as it is found, in standard deviations of relation means (Hedges' g).
+    pub effect: f64,
+    /// The smallest difference that these relations show with power 0.8, in the same unit.
+    pub smallest: f64,
+    /// Relations of each kind that would show the difference as it is found, with power 0.8; `None` for none at all.
+    pub relations_needed: Option<usize>,
+    /// Intraclass correlation of pairs within relations: 0, and pairs are as good as independent.
+    pub icc: Option<f64>,
+    /// As many independent pairs would say as much.
+    pub effective_pairs: Option<f64>,
+}
+
+fn power(context: &Context<'_>, groups: &Groups<'_>) -> Result<Option<Power>> {
+    let (a, b) = (
+        Groups::means(&groups.first)?,
+        Groups::means(&groups.second)?,
+    );
+    let alpha = context.settings.alpha();
+    let what = || "power of the test between kinds".to_owned();
+    let Ok(effect) = if_enough(hedges_g(&a, &b), what)? else {
+        return Ok(None);
+    };
+    let smallest =
+        smallest_effect_two_groups(a.len(), b.len(), alpha, POWER).map_err(|e| stats(what(), e))?;
+    let relations: Vec<Vec<f64>> = groups
+        .first
+        .values()
+        .chain(groups.second.values())
+        .cloned()
+        .collect();
+    let within = if_enough(icc(&relations, context.settings.level), what)?.ok();
+    Ok(Some(Power {
+        effect,
+        smallest,
+        // An effect of next to nothing takes more relations than there are.
+        relations_needed: relations_needed(effect.abs(), alpha, POWER).ok(),
+        icc: within.as_ref().map(|w| w.icc),
+        effective_pairs: within.map(|w| w.effective_pairs),
+    }))
 }
 
 /// Adjusts the entropy tests over sites, and says what they show.
@@ -301,7 +405,9 @@ fn verdict(test: &KindTests, gate: &Gate, alpha: f64) -> (Outcome, String) {
         return (
             Outcome::NotShown,
             format!(
-                "No difference in localisation between {first} and {second} facts is shown ({figures})."
+                "No difference in localisation between {first} and {second} facts is shown ({figures}).{}{}",
+                held_in_words(test),
+                power_in_words(test)
             ),
         );
     }
@@ -312,6 +418,46 @@ fn verdict(test: &KindTests, gate: &Gate, alpha: f64) -> (Outcome, String) {
     };
     (
         outcome,
-        format!("Recovery is more localised for {more} than for {less} facts ({figures})."),
+        format!(
+            "Recovery is more localised for {more} than for {less} facts ({figures}).{}",
+            held_in_words(test)
+        ),
+    )
+}
+
+/// The difference with confounds held, in words.
+fn held_in_words(test: &KindTests) -> String {
+    let known = test.adjusted.iter().filter_map(|a| {
+        let (difference, lower, upper) = (a.difference?, a.lower?, a.upper?);
+        let p = a
+            .p_value
+            .map_or(String::new(), |p| format!(", {}", p_value(p)));
+        Some(format!(
+            "{} {} [{}, {}]{p}",
+            a.how,
+            number(difference),
+            number(lower),
+            number(upper)
+        ))
+    });
+    let known: Vec<String> = known.collect();
+    match known.is_empty() {
+        true => String::new(),
+        false => format!(" The same difference {}.", known.join("; ")),
+    }
+}
+
+/// What so many relations can show, in words.
+fn power_in_words(test: &KindTests) -> String {
+    let Some(power) = &test.power else {
+        return String::new();
+    };
+    let needed = power.relations_needed.map_or(String::new(), |n| {
+        format!(", which {n} relations of each kind would show")
+    });
+    format!(
+        " So many relations show a difference of {} standard deviations four times in five; the one found is {}{needed}.",
+        number(power.smallest),
+        number(power.effect.abs())
     )
 }

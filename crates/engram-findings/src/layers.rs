@@ -1,8 +1,8 @@
 //! Do layers differ, and which stand out?
 
 use engram_stats::{
-    Friedman, Wilcoxon, benjamini_hochberg, cohen_d_paired, friedman, holm, mean,
-    wilcoxon_signed_rank,
+    Friedman, LayerStatistic, Wilcoxon, benjamini_hochberg, cohen_d_paired, friedman, holm,
+    max_t_sign_flip, mean, wilcoxon_signed_rank,
 };
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +59,10 @@ pub struct LayerTest {
     pub p_holm: f64,
     /// Adjusted over layers: share of false calls.
     pub p_bh: f64,
+    /// Westfall and Young's max-T: no false call at all, through the correlation of layers; signs of whole clusters
+    /// flipped. `None` with too few clusters.
+    #[serde(default)]
+    pub p_max_t: Option<f64>,
     /// Mean over standard deviation of the cluster means; `None` where they do not vary.
     pub cohen_d: Option<f64>,
 }
@@ -156,21 +160,39 @@ pub(crate) fn layer_tests(
         Err(why) => tests.note = Some(why),
     }
     let mut found = Vec::new();
+    let mut of_clusters: Vec<Vec<f64>> = vec![Vec::new(); tests.clusters];
     for (l, &layer) in matrix.layers.iter().enumerate() {
         let excess = column(&|i, l| matrix.rows[i][l] - own_means[i], l);
         let plain: Vec<f64> = excess.iter().map(|(_, v)| *v).collect();
         let clusters = context.cluster_means(excess);
+        of_clusters
+            .iter_mut()
+            .zip(&clusters)
+            .for_each(|(row, v)| row.push(*v));
         found.push(LayerTest {
             layer,
             excess: mean(&plain).map_err(|source| stats(what(), source))?,
             wilcoxon: wilcoxon_signed_rank(&clusters).map_err(|source| stats(what(), source))?,
             p_holm: 1.0,
             p_bh: 1.0,
+            p_max_t: None,
             cohen_d: if_enough(cohen_d_paired(&clusters), what)?.ok(),
         });
     }
+    let settings = &context.settings;
+    let max_t = max_t_sign_flip(
+        &of_clusters,
+        LayerStatistic::T,
+        settings.permutations,
+        settings.seed,
+    );
+    if let Ok(max_t) = if_enough(max_t, what)? {
+        for (layer, p) in found.iter_mut().zip(max_t.adjusted) {
+            layer.p_max_t = Some(p);
+        }
+    }
     let p: Vec<f64> = found.iter().map(|l| l.wilcoxon.p_value).collect();
-    let (by_holm, by_bh) = adjusted(&p, what)?;
+    let (by_holm, by_bh) = corrected(&p, what)?;
     for ((layer, holm), bh) in found.iter_mut().zip(by_holm).zip(by_bh) {
         (layer.p_holm, layer.p_bh) = (holm, bh);
     }
@@ -179,7 +201,7 @@ pub(crate) fn layer_tests(
 }
 
 /// Holm's and Benjamini–Hochberg's adjusted p values.
-pub(crate) fn adjusted(p: &[f64], what: impl Fn() -> String) -> Result<(Vec<f64>, Vec<f64>)> {
+pub(crate) fn corrected(p: &[f64], what: impl Fn() -> String) -> Result<(Vec<f64>, Vec<f64>)> {
     Ok((
         holm(p).map_err(|source| stats(what(), source))?,
         benjamini_hochberg(p).map_err(|source| stats(what(), source))?,

@@ -12,6 +12,7 @@
 
 #![deny(missing_docs)]
 
+pub mod adjusted;
 pub mod compare;
 pub mod error;
 pub mod gate;

@@ -12,7 +12,7 @@ use crate::compare::{Comparison, compare};
 use crate::context::Context;
 use crate::error::{Result, if_enough};
 use crate::gate::gate;
-use crate::layers::{Matrix, adjusted, matrix, stats};
+use crate::layers::{Matrix, corrected, matrix, stats};
 use crate::measure::Measure;
 use crate::profile::{Over, Selection};
 use crate::sheet::gather;
@@ -203,7 +203,7 @@ fn of_measure(
         });
     }
     let p: Vec<f64> = found.iter().map(|l| l.wilcoxon.p_value).collect();
-    let (by_holm, by_bh) = adjusted(&p, what)?;
+    let (by_holm, by_bh) = corrected(&p, what)?;
     for ((layer, holm), bh) in found.iter_mut().zip(by_holm).zip(by_bh) {
         (layer.p_holm, layer.p_bh) = (holm, bh);
     }

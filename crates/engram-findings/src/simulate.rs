@@ -1,7 +1,7 @@
 //! Studies with a known answer, for calibrating tests and for looking at reports. Nothing here is a
 //! result: every row is drawn from a seeded generator.
 
-use engram_core::{Pair, PreferenceRow, Row, Span, Wording};
+use engram_core::{Confounds, Pair, PreferenceRow, Row, Span, Wording};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -23,6 +23,9 @@ pub struct Simulation {
     /// How much more the definitional kind's recovery is gathered in that layer; 0 is a null between
     /// kinds.
     pub kind_effect: f64,
+    /// How much more recovery is gathered in that layer for each token that a prompt has beyond 8. Prompts of the
+    /// definitional kind are longer ([`Simulation::confounds`]): a difference between kinds that is none of kind.
+    pub length_effect: f64,
     /// Standard deviation of a relation's own recovery at a layer.
     pub relation_spread: f64,
     /// Whether to write rows by position, and those of the published protocol.
@@ -40,6 +43,7 @@ impl Default for Simulation {
             knowledge: 0.95,
             layer_effect: 0.0,
             kind_effect: 0.0,
+            length_effect: 0.0,
             relation_spread: 0.02,
             full: false,
             seed: 0,
@@ -104,6 +108,17 @@ impl Simulation {
         suite
     }
 
+    /// Lengths of prompts: 8 and up, by relation, 6 more where the kind is definitional.
+    pub fn confounds(&self) -> Vec<Confounds> {
+        let of = |pair: &Pair| Confounds {
+            pair: pair.id.clone(),
+            prompt_tokens: prompt_tokens(pair),
+            answer_tokens: 1,
+            ..Confounds::default()
+        };
+        self.suite().iter().map(of).collect()
+    }
+
     fn subject(&self, i: usize) -> String {
         // Reciprocal subjects have equally many words.
         let term = TERMS[i / 2 % TERMS.len()];
@@ -141,7 +156,7 @@ impl Simulation {
             for (s, site) in ["attn_out", "mlp_out"].into_iter().enumerate() {
                 for layer in 0..self.layers {
                     let shared = own[(s as i64 * self.layers + layer) as usize];
-                    let recovery = self.recovery(&pair.kind, layer) + shared + 0.05 * draw.normal();
+                    let recovery = self.recovery(pair, layer) + shared + 0.05 * draw.normal();
                     let row = row(pair, site, site, Some(layer), recovery, [clean, corrupt]);
                     condition.rows.push(Row {
                         metric: "logprob_seq".to_owned(),
@@ -161,12 +176,13 @@ impl Simulation {
     }
 
     /// Mean recovery of one layer: what the kind effect takes from the others it gives to one.
-    fn recovery(&self, kind: &str, layer: i64) -> f64 {
-        let gathered = if kind == KINDS[0] {
+    fn recovery(&self, pair: &Pair, layer: i64) -> f64 {
+        let of_kind = if pair.kind == KINDS[0] {
             self.kind_effect
         } else {
             0.0
         };
+        let gathered = of_kind + self.length_effect * (prompt_tokens(pair) - 8) as f64;
         let even = 1.0 / self.layers as f64;
         if layer == self.layers / 2 {
             even + self.layer_effect + gathered * (1.0 - even)
@@ -231,7 +247,7 @@ impl Simulation {
         push("transformer.wte".to_owned(), "embed", None, 1.0, whole);
         for layer in 0..self.layers {
             for (part, site) in PARTS {
-                let recovery = self.recovery(&pair.kind, layer) + 0.08 * draw.normal();
+                let recovery = self.recovery(pair, layer) + 0.08 * draw.normal();
                 let (name, recovery, why) = match part {
                     "" => (format!("transformer.h.{layer}"), 1.0, whole),
                     _ => (format!("transformer.h.{layer}.{part}"), recovery, None),
@@ -242,6 +258,15 @@ impl Simulation {
         push("transformer.ln_f".to_owned(), "ln_final", None, 1.0, whole);
         push("lm_head".to_owned(), "logits", None, 1.0, whole);
     }
+}
+
+/// 8, one more for each relation of the kind before the pair's own, 6 more where the kind is definitional.
+fn prompt_tokens(pair: &Pair) -> usize {
+    let relation = pair
+        .relation
+        .as_deref()
+        .and_then(|r| r.rsplit('-').next()?.parse().ok());
+    8 + relation.unwrap_or(0) + if pair.kind == KINDS[0] { 6 } else { 0 }
 }
 
 fn preference(pair: &Pair, template: &str, clean: f64, corrupt: f64) -> PreferenceRow {

@@ -79,6 +79,164 @@ fn a_planted_layer_and_a_planted_difference_are_found() {
 }
 
 #[test]
+fn a_difference_of_length_is_not_taken_for_one_of_kind() {
+    let simulation = Simulation {
+        length_effect: 0.05,
+        relation_spread: 0.0,
+        seed: 2,
+        ..Simulation::default()
+    };
+    let found = |confounds: &[engram_core::Confounds]| {
+        let suite = simulation.suite();
+        let study = Study {
+            suite: &suite,
+            paper_suite: &suite,
+            confounds,
+            conditions: &[simulation.condition("config-1")],
+            settings: quick(),
+        };
+        let found = findings(&study).unwrap();
+        let tests = found.conditions[0].kind_tests.iter();
+        tests
+            .clone()
+            .find(|t| t.measure.is_primary())
+            .unwrap()
+            .clone()
+    };
+    let unknown = found(&[]);
+    let plain = unknown.entropy.as_ref().unwrap();
+    assert!(
+        plain.test.statistic < 0.0 && plain.test.p_value < 0.05,
+        "{plain:?}"
+    );
+    let how = |t: &engram_findings::kinds::KindTests| {
+        t.adjusted.iter().map(|a| a.how.clone()).collect::<Vec<_>>()
+    };
+    let gap = [
+        "matched on the clean–corrupt gap",
+        "adjusted for clean–corrupt gap",
+    ];
+    assert_eq!(how(&unknown), gap);
+    let known = found(&simulation.confounds());
+    assert_eq!(
+        how(&known)[2],
+        "adjusted for clean–corrupt gap and prompt's tokens"
+    );
+    let held = &known.adjusted[2];
+    assert_eq!(
+        held.note,
+        "left out, since they say nothing of their own: answer's tokens"
+    );
+    assert!(
+        held.difference.unwrap().abs() < plain.test.statistic.abs() / 3.0,
+        "{held:?}"
+    );
+    assert!(held.p_value.unwrap() > 0.05, "{held:?}");
+    assert!(
+        known.verdict.contains("The same difference matched on"),
+        "{}",
+        known.verdict
+    );
+    // A difference of kind stays.
+    let of_kind = Simulation {
+        kind_effect: 0.4,
+        length_effect: 0.0,
+        ..simulation
+    };
+    let suite = of_kind.suite();
+    let study = Study {
+        suite: &suite,
+        paper_suite: &suite,
+        confounds: &of_kind.confounds(),
+        conditions: &[of_kind.condition("config-1")],
+        settings: quick(),
+    };
+    let found = findings(&study).unwrap();
+    let tests = &found.conditions[0].kind_tests[0];
+    assert!(
+        tests.adjusted.iter().all(|a| a.upper.unwrap() < 0.0),
+        "{:?}",
+        tests.adjusted
+    );
+    assert!(tests.adjusted[2].p_value.unwrap() < 0.05);
+    let power = tests.power.as_ref().unwrap();
+    assert!(
+        power.effect.abs() > power.smallest && power.relations_needed.unwrap() <= 8,
+        "{power:?}"
+    );
+    // Eight relations a kind show 1.5 standard deviations with power 0.8 (statsmodels' TTestIndPower).
+    assert!((power.smallest - 1.5068).abs() < 0.001, "{power:?}");
+}
+
+#[test]
+fn kinds_permuted_over_a_study_s_relations_reject_at_the_nominal_rate() {
+    let simulation = Simulation {
+        kind_effect: 0.4,
+        seed: 4,
+        ..Simulation::default()
+    };
+    let suite = simulation.suite();
+    let conditions = [simulation.condition("config-1")];
+    let study = Study {
+        suite: &suite,
+        paper_suite: &suite,
+        confounds: &[],
+        conditions: &conditions,
+        settings: quick(),
+    };
+    let found = findings(&study).unwrap();
+    let nulls = engram_findings::null_rejections(&study, &found, 400).unwrap();
+    assert_eq!(nulls.len(), 2);
+    for null in nulls {
+        // 0.05 ± 4 standard errors of 400.
+        assert!((null.share.estimate - 0.05).abs() < 0.044, "{null:?}");
+    }
+}
+
+#[test]
+fn seeds_that_agree_and_seeds_that_do_not() {
+    let with = |seed, kind_effect, name: &str| {
+        let simulation = Simulation {
+            kind_effect,
+            layer_effect: 0.3,
+            seed,
+            ..Simulation::default()
+        };
+        let mut condition = simulation.condition(name);
+        condition.replicates = (name != "config-1").then(|| "config-1".to_owned());
+        (simulation.suite(), condition)
+    };
+    let (suite, one) = with(5, 0.4, "config-1");
+    let conditions = [
+        one,
+        with(6, 0.4, "config-1-seed-6").1,
+        with(7, 0.0, "config-1-seed-7").1,
+    ];
+    let found = of(&suite, &conditions, quick());
+    let repeated = &found.replicates[0];
+    assert_eq!(repeated.seeds.len(), 3);
+    assert!(repeated.seeds[1].p_value.unwrap() < 0.05 && repeated.seeds[2].p_value.unwrap() > 0.05);
+    assert!(
+        repeated.agreement.unwrap() > 0.4,
+        "{:?}",
+        repeated.agreement
+    );
+    let sentence =
+        "config-1 under 3 seeds: 2 of them say that definitional facts are more localised";
+    assert!(
+        repeated.sentence.contains(sentence),
+        "{}",
+        repeated.sentence
+    );
+    assert!(
+        found.conditions[0]
+            .conclusions
+            .iter()
+            .any(|s| s.starts_with("Seeds. "))
+    );
+}
+
+#[test]
 fn nulls_are_rejected_at_about_the_nominal_rate() {
     let (mut layers, mut kinds, mut families, mut gates) = (0, 0, 0, 0);
     let studies = 120;

@@ -32,7 +32,7 @@ impl Qr {
             onto.iter_mut().zip(again).for_each(|(c, d)| *c += d);
             let norm = dot(&left, &left).sqrt();
             // Negated, so that a NaN is refused too.
-            if !(norm > INDEPENDENT * dot(column, column).sqrt()) {
+            if norm.is_nan() || norm <= INDEPENDENT * dot(column, column).sqrt() {
                 return Err(j);
             }
             left.iter_mut().for_each(|v| *v /= norm);

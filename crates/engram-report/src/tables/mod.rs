@@ -1,5 +1,6 @@
 //! The report's tables as rows of text: what the page and the terminal both show.
 
+mod claim;
 mod run;
 mod tested;
 
@@ -10,6 +11,7 @@ use serde::Serialize;
 
 use crate::charts::place;
 
+pub(crate) use claim::claim;
 pub(crate) use run::{
     departures, excluded, excluded_by_reason, modules, training, trivial, unused,
 };
