@@ -381,9 +381,16 @@ impl Run {
             .is_some_and(|p| p.models.iter().any(|m| m == name));
         let files_hashed = [SUITE, PAPER_SUITE].map(|f| files::sha256_file(&suite.join(f)).ok());
         let gap = self.study.stats.eligible_gap;
-        let inputs = json!([asked, paper, files_hashed, checkpoint_hash(model)?, gap]);
+        let inputs = json!([
+            asked,
+            paper,
+            files_hashed,
+            checkpoint_hash(model)?,
+            gap,
+            self.study.seed
+        ]);
         let (model, suite) = (model.to_owned(), suite.to_owned());
-        self.stage(&format!("sweeps/{name}"), inputs, |_, folder| {
+        self.stage(&format!("sweeps/{name}"), inputs, |run, folder| {
             let model = Model::read(&model, &Device::Cpu)?;
             let engine = StagedEngine::new(&model, memory::allowed(None))?;
             let pairs = Suite::read(&suite.join(SUITE))?;
@@ -405,6 +412,9 @@ impl Run {
                 let spec = SweepSpec {
                     positions: sweep_of.positions,
                     direction: sweep_of.direction,
+                    corruption: sweep_of.corruption,
+                    window: sweep_of.window,
+                    seed: run.study.seed,
                     metrics: sweep_of.metrics.clone(),
                     eligible_gap: gap,
                     ..SweepSpec::new(resolve(&model.sites(), &sweep_of.sites)?)

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use engram_core::{Direction, Metric, Positions};
+use engram_core::{Corruption, Direction, Metric, Positions};
 use engram_corpus::WriteSettings;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,12 @@ fn metrics() -> Vec<Metric> {
 }
 fn denoise() -> Direction {
     Direction::Denoise
+}
+fn swap() -> Corruption {
+    Corruption::Swap
+}
+fn one() -> usize {
+    1
 }
 fn all() -> Positions {
     Positions::All
@@ -136,6 +142,12 @@ pub struct Sweep {
     /// Which run is written into.
     #[serde(default = "denoise")]
     pub direction: Direction,
+    /// What the corrupted run is: `swap` (the pair's own), `gaussian:K`, `resample`, `zero`, `mean`.
+    #[serde(default = "swap")]
+    pub corruption: Corruption,
+    /// How many layers one cell covers.
+    #[serde(default = "one")]
+    pub window: usize,
     /// Whether only pairs are patched that the model knows, the only ones that conclusions are drawn over. How many
     /// it knows is counted over all.
     #[serde(default)]
