@@ -70,18 +70,16 @@ impl<'a> Fit<'a> {
     /// Covariance of the coefficients, K rows of K.
     pub fn covariance(&self, errors: Errors) -> Result<Vec<Vec<f64>>, StatsError> {
         let (n, k) = (self.residuals.len(), self.coefficients.len());
-        let variance = self.rss / (n - k) as f64;
-        // Vectors v with covariance Σ v vᵀ: the columns of R⁻¹ and the residual
+        // Vectors v with covariance Σ v vᵀ: the columns of R⁻¹ times the residual
         // deviation, or a vector from each cluster.
-        let classical = || {
-            (0..k).map(|j| {
-                let mut unit = vec![0.0; k];
-                unit[j] = variance.sqrt();
-                self.qr.solve(&unit)
-            })
-        };
         let Errors::Clustered(ids) = errors else {
-            return Ok(sum_of_outer_products(classical(), k));
+            let deviation = (self.rss / (n - k) as f64).sqrt();
+            let columns = (0..k).map(|j| {
+                let mut unit = vec![0.0; k];
+                unit[j] = deviation;
+                self.qr.solve(&unit)
+            });
+            return Ok(sum_of_outer_products(columns, k));
         };
         check_length(ids.len(), n, || "clusters".to_owned())?;
         let clusters = positions(ids);
