@@ -118,9 +118,12 @@ pub enum StatsError {
         /// The value.
         value: f64,
     },
-    /// A coefficient that hangs on one cluster: the residuals of that cluster
-    /// sum to zero, and a cluster-robust error of zero means nothing.
-    #[error("column {column}: hangs on one cluster, so it has no cluster-robust error")]
+    /// A coefficient that hangs on one cluster, as that of a level which only this
+    /// cluster has: its residuals there sum to zero, and a cluster-robust error
+    /// would leave out what matters.
+    #[error(
+        "column {column}: without one of the clusters it is a combination of the columns before it, so it has no cluster-robust error"
+    )]
     OneCluster {
         /// The name of the column.
         column: String,
@@ -175,6 +178,19 @@ pub(crate) fn check_count(
 /// Refuses a confidence level outside of (0, 1).
 pub(crate) fn check_level(level: f64) -> Result<(), StatsError> {
     check_open_unit(level, "level")
+}
+
+/// Refuses a result that is not finite: squares of the values are too large, or
+/// too small, for an `f64`.
+pub(crate) fn check_computable(value: f64, what: &'static str) -> Result<(), StatsError> {
+    if value.is_finite() {
+        return Ok(());
+    }
+    Err(StatsError::OutOfRange {
+        what,
+        expected: "values whose squares an f64 holds",
+        value,
+    })
 }
 
 /// Refuses a number outside of (0, 1).

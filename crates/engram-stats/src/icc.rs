@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::descriptive::{mean_of, sum_of_squares};
-use crate::error::{StatsError, check, check_count, check_level};
+use crate::error::{StatsError, check, check_computable, check_count, check_level};
 use crate::student::{f_critical, f_upper};
 
 /// Result of [`icc`].
@@ -59,7 +59,9 @@ pub fn icc(relations: &[Vec<f64>], level: f64) -> Result<Icc, StatsError> {
         .map(|x| x.len() as f64 * (mean_of(x) - centre).powi(2))
         .sum();
     let (df_between, df_within) = (groups - 1.0, n - groups);
-    if within <= 1e-24 * all.iter().map(|v| v * v).sum::<f64>() {
+    let total = all.iter().map(|v| v * v).sum::<f64>();
+    check_computable(total, "pairs of all relations")?;
+    if within <= 1e-24 * total {
         return Err(StatsError::NoVariation {
             what: "pairs within relations",
         });
@@ -124,6 +126,10 @@ mod tests {
         assert!(matches!(
             icc(&[vec![1.0, 1.0], vec![2.0, 2.0]], 0.95),
             Err(StatsError::NoVariation { .. })
+        ));
+        assert!(matches!(
+            icc(&[vec![1e200, -1e200], vec![2.0, 1e200]], 0.95),
+            Err(StatsError::OutOfRange { .. })
         ));
     }
 }

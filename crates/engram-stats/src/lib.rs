@@ -7,10 +7,17 @@
 //!
 //! | question | function |
 //! |---|---|
-//! | do layers differ at all? | [`friedman`] on cluster means |
-//! | does this layer stand out? | [`wilcoxon_signed_rank`] or [`sign_flip`], then [`holm`] |
-//! | do the two kinds differ? | [`permute_kinds`], [`bootstrap_two_stage_difference`] |
-//! | how large, how sure? | the `bootstrap_*` functions, [`cohen_d_paired`], [`hedges_g`], [`cliffs_delta`] |
+//! | do layers differ at all? | [`friedman`] on cluster means, with Kendall's W |
+//! | does this layer stand out? | [`wilcoxon_signed_rank`] or [`sign_flip`], then [`holm`] or [`benjamini_hochberg`] |
+//! | which layers do, neighbours being alike? | [`max_t_sign_flip`] on cluster means |
+//! | do two groups of pairs differ? | [`mann_whitney`], [`permute_two_samples`], [`permute_clusters`] |
+//! | do the two kinds differ? | [`permute_kinds`], [`two_stage_difference_interval`]; in which layers: [`max_t_kinds`] |
+//! | do they beyond a covariate? | [`permute_kinds_adjusted`], or [`match_nearest`] and [`matched_difference_interval`] |
+//! | what explains the differences between pairs? | [`ols`] with [`Errors::Clustered`], [`r_squared_gain`] |
+//! | how large, how sure? | the functions `*_interval` on a [`Resampling`], and `bootstrap_*`, which are those with BCa ends |
+//! | how large, whatever the unit? | [`cohen_d_paired`], [`hedges_g`], [`cliffs_delta`], the rank-biserial correlation of [`Wilcoxon`], and their intervals |
+//! | how many pairs would show it? | [`pairs_needed`], [`relations_needed`], [`power_paired`], [`smallest_effect_paired`] |
+//! | how many pairs are there really? | [`icc`] of pairs within relations |
 //! | does the model know its facts? | [`binomial_test_greater`], [`proportion_interval`] |
 //! | how localised is a profile? | [`localisation`] |
 //!
@@ -27,6 +34,7 @@ mod difference;
 mod effect;
 mod effect_interval;
 mod error;
+mod fit;
 mod friedman;
 mod icc;
 mod interval;

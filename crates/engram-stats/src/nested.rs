@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use crate::design::Column;
-use crate::error::{StatsError, check_count};
+use crate::error::{StatsError, check_computable, check_count};
+use crate::fit::{Fit, positions};
 use crate::interval::Interval;
 use crate::qr::{INDEPENDENT, solve_square};
-use crate::regression::{Errors, Fit, positions};
+use crate::regression::Errors;
 use crate::resampling::{Resampling, statistic_interval};
 use crate::student::f_upper;
 
@@ -66,6 +67,7 @@ pub fn r_squared_gain(
         .collect();
     let solved = solve_square(&v, b, "covariance of the added coefficients")?;
     let f = b.iter().zip(&solved).map(|(b, s)| b * s).sum::<f64>() / q as f64;
+    check_computable(f, "F of the added columns")?;
 
     // In the orthonormal columns of Q the regression has the same R², and its
     // cross-products are well conditioned; those of clusters add up.

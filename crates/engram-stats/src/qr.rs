@@ -31,8 +31,9 @@ impl Qr {
             left = rest;
             onto.iter_mut().zip(again).for_each(|(c, d)| *c += d);
             let norm = dot(&left, &left).sqrt();
-            // Negated, so that a NaN is refused too.
-            if norm.is_nan() || norm <= INDEPENDENT * dot(column, column).sqrt() {
+            let independent = norm > INDEPENDENT * dot(column, column).sqrt();
+            // A NaN is refused too.
+            if !independent {
                 return Err(j);
             }
             left.iter_mut().for_each(|v| *v /= norm);

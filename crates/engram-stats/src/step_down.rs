@@ -17,7 +17,7 @@ pub enum LayerStatistic {
     Mean,
 }
 
-/// Result of [`max_t_sign_flip`] and [`max_t_kinds`], one number a layer.
+/// Result of [`crate::max_t_sign_flip`] and [`crate::max_t_kinds`], one number a layer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MaxT {
     /// t, or the mean or difference of means, with its sign.

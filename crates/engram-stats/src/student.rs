@@ -21,7 +21,8 @@ pub(crate) fn t_critical(alpha: f64, df: f64) -> f64 {
 
 /// P(F ≥ `f`).
 pub(crate) fn f_upper(f: f64, df1: f64, df2: f64) -> f64 {
-    beta_reg(df2 / 2.0, df1 / 2.0, df2 / (df2 + df1 * f))
+    // A quadratic form may come out below 0 by rounding.
+    beta_reg(df2 / 2.0, df1 / 2.0, df2 / (df2 + df1 * f.max(0.0)))
 }
 
 /// The value that F exceeds with probability `tail` in (0, 1).
