@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use engram_findings::simulate::Simulation;
 use engram_findings::{Condition, Findings, Settings, Study, findings};
 use engram_report::{
-    Departure, EpochPoint, Excluded, Fact, ReportInput, Reproduction, StepPoint, TrainingCurve,
-    render, summary_text,
+    Departure, EpochPoint, Excluded, Fact, Look, ReportInput, Reproduction, StepPoint,
+    TrainingCurve, render, summary_text,
 };
 
 fn found(simulation: Simulation, change: impl Fn(&mut Condition)) -> Findings {
@@ -261,7 +261,7 @@ fn input_survives_json() {
 #[test]
 fn the_terminal_says_the_same() {
     let findings = found(FULL, |_| ());
-    let text = summary_text(&findings, 100);
+    let text = summary_text(&findings, Look::plain(100));
     for sentence in findings.conditions.iter().flat_map(|c| &c.conclusions) {
         assert!(text.contains(sentence), "{sentence}");
     }

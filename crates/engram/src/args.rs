@@ -44,8 +44,8 @@ pub enum Command {
     Stats(FolderArgs),
     /// Test two models or two runs against each other, paired by pair.
     Compare(CompareArgs),
-    /// Write report.html for a sweep or a study.
-    Report(FolderArgs),
+    /// Write report.html for a sweep or a study, and its main figures for a paper.
+    Report(ReportArgs),
     /// Models: what they are, what they say.
     #[command(subcommand)]
     Model(ModelCommand),
@@ -446,6 +446,16 @@ pub struct CompareArgs {
 pub struct FolderArgs {
     /// A folder that `engram run` or `engram patch` wrote.
     pub folder: PathBuf,
+}
+
+/// A report to write.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// A folder that `engram run` or `engram patch` wrote.
+    pub folder: PathBuf,
+    /// Write the main figures as SVG, PDF and PNG too (default: to `figures` in the folder).
+    #[arg(long, value_name = "TO", num_args = 0..=1)]
+    pub figures: Option<Option<PathBuf>>,
 }
 
 /// Model commands.

@@ -4,12 +4,12 @@ use anyhow::Result;
 use engram_core::files;
 use engram_report::summary_text;
 
-use super::{print, say};
-use crate::args::FolderArgs;
-use crate::results::{Results, STATS};
+use super::{look, print, say};
+use crate::args::{FolderArgs, ReportArgs};
+use crate::results::{Results, STATS, write_figures, write_report};
 
-/// The width of tables on stdout: a terminal's where it says, or what most have.
-const WIDTH: u16 = 120;
+/// The folder of figures, where none is named.
+const FIGURES: &str = "figures";
 
 /// Runs `engram stats`.
 ///
@@ -18,15 +18,23 @@ const WIDTH: u16 = 120;
 pub fn stats(args: &FolderArgs, json: bool) -> Result<()> {
     let findings = Results::read(&args.folder)?.findings()?;
     files::write_json(&args.folder.join(STATS), &findings)?;
-    print(json, &findings, || summary_text(&findings, WIDTH))
+    print(json, &findings, || summary_text(&findings, look()))
 }
 
 /// Runs `engram report`.
 ///
 /// # Errors
-/// As [`stats`].
-pub fn report(args: &FolderArgs) -> Result<()> {
+/// As [`stats`]; files that cannot be written.
+pub fn report(args: &ReportArgs) -> Result<()> {
     let results = Results::read(&args.folder)?;
     let findings = results.findings()?;
-    say(results.write_report(&args.folder, findings)?.display())
+    let input = results.report(findings);
+    say(write_report(&args.folder, &input)?.display())?;
+    if let Some(to) = &args.figures {
+        let folder = to.clone().unwrap_or_else(|| args.folder.join(FIGURES));
+        for path in write_figures(&folder, &input)? {
+            say(path.display())?;
+        }
+    }
+    Ok(())
 }
