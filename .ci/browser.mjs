@@ -90,7 +90,7 @@ for (const [name, options] of [
   await shown.screenshot({path: `${folder}/${name}.png`, fullPage: true});
   await shown.context().close();
 }
-await page.pdf({path: `${folder}/print.pdf`, format: 'A4'});
+await page.pdf({path: `${folder}/print.pdf`, format: 'A4', preferCSSPageSize: true, printBackground: true});
 await browser.close();
 
 console.log(`${figures.length} figures, ${switches} choices, ${downloads} downloads`);

@@ -189,7 +189,8 @@ const withoutPlace = rows => rows.map(({place, ...row}) => row);
 
 figure('figure-spread', {
   rows: DATA.spread,
-  controls: [MODEL, {field: 'site', label: 'Site'}, CORRUPTION],
+  // Sites that add up over layers first.
+  controls: [MODEL, {field: 'site', label: 'Site', first: distinct(DATA.spread, 'site').find(s => !s.startsWith('resid'))}, CORRUPTION],
   spec: (profiles, width) => {
     const rows = pairsOf(profiles);
     const kinds = DATA.kinds.filter(kind => rows.some(r => r.kind === kind));
