@@ -57,13 +57,6 @@ pub(super) fn text(size: i32) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&INK)
 }
 
-/// Bold text of a size.
-pub(super) fn bold(size: i32) -> TextStyle<'static> {
-    ("sans-serif", size, FontStyle::Bold)
-        .into_font()
-        .color(&INK)
-}
-
 /// Text whose middle stands at its place.
 pub(super) fn centred(style: TextStyle<'static>) -> TextStyle<'static> {
     style.pos(Pos::new(HPos::Center, VPos::Center))
@@ -71,7 +64,7 @@ pub(super) fn centred(style: TextStyle<'static>) -> TextStyle<'static> {
 
 /// The title, and below it what the colours stand for.
 pub(super) fn head(area: &Area<'_>, title: &str, legend: &[&str]) -> Painted {
-    area.draw(&Text::new(title.to_owned(), (16, 12), bold(17)))?;
+    area.draw(&Text::new(title.to_owned(), (16, 12), text(18)))?;
     let mut x = 24;
     let left = text(13).pos(Pos::new(HPos::Left, VPos::Center));
     for (n, name) in legend.iter().enumerate() {

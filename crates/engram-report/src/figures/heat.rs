@@ -8,7 +8,7 @@ use engram_findings::parts::PartGrid;
 use engram_findings::positions::PositionMap;
 use plotters::prelude::*;
 
-use super::canvas::{self, Area, HEAD, INK, Painted, bold, centred, text};
+use super::canvas::{self, Area, HEAD, INK, Painted, centred, text};
 use super::{Figure, file_name};
 use crate::error::Result;
 
@@ -157,7 +157,7 @@ fn maps_of(
 fn paint(area: &Area<'_>, map: &Map, most: f64, columns: &str) -> Painted {
     let (wide, tall) = (map.columns.len() as i32, map.layers.len() as i32);
     let mut chart = ChartBuilder::on(area)
-        .caption(&map.title, bold(13))
+        .caption(&map.title, text(13))
         .margin(8)
         .x_label_area_size(42)
         .y_label_area_size(46)

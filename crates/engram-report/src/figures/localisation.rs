@@ -5,7 +5,7 @@ use engram_findings::localise::LocalisationSummary;
 use plotters::prelude::*;
 
 use super::Figure;
-use super::canvas::{self, Area, GRID, HEAD, INK, Painted, bold, mark, text};
+use super::canvas::{self, Area, GRID, HEAD, INK, Painted, mark, text};
 use crate::charts::place;
 use crate::error::Result;
 
@@ -66,7 +66,7 @@ fn panels<'a>(findings: &'a Findings, kinds: &[&str]) -> Vec<Panel<'a>> {
 fn paint(area: &Area<'_>, panel: &Panel<'_>) -> Painted {
     let count = panel.rows.len();
     let mut chart = ChartBuilder::on(area)
-        .caption(&panel.site, bold(14))
+        .caption(&panel.site, text(14))
         .margin(10)
         .x_label_area_size(40)
         .y_label_area_size(110)

@@ -4,7 +4,7 @@ use engram_findings::ConditionFindings;
 use engram_findings::profile::{Profile, ProfilePoint};
 use plotters::prelude::*;
 
-use super::canvas::{self, Area, GRID, HEAD, Painted, bold, colour, mark, text};
+use super::canvas::{self, Area, GRID, HEAD, Painted, colour, mark, text};
 use super::{Figure, file_name};
 use crate::charts::place;
 use crate::error::Result;
@@ -81,7 +81,7 @@ fn paint(area: &Area<'_>, (name, profiles): &Panel<'_>) -> Painted {
     }
     let room = 0.06 * (high - low);
     let mut chart = ChartBuilder::on(area)
-        .caption(name, bold(14))
+        .caption(name, text(14))
         .margin(10)
         .x_label_area_size(40)
         .y_label_area_size(56)
