@@ -175,6 +175,35 @@ fn the_page_is_whole_and_small() {
 }
 
 #[test]
+fn two_hundred_pairs_and_three_models_make_less_than_five_megabytes() {
+    let large = Simulation {
+        relations: 10,
+        pairs: 10,
+        layers: 12,
+        ..FULL
+    };
+    let suite = large.suite();
+    assert_eq!(suite.len(), 200);
+    let conditions = ["base", "config-1", "config-2"].map(|name| {
+        let mut condition = large.condition(name);
+        large.add_heads(&mut condition, 12);
+        condition
+    });
+    let study = Study {
+        suite: &suite,
+        paper_suite: &suite,
+        conditions: &conditions,
+        settings: Settings {
+            resamples: 100,
+            permutations: 200,
+            ..Settings::default()
+        },
+    };
+    let page = render(&input(findings(&study).unwrap())).unwrap();
+    assert!(page.len() < 5_000_000, "{} bytes", page.len());
+}
+
+#[test]
 fn the_page_holds_the_numbers_of_its_input() {
     let markup = markup(&PAGE);
     for text in [
