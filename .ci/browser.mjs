@@ -1,7 +1,7 @@
 // The report in a real browser: no message on the console, no request beyond the file, every figure drawn, every
 // choice redraws its figure, every download gives a file. Screenshots at three widths, and the page as it prints.
 //
-//   node .ci/browser.mjs report.html FOLDER          (playwright-core and Debian's chromium)
+//   node browser.mjs report.html FOLDER          (beside node_modules with playwright-core; Debian's chromium)
 import {createHash} from 'node:crypto';
 import {mkdirSync, readFileSync} from 'node:fs';
 import {resolve} from 'node:path';
@@ -31,14 +31,14 @@ async function open(options) {
     if (!/^(file|data|blob):/.test(request.url())) problems.push(`request: ${request.url()}`);
   });
   await page.goto(url);
-  await page.waitForFunction(() => [...document.querySelectorAll('.figure, figure')]
+  await page.waitForFunction(() => [...document.querySelectorAll('figure')]
     .every(f => f.querySelector('.chart svg, .chart .empty')));
   return page;
 }
 
 const hash = text => createHash('sha256').update(text).digest('hex');
 const page = await open({viewport: {width: 1280, height: 900}});
-const figures = await page.locator('[id^="figure-"]').all();
+const figures = await page.locator('figure[id^="figure-"]').all();
 check('no figure at all', figures.length > 0);
 let switches = 0;
 let downloads = 0;
@@ -90,7 +90,7 @@ for (const [name, options] of [
   await shown.screenshot({path: `${folder}/${name}.png`, fullPage: true});
   await shown.context().close();
 }
-await page.pdf({path: `${folder}/print.pdf`, format: 'A4'});
+await page.pdf({path: `${folder}/print.pdf`, format: 'A4', preferCSSPageSize: true, printBackground: true});
 await browser.close();
 
 console.log(`${figures.length} figures, ${switches} choices, ${downloads} downloads`);

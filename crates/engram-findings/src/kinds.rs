@@ -264,10 +264,10 @@ fn relation_rows(context: &Context<'_>, kind: &str, matrix: &Matrix) -> Vec<Vec<
         })
         .collect();
     let mean_of = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-    let relations = columns
+    let relations: Vec<&str> = columns
         .first()
         .map(|c| c.keys().copied().collect())
-        .unwrap_or_else(Vec::new);
+        .unwrap_or_default();
     let row = |relation: &str| {
         columns
             .iter()

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use engram_core::Row;
-use engram_stats::{Friedman, friedman, mean};
+use engram_stats::{Friedman, Interval, friedman, mean};
 use serde::{Deserialize, Serialize};
 
 use crate::context::{Context, kinds};
 use crate::error::{Result, if_enough};
 use crate::layers::stats;
-use crate::profile::ratio_of_means;
+use crate::profile::{mean_and_interval, ratio_of_means};
 use crate::sheet::check_finite;
 
 /// What the published protocol measures on one model.
@@ -42,6 +42,9 @@ pub struct ModuleRecovery {
     pub undefined: usize,
     /// Mean recovery over pairs.
     pub mean: Option<f64>,
+    /// Bootstrap interval of the mean, clusters resampled; `None` with fewer than two clusters.
+    #[serde(default)]
+    pub interval: Option<Interval>,
     /// Ratio of means over pairs.
     pub headline: Option<f64>,
     /// Whether every row is trivial: the graph alone fixes the recovery.
@@ -95,7 +98,7 @@ pub(crate) fn paper(
     let kinds = kinds(rows.iter().map(|r| r.kind.as_str()));
     let recoveries: Vec<ModuleRecovery> = modules
         .into_iter()
-        .map(|((module, kind), rows)| module_recovery(module, kind, &rows))
+        .map(|((module, kind), rows)| module_recovery(context, module, kind, &rows))
         .collect::<Result<_>>()?;
     let clean = kinds
         .iter()
@@ -120,22 +123,31 @@ pub(crate) fn paper(
     }))
 }
 
-fn module_recovery(module: &str, kind: &str, rows: &[&Row]) -> Result<ModuleRecovery> {
+fn module_recovery(
+    context: &Context<'_>,
+    module: &str,
+    kind: &str,
+    rows: &[&Row],
+) -> Result<ModuleRecovery> {
     let defined: Vec<(f64, &Row)> = rows
         .iter()
         .filter_map(|r| Some((r.recovery?, *r)))
         .collect();
     let part = |f: fn(&Row) -> f64| -> Vec<f64> { defined.iter().map(|(_, r)| f(r)).collect() };
-    let values: Vec<f64> = defined.iter().map(|(v, _)| *v).collect();
+    let by_pair = defined
+        .iter()
+        .filter_map(|(v, row)| Some((context.find(&row.pair)?, *v)));
+    let (mean, interval) = mean_and_interval(context, by_pair)?;
     let trivial = rows.iter().all(|r| r.trivial);
     Ok(ModuleRecovery {
         module: module.to_owned(),
         part: part_name(module),
         layer: rows.first().and_then(|r| r.layer),
         kind: kind.to_owned(),
-        n: values.len(),
-        undefined: rows.len() - values.len(),
-        mean: if_enough(mean(&values), || format!("mean recovery of {module}"))?.ok(),
+        n: defined.len(),
+        undefined: rows.len() - defined.len(),
+        mean,
+        interval,
         headline: ratio_of_means(
             &part(|r| r.patched - r.corrupt),
             &part(|r| r.clean - r.corrupt),

@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 
 use engram_core::{Pair, Prompt};
-use engram_stats::mean;
+use engram_stats::Interval;
 use serde::{Deserialize, Serialize};
 
 use crate::context::{Context, means_by};
 use crate::error::Result;
 use crate::gate::{Gate, States};
-use crate::layers::stats;
 use crate::layout::PositionClass;
 use crate::measure::Measure;
-use crate::profile::{Over, Selection};
+use crate::profile::{Over, Selection, mean_and_interval};
 use crate::sheet::PositionSheet;
 
 /// Examples shown of each kind.
@@ -44,6 +43,9 @@ pub struct PositionCell {
     pub n: usize,
     /// Mean over them.
     pub mean: f64,
+    /// Bootstrap interval of the mean, clusters resampled; `None` with fewer than two clusters.
+    #[serde(default)]
+    pub interval: Option<Interval>,
     /// Whether every row here is trivial.
     pub trivial: bool,
 }
@@ -110,7 +112,7 @@ pub(crate) fn position_maps(
     let mut maps = Vec::new();
     for kind in &context.kinds {
         let selection = Selection::new(gate, states, Some(kind));
-        let mut places: BTreeMap<_, (Vec<f64>, bool)> = BTreeMap::new();
+        let mut places: BTreeMap<_, (Vec<(usize, f64)>, bool)> = BTreeMap::new();
         for (&pair, cells) in sheet.cells.iter().filter(|(p, _)| selection.holds(**p)) {
             let classes = &sheet.layouts[&pair].classes;
             let own = means_by(cells.iter().filter_map(|(&(layer, position), cell)| {
@@ -118,7 +120,7 @@ pub(crate) fn position_maps(
             }));
             for (place, value) in own {
                 let entry = places.entry(place).or_insert_with(|| (Vec::new(), true));
-                entry.0.push(value);
+                entry.0.push((pair, value));
             }
             for ((layer, position), cell) in cells {
                 if let Some(entry) = places.get_mut(&(*layer, classes[position])) {
@@ -126,18 +128,18 @@ pub(crate) fn position_maps(
                 }
             }
         }
-        let cells: Vec<PositionCell> = places
-            .into_iter()
-            .map(|((layer, class), (values, trivial))| {
-                Ok(PositionCell {
-                    layer,
-                    class,
-                    n: values.len(),
-                    mean: mean(&values).map_err(|e| stats("recovery by position".to_owned(), e))?,
-                    trivial,
-                })
-            })
-            .collect::<Result<_>>()?;
+        let mut cells = Vec::new();
+        for ((layer, class), (values, trivial)) in places {
+            let (mean, interval) = mean_and_interval(context, values.iter().copied())?;
+            cells.extend(mean.map(|mean| PositionCell {
+                layer,
+                class,
+                n: values.len(),
+                mean,
+                interval,
+                trivial,
+            }));
+        }
         if !cells.is_empty() {
             maps.push(PositionMap {
                 measure: sheet.measure.clone(),

@@ -1,5 +1,7 @@
 //! Recovery by layer.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use engram_stats::{Interval, bootstrap_cluster_mean, bootstrap_ratio_of_means, mean};
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +44,9 @@ pub struct Profile {
     pub over: Over,
     /// One point a layer, ascending; a site outside layers has one point without a layer.
     pub layers: Vec<ProfilePoint>,
+    /// The pairs behind the means, by id: those of the primary measures only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pairs: Vec<String>,
 }
 
 /// Recovery at one layer.
@@ -63,6 +68,9 @@ pub struct ProfilePoint {
     pub trivial: bool,
     /// Why.
     pub trivial_why: Option<String>,
+    /// The recovery of each of [`Profile::pairs`], to four decimals: for drawing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<Option<f64>>,
 }
 
 /// The pairs of a kind (`None`: all) that figures are over, and which they are.
@@ -123,19 +131,39 @@ pub(crate) fn profiles(
         {
             continue;
         }
-        let points = sheet
+        let mut points: Vec<ProfilePoint> = sheet
             .layers
             .iter()
             .map(|(&layer, cells)| point(context, &selection, layer, cells))
             .collect::<Result<_>>()?;
+        let pairs = match sheet.measure.is_primary() {
+            true => spread(&selection, sheet, &mut points),
+            false => Vec::new(),
+        };
         profiles.push(Profile {
             measure: sheet.measure.clone(),
             kind: kind.clone(),
             over: selection.over,
             layers: points,
+            pairs: (pairs.into_iter())
+                .map(|pair| context.pairs[pair].id.clone())
+                .collect(),
         });
     }
     Ok(profiles)
+}
+
+/// Gives each point the values that its mean is over, and says whose they are.
+fn spread(selection: &Selection<'_>, sheet: &Sheet, points: &mut [ProfilePoint]) -> Vec<usize> {
+    let layers: Vec<BTreeMap<usize, f64>> = (sheet.layers.values())
+        .map(|cells| selection.cells(cells).map(|(p, _, r)| (p, r)).collect())
+        .collect();
+    let pairs: BTreeSet<usize> = layers.iter().flat_map(|l| l.keys().copied()).collect();
+    for (point, layer) in points.iter_mut().zip(&layers) {
+        let value = |pair| layer.get(pair).map(|r| (r * 1e4).round() / 1e4);
+        point.values = pairs.iter().map(value).collect();
+    }
+    pairs.into_iter().collect()
 }
 
 fn point(
@@ -165,6 +193,7 @@ fn point(
         } else {
             None
         },
+        values: Vec::new(),
     })
 }
 

@@ -384,6 +384,7 @@ mod tests {
             n,
             undefined,
             mean,
+            interval: None,
             headline: mean,
             trivial: false,
             trivial_why: None,

@@ -175,6 +175,30 @@ impl Simulation {
         condition
     }
 
+    /// Gives a condition rows for single heads of `attn_out`, one of which carries most of its layer.
+    pub fn add_heads(&self, condition: &mut Condition, heads: i64) {
+        let mut draw = Draw(ChaCha8Rng::seed_from_u64(self.seed ^ 0x4ead));
+        let whole: Vec<Row> = (condition.rows.iter())
+            .filter(|r| r.site == "attn_out" && r.metric == "logit_diff")
+            .cloned()
+            .collect();
+        for row in whole {
+            let layer = row.layer.unwrap_or(0);
+            for head in 0..heads {
+                let share = if head == layer % heads { 0.6 } else { 0.0 };
+                let value = share * row.recovery.unwrap_or(0.0) + 0.03 * draw.normal();
+                condition.rows.push(Row {
+                    name: format!("head_out.{layer}"),
+                    site: "head_out".to_owned(),
+                    head: Some(head),
+                    patched: row.corrupt + value * (row.clean - row.corrupt),
+                    recovery: row.recovery.map(|_| value),
+                    ..row.clone()
+                });
+            }
+        }
+    }
+
     /// Mean recovery of one layer: what the kind effect takes from the others it gives to one.
     fn recovery(&self, pair: &Pair, layer: i64) -> f64 {
         let of_kind = if pair.kind == KINDS[0] {

@@ -1,11 +1,12 @@
-//! Writes a report of a simulated study, for looking at: `cargo run --example demo -- report.html`.
+//! Writes a report of a simulated study, for looking at: `cargo run --example demo -- report.html`;
+//! its figures are written beside it.
 //! No number in it is a result.
 
 use engram_findings::simulate::Simulation;
 use engram_findings::{Settings, Study, findings};
 use engram_report::{
-    ByText, Departure, EpochPoint, Excluded, Fact, ReportInput, Reproduction, StepPoint,
-    TrainingCurve, render, summary_text,
+    ByText, Departure, EpochPoint, Excluded, Fact, Look, ReportInput, Reproduction, StepPoint,
+    TrainingCurve, figures, render, summary_text,
 };
 
 fn curve(condition: &str, epochs: u32, rate: f64) -> TrainingCurve {
@@ -75,11 +76,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ..base
     };
     let suite = base.suite();
-    let conditions = [
+    let mut conditions = [
         base.condition("base"),
         first.condition("config-1"),
         second.condition("config-2"),
     ];
+    for (simulation, condition) in [base, first, second].iter().zip(&mut conditions) {
+        simulation.add_heads(condition, 6);
+    }
     let found = findings(&Study {
         suite: &suite,
         paper_suite: &suite,
@@ -87,7 +91,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         conditions: &conditions,
         settings: Settings::default(),
     })?;
-    println!("{}", summary_text(&found, 120));
+    println!("{}", summary_text(&found, Look::plain(120)));
     let input = ReportInput {
         title: "A simulated study: no number here is a result".to_owned(),
         findings: found,
@@ -116,6 +120,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         },
     };
     std::fs::write(&path, render(&input)?)?;
+    for figure in figures(&input)? {
+        std::fs::write(format!("{path}.{}.svg", figure.name), &figure.svg)?;
+        std::fs::write(format!("{path}.{}.pdf", figure.name), figure.pdf()?)?;
+        std::fs::write(format!("{path}.{}.png", figure.name), figure.png()?)?;
+    }
     println!("{path}");
     Ok(())
 }

@@ -7,18 +7,21 @@
 
 mod charts;
 mod error;
+mod figures;
 mod html;
 mod input;
 mod loss;
 mod page;
+mod shades;
 mod tables;
 mod terminal;
 
 pub use error::{ReportError, Result};
+pub use figures::{Figure, figures};
 pub use html::render;
 pub use input::{
     ByText, Departure, EpochPoint, Excluded, Fact, ReportInput, Reproduction, StepPoint,
     TrainingCurve,
 };
 pub use loss::loss_svg;
-pub use terminal::summary_text;
+pub use terminal::{Look, summary_text};

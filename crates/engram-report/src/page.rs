@@ -1,6 +1,7 @@
 //! What the page's template reads, and the text around figures and tables.
 
 use engram_findings::Findings;
+use engram_findings::parts::PartKind;
 use engram_findings::seed::SeedFinding;
 use engram_findings::words::{list, number, percent, plural};
 use serde::Serialize;
@@ -40,9 +41,12 @@ struct Model<'a> {
 struct Has {
     training: bool,
     profiles: bool,
+    spread: bool,
     several: bool,
     examples: bool,
     maps: bool,
+    heads: bool,
+    neurons: bool,
     localisation: bool,
     paper: bool,
 }
@@ -103,9 +107,15 @@ impl<'a> Page<'a> {
                     .iter()
                     .any(|c| !c.steps.is_empty() || !c.epochs.is_empty()),
                 profiles: conditions.iter().any(|c| !c.profiles.is_empty()),
+                spread: conditions
+                    .iter()
+                    .flat_map(|c| &c.profiles)
+                    .any(|p| !p.pairs.is_empty()),
                 several: conditions.iter().filter(|c| !c.profiles.is_empty()).count() > 1,
                 examples: conditions.iter().any(|c| !c.examples.is_empty()),
                 maps: conditions.iter().any(|c| !c.positions.is_empty()),
+                heads: has_parts(findings, PartKind::Head),
+                neurons: has_parts(findings, PartKind::Neuron),
                 localisation: conditions.iter().any(|c| !c.localisation.is_empty()),
                 paper: conditions.iter().any(|c| c.paper.is_some()),
             },
@@ -133,6 +143,11 @@ impl<'a> Page<'a> {
             },
         }
     }
+}
+
+fn has_parts(findings: &Findings, part: PartKind) -> bool {
+    let grids = findings.conditions.iter().flat_map(|c| &c.parts);
+    grids.into_iter().any(|grid| grid.part == part)
 }
 
 /// What was asked of whom, in one or two sentences.

@@ -4,11 +4,30 @@ use comfy_table::{ContentArrangement, LineStyle, Table as Grid, TableStyle};
 use engram_findings::Findings;
 
 use crate::page::lead;
+use crate::shades::heat;
 use crate::tables::{self, Table};
 
-/// The findings as compact text tables and sentences, at most `width` columns wide; plain text without
-/// escape codes.
-pub fn summary_text(findings: &Findings, width: u16) -> String {
+/// How text is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// The most columns of tables and maps.
+    pub width: u16,
+    /// Whether heat maps are coloured (ANSI, 256 colours); otherwise the text has no escape codes.
+    pub colour: bool,
+}
+
+impl Look {
+    /// Plain text of a width.
+    pub fn plain(width: u16) -> Look {
+        Look {
+            width,
+            colour: false,
+        }
+    }
+}
+
+/// The findings as sentences, compact text tables and a small heat map.
+pub fn summary_text(findings: &Findings, look: Look) -> String {
     let mut text = format!("{}\n", lead(findings));
     for sentence in &findings.headline {
         text.push_str(&format!("  {sentence}\n"));
@@ -38,10 +57,10 @@ pub fn summary_text(findings: &Findings, width: u16) -> String {
     ];
     for (title, table) in parts {
         if !table.rows.is_empty() {
-            text.push_str(&format!("\n{title}\n{}\n", grid(&table, width)));
+            text.push_str(&format!("\n{title}\n{}\n", grid(&table, look.width)));
         }
     }
-    text
+    text + &heat(findings, look)
 }
 
 /// Rows of the logit difference under denoise.

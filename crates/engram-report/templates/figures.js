@@ -157,125 +157,83 @@ figure('figure-models', {
   },
 });
 
-// Rectangles over layers with a cross on those that are trivial.
-function heat(x, y, size, tooltip) {
-  const colour = {field: 'recovery', type: 'quantitative', scale: RECOVERY_SCALE,
-    legend: {title: 'recovery', gradientLength: 160, tickCount: 5, orient: 'top'}};
-  return {
-    ...size,
-    layer: [
-      {mark: {type: 'rect', stroke: null}, encoding: {color: colour}},
-      {transform: [{filter: 'datum.trivial'}],
-        mark: {type: 'text', text: '×', fontSize: 11, opacity: 0.75},
-        encoding: {color: {value: '#333333', condition: {test: 'abs(datum.recovery) > 0.6', value: '#ffffff'}}}},
-    ],
-    encoding: {x, y, tooltip},
-  };
+// Boxes of values, their pairs as dots beside each other, and their mean or median.
+//   value, group   encodings of the value and of what stands in a box
+//   upright        whether groups stand beside each other (or below each other)
+//   size           pixels of a box, across
+function boxes(value, group, upright, size, middle, tooltip) {
+  const [along, across, end, offset] = upright ? ['x', 'y', 'y2', 'xOffset'] : ['y', 'x', 'x2', 'yOffset'];
+  const scale = {domain: [-1.6, 1.6]};
+  const at = {[along]: group, [offset]: {datum: 0, type: 'quantitative', scale}};
+  const of = aggregate => ({...value, aggregate});
+  const colour = {field: 'kind', type: 'nominal', scale: kindScale(), title: null};
+  return [
+    {mark: {type: 'rule', opacity: 0.5}, encoding: {...at, [across]: of('min'), [end]: {field: value.field, aggregate: 'max'}}},
+    {mark: {type: 'bar', size, opacity: 0.22}, encoding: {...at, color: colour, [across]: of('q1'), [end]: {field: value.field, aggregate: 'q3'}}},
+    {mark: {type: 'tick', size, thickness: 1.5, color: '#808891'}, encoding: {...at, [across]: of('median')}},
+    {mark: {type: 'circle', size: 22, opacity: 0.6},
+      encoding: {[along]: group, [across]: value, tooltip, color: colour, [offset]: {field: 'place', type: 'quantitative', scale}}},
+    {mark: {type: 'point', shape: 'diamond', filled: true, size: 90, opacity: 1, strokeWidth: 1, stroke: '#ffffff'},
+      encoding: {...at, [across]: of(middle), color: colour}},
+  ];
 }
 
-const layerRows = {field: 'layer', type: 'ordinal', title: 'layer', sort: 'descending', axis: {labelOverlap: true}};
+// Where the n-th of several dots stands between -1 and 1, so that neighbours do not hide each other.
+const beside = n => Number((((n + 1) * 0.618034 % 1) * 2 - 1).toFixed(3));
 
-// A token as it can be read on an axis.
-const readable = token => token.replace(/^ /, '·').replaceAll('\n', '↵') || '∅';
+// One row a pair and layer.
+const pairsOf = profiles => profiles.flatMap(p => p.values.flatMap((values, i) => values.flatMap((recovery, n) =>
+  recovery === null ? [] : [{condition: p.condition, site: p.site, kind: p.kind, layer: p.layers[i], pair: p.pairs[n],
+    recovery, over: p.over, place: beside(n)}])));
+const withoutPlace = rows => rows.map(({place, ...row}) => row);
 
-function cells(example) {
-  return example.cells.map(([layer, position, recovery, trivial]) => ({
-    layer, position, recovery, trivial: trivial === 1,
-    token: example.tokens[position], role: example.roles[position],
-  }));
-}
-
-figure('figure-example', {
-  rows: DATA.examples,
-  controls: [MODEL, {field: 'site', label: 'Site'}, METRIC, DIRECTION, CORRUPTION,
-    {field: 'kind', label: 'Kind'}, {field: 'pair', label: 'Pair'}],
-  before: ([example]) => {
-    const entry = (name, text) => [element('dt', {}, name), element('dd', {}, text)];
-    return element('dl', {class: 'prompt'},
-      ...entry('Clean', `${example.clean} → ${example.answer.trim()}`),
-      ...entry('Corrupted', `${example.corrupt} → ${example.foil.trim()}`),
-      ...entry('Gap', `${example.gap.toFixed(2)} logits; ${example.knows ? 'known' : 'not known'}`));
-  },
-  spec: ([example], width) => {
-    const step = Math.max(16, Math.min(56, Math.floor((width - 90) / example.tokens.length)));
+figure('figure-spread', {
+  rows: DATA.spread,
+  // Sites that add up over layers first.
+  controls: [MODEL, {field: 'site', label: 'Site', first: distinct(DATA.spread, 'site').find(s => !s.startsWith('resid'))}, CORRUPTION],
+  spec: (profiles, width) => {
+    const rows = pairsOf(profiles);
+    const kinds = DATA.kinds.filter(kind => rows.some(r => r.kind === kind));
+    const {columns, each} = panels(kinds.length, width, 280, 70);
     return {
-      params: [{name: 'tokens', value: example.tokens.map(readable)}],
-      data: {values: cells(example)},
-      ...heat(
-        {field: 'position', type: 'ordinal', title: null,
-          axis: {labelExpr: 'tokens[datum.value]', labelAngle: -50, labelAlign: 'right', labelBaseline: 'middle', labelOverlap: false}},
-        layerRows,
-        {width: {step}, height: {step: 22}},
-        [{field: 'token'}, {field: 'position'}, {field: 'role'}, {field: 'layer'},
-          {field: 'recovery', format: '.3f'}, {field: 'trivial'}],
-      ),
+      data: {values: rows},
+      facet: {field: 'kind', type: 'nominal', sort: kinds},
+      columns,
+      resolve: {axis: {x: 'independent'}},
+      spec: {
+        width: each, height: 240,
+        layer: [
+          {mark: {type: 'rule', opacity: 0.5}, encoding: {y: {datum: 0}}},
+          ...boxes({field: 'recovery', type: 'quantitative', title: 'recovery'},
+            {field: 'layer', type: 'ordinal', title: 'layer', axis: {labelAngle: 0}}, true,
+            Math.max(4, Math.min(36, 0.7 * each / profiles[0].layers.length)), 'mean',
+            [{field: 'pair'}, {field: 'kind'}, {field: 'layer'}, {field: 'recovery', format: '.3f'}]),
+        ],
+      },
     };
   },
-  table: ([example]) => cells(example).map(c => ({pair: example.pair, ...c})),
-});
-
-figure('figure-map', {
-  rows: DATA.maps.map(r => ({...r, recovery: r.mean})),
-  controls: [MODEL, {field: 'site', label: 'Site'}, METRIC, DIRECTION, CORRUPTION],
-  spec: (rows, width) => {
-    const roles = ['before subject', 'subject, first', 'subject, middle', 'subject, last', 'after subject', 'last token', 'elsewhere']
-      .filter(role => rows.some(r => r.role === role));
-    const kinds = DATA.kinds.filter(kind => rows.some(r => r.kind === kind));
-    const {columns, each} = panels(kinds.length, width, 260, 60);
-    const made = heat(
-      {field: 'role', type: 'ordinal', sort: roles, title: null, axis: {labelAngle: -40}},
-      layerRows,
-      {width: Math.min(each, 60 * roles.length), height: {step: 22}},
-      [{field: 'kind'}, {field: 'role'}, {field: 'layer'}, {field: 'recovery', format: '.3f'},
-        {field: 'n', title: 'pairs'}, {field: 'trivial'}],
-    );
-    return {data: {values: rows}, facet: {field: 'kind', type: 'nominal', sort: kinds}, columns, spec: made};
-  },
+  table: profiles => withoutPlace(pairsOf(profiles)),
 });
 
 figure('figure-localisation', {
-  rows: DATA.localisation,
+  rows: DATA.localisation.map((r, n) => ({...r, group: `${r.condition}, ${r.kind}`, place: beside(n)})),
   controls: [METRIC, DIRECTION, CORRUPTION],
   spec: (rows, width) => {
     const sites = distinct(rows, 'site');
-    const {columns, each} = panels(sites.length, width - 120, 240, 40);
-    const x = {field: 'entropy', type: 'quantitative', title: 'normalised entropy', scale: {domain: [0, 1]}};
-    const y = {field: 'condition', type: 'nominal', title: null, sort: DATA.conditions};
-    const offset = {field: 'kind', sort: DATA.kinds};
-    const colour = {field: 'kind', scale: kindScale(), title: null};
+    const groups = DATA.conditions.flatMap(c => DATA.kinds.map(k => `${c}, ${k}`)).filter(g => rows.some(r => r.group === g));
+    const {columns, each} = panels(sites.length, width - 100, 240, 40);
     return {
       data: {values: rows},
       facet: {field: 'site', type: 'nominal', sort: sites},
       columns,
       spec: {
-        width: each, height: {step: 24},
-        layer: [
-          {mark: {type: 'tick', thickness: 1.5, opacity: 0.55, height: 16},
-            encoding: {x, tooltip: [{field: 'pair'}, {field: 'condition', title: 'model'}, {field: 'kind'},
-              {field: 'entropy', format: '.3f'}, {field: 'gini', format: '.3f'}, {field: 'layers_80', title: 'layers holding 80%'}]}},
-          {mark: {type: 'point', shape: 'diamond', filled: true, size: 110, opacity: 1, stroke: '#ffffff', strokeWidth: 1},
-            encoding: {x: {...x, aggregate: 'median'}}},
-        ],
-        encoding: {y, yOffset: offset, color: colour},
+        width: each, height: {step: 38, for: 'position'},
+        layer: boxes({field: 'entropy', type: 'quantitative', title: 'normalised entropy', scale: {domain: [0, 1]}},
+          {field: 'group', type: 'ordinal', title: null, sort: groups, axis: {labelExpr: 'split(datum.label, ", ")'}}, false, 26, 'median',
+          [{field: 'pair'}, {field: 'condition', title: 'model'}, {field: 'kind'}, {field: 'entropy', format: '.3f'},
+            {field: 'gini', format: '.3f'}, {field: 'layers_80', title: 'layers holding 80%'}]),
       },
     };
   },
-});
-
-figure('figure-paper', {
-  rows: DATA.paper.map(r => ({...r, recovery: r.mean})),
-  controls: [MODEL],
-  spec: (rows, width) => {
-    const parts = distinct(rows, 'part');
-    const kinds = distinct(rows, 'kind');
-    const {columns, each} = panels(kinds.length, width, 260, 90);
-    const made = heat(
-      {field: 'layer', type: 'ordinal', title: 'layer', axis: {labelAngle: 0, labelOverlap: true}},
-      {field: 'part', type: 'ordinal', sort: parts, title: null},
-      {width: each, height: {step: 22}},
-      [{field: 'module'}, {field: 'kind'}, {field: 'recovery', format: '.3f'},
-        {field: 'n', title: 'pairs'}, {field: 'trivial'}],
-    );
-    return {data: {values: rows}, facet: {field: 'kind', type: 'nominal', sort: kinds}, columns, spec: made};
-  },
+  table: rows => withoutPlace(rows).map(({group, ...row}) => row),
 });

@@ -2,11 +2,13 @@
 
 use std::sync::LazyLock;
 
+use engram_core::Row;
+use engram_findings::parts::PartKind;
 use engram_findings::simulate::Simulation;
 use engram_findings::{Condition, Findings, Settings, Study, findings};
 use engram_report::{
-    Departure, EpochPoint, Excluded, Fact, ReportInput, Reproduction, StepPoint, TrainingCurve,
-    render, summary_text,
+    Departure, EpochPoint, Excluded, Fact, Look, ReportInput, Reproduction, StepPoint,
+    TrainingCurve, figures, render, summary_text,
 };
 
 fn found(simulation: Simulation, change: impl Fn(&mut Condition)) -> Findings {
@@ -85,12 +87,31 @@ const FULL: Simulation = Simulation {
     knowledge: 0.95,
     layer_effect: 0.2,
     kind_effect: 0.4,
+    length_effect: 0.0,
     relation_spread: 0.02,
     full: true,
     seed: 2,
 };
 
 static PAGE: LazyLock<String> = LazyLock::new(|| render(&input(found(FULL, |_| ()))).unwrap());
+
+/// The full study with single heads and, of each head, a neuron.
+static PARTS: LazyLock<ReportInput> = LazyLock::new(|| {
+    input(found(FULL, |condition| {
+        FULL.add_heads(condition, 3);
+        let heads = condition.rows.iter().filter(|r| r.head.is_some());
+        let neurons: Vec<Row> = heads
+            .map(|row| Row {
+                name: row.name.replace("head_out", "mlp_post"),
+                site: "mlp_post".into(),
+                unit: row.head,
+                head: None,
+                ..row.clone()
+            })
+            .collect();
+        condition.rows.extend(neurons);
+    }))
+});
 
 /// The JSON that the figures are drawn from.
 fn data(page: &str) -> serde_json::Value {
@@ -148,11 +169,41 @@ fn the_page_is_whole_and_small() {
     }
     // Every figure that the script draws has a place, and every place a script.
     let places = markup.matches("<figure id=\"").count();
-    assert_eq!(places, 9);
+    assert_eq!(places, 10);
     for (at, _) in markup.match_indices("<figure id=\"") {
         let id = markup[at + 12..].split('"').next().unwrap();
         assert!(PAGE.contains(&format!("figure('{id}'")), "{id}");
     }
+}
+
+#[test]
+fn two_hundred_pairs_and_three_models_make_less_than_five_megabytes() {
+    let large = Simulation {
+        relations: 10,
+        pairs: 10,
+        layers: 12,
+        ..FULL
+    };
+    let suite = large.suite();
+    assert_eq!(suite.len(), 200);
+    let conditions = ["base", "config-1", "config-2"].map(|name| {
+        let mut condition = large.condition(name);
+        large.add_heads(&mut condition, 12);
+        condition
+    });
+    let study = Study {
+        suite: &suite,
+        paper_suite: &suite,
+        confounds: &[],
+        conditions: &conditions,
+        settings: Settings {
+            resamples: 100,
+            permutations: 200,
+            ..Settings::default()
+        },
+    };
+    let page = render(&input(findings(&study).unwrap())).unwrap();
+    assert!(page.len() < 5_000_000, "{} bytes", page.len());
 }
 
 #[test]
@@ -214,6 +265,116 @@ fn figures_are_drawn_from_the_findings() {
 }
 
 #[test]
+fn the_pairs_behind_each_mean_are_drawn() {
+    let data = data(&PAGE);
+    let spread = data["spread"].as_array().unwrap();
+    // Two sites that add up, and the residual stream at two places; two models, two kinds.
+    assert_eq!(spread.len(), 4 * 2 * 2);
+    let findings = found(FULL, |_| ());
+    let profile = &findings.conditions[1].profiles[0];
+    let shown = spread
+        .iter()
+        .find(|s| {
+            s["condition"] == "config-1"
+                && s["site"] == profile.measure.site.as_str()
+                && s["kind"] == profile.kind.as_str()
+        })
+        .or_else(|| spread.iter().find(|s| s["condition"] == "config-1"))
+        .unwrap();
+    let values: Vec<f64> = shown["values"][0]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(serde_json::Value::as_f64)
+        .collect();
+    assert_eq!(values.len(), shown["pairs"].as_array().unwrap().len());
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    let layer = shown["layers"][0].as_i64();
+    let point = (findings.conditions[1].profiles.iter())
+        .filter(|p| p.kind == shown["kind"].as_str().unwrap() && p.measure.is_primary())
+        .flat_map(|p| &p.layers)
+        .find(|l| l.layer == layer && (l.mean.unwrap() - mean).abs() < 1e-4);
+    assert_eq!(point.unwrap().n, values.len());
+}
+
+#[test]
+fn heads_and_neurons_are_drawn_with_their_intervals() {
+    let page = render(&PARTS).unwrap();
+    for id in ["figure-heads", "figure-neurons"] {
+        assert!(page.contains(&format!("<figure id=\"{id}\"")), "{id}");
+    }
+    assert!(!PAGE.contains("<figure id=\"figure-heads\""));
+    let data = data(&page);
+    let grid = &data["heads"][0];
+    assert_eq!(grid["kind"], "all kinds");
+    let cells = grid["cells"].as_array().unwrap();
+    assert_eq!(cells.len(), 4 * 3);
+    let condition = &PARTS.findings.conditions[0];
+    let found = &condition.parts.iter().find(|p| p.part == PartKind::Head);
+    let cell = &found.unwrap().cells[0];
+    let near = |value: &serde_json::Value, x: f64| (value.as_f64().unwrap() - x).abs() < 1e-5;
+    let interval = cell.interval.unwrap();
+    assert!(near(&cells[0][3], cell.mean));
+    assert!(near(&cells[0][4], interval.lower) && near(&cells[0][5], interval.upper));
+    assert_eq!(data["neurons"][0]["site"], "mlp_post");
+}
+
+#[test]
+fn maps_hold_intervals_for_hovering() {
+    let data = data(&PAGE);
+    for rows in ["maps", "paper"] {
+        let rows = data[rows].as_array().unwrap();
+        let bounded = rows.iter().filter(|r| {
+            let number = |name: &str| r[name].as_f64();
+            matches!((number("lower"), number("mean"), number("upper")),
+                (Some(l), Some(m), Some(u)) if l <= m + 1e-4 && m <= u + 1e-4)
+        });
+        assert!(bounded.count() > rows.len() / 2);
+    }
+}
+
+#[test]
+fn figures_for_a_paper_are_whole_and_the_same_each_time() {
+    let made = figures(&PARTS).unwrap();
+    let names: Vec<&str> = made.iter().map(|f| f.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "layers-base",
+            "positions-base-resid_pre",
+            "heads-base-head_out",
+            "layers-config-1",
+            "positions-config-1-resid_pre",
+            "heads-config-1-head_out",
+            "localisation",
+            "loss-config-1",
+        ]
+    );
+    assert_eq!(made, figures(&PARTS).unwrap());
+    for text in ["attn_out", "definitional", "layer", "recovery"] {
+        assert!(made[0].svg.contains(text), "{text}");
+    }
+    assert!(made[1].svg.contains("subj. last"));
+    let (png, pdf) = (made[5].png().unwrap(), made[5].pdf().unwrap());
+    assert!(png.starts_with(b"\x89PNG") && pdf.starts_with(b"%PDF"));
+    for figure in &made {
+        assert!(
+            figure.png().unwrap() == figure.png().unwrap(),
+            "{}",
+            figure.name
+        );
+        assert!(
+            figure.pdf().unwrap() == figure.pdf().unwrap(),
+            "{}",
+            figure.name
+        );
+    }
+    // Text is text in the PDF, with a font of our own; no date makes two runs differ.
+    let has = |what: &str| pdf.windows(what.len()).any(|w| w == what.as_bytes());
+    assert!(has("DejaVu") && !has("CreationDate") && !has("ModDate"));
+}
+
+#[test]
 fn tokens_cannot_leave_their_script() {
     let attack = "</script><b>&\u{2028}<!--";
     let findings = found(FULL, |condition| {
@@ -262,7 +423,7 @@ fn input_survives_json() {
 #[test]
 fn the_terminal_says_the_same() {
     let findings = found(FULL, |_| ());
-    let text = summary_text(&findings, 100);
+    let text = summary_text(&findings, Look::plain(100));
     for sentence in findings.conditions.iter().flat_map(|c| &c.conclusions) {
         assert!(text.contains(sentence), "{sentence}");
     }
@@ -272,4 +433,35 @@ fn the_terminal_says_the_same() {
     let tables = text.split("\nKnowing\n").nth(1).unwrap();
     assert!(tables.lines().all(|line| line.chars().count() <= 100));
     assert!(!text.contains('\u{1b}') && !text.contains('\u{a0}'));
+}
+
+#[test]
+fn the_terminal_draws_a_heat_map() {
+    let findings = found(FULL, |_| ());
+    let text = summary_text(&findings, Look::plain(100));
+    let map = text
+        .split("\nRecovery by layer, config-1\n")
+        .nth(1)
+        .unwrap();
+    let line = map
+        .lines()
+        .find(|l| l.starts_with("attn_out, definitional"));
+    let profile = (findings.condition("config-1").unwrap().profiles.iter())
+        .find(|p| {
+            p.measure.label == "attn_out" && p.kind == "definitional" && p.measure.is_primary()
+        })
+        .unwrap();
+    for point in &profile.layers {
+        let value = format!("{:.0}%", 100.0 * point.mean.unwrap()).replace('-', "−");
+        assert!(line.unwrap().contains(&value), "{value} in {line:?}");
+    }
+    assert!(map.contains("subject, last, associative"));
+    let coloured = summary_text(
+        &findings,
+        Look {
+            width: 100,
+            colour: true,
+        },
+    );
+    assert!(coloured.contains("\u{1b}[48;5;"));
 }

@@ -45,8 +45,8 @@ pub enum Command {
     Stats(StatsArgs),
     /// Test two models or two runs against each other, paired by pair.
     Compare(CompareArgs),
-    /// Write report.html for a sweep or a study.
-    Report(FolderArgs),
+    /// Write report.html for a sweep or a study, and its main figures for a paper.
+    Report(ReportArgs),
     /// Models: what they are, what they say.
     #[command(subcommand)]
     Model(ModelCommand),
@@ -445,7 +445,7 @@ pub struct CompareArgs {
 /// A folder of results, and how to test.
 #[derive(Debug, Args)]
 pub struct StatsArgs {
-    /// The folder.
+    /// A folder that `engram run` or `engram patch` wrote.
     pub folder: PathBuf,
     /// Calibration instead: permute kinds over relations so often, and say in which share of them each test between kinds
     /// rejects.
@@ -453,11 +453,14 @@ pub struct StatsArgs {
     pub nulls: Option<NonZeroUsize>,
 }
 
-/// A folder of results.
+/// A report to write.
 #[derive(Debug, Args)]
-pub struct FolderArgs {
+pub struct ReportArgs {
     /// A folder that `engram run` or `engram patch` wrote.
     pub folder: PathBuf,
+    /// Write the main figures as SVG, PDF and PNG too (default: to `figures` in the folder).
+    #[arg(long, value_name = "TO", num_args = 0..=1)]
+    pub figures: Option<Option<PathBuf>>,
 }
 
 /// Model commands.

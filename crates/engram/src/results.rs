@@ -1,12 +1,13 @@
 //! The files of a run's folder, written by the stages and read back for statistics and reports.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use engram_core::{Confounds, PreferenceRow, Row, Suite, files};
 use engram_findings::{Condition, Findings, Settings, Study, findings};
-use engram_report::{Excluded, Fact, Reproduction, TrainingCurve};
+use engram_report::{Excluded, Fact, ReportInput, Reproduction, TrainingCurve};
 use serde::{Deserialize, Serialize};
 
 use crate::curve::{Origin, curve};
@@ -205,24 +206,61 @@ impl Results {
         }
     }
 
-    /// Writes the report and gives its path.
-    ///
-    /// # Errors
-    /// The template's or the file system's.
-    pub fn write_report(self, folder: &Path, findings: Findings) -> Result<PathBuf> {
-        let path = folder.join(REPORT);
-        let html = engram_report::render(&engram_report::ReportInput {
+    /// All that the report shows.
+    pub fn report(self, findings: Findings) -> ReportInput {
+        ReportInput {
             title: self.manifest.title,
             findings,
             curves: self.curves,
             corpus: self.corpus,
             excluded: self.excluded,
             reproduction: self.manifest.reproduction,
-        })?;
-        files::write_atomic(&path, |w| std::io::Write::write_all(w, html.as_bytes()))
-            .context("cannot write the report")?;
-        Ok(path)
+        }
     }
+
+    /// Writes the report and gives its path.
+    ///
+    /// # Errors
+    /// The template's or the file system's.
+    pub fn write_report(self, folder: &Path, findings: Findings) -> Result<PathBuf> {
+        write_report(folder, &self.report(findings))
+    }
+}
+
+/// Writes a report and gives its path.
+///
+/// # Errors
+/// The template's or the file system's.
+pub fn write_report(folder: &Path, input: &ReportInput) -> Result<PathBuf> {
+    let path = folder.join(REPORT);
+    let html = engram_report::render(input)?;
+    files::write_atomic(&path, |w| w.write_all(html.as_bytes()))
+        .context("cannot write the report")?;
+    Ok(path)
+}
+
+/// Writes the main figures as SVG, PDF and PNG, and gives their paths.
+///
+/// # Errors
+/// A figure that cannot be drawn; the file system's.
+pub fn write_figures(folder: &Path, input: &ReportInput) -> Result<Vec<PathBuf>> {
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let mut paths = Vec::new();
+    for figure in engram_report::figures(input)? {
+        let kinds = [
+            ("svg", figure.svg.clone().into_bytes()),
+            ("pdf", figure.pdf()?),
+            ("png", figure.png()?),
+        ];
+        for (kind, bytes) in kinds {
+            let path = folder.join(format!("{}.{kind}", figure.name));
+            files::write_atomic(&path, |w| w.write_all(&bytes))
+                .with_context(|| format!("cannot write {}", path.display()))?;
+            paths.push(path);
+        }
+    }
+    Ok(paths)
 }
 
 fn read_if_there<T: Default>(

@@ -22,7 +22,7 @@ use crate::commands::corpus::{read_corpus, with_tokenizer};
 use crate::commands::model::resolve;
 use crate::commands::patch::{prepare, sweep};
 use crate::commands::train::{CHECKPOINT_EVERY, Recipe, fine_tune, settings};
-use crate::commands::{print, say, thousands};
+use crate::commands::{look, print, say, thousands};
 use crate::confounds::confounds;
 use crate::curve::Origin;
 use crate::memory;
@@ -33,8 +33,6 @@ use crate::results::{
 use crate::stage::{RunFolder, checkpoint_hash, done_with, partial, under_way};
 use crate::study::{BASE, RANDOM, Study, Training};
 
-/// Columns of the summary on stdout.
-const WIDTH: u16 = 120;
 /// Training texts.
 pub const TRAIN: &str = "train.jsonl";
 const VALIDATION: &str = "validation.jsonl";
@@ -85,7 +83,7 @@ pub fn run(args: &RunArgs, as_json: bool) -> Result<()> {
     eprintln!("findings: testing");
     let findings = results.findings()?;
     files::write_json(&folder.join(STATS), &findings)?;
-    print(as_json, &findings, || summary_text(&findings, WIDTH))?;
+    print(as_json, &findings, || summary_text(&findings, look()))?;
     let report = results.write_report(&folder, findings)?;
     if !as_json {
         say(format!("\n{}", report.display()))?;

@@ -10,10 +10,11 @@ pub mod suite;
 pub mod train;
 
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use anyhow::Result;
 use comfy_table::{LineStyle, Table, TableStyle};
+use engram_report::Look;
 use serde::Serialize;
 
 /// Writes a line to stdout. A reader that has gone away is an error for `main`, not a panic.
@@ -34,6 +35,16 @@ pub fn print(json: bool, value: &impl Serialize, text: impl FnOnce() -> String) 
         say(serde_json::to_string_pretty(value)?)
     } else {
         say(text().trim_end())
+    }
+}
+
+/// How summaries are shown on stdout: 120 columns; colours on a terminal that does not refuse them.
+pub fn look() -> Look {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
+        || std::env::var_os("TERM").is_some_and(|v| v == "dumb");
+    Look {
+        width: 120,
+        colour: std::io::stdout().is_terminal() && !refused,
     }
 }
 

@@ -6,12 +6,12 @@ use engram_findings::words::percent;
 use engram_findings::{NullRejections, null_rejections};
 use engram_report::summary_text;
 
-use super::{print, say, table};
-use crate::args::{FolderArgs, StatsArgs};
-use crate::results::{Results, STATS};
+use super::{look, print, say, table};
+use crate::args::{ReportArgs, StatsArgs};
+use crate::results::{Results, STATS, write_figures, write_report};
 
-/// The width of tables on stdout: a terminal's where it says, or what most have.
-const WIDTH: u16 = 120;
+/// The folder of figures, where none is named.
+const FIGURES: &str = "figures";
 
 /// Runs `engram stats`.
 ///
@@ -25,7 +25,7 @@ pub fn stats(args: &StatsArgs, json: bool) -> Result<()> {
         return print(json, &found, || rejections(&found));
     }
     files::write_json(&args.folder.join(STATS), &findings)?;
-    print(json, &findings, || summary_text(&findings, WIDTH))
+    print(json, &findings, || summary_text(&findings, look()))
 }
 
 fn rejections(found: &[NullRejections]) -> String {
@@ -59,9 +59,17 @@ fn rejections(found: &[NullRejections]) -> String {
 /// Runs `engram report`.
 ///
 /// # Errors
-/// As [`stats`].
-pub fn report(args: &FolderArgs) -> Result<()> {
+/// As [`stats`]; files that cannot be written.
+pub fn report(args: &ReportArgs) -> Result<()> {
     let results = Results::read(&args.folder)?;
     let findings = results.findings()?;
-    say(results.write_report(&args.folder, findings)?.display())
+    let input = results.report(findings);
+    say(write_report(&args.folder, &input)?.display())?;
+    if let Some(to) = &args.figures {
+        let folder = to.clone().unwrap_or_else(|| args.folder.join(FIGURES));
+        for path in write_figures(&folder, &input)? {
+            say(path.display())?;
+        }
+    }
+    Ok(())
 }

@@ -1,6 +1,9 @@
 //! The data of the figures, as the page's script reads them: rounded, without what no figure shows.
 
-use engram_findings::{ConditionFindings, Findings, Measure};
+mod parts;
+mod spread;
+
+use engram_findings::{ConditionFindings, Findings, Interval, Measure};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -16,10 +19,17 @@ pub(crate) struct ChartData {
     kinds: Vec<String>,
     /// What is shown first: the first model that passes the gate and is not the base model.
     first: Option<String>,
+    /// What intervals hold, in words: `95%`.
+    level: String,
+    /// Below this, an adjusted p value is a finding.
+    alpha: f64,
     knowing: Vec<Value>,
     steps: Vec<Value>,
     epochs: Vec<Value>,
     profiles: Vec<Value>,
+    spread: Vec<Value>,
+    heads: Vec<Value>,
+    neurons: Vec<Value>,
     maps: Vec<Value>,
     examples: Vec<Value>,
     localisation: Vec<Value>,
@@ -36,10 +46,15 @@ impl ChartData {
             conditions: findings.conditions.iter().map(|c| c.name.clone()).collect(),
             kinds: findings.suite.iter().map(|k| k.kind.clone()).collect(),
             first: first(findings),
+            level: engram_findings::words::percent(findings.settings.level),
+            alpha: findings.settings.alpha(),
             knowing: all(knowing),
             steps: input.curves.iter().flat_map(steps).collect(),
             epochs: input.curves.iter().flat_map(epochs).collect(),
             profiles: all(profiles),
+            spread: all(spread::spread),
+            heads: all(parts::heads),
+            neurons: all(parts::neurons),
             maps: all(maps),
             examples: all(examples),
             localisation: all(localisation),
@@ -87,6 +102,14 @@ fn with(mut key: Value, more: Value) -> Value {
         key.extend(more);
     }
     key
+}
+
+/// The ends of an interval; nothing of none.
+fn ends(interval: Option<Interval>) -> Value {
+    match interval {
+        Some(i) => json!({"lower": short(i.lower), "upper": short(i.upper)}),
+        None => json!({}),
+    }
 }
 
 fn knowing(condition: &ConditionFindings) -> Vec<Value> {
@@ -182,6 +205,7 @@ fn maps(condition: &ConditionFindings) -> Vec<Value> {
                 "role": cell.class.words(), "n": cell.n, "mean": short(cell.mean),
                 "trivial": cell.trivial,
             });
+            let more = with(more, ends(cell.interval));
             rows.push(with(key.clone(), more));
         }
     }
@@ -236,10 +260,11 @@ fn paper(condition: &ConditionFindings) -> Vec<Value> {
     let modules = condition.paper.iter().flat_map(|p| &p.modules);
     modules
         .filter_map(|m| {
-            Some(json!({
+            let row = json!({
                 "condition": condition.name, "module": m.module, "part": m.part, "layer": m.layer?,
                 "kind": m.kind, "n": m.n, "mean": m.mean.map(short)?, "trivial": m.trivial,
-            }))
+            });
+            Some(with(row, ends(m.interval)))
         })
         .collect()
 }

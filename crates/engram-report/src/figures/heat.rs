@@ -1,0 +1,256 @@
+//! Heat maps: layer by role of the position, layer by head.
+
+use std::collections::BTreeSet;
+
+use engram_findings::ConditionFindings;
+use engram_findings::layout::PositionClass;
+use engram_findings::parts::PartGrid;
+use engram_findings::positions::PositionMap;
+use plotters::prelude::*;
+
+use super::canvas::{self, Area, HEAD, INK, Painted, centred, text};
+use super::{Figure, file_name};
+use crate::error::Result;
+
+/// Blue below, orange above, nothing in the middle: told apart with any colour vision.
+const SCALE: [RGBColor; 11] = [
+    RGBColor(19, 75, 133),
+    RGBColor(47, 120, 179),
+    RGBColor(93, 162, 203),
+    RGBColor(157, 202, 225),
+    RGBColor(210, 229, 239),
+    RGBColor(242, 240, 235),
+    RGBColor(252, 224, 186),
+    RGBColor(251, 191, 116),
+    RGBColor(232, 147, 47),
+    RGBColor(197, 105, 13),
+    RGBColor(153, 74, 7),
+];
+/// Room for the colours' scale beside the panels.
+const BAR: u32 = 84;
+/// Steps of the colours' scale.
+const STEPS: i32 = 40;
+
+/// A map of one panel.
+struct Map {
+    title: String,
+    columns: Vec<String>,
+    layers: Vec<i64>,
+    /// Column, row, value, whether the graph fixes it, whether it is marked.
+    cells: Vec<(usize, usize, f64, bool, bool)>,
+}
+
+/// One figure a site: a panel a kind, layer by role of the position.
+pub(super) fn positions(condition: &ConditionFindings) -> Result<Vec<Figure>> {
+    let primary = condition
+        .positions
+        .iter()
+        .filter(|m| m.measure.is_primary());
+    let mut sites: Vec<Vec<&PositionMap>> = Vec::new();
+    for map in primary {
+        match sites.iter_mut().find(|maps| maps[0].measure == map.measure) {
+            Some(maps) => maps.push(map),
+            None => sites.push(vec![map]),
+        }
+    }
+    sites.iter().map(|maps| of_site(condition, maps)).collect()
+}
+
+fn of_site(condition: &ConditionFindings, maps: &[&PositionMap]) -> Result<Figure> {
+    let measure = &maps[0].measure;
+    let classes: BTreeSet<PositionClass> = maps
+        .iter()
+        .flat_map(|m| &m.cells)
+        .map(|c| c.class)
+        .collect();
+    let classes: Vec<PositionClass> = classes.into_iter().collect();
+    let panels: Vec<Map> = maps
+        .iter()
+        .map(|map| {
+            let layers: BTreeSet<i64> = map.cells.iter().filter_map(|c| c.layer).collect();
+            let layers: Vec<i64> = layers.into_iter().collect();
+            let cells = map.cells.iter().filter_map(|c| {
+                let column = classes.iter().position(|class| *class == c.class)?;
+                let row = layers.iter().position(|l| Some(*l) == c.layer)?;
+                Some((column, row, c.mean, c.trivial, false))
+            });
+            Map {
+                title: map.kind.clone(),
+                columns: classes.iter().map(|c| short_words(*c).to_owned()).collect(),
+                cells: cells.collect(),
+                layers,
+            }
+        })
+        .collect();
+    let mut words = vec!["positions", &condition.name, &measure.label];
+    if measure.corruption != "swap" {
+        words.push(&measure.corruption);
+    }
+    let title = format!(
+        "{}: recovery by layer and position, {}",
+        condition.name, measure.label
+    );
+    maps_of(file_name(&words), &title, &panels, 1.0, (66, "position"))
+}
+
+/// Roles that have room below a column.
+fn short_words(class: PositionClass) -> &'static str {
+    match class {
+        PositionClass::BeforeSubject => "before",
+        PositionClass::SubjectFirst => "subj. first",
+        PositionClass::SubjectMiddle => "subj. mid",
+        PositionClass::SubjectLast => "subj. last",
+        PositionClass::AfterSubject => "after",
+        PositionClass::Last => "last token",
+        PositionClass::Elsewhere => "elsewhere",
+    }
+}
+
+/// One grid of heads; those that are shown to carry some are ringed.
+pub(super) fn heads(name: String, title: &str, grid: &PartGrid, alpha: f64) -> Result<Figure> {
+    let layers: BTreeSet<i64> = grid.cells.iter().map(|c| c.layer).collect();
+    let heads: BTreeSet<i64> = grid.cells.iter().map(|c| c.index).collect();
+    let (layers, heads): (Vec<i64>, Vec<i64>) =
+        (layers.into_iter().collect(), heads.into_iter().collect());
+    let cells = grid.cells.iter().filter_map(|c| {
+        let column = heads.iter().position(|h| *h == c.index)?;
+        let row = layers.iter().position(|l| *l == c.layer)?;
+        let found = c.p_bh.is_some_and(|p| p < alpha);
+        Some((column, row, c.mean, c.trivial, found))
+    });
+    let map = Map {
+        title: format!("ringed: different from 0 (p < {alpha}, Benjamini–Hochberg)"),
+        columns: heads.iter().map(ToString::to_string).collect(),
+        cells: cells.collect(),
+        layers,
+    };
+    // One head restores little: the scale ends at the largest, either way.
+    let most = map
+        .cells
+        .iter()
+        .fold(0.01_f64, |most, c| most.max(c.2.abs()));
+    maps_of(name, title, &[map], most, (40, "head"))
+}
+
+fn maps_of(
+    name: String,
+    title: &str,
+    panels: &[Map],
+    most: f64,
+    (step, columns): (u32, &str),
+) -> Result<Figure> {
+    let widest = panels.iter().map(|p| p.columns.len()).max().unwrap_or(1) as u32;
+    let tallest = panels.iter().map(|p| p.layers.len()).max().unwrap_or(1) as u32;
+    let panel = (80 + (step * widest).max(360), 96 + 26 * tallest.max(5));
+    let size = (panel.0 * panels.len() as u32 + BAR, HEAD - 24 + panel.1);
+    canvas::sheet(name, size, |area| {
+        canvas::head(area, title, &[])?;
+        let (_, below) = area.split_vertically(HEAD - 24);
+        let (maps, bar) = below.split_horizontally(size.0 - BAR);
+        for (area, map) in maps.split_evenly((1, panels.len())).iter().zip(panels) {
+            paint(area, map, most, columns)?;
+        }
+        scale(&bar, most, panel.1 as i32)
+    })
+}
+
+fn paint(area: &Area<'_>, map: &Map, most: f64, columns: &str) -> Painted {
+    let (wide, tall) = (map.columns.len() as i32, map.layers.len() as i32);
+    let mut chart = ChartBuilder::on(area)
+        .caption(&map.title, text(13))
+        .margin(8)
+        .x_label_area_size(42)
+        .y_label_area_size(46)
+        .build_cartesian_2d(
+            (0..wide - 1).into_segmented(),
+            (0..tall - 1).into_segmented(),
+        )?;
+    let name = |value: &SegmentValue<i32>, names: &[String]| match value {
+        SegmentValue::CenterOf(i) | SegmentValue::Exact(i) => {
+            names.get(*i as usize).cloned().unwrap_or_default()
+        }
+        SegmentValue::Last => String::new(),
+    };
+    let layers: Vec<String> = map.layers.iter().map(ToString::to_string).collect();
+    chart
+        .configure_mesh()
+        .disable_mesh()
+        .x_desc(columns)
+        .y_desc("layer")
+        .x_labels(wide as usize)
+        .y_labels(tall.min(16) as usize)
+        .x_label_formatter(&|v| name(v, &map.columns))
+        .y_label_formatter(&|v| name(v, &layers))
+        .label_style(text(11))
+        .axis_desc_style(text(13))
+        .draw()?;
+    let exact = |x: usize, y: usize| (SegmentValue::Exact(x as i32), SegmentValue::Exact(y as i32));
+    let middle = |x: usize, y: usize| {
+        (
+            SegmentValue::CenterOf(x as i32),
+            SegmentValue::CenterOf(y as i32),
+        )
+    };
+    chart.draw_series(map.cells.iter().map(|&(x, y, value, ..)| {
+        Rectangle::new(
+            [exact(x, y), exact(x + 1, y + 1)],
+            tint(value / most).filled(),
+        )
+    }))?;
+    let ink = |value: f64| match (value / most).abs() > 0.6 {
+        true => &WHITE,
+        false => &INK,
+    };
+    chart.draw_series(map.cells.iter().filter(|c| c.3).map(|&(x, y, value, ..)| {
+        let style = centred(text(11)).color(ink(value));
+        Text::new("×", middle(x, y), style)
+    }))?;
+    chart.draw_series(
+        map.cells
+            .iter()
+            .filter(|c| c.4 && !c.3)
+            .map(|&(x, y, value, ..)| Circle::new(middle(x, y), 7, ink(value).stroke_width(2))),
+    )?;
+    Ok(())
+}
+
+/// The colours' scale.
+fn scale(area: &Area<'_>, most: f64, height: i32) -> Painted {
+    let (left, right, top) = (4, 20, 44);
+    let tall = (height - 110).max(60);
+    let at = |step: i32| top + tall * (STEPS - step) / STEPS;
+    for step in 0..STEPS {
+        let value = 2.0 * (f64::from(step) + 0.5) / f64::from(STEPS) - 1.0;
+        let corners = [(left, at(step + 1)), (right, at(step))];
+        area.draw(&Rectangle::new(corners, tint(value).filled()))?;
+    }
+    area.draw(&Text::new("recovery", (left, top - 24), text(12)))?;
+    for (step, value) in [(0, -most), (STEPS / 2, 0.0), (STEPS, most)] {
+        let label = format!("{value:.2}").replace('-', "−");
+        area.draw(&Text::new(label, (right + 6, at(step) - 7), text(11)))?;
+    }
+    Ok(())
+}
+
+/// The colour of a value between −1 and 1, those beyond as the ends.
+fn tint(value: f64) -> RGBColor {
+    let place = (value.clamp(-1.0, 1.0) + 1.0) / 2.0 * (SCALE.len() - 1) as f64;
+    let below = (place as usize).min(SCALE.len() - 2);
+    let share = place - below as f64;
+    let (a, b) = (SCALE[below], SCALE[below + 1]);
+    let mix = |a: u8, b: u8| (f64::from(a) + share * (f64::from(b) - f64::from(a))).round() as u8;
+    RGBColor(mix(a.0, b.0), mix(a.1, b.1), mix(a.2, b.2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_run_from_blue_over_nothing_to_orange() {
+        assert_eq!(tint(-2.0), SCALE[0]);
+        assert_eq!(tint(0.0), SCALE[5]);
+        assert_eq!(tint(1.0), SCALE[10]);
+        assert_eq!(tint(0.1), RGBColor(247, 232, 211));
+    }
+}

@@ -1,0 +1,112 @@
+//! The main figures for a paper: drawn as SVG, converted to PNG and PDF. The same findings give the same bytes.
+
+mod canvas;
+mod convert;
+mod heat;
+mod localisation;
+mod profiles;
+
+use engram_findings::ConditionFindings;
+use engram_findings::parts::PartKind;
+
+use crate::charts::place;
+use crate::error::Result;
+use crate::input::ReportInput;
+use crate::loss::loss_svg;
+
+/// One picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Figure {
+    /// Its name, which can stand as a file's without an extension.
+    pub name: String,
+    /// The picture as SVG, its text as text.
+    pub svg: String,
+}
+
+impl Figure {
+    /// The picture as PNG, two and a half pixels to a unit.
+    ///
+    /// # Errors
+    /// [`crate::ReportError::Figure`].
+    pub fn png(&self) -> Result<Vec<u8>> {
+        convert::png(self)
+    }
+
+    /// The picture as PDF, with the font in it.
+    ///
+    /// # Errors
+    /// [`crate::ReportError::Figure`].
+    pub fn pdf(&self) -> Result<Vec<u8>> {
+        convert::pdf(self)
+    }
+}
+
+/// The main figures: for each model recovery by layer, by layer and role of the position, by head, and
+/// its loss; for all models together the localisation of pairs. Logit difference, denoise.
+///
+/// # Errors
+/// [`crate::ReportError::Figure`].
+pub fn figures(input: &ReportInput) -> Result<Vec<Figure>> {
+    let findings = &input.findings;
+    let kinds: Vec<&str> = findings.suite.iter().map(|k| k.kind.as_str()).collect();
+    let mut made = Vec::new();
+    for condition in &findings.conditions {
+        made.extend(profiles::draw(condition, &kinds)?);
+        made.extend(heat::positions(condition)?);
+        made.extend(heads(condition, findings.settings.alpha())?);
+    }
+    made.extend(localisation::draw(findings, &kinds)?);
+    for curve in &input.curves {
+        made.push(Figure {
+            name: file_name(&["loss", &curve.condition]),
+            svg: loss_svg(curve)?,
+        });
+    }
+    Ok(made)
+}
+
+fn heads(condition: &ConditionFindings, alpha: f64) -> Result<Vec<Figure>> {
+    let grids = condition.parts.iter().filter(|grid| {
+        grid.part == PartKind::Head && grid.kind.is_none() && grid.measure.is_primary()
+    });
+    grids
+        .map(|grid| {
+            let place = place(&grid.measure);
+            let name = file_name(&["heads", &condition.name, &place]);
+            let title = format!("{}: recovery by head, {place}", condition.name);
+            heat::heads(name, &title, grid, alpha)
+        })
+        .collect()
+}
+
+/// Words that can stand in a file's name, joined.
+fn file_name(words: &[&str]) -> String {
+    let plain = |c: char| {
+        if c.is_alphanumeric() || "-_.".contains(c) {
+            c
+        } else {
+            '-'
+        }
+    };
+    let words = words.iter().map(|word| {
+        let word: String = word.chars().map(plain).collect();
+        word.split('-')
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join("-")
+    });
+    words.collect::<Vec<_>>().join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_can_stand_as_files() {
+        assert_eq!(
+            file_name(&["heads", "a/b", "z, the last token"]),
+            "heads-a-b-z-the-last-token"
+        );
+    }
+}
