@@ -18,6 +18,9 @@ struct Map {
     rows: Vec<(String, Vec<Option<f64>>)>,
 }
 
+/// A row's name, and its values by layer.
+type Points = (String, Vec<(i64, f64)>);
+
 /// Recovery by site and layer, and by role and layer, of the model that is shown first.
 pub(crate) fn heat(findings: &Findings, look: Look) -> String {
     let name = first(findings);
@@ -59,7 +62,7 @@ fn roles(condition: &ConditionFindings) -> Vec<Map> {
         .positions
         .iter()
         .filter(|m| m.measure.is_primary());
-    let mut maps: Vec<(String, Vec<(String, Vec<(i64, f64)>)>)> = Vec::new();
+    let mut maps: Vec<(String, Vec<Points>)> = Vec::new();
     for found in primary {
         let title = format!(
             "Recovery by role of the position and layer, {}, {}",
@@ -86,7 +89,7 @@ fn roles(condition: &ConditionFindings) -> Vec<Map> {
         .collect()
 }
 
-fn map(title: String, rows: Vec<(String, Vec<(i64, f64)>)>) -> Map {
+fn map(title: String, rows: Vec<Points>) -> Map {
     let mut layers: Vec<i64> = rows
         .iter()
         .flat_map(|(_, points)| points)
