@@ -72,6 +72,17 @@ for (const figure of figures) {
 check('no figure has a choice', switches > 0);
 check('no figure has a download', downloads > 0);
 
+// A cell under the pointer says its value and interval.
+const map = page.locator('#figure-map .chart svg');
+if (await map.count()) {
+  await map.scrollIntoViewIfNeeded();
+  const cell = await map.locator('.mark-rect path').nth(1).boundingBox();
+  await page.mouse.move(cell.x + cell.width / 2, cell.y + cell.height / 2);
+  await page.waitForTimeout(300);
+  const said = await page.locator('#vg-tooltip-element').innerText().catch(() => '');
+  check(`a cell says: ${said}`, /mean recovery/.test(said) && /interval/.test(said) && /\[/.test(said));
+}
+
 // Everything that can be worked can be reached by the keyboard and has a name.
 const nameless = await page.evaluate(() => [...document.querySelectorAll('button, select, summary, a[href]')]
   .filter(e => !(e.getAttribute('aria-label') || e.textContent.trim() || e.closest('label')?.textContent.trim()))

@@ -1,5 +1,6 @@
 //! A heat map for the terminal: one line a row, one cell a layer.
 
+use engram_findings::parts::PartKind;
 use engram_findings::words::percent;
 use engram_findings::{ConditionFindings, Findings};
 
@@ -11,6 +12,9 @@ const BLOCKS: [char; 9] = ['·', '▁', '▂', '▃', '▄', '▅', '▆', '▇'
 /// Colours of the 256-colour palette from −1 to 1: blue, nothing, orange; light text at both ends.
 const COLOURS: [u8; 9] = [25, 68, 110, 153, 255, 223, 215, 208, 166];
 
+/// The most heads that are shown.
+const MOST_HEADS: usize = 16;
+
 /// A map: what it shows, layers, and rows of values.
 struct Map {
     title: String,
@@ -19,9 +23,9 @@ struct Map {
 }
 
 /// A row's name, and its values by layer.
-type Row = (String, Vec<(i64, f64)>);
+type Points = (String, Vec<(i64, f64)>);
 
-/// Recovery by site and layer, and by role and layer, of the model that is shown first.
+/// Recovery by site, by role of the position and by head, over layers, of the model that is shown first.
 pub(crate) fn heat(findings: &Findings, look: Look) -> String {
     let name = first(findings);
     let shown = name.and_then(|name| findings.condition(&name));
@@ -29,7 +33,8 @@ pub(crate) fn heat(findings: &Findings, look: Look) -> String {
         return String::new();
     };
     let mut text = String::new();
-    for map in std::iter::once(sites(condition)).chain(roles(condition)) {
+    let maps = std::iter::once(sites(condition)).chain(roles(condition));
+    for map in maps.chain(heads(condition)) {
         if !map.rows.is_empty() {
             text.push_str(&lines(&map, look));
         }
@@ -62,7 +67,7 @@ fn roles(condition: &ConditionFindings) -> Vec<Map> {
         .positions
         .iter()
         .filter(|m| m.measure.is_primary());
-    let mut maps: Vec<(String, Vec<Row>)> = Vec::new();
+    let mut maps: Vec<(String, Vec<Points>)> = Vec::new();
     for found in primary {
         let title = format!(
             "Recovery by role of the position and layer, {}, {}",
@@ -89,7 +94,32 @@ fn roles(condition: &ConditionFindings) -> Vec<Map> {
         .collect()
 }
 
-fn map(title: String, rows: Vec<(String, Vec<(i64, f64)>)>) -> Map {
+/// Grids of heads, of all kinds together; the report has those with more heads.
+fn heads(condition: &ConditionFindings) -> impl Iterator<Item = Map> {
+    let shown = condition.parts.iter().filter(|grid| {
+        grid.part == PartKind::Head && grid.kind.is_none() && grid.measure.is_primary()
+    });
+    shown.filter_map(|grid| {
+        let mut heads: Vec<i64> = grid.cells.iter().map(|c| c.index).collect();
+        heads.sort_unstable();
+        heads.dedup();
+        let rows = heads.iter().map(|&head| {
+            let cells = grid.cells.iter().filter(|c| c.index == head);
+            (
+                format!("head {head}"),
+                cells.map(|c| (c.layer, c.mean)).collect(),
+            )
+        });
+        let title = format!(
+            "Recovery by head and layer, {}, {}",
+            place(&grid.measure),
+            condition.name
+        );
+        (heads.len() <= MOST_HEADS).then(|| map(title, rows.collect()))
+    })
+}
+
+fn map(title: String, rows: Vec<Points>) -> Map {
     let mut layers: Vec<i64> = rows
         .iter()
         .flat_map(|(_, points)| points)

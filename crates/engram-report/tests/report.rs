@@ -464,4 +464,15 @@ fn the_terminal_draws_a_heat_map() {
         },
     );
     assert!(coloured.contains("\u{1b}[48;5;"));
+    let text = summary_text(&PARTS.findings, Look::plain(100));
+    let map = text
+        .split("\nRecovery by head and layer, head_out, config-1\n")
+        .nth(1);
+    assert_eq!(
+        map.unwrap()
+            .lines()
+            .filter(|l| l.starts_with("head "))
+            .count(),
+        3
+    );
 }
