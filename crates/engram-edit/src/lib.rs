@@ -14,6 +14,7 @@ pub mod error;
 pub mod finetune;
 pub mod fluency;
 pub mod likelihood;
+pub mod localise;
 pub mod memit;
 pub mod optimise;
 pub mod overlay;

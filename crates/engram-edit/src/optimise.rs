@@ -280,8 +280,8 @@ impl<'a> Base<'a> {
             }),
         };
         let neurons = pick(seen(Site::MlpPost)?, &at_subjects)?;
-        let rows = rows_from(seen(Site::ResidPost)?, &starts)?;
-        let count = rows.dim(1)?;
+        let count = reads.iter().map(|(_, row)| row + 1).max().unwrap_or(1);
+        let rows = rows_from(seen(Site::ResidPost)?, &starts, count)?;
         let mut first = vec![0f32; count];
         first[0] = 1.0;
         let normed = match (place, model.architecture().post_norms) {
@@ -306,7 +306,7 @@ impl<'a> Base<'a> {
         let base = Base {
             model,
             layer,
-            past: network.past(&run, layer + 1, &starts)?,
+            past: network.past(&run, layer + 1, &starts, count)?,
             rows,
             first: Tensor::from_vec(first, (1, count, 1), model.device())?,
             normed,

@@ -67,6 +67,7 @@ fn rows_from_a_token_on_are_those_of_the_whole_pass_with_their_gradient() {
         let model = read(&folder);
         let (network, a) = (model.network(), model.architecture());
         let (positions, places, layer) = (9.min(a.context), [4, 6], a.layers() - 2);
+        let count = positions - places[0];
         let id = |i: usize| (i * 7 % a.vocab) as u32;
         let ids: Vec<Vec<u32>> = (0..2)
             .map(|row| (0..positions).map(|p| id(1 + row * 31 + p)).collect())
@@ -80,14 +81,14 @@ fn rows_from_a_token_on_are_those_of_the_whole_pass_with_their_gradient() {
             delta: delta.as_tensor().clone(),
         };
         let whole = network.residual(&ids, &mut tap).unwrap();
-        let whole = rows_from(&whole, &places).unwrap();
+        let whole = rows_from(&whole, &places, count).unwrap();
 
         let site = (Site::ResidPost, Some(layer));
         let past = Past::sites(a.layers(), layer + 1);
         let mut run = Capture::of(std::iter::once(site).chain(past));
         network.residual(&ids, &mut run).unwrap();
-        let past = network.past(&run, layer + 1, &places).unwrap();
-        let rows = rows_from(run.get(site.0, site.1).unwrap(), &places).unwrap();
+        let past = network.past(&run, layer + 1, &places, count).unwrap();
+        let rows = rows_from(run.get(site.0, site.1).unwrap(), &places, count).unwrap();
         let mut first = vec![0f32; rows.dim(1).unwrap()];
         first[0] = 1.0;
         let first = Tensor::from_vec(first, (1, rows.dim(1).unwrap(), 1), &Device::Cpu).unwrap();

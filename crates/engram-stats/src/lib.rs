@@ -13,6 +13,7 @@
 //! | how large, how sure? | the `bootstrap_*` functions, [`cohen_d_paired`], [`hedges_g`], [`cliffs_delta`] |
 //! | does the model know its facts? | [`binomial_test_greater`], [`proportion_interval`] |
 //! | how localised is a profile? | [`localisation`] |
+//! | what does one thing explain beside another? | [`r_squared_gain`] |
 //!
 //! Everything random draws from ChaCha8 seeded by the caller, so the same input
 //! and seed give the same bits. Values that are not finite are an error, never
@@ -30,6 +31,7 @@ mod multiplicity;
 mod permutation;
 mod proportion;
 mod rank;
+mod regression;
 mod two_stage;
 mod wilcoxon;
 
@@ -43,5 +45,6 @@ pub use localisation::{Localisation, MIN_TOTAL_RECOVERY, localisation};
 pub use multiplicity::{benjamini_hochberg, holm};
 pub use permutation::{MIN_RELATIONS_PER_KIND, PermutationTest, permute_kinds, sign_flip};
 pub use proportion::{Proportion, binomial_test_greater, proportion_interval};
+pub use regression::{Explained, r_squared, r_squared_gain};
 pub use two_stage::bootstrap_two_stage_difference;
 pub use wilcoxon::{EXACT_UP_TO, Wilcoxon, WilcoxonMethod, wilcoxon_signed_rank};

@@ -15,8 +15,6 @@ use crate::tap::{Capture, NoTap};
 #[derive(Debug)]
 pub struct Past {
     first: usize,
-    /// The most rows of a prompt from its start on.
-    rows: usize,
     layers: Vec<Before>,
 }
 
@@ -36,31 +34,21 @@ impl Past {
     pub fn sites(layers: usize, first: usize) -> impl Iterator<Item = (Site, Option<usize>)> {
         (first..layers).flat_map(|l| [(Site::K, Some(l)), (Site::V, Some(l))])
     }
-
-    /// Rows of a prompt that go through.
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
 }
 
 impl Transformer {
-    /// What goes before the rows from `starts` on (one for each prompt) at every block from `first` on, from a run
+    /// What goes before `rows` rows from `starts` on (one for each prompt) at every block from `first` on, from a run
     /// whose cache has [`Past::sites`]. The prompts of the run are padded to one length, on the right.
     ///
     /// # Errors
     /// [`ModelError::Cache`] where the run's cache lacks a site; as the tensor library's.
-    pub fn past(&self, run: &Capture, first: usize, starts: &[usize]) -> Result<Past> {
-        let mut past = Past {
+    pub fn past(&self, run: &Capture, first: usize, starts: &[usize], rows: usize) -> Result<Past> {
+        let blocks = self.blocks.iter().skip(first);
+        let layers = blocks.map(|block| block.before(run, starts, rows));
+        Ok(Past {
             first,
-            rows: 0,
-            layers: Vec::new(),
-        };
-        for block in self.blocks.iter().skip(first) {
-            let before = block.before(run, starts)?;
-            past.rows = before.mask.dim(2)?;
-            past.layers.push(before);
-        }
-        Ok(past)
+            layers: layers.collect::<Result<_>>()?,
+        })
     }
 
     /// Rows of the residual stream before block `past.first` to those after the last block: [batch, rows, d_model],
@@ -77,14 +65,13 @@ impl Transformer {
     }
 }
 
-/// Each prompt's rows from its start on, those past the last one repeated from it: [batch, pos, d] to
-/// [batch, rows, d], with rows the most that any prompt has.
+/// Each prompt's rows from its start on, those past the last position repeated from it: [batch, pos, d] to
+/// [batch, rows, d].
 ///
 /// # Errors
 /// As the tensor library's.
-pub fn rows_from(x: &Tensor, starts: &[usize]) -> Result<Tensor> {
+pub fn rows_from(x: &Tensor, starts: &[usize], rows: usize) -> Result<Tensor> {
     let (batch, positions, d) = x.dims3()?;
-    let rows = positions - starts.iter().copied().min().unwrap_or(0);
     let place = |b: usize, r: usize| (b * positions + (starts[b] + r).min(positions - 1)) as u32;
     let places: Vec<u32> = (0..batch)
         .flat_map(|b| (0..rows).map(move |r| (b, r)))
@@ -96,7 +83,7 @@ pub fn rows_from(x: &Tensor, starts: &[usize]) -> Result<Tensor> {
 }
 
 impl Block {
-    fn before(&self, run: &Capture, starts: &[usize]) -> Result<Before> {
+    fn before(&self, run: &Capture, starts: &[usize], rows: usize) -> Result<Before> {
         let site = |site| {
             let found = run.get(site, Some(self.layer));
             found.ok_or_else(|| ModelError::Cache {
@@ -104,9 +91,7 @@ impl Block {
             })
         };
         let (mut keys, values) = (site(Site::K)?.clone(), site(Site::V)?);
-        let positions = keys.dim(1)?;
         let most = starts.iter().copied().max().unwrap_or(0);
-        let rows = positions - starts.iter().copied().min().unwrap_or(0);
         if let Some((_, of_keys)) = &self.weights.query_key_norms {
             keys = self.normalise().rows(&keys, of_keys)?;
         }

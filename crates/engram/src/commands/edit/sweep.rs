@@ -1,12 +1,15 @@
 //! `engram edit sweep`: every fact edited by itself at every layer, and scored.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use engram_core::files;
+use engram_core::{Row, files};
 use engram_edit::effects::{Moved, Others, fluency};
 use engram_edit::likelihood::perplexity;
+use engram_edit::localise::{Helps, Joined, join, regressions};
+use engram_edit::tokens::subject_last;
 use engram_edit::{Asked, Case, EditRow, EditSettings, Editor, Method, Sample, Score};
 use engram_model::Model;
 use serde::Serialize;
@@ -14,13 +17,20 @@ use serde::Serialize;
 use super::{cases, covariances, layers, method, open, settings};
 use crate::args::EditSweepArgs;
 use crate::progress::Progress;
-use crate::results::{MANIFEST, Machine};
+use crate::results::{MANIFEST, Machine, PATCH};
 use crate::stage::{must_be_free, whole_folder};
+
+/// Resampled sets of facts behind an interval.
+const RESAMPLES: usize = 2000;
 
 /// A row for each fact and layer.
 pub const EDITS: &str = "edits.jsonl";
 /// Which facts moved with which edit.
 pub const EFFECTS: &str = "effects.jsonl";
+/// Each fact's recovery at each layer beside its edit's score there.
+pub const LOCALISATION: &str = "localisation.jsonl";
+/// What recovery adds to the layer in explaining the scores.
+pub const HELPS: &str = "helps.json";
 /// The means by layer.
 pub const SUMMARY: &str = "summary.json";
 
@@ -118,12 +128,24 @@ pub fn sweep(args: &EditSweepArgs, json: bool) -> Result<()> {
     let seconds = start.elapsed().as_secs_f64() - measuring;
     progress.finish(&format!("{} edits in {seconds:.1} s", rows.len()));
     let summary = summaries(&rows, &sums, measures.before);
+    let joined = match recovery {
+        Some(folder) => joined(model, &chosen, &rows, folder)?,
+        None => Vec::new(),
+    };
+    let helps = match sets.len() > 1 && !joined.is_empty() {
+        true => regressions(&joined, (RESAMPLES, 0.95, settings.seed))?,
+        false => Vec::new(),
+    };
     whole_folder(&args.out, |folder| {
         files::write_jsonl(&folder.join(EDITS), &rows)?;
         if measures.others.is_some() {
             files::write_jsonl(&folder.join(EFFECTS), &effects)?;
         }
         files::write_json(&folder.join(SUMMARY), &summary)?;
+        if !joined.is_empty() {
+            files::write_jsonl(&folder.join(LOCALISATION), &joined)?;
+            files::write_json(&folder.join(HELPS), &helps)?;
+        }
         let record = Record {
             engram: env!("CARGO_PKG_VERSION"),
             command: crate::command_line(None),
@@ -139,9 +161,47 @@ pub fn sweep(args: &EditSweepArgs, json: bool) -> Result<()> {
         };
         Ok(files::write_json(&folder.join(MANIFEST), &record)?)
     })?;
-    super::super::print(json, &summary, || shown(&summary))?;
+    super::super::print(json, &summary, || shown(&summary) + &told(&helps))?;
     eprintln!("{}", args.out.display());
     Ok(())
+}
+
+/// The rows joined to a sweep's recovery of `mlp_out` at each subject's last token.
+fn joined(model: &Model, cases: &[Case], rows: &[EditRow], folder: &Path) -> Result<Vec<Joined>> {
+    let mut places = BTreeMap::new();
+    for case in cases {
+        let request = &case.request;
+        let (prompt, subject) = (&request.prompt, &request.subject);
+        let place = subject_last(model.tokenizer(), prompt, subject, &request.id)?;
+        places.insert(request.id.clone(), place as i64);
+    }
+    let sweep = Row::read_parquet(&folder.join(PATCH))?;
+    let joined = join(rows, &sweep, &places);
+    if joined.is_empty() {
+        eprintln!(
+            "{}: no recovery of mlp_out of these facts; nothing to join the scores to",
+            folder.join(PATCH).display()
+        );
+    }
+    Ok(joined)
+}
+
+/// What the regressions say, a line each.
+fn told(helps: &[Helps]) -> String {
+    let line = |h: &Helps| {
+        let e = &h.explained;
+        format!(
+            "\n{} ({} facts): {} adds {:.2} % to {:.2} % of the variance (95 % interval {:.2} to {:.2})",
+            h.score,
+            h.facts,
+            h.added,
+            100.0 * e.gain.estimate,
+            100.0 * e.base,
+            100.0 * e.gain.lower,
+            100.0 * e.gain.upper
+        )
+    };
+    helps.iter().map(line).collect()
 }
 
 /// The facts that are edited: those that the model knows, unless all are asked for; how many it knows, and what was
