@@ -192,51 +192,71 @@ impl<'a> Editor<'a> {
         }
     }
 
-    /// Edits each case by itself at some layers, and scores it; gives the edited model with the row.
+    /// Edits a case by itself at some layers, and scores it; gives the edited model with the row.
     ///
     /// # Errors
-    /// As [`Editor::edit`]; [`EditError::Request`] for a case without a true answer.
-    pub fn score_one(&self, case: &Case, layers: &[usize]) -> Result<(EditRow, Model)> {
-        let requests = std::slice::from_ref(&case.request);
+    /// As [`Editor::edit`].
+    pub fn score_one(&self, scored: &Scored, layers: &[usize]) -> Result<(EditRow, Model)> {
+        let requests = std::slice::from_ref(&scored.case.request);
         let edited = self.edit(requests, layers, &mut |_| {})?;
         let model = lay_over(self.model, edited.changes)?;
         let fit = edited.fits.into_iter().next().unwrap_or_default();
-        Ok((self.row(case, layers, &model, fit)?, model))
+        Ok((self.row(scored, layers, &model, fit)?, model))
     }
 
     /// Edits all cases at once, and scores each.
     ///
     /// # Errors
-    /// As [`Editor::score_one`].
+    /// As [`Editor::edit`].
     pub fn score_together(
         &self,
-        cases: &[Case],
+        all: &[Scored],
         layers: &[usize],
         progress: &mut dyn FnMut(usize),
     ) -> Result<(Vec<EditRow>, Model)> {
-        let requests: Vec<EditRequest> = cases.iter().map(|c| c.request.clone()).collect();
+        let requests: Vec<EditRequest> = all.iter().map(|s| s.case.request.clone()).collect();
         let edited = self.edit(&requests, layers, progress)?;
         let model = lay_over(self.model, edited.changes)?;
-        let rows = cases.iter().zip(edited.fits);
-        let rows = rows.map(|(case, fit)| self.row(case, layers, &model, fit));
+        let rows = all.iter().zip(edited.fits);
+        let rows = rows.map(|(scored, fit)| self.row(scored, layers, &model, fit));
         Ok((rows.collect::<Result<_>>()?, model))
     }
 
-    fn row(&self, case: &Case, layers: &[usize], edited: &Model, fit: Fit) -> Result<EditRow> {
-        let asked = Asked::of(self.model.tokenizer(), case)?;
-        let asked = asked.ok_or_else(|| EditError::Request {
-            request: case.request.id.clone(),
-            why: "it has no true answer to be scored against".to_owned(),
-        })?;
+    fn row(&self, scored: &Scored, layers: &[usize], edited: &Model, fit: Fit) -> Result<EditRow> {
+        let request = &scored.case.request;
         Ok(EditRow {
-            request: case.request.id.clone(),
-            kind: case.request.kind.clone(),
-            relation: case.request.relation.clone(),
+            request: request.id.clone(),
+            kind: request.kind.clone(),
+            relation: request.relation.clone(),
             method: self.method.name().to_owned(),
             layers: layers.to_vec(),
-            before: asked.score(self.model)?,
-            after: asked.score(edited)?,
+            before: scored.before,
+            after: scored.asked.score(edited)?,
             fit,
+        })
+    }
+}
+
+/// A case with its questions and the unedited model's scores, which every layer's edit is compared with.
+#[derive(Debug, Clone)]
+pub struct Scored {
+    /// The case.
+    pub case: Case,
+    asked: Asked,
+    before: Score,
+}
+
+impl Scored {
+    /// Of a case and its questions.
+    ///
+    /// # Errors
+    /// The model's.
+    pub fn of(model: &Model, case: Case, asked: Asked) -> Result<Scored> {
+        let before = asked.score(model)?;
+        Ok(Scored {
+            case,
+            asked,
+            before,
         })
     }
 }

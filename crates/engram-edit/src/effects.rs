@@ -38,7 +38,7 @@ impl Others {
     ///
     /// # Errors
     /// The model's.
-    pub fn of(model: &Model, cases: &[Case]) -> Result<Others> {
+    pub fn of<'a>(model: &Model, cases: impl IntoIterator<Item = &'a Case>) -> Result<Others> {
         let (mut names, mut asked) = (Vec::new(), Vec::new());
         for case in cases {
             if let Some(own) = &case.request.target_true {

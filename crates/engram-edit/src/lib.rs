@@ -27,7 +27,7 @@ pub mod tokens;
 
 pub use covariance::{Covariance, Sample, Statistics};
 pub use delta::{Delta, Meta};
-pub use editor::{EditRow, Edited, Editor};
+pub use editor::{EditRow, Edited, Editor, Scored};
 pub use error::{EditError, Result};
 pub use finetune::{FineTuning, Form, fine_tune};
 pub use memit::MemitSettings;

@@ -91,7 +91,7 @@ impl Block {
             })
         };
         let (mut keys, values) = (site(Site::K)?.clone(), site(Site::V)?);
-        let most = starts.iter().copied().max().unwrap_or(0);
+        let most = most_before(starts);
         if let Some((_, of_keys)) = &self.weights.query_key_norms {
             keys = self.normalise().rows(&keys, of_keys)?;
         }
@@ -179,9 +179,14 @@ impl Block {
     }
 }
 
+/// The most positions before a start; one that is hidden where all start at the beginning, since no tensor is empty.
+fn most_before(starts: &[usize]) -> usize {
+    starts.iter().copied().max().unwrap_or(0).max(1)
+}
+
 /// Which keys the rows see: those before the start of their prompt, and the rows up to their own.
 fn mask(starts: &[usize], rows: usize, window: Option<usize>, device: &Device) -> Result<Tensor> {
-    let most = starts.iter().copied().max().unwrap_or(0);
+    let most = most_before(starts);
     let width = most + rows;
     let mut mask = vec![f32::NEG_INFINITY; starts.len() * rows * width];
     for (b, &start) in starts.iter().enumerate() {

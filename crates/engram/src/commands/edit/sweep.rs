@@ -10,7 +10,7 @@ use engram_edit::effects::{Moved, Others, fluency};
 use engram_edit::likelihood::perplexity;
 use engram_edit::localise::{Helps, Joined, join, regressions};
 use engram_edit::tokens::subject_last;
-use engram_edit::{Asked, Case, EditRow, EditSettings, Editor, Method, Sample, Score};
+use engram_edit::{Asked, Case, EditRow, EditSettings, Editor, Method, Sample, Score, Scored};
 use engram_model::Model;
 use serde::Serialize;
 
@@ -88,7 +88,7 @@ pub fn sweep(args: &EditSweepArgs, json: bool) -> Result<()> {
     let model = &opened.model;
     let method = method(args.how.method);
     let (chosen, known, left_out) = choose(model, all, args)?;
-    let names: Vec<&str> = chosen.iter().map(|c| c.request.id.as_str()).collect();
+    let names: Vec<&str> = chosen.iter().map(|c| c.case.request.id.as_str()).collect();
     let together = method == Method::Memit;
     let count = model.architecture().layers();
     let recovery = args.how.recovery.as_deref();
@@ -104,7 +104,7 @@ pub fn sweep(args: &EditSweepArgs, json: bool) -> Result<()> {
     let mut measuring = 0f64;
     for layers in &sets {
         let sum: &mut Sums = sums.entry(layers.clone()).or_default();
-        let mut measure = |row: &str, case: &[Case], edited: &Model| -> Result<()> {
+        let mut measure = |row: &str, case: &[Scored], edited: &Model| -> Result<()> {
             let start = Instant::now();
             measures.take(model, edited, row, layers, case, sum, &mut effects)?;
             measuring += start.elapsed().as_secs_f64();
@@ -122,7 +122,7 @@ pub fn sweep(args: &EditSweepArgs, json: bool) -> Result<()> {
             let (row, edited) = editor.score_one(case, layers)?;
             measure(&row.request, std::slice::from_ref(case), &edited)?;
             rows.push(row);
-            progress.at(rows.len() as u64, &case.request.id);
+            progress.at(rows.len() as u64, &case.case.request.id);
         }
     }
     let seconds = start.elapsed().as_secs_f64() - measuring;
@@ -167,10 +167,10 @@ pub fn sweep(args: &EditSweepArgs, json: bool) -> Result<()> {
 }
 
 /// The rows joined to a sweep's recovery of `mlp_out` at each subject's last token.
-fn joined(model: &Model, cases: &[Case], rows: &[EditRow], folder: &Path) -> Result<Vec<Joined>> {
+fn joined(model: &Model, cases: &[Scored], rows: &[EditRow], folder: &Path) -> Result<Vec<Joined>> {
     let mut places = BTreeMap::new();
-    for case in cases {
-        let request = &case.request;
+    for scored in cases {
+        let request = &scored.case.request;
         let (prompt, subject) = (&request.prompt, &request.subject);
         let place = subject_last(model.tokenizer(), prompt, subject, &request.id)?;
         places.insert(request.id.clone(), place as i64);
@@ -210,7 +210,7 @@ fn choose(
     model: &Model,
     all: Vec<Case>,
     args: &EditSweepArgs,
-) -> Result<(Vec<Case>, usize, Vec<String>)> {
+) -> Result<(Vec<Scored>, usize, Vec<String>)> {
     const BATCH: usize = 256;
     let most = match args.most {
         0 => usize::MAX,
@@ -231,17 +231,16 @@ fn choose(
             }
         }
         let knows = Asked::known(model, &asked)?;
-        for (case, knows) in cases.into_iter().zip(knows) {
+        for ((case, asked), knows) in cases.into_iter().zip(asked).zip(knows) {
             known += usize::from(knows);
-            if knows || args.all_facts {
-                chosen.push(case.clone());
+            if (knows || args.all_facts) && chosen.len() < most {
+                chosen.push(Scored::of(model, case.clone(), asked)?);
             }
         }
         if chosen.len() >= most {
             break;
         }
     }
-    chosen.truncate(most);
     match chosen.is_empty() {
         true => bail!("the model knows none of {total} facts; --all-facts edits them all the same"),
         false => Ok((chosen, known, left_out)),
@@ -249,7 +248,7 @@ fn choose(
 }
 
 impl Measures {
-    fn of(model: &Model, chosen: &[Case], args: &EditSweepArgs) -> Result<Measures> {
+    fn of(model: &Model, chosen: &[Scored], args: &EditSweepArgs) -> Result<Measures> {
         let mut held_out = Vec::new();
         if let Some(path) = &args.held_out {
             let corpus = engram_corpus::read::read(path)?;
@@ -261,7 +260,7 @@ impl Measures {
             before: perplexity(model, &held_out, args.held_out_tokens)?,
             held_out,
             others: match args.side_effects {
-                true => Some(Others::of(model, chosen)?),
+                true => Some(Others::of(model, chosen.iter().map(|s| &s.case))?),
                 false => None,
             },
             writing: args.fluency,
@@ -275,7 +274,7 @@ impl Measures {
         edited: &Model,
         request: &str,
         layers: &[usize],
-        cases: &[Case],
+        cases: &[Scored],
         sums: &mut Sums,
         effects: &mut Vec<Moved>,
     ) -> Result<()> {
@@ -293,7 +292,7 @@ impl Measures {
             // Of many facts edited at once, the first few speak for all.
             const MOST: usize = 10;
             for case in cases.iter().take(MOST) {
-                let prompts = [case.request.prompt.as_str()];
+                let prompts = [case.case.request.prompt.as_str()];
                 let of = |model| fluency(model, &prompts, self.writing, 0);
                 sums.fluency.push([of(model)?, of(edited)?]);
             }
