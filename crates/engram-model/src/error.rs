@@ -9,6 +9,20 @@ pub type Result<T, E = ModelError> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
+    /// A run that did not keep a site that is asked of it.
+    #[error("{site} is not in the run's cache")]
+    Cache {
+        /// The site's name.
+        site: String,
+    },
+    /// A layer beyond the last.
+    #[error("layer {layer}: the model has layers 0 to {}", layers.saturating_sub(1))]
+    Layer {
+        /// The layer as asked.
+        layer: usize,
+        /// How many there are.
+        layers: usize,
+    },
     /// A device that is not there.
     #[error("device {name}: {why}")]
     Device {

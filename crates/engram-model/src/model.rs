@@ -315,6 +315,42 @@ impl Model {
         Model::assemble(self.family.clone(), parameters, tokenizer, folder)
     }
 
+    /// The same model with some parameters replaced, by name.
+    ///
+    /// # Errors
+    /// [`ModelError::MissingTensor`] for a name that it does not have; [`ModelError::TensorShape`].
+    pub fn with_parameters(
+        &self,
+        replaced: impl IntoIterator<Item = (String, Tensor)>,
+    ) -> Result<Model> {
+        let mut parameters = self.parameters.clone();
+        for (name, tensor) in replaced {
+            let old = self.parameter(&name)?;
+            if old.dims() != tensor.dims() {
+                return Err(ModelError::TensorShape {
+                    path: self.folder.join(checkpoint::WEIGHTS),
+                    expected: old.dims().to_vec(),
+                    found: tensor.dims().to_vec(),
+                    name,
+                });
+            }
+            parameters.insert(name, tensor);
+        }
+        let (tokenizer, folder) = (self.tokenizer.clone(), self.folder.clone());
+        Model::assemble(self.family.clone(), parameters, tokenizer, folder)
+    }
+
+    /// The parameter that a weight of the network is, or is a view of, and whether it is stored the other way round
+    /// ([out, in]). `None` where it is a part of one.
+    pub fn stored(&self, weight: &Tensor) -> Option<(String, bool)> {
+        let (of_weight, layout) = weight.storage_and_layout();
+        let whole = self.parameters.iter().find(|(_, parameter)| {
+            let same = std::ptr::eq(&*parameter.storage_and_layout().0, &*of_weight);
+            same && parameter.elem_count() == weight.elem_count()
+        })?;
+        Some((whole.0.clone(), !layout.is_contiguous()))
+    }
+
     /// The sites and every name that reaches them.
     pub fn sites(&self) -> SiteTable {
         let architecture = self.architecture();

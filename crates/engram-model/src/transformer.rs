@@ -11,17 +11,19 @@ use crate::families::{BlockWeights, EndWeights, Family, Linear, Norm, Qkv, Sourc
 use crate::kernels::activation::Activation;
 use crate::kernels::{
     Dropout, Seen, add_bias, attention_probabilities, causal_attention, dropout, elementary,
-    gelu_new, layer_norm, layer_norm_scale,
+    gelu_new, layer_norm, layer_norm_scale, product,
 };
-use crate::tap::Tap;
+use crate::tap::{NoTap, Tap};
+
+mod suffix;
+
+pub use suffix::{Past, rows_from};
 
 impl Linear {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (batch, positions, width) = x.dims3()?;
         let out = self.weight.dim(1)?;
-        let rows = x
-            .reshape((batch * positions, width))?
-            .matmul(&self.weight)?;
+        let rows = product(&x.reshape((batch * positions, width))?, &self.weight)?;
         let rows = match &self.bias {
             Some(bias) => add_bias(&rows, bias)?,
             None => rows,
@@ -406,6 +408,42 @@ impl Transformer {
         self.unembed(&tail(&x)?, tap)
     }
 
+    /// The residual stream after the last block, [batch, pos, d_model], through the taps: a run without its logits.
+    ///
+    /// # Errors
+    /// As [`Transformer::forward`].
+    pub fn residual(&self, ids: &[Vec<u32>], tap: &mut dyn Tap) -> Result<Tensor> {
+        self.through_blocks(ids, tap, None)
+    }
+
+    /// Logits of rows of the residual stream after the last block: [rows, d_model] to [rows, vocab].
+    ///
+    /// # Errors
+    /// As the tensor library's.
+    pub fn logits_of(&self, rows: &Tensor) -> Result<Tensor> {
+        let logits = self.unembed(&rows.unsqueeze(0)?, &mut NoTap)?;
+        Ok(logits.squeeze(0)?)
+    }
+
+    /// What an MLP adds to the residual stream, from neurons and `added`, which goes onto the down-projection's
+    /// output: neurons [rows, d_mlp], added [rows, d_model] or one that broadcasts to it.
+    ///
+    /// # Errors
+    /// [`ModelError::Layer`]; as the tensor library's.
+    pub fn mlp_output(&self, layer: usize, neurons: &Tensor, added: &Tensor) -> Result<Tensor> {
+        let block = self.at(layer)?;
+        let projected = block.weights.mlp_proj.forward(&neurons.unsqueeze(0)?)?;
+        let sum = projected.squeeze(0)?.broadcast_add(added)?;
+        block.after(sum, block.weights.post_mlp.as_ref())
+    }
+
+    fn at(&self, layer: usize) -> Result<&Block> {
+        self.blocks.get(layer).ok_or(ModelError::Layer {
+            layer,
+            layers: self.blocks.len(),
+        })
+    }
+
     /// The residual stream after the last block: [batch, pos, d_model].
     fn through_blocks(
         &self,
@@ -458,9 +496,7 @@ impl Transformer {
         let sites = (Site::LnFinalScale, Site::LnFinal);
         let x = normalise.forward(x, &self.ends.ln_final, sites, None, tap)?;
         let (batch, positions, d) = x.dims3()?;
-        let logits = x
-            .reshape((batch * positions, d))?
-            .matmul(&self.ends.head.t()?)?;
+        let logits = product(&x.reshape((batch * positions, d))?, &self.ends.head.t()?)?;
         let logits = capped(logits, self.architecture.logit_cap)?;
         let logits = logits.reshape((batch, positions, self.architecture.vocab))?;
         see(tap, Site::Logits, None, logits)

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use engram::args::{Cli, Command};
-use engram::commands::{bench, compare, corpus, model, patch, report, suite, train};
+use engram::commands::{bench, compare, corpus, edit, model, patch, report, suite, train};
 use engram::run;
 
 fn main() -> ExitCode {
@@ -34,6 +34,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Compare(args) => compare::compare(&args, json),
         Command::Report(args) => report::report(&args),
         Command::Model(command) => model::model(command, json),
+        Command::Edit(command) => edit::edit(command, json),
     }
 }
 

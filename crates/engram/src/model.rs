@@ -2,21 +2,39 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use candle_core::Device;
+use engram_edit::Overlay;
+use engram_edit::overlay::short;
 use engram_hub::{Options, Progress as Told};
 use engram_model::Model;
 
 use crate::progress::Progress;
+use crate::stage::checkpoint_hash;
 
 /// A model and where it is on disk: `--model` may also name a repository of the hub, `org/name[@revision]`, which
-/// is fetched into the hub's cache.
+/// is fetched into the hub's cache, or be a folder of edits, which are laid over their checkpoint.
 ///
 /// # Errors
 /// Where there is neither such a path nor such a repository, or the checkpoint's.
 pub fn open(named: &Path, device: &Device) -> Result<(Model, PathBuf)> {
     let path = locate(named)?;
-    Ok((Model::read(&path, device)?, path))
+    if !Overlay::is_at(&path) {
+        return Ok((Model::read(&path, device)?, path));
+    }
+    let overlay = Overlay::read(&path)?;
+    let found = checkpoint_hash(&overlay.base)?;
+    if found != overlay.hash {
+        bail!(
+            "{}: its edits were made for the checkpoint {}, {} is {} now",
+            path.display(),
+            short(&overlay.hash),
+            overlay.base.display(),
+            short(&found)
+        );
+    }
+    let base = Model::read(&overlay.base, device)?;
+    Ok((overlay.lay_over(&path, base)?, path))
 }
 
 /// [`open`] on the CPU, for who does not ask where it is.

@@ -226,11 +226,14 @@ pub fn fingerprint(value: &impl Serialize) -> Result<String> {
     Ok(files::sha256(&serde_json::to_vec(value)?))
 }
 
-/// SHA-256 of the files that make up a checkpoint.
+/// SHA-256 of the files that make up a checkpoint; of a folder of edits, what names the edited model.
 ///
 /// # Errors
 /// As [`files::sha256_file`].
 pub fn checkpoint_hash(path: &Path) -> Result<String> {
+    if engram_edit::Overlay::is_at(path) {
+        return Ok(engram_edit::Overlay::read(path)?.identity());
+    }
     let mut all = String::new();
     for file in engram_model::checkpoint::files(path)? {
         all.push_str(&files::sha256_file(&file)?);

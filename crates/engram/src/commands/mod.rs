@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod compare;
 pub mod corpus;
+pub mod edit;
 pub mod model;
 pub mod patch;
 pub mod report;

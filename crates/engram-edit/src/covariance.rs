@@ -1,0 +1,265 @@
+//! The uncentred covariance C of an MLP's keys, the mean of k·kᵀ over the tokens of a text sample (Meng et al. 2022,
+//! eq. 2 and appendix E.1): what an edit should leave alone.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Tensor};
+use engram_core::Site;
+use engram_core::files;
+use engram_model::{Capture, Model};
+use rayon::prelude::*;
+use safetensors::Dtype;
+use safetensors::tensor::{SafeTensors, TensorView};
+
+use crate::cholesky::Cholesky;
+use crate::error::{EditError, Result};
+use crate::tokens::{padded, pick};
+
+/// The most tokens whose products are summed in float32 before the sum goes on in float64.
+const BLOCK: usize = 1024;
+
+/// C of one layer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Covariance {
+    /// The layer.
+    pub layer: usize,
+    /// Tokens that it is the mean over.
+    pub tokens: u64,
+    /// Neurons.
+    pub width: usize,
+    /// [width, width], row by row.
+    pub values: Vec<f64>,
+}
+
+impl Covariance {
+    /// The factor of C + ridge·(mean of C's diagonal)·I.
+    ///
+    /// # Errors
+    /// [`EditError::Singular`].
+    pub fn factor(&self, ridge: f64) -> Result<Cholesky> {
+        let n = self.width;
+        let mut values = self.values.clone();
+        let mean = (0..n).map(|i| values[i * n + i]).sum::<f64>() / n.max(1) as f64;
+        for i in 0..n {
+            values[i * n + i] += ridge * mean;
+        }
+        Cholesky::of(values, n).ok_or(EditError::Singular {
+            layer: self.layer,
+            tokens: self.tokens,
+            width: n,
+        })
+    }
+}
+
+/// The texts of a sample, tokenised, cut at the context, up to `most` tokens in all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sample {
+    /// The tokens.
+    pub texts: Vec<Vec<u32>>,
+}
+
+impl Sample {
+    /// Takes texts in order until there are `most` tokens.
+    ///
+    /// # Errors
+    /// The tokenizer's; [`EditError::NoTexts`].
+    pub fn of<'a>(
+        model: &Model,
+        texts: impl IntoIterator<Item = &'a str>,
+        most: usize,
+    ) -> Result<Sample> {
+        let context = model.architecture().context.min(BLOCK);
+        let mut sample = Sample::default();
+        let mut left = most;
+        for text in texts {
+            if left == 0 {
+                break;
+            }
+            let mut ids = model.tokenizer().encode(text)?;
+            ids.truncate(context.min(left));
+            left -= ids.len();
+            if !ids.is_empty() {
+                sample.texts.push(ids);
+            }
+        }
+        match sample.texts.is_empty() {
+            true => Err(EditError::NoTexts),
+            false => Ok(sample),
+        }
+    }
+
+    /// Tokens in all.
+    pub fn tokens(&self) -> usize {
+        self.texts.iter().map(Vec::len).sum()
+    }
+
+    /// What names it.
+    pub fn hash(&self) -> String {
+        let bytes = |ids: &Vec<u32>| {
+            let mut bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+            bytes.extend(u32::MAX.to_le_bytes());
+            bytes
+        };
+        files::sha256_of_parts(self.texts.iter().map(bytes))
+    }
+}
+
+/// C of some layers, in one pass over the sample: k·kᵀ of blocks of about 1,000 tokens in float32, their sum in
+/// float64. `progress` hears of tokens done.
+///
+/// # Errors
+/// The model's; a layer that it does not have.
+pub fn covariances(
+    model: &Model,
+    sample: &Sample,
+    layers: &[usize],
+    progress: &mut dyn FnMut(usize),
+) -> Result<Vec<Covariance>> {
+    for layer in layers {
+        crate::tokens::check_layer(model, *layer)?;
+    }
+    let width = model.architecture().d_mlp;
+    let mut sums: Vec<Vec<f64>> = layers.iter().map(|_| vec![0.0; width * width]).collect();
+    let mut rest = &sample.texts[..];
+    let mut done = 0;
+    while !rest.is_empty() {
+        let mut taken = 0;
+        let fits = |text: &&Vec<u32>| {
+            taken += text.len();
+            taken <= BLOCK
+        };
+        let count = rest.iter().take_while(fits).count().max(1);
+        let (texts, after) = rest.split_at(count);
+        rest = after;
+        let rows: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+        let sites = layers.iter().map(|l| (Site::MlpPost, Some(*l)));
+        let mut run = Capture::of(sites);
+        model.network().residual(&padded(&rows), &mut run)?;
+        let place = |(row, text): (usize, &Vec<u32>)| (0..text.len()).map(move |p| (row, p));
+        let places: Vec<(usize, usize)> = texts.iter().enumerate().flat_map(place).collect();
+        for (layer, sum) in layers.iter().zip(&mut sums) {
+            let Some(keys) = run.get(Site::MlpPost, Some(*layer)) else {
+                continue;
+            };
+            let keys = pick(keys, &places)?;
+            let block = keys.t()?.contiguous()?.matmul(&keys)?;
+            let block = block.flatten_all()?.to_vec1::<f32>()?;
+            let each = sum.par_chunks_mut(width).zip(block.par_chunks(width));
+            each.for_each(|(sum, block)| {
+                for (s, b) in sum.iter_mut().zip(block) {
+                    *s += f64::from(*b);
+                }
+            });
+        }
+        done += places.len();
+        progress(done);
+    }
+    let found = layers.iter().zip(sums).map(|(layer, sum)| Covariance {
+        layer: *layer,
+        tokens: done as u64,
+        width,
+        values: sum.into_iter().map(|v| v / done.max(1) as f64).collect(),
+    });
+    Ok(found.collect())
+}
+
+/// Covariances kept on disk, each under a hash of the model, the texts, the layer and the number of tokens.
+#[derive(Debug, Clone)]
+pub struct Statistics {
+    folder: PathBuf,
+    model_hash: String,
+}
+
+impl Statistics {
+    /// Those of a model, by its hash, in a folder that need not exist.
+    pub fn of(folder: &Path, model_hash: &str) -> Statistics {
+        Statistics {
+            folder: folder.to_owned(),
+            model_hash: model_hash.to_owned(),
+        }
+    }
+
+    /// C of some layers: those that are kept are read, the others computed in one pass and kept.
+    ///
+    /// # Errors
+    /// As [`covariances`]; the file system's.
+    pub fn covariances(
+        &self,
+        model: &Model,
+        sample: &Sample,
+        layers: &[usize],
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Vec<Covariance>> {
+        let texts = sample.hash();
+        let tokens = sample.tokens() as u64;
+        let path = |layer: usize| {
+            let key = format!("{}\n{texts}\n{layer}\n{tokens}", self.model_hash);
+            let name = &files::sha256(key.as_bytes())[..32];
+            self.folder.join(format!("covariance-{name}.safetensors"))
+        };
+        let width = model.architecture().d_mlp;
+        // A file that is damaged is computed again.
+        let kept = |layer: usize| read(&path(layer), layer, tokens, width);
+        let missing: Vec<usize> = (layers.iter().copied())
+            .filter(|l| kept(*l).is_none())
+            .collect();
+        let mut fresh: HashMap<usize, Covariance> = HashMap::new();
+        if !missing.is_empty() {
+            for covariance in covariances(model, sample, &missing, progress)? {
+                write(&path(covariance.layer), &covariance)?;
+                fresh.insert(covariance.layer, covariance);
+            }
+        }
+        let find = |layer: &usize| fresh.remove(layer).or_else(|| kept(*layer));
+        let found: Vec<Covariance> = layers.iter().filter_map(find).collect();
+        Ok(found)
+    }
+}
+
+/// The name of the only tensor: the lower triangle, row by row.
+const TENSOR: &str = "covariance";
+
+fn read(path: &Path, layer: usize, tokens: u64, width: usize) -> Option<Covariance> {
+    let bytes = std::fs::read(path).ok()?;
+    let file = SafeTensors::deserialize(&bytes).ok()?;
+    let tensor = file.tensor(TENSOR).ok()?;
+    if tensor.dtype() != Dtype::F64 || tensor.shape() != [width * (width + 1) / 2] {
+        return None;
+    }
+    let mut values = vec![0f64; width * width];
+    let mut numbers = tensor.data().chunks_exact(8);
+    for i in 0..width {
+        for j in 0..=i {
+            let bytes: [u8; 8] = numbers.next()?.try_into().ok()?;
+            let value = f64::from_le_bytes(bytes);
+            values[i * width + j] = value;
+            values[j * width + i] = value;
+        }
+    }
+    Some(Covariance {
+        layer,
+        tokens,
+        width,
+        values,
+    })
+}
+
+fn write(path: &Path, covariance: &Covariance) -> Result<()> {
+    let n = covariance.width;
+    let lower = (0..n).flat_map(|i| &covariance.values[i * n..i * n + i + 1]);
+    let bytes: Vec<u8> = lower.flat_map(|v| v.to_le_bytes()).collect();
+    let wrong = |e: safetensors::SafeTensorError| EditError::Delta {
+        path: path.to_owned(),
+        why: e.to_string(),
+    };
+    let view = TensorView::new(Dtype::F64, vec![n * (n + 1) / 2], &bytes).map_err(wrong)?;
+    let bytes = safetensors::serialize([(TENSOR, view)], None).map_err(wrong)?;
+    files::write_atomic(path, |w| std::io::Write::write_all(w, &bytes))?;
+    Ok(())
+}
+
+/// A tensor's elements in float64.
+pub(crate) fn values(tensor: &Tensor) -> Result<Vec<f64>> {
+    Ok(tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?)
+}

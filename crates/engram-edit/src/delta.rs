@@ -1,0 +1,290 @@
+//! An edit as a file: a small safetensors delta that is laid over a checkpoint, which itself never changes.
+//!
+//! A low-rank change of a weight is its factors (`WEIGHT#in`, [rank, in]; `WEIGHT#out`, [rank, out]), any other change
+//! the difference as it is stored (`WEIGHT#dense`); the only entry of the metadata, `engram_edit`, says in JSON what
+//! was asked, how it was done, and what it was made for.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::{Device, Tensor};
+use engram_core::files;
+use engram_model::Model;
+use rayon::prelude::*;
+use safetensors::Dtype;
+use safetensors::tensor::{SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{EditError, Result};
+use crate::request::EditRequest;
+use crate::rome::Fit;
+
+/// The metadata's key.
+const META: &str = "engram_edit";
+
+/// Σ over r of inputs_r · outputs_rᵀ.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LowRank {
+    /// The number of products.
+    pub rank: usize,
+    /// [rank, in].
+    pub inputs: Vec<f32>,
+    /// [rank, out].
+    pub outputs: Vec<f32>,
+}
+
+/// What is added to a weight.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// A sum of a few products.
+    LowRank(LowRank),
+    /// The difference, as the weight is stored.
+    Dense(Vec<f32>),
+}
+
+/// The change of one weight.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WeightChange {
+    /// The parameter's name.
+    pub weight: String,
+    /// The block that it is of.
+    pub layer: usize,
+    /// Whether the weight is stored [out, in].
+    pub transposed: bool,
+    /// What is added.
+    pub change: Change,
+}
+
+/// What an edit was made for and how.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Meta {
+    /// Hash of the checkpoint.
+    pub base: String,
+    /// Hashes of the edits that were applied when it was made, in their order.
+    pub on: Vec<String>,
+    /// `rome`, `memit`, `ft-l`, `lora`.
+    pub method: String,
+    /// The layers that it changes.
+    pub layers: Vec<usize>,
+    /// What was asked.
+    pub requests: Vec<EditRequest>,
+    /// How it was done.
+    pub settings: serde_json::Value,
+    /// What the optimisation came to, one for each request and layer, or request.
+    #[serde(default)]
+    pub fits: Vec<Fit>,
+}
+
+/// The metadata as they are stored.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    #[serde(flatten)]
+    meta: Meta,
+    /// Which weights, in which blocks, and whether they are stored [out, in].
+    weights: Vec<(String, usize, bool)>,
+}
+
+/// An edit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Delta {
+    /// What it was made for.
+    pub meta: Meta,
+    /// What it changes.
+    pub changes: Vec<WeightChange>,
+}
+
+/// The down-projection's parameter and whether it is stored [out, in].
+///
+/// # Errors
+/// A layer beyond the last; a weight that is a part of a parameter.
+pub fn down_projection(model: &Model, layer: usize) -> Result<(String, bool)> {
+    crate::tokens::check_layer(model, layer)?;
+    let block = model.network().block(layer);
+    let stored = block.and_then(|block| model.stored(&block.mlp_proj.weight));
+    stored.ok_or_else(|| EditError::Unsupported {
+        what: "an edit of the down-projection",
+        family: model.family().to_owned(),
+        why: "it is no parameter of its own",
+    })
+}
+
+impl Delta {
+    /// The model with the edit laid over it: W' = W + the change, the sum in float64.
+    ///
+    /// # Errors
+    /// The model's, for a weight that it does not have or of another shape.
+    pub fn lay_over(&self, model: &Model) -> Result<Model> {
+        let mut replaced = Vec::with_capacity(self.changes.len());
+        for change in &self.changes {
+            let old = model.parameter(&change.weight)?;
+            replaced.push((change.weight.clone(), change.laid_over(&old)?));
+        }
+        Ok(model.with_parameters(replaced)?)
+    }
+
+    /// Writes the file; gives the edit's name, the first digits of its hash.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn write(&self, path: &Path) -> Result<String> {
+        let bytes = self.bytes(path)?;
+        files::write_atomic(path, |w| std::io::Write::write_all(w, &bytes))?;
+        Ok(files::sha256(&bytes))
+    }
+
+    fn bytes(&self, path: &Path) -> Result<Vec<u8>> {
+        let weight = |c: &WeightChange| (c.weight.clone(), c.layer, c.transposed);
+        let meta = Stored {
+            meta: self.meta.clone(),
+            weights: self.changes.iter().map(weight).collect(),
+        };
+        let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
+        let bytes = |values: &[f32]| values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        for WeightChange { weight, change, .. } in &self.changes {
+            match change {
+                Change::LowRank(low) => {
+                    for (name, values) in [("in", &low.inputs), ("out", &low.outputs)] {
+                        let shape = vec![low.rank, values.len() / low.rank.max(1)];
+                        tensors.push((format!("{weight}#{name}"), shape, bytes(values)));
+                    }
+                }
+                Change::Dense(values) => {
+                    let shape = vec![values.len()];
+                    tensors.push((format!("{weight}#dense"), shape, bytes(values)));
+                }
+            }
+        }
+        let wrong = |why: String| EditError::Delta {
+            path: path.to_owned(),
+            why,
+        };
+        let mut views = Vec::with_capacity(tensors.len());
+        for (name, shape, bytes) in &tensors {
+            let view = TensorView::new(Dtype::F32, shape.clone(), bytes);
+            views.push((name.as_str(), view.map_err(|e| wrong(e.to_string()))?));
+        }
+        let meta = serde_json::to_string(&meta).map_err(|e| wrong(e.to_string()))?;
+        let meta = HashMap::from([(META.to_owned(), meta)]);
+        safetensors::serialize(views, Some(meta)).map_err(|e| wrong(e.to_string()))
+    }
+
+    /// Reads a file; gives the edit and its hash.
+    ///
+    /// # Errors
+    /// [`EditError::Delta`]; the file system's.
+    pub fn read(path: &Path) -> Result<(Delta, String)> {
+        let bytes = std::fs::read(path).map_err(files::io_error(path))?;
+        let wrong = |why: String| EditError::Delta {
+            path: path.to_owned(),
+            why,
+        };
+        let parsed = parse(&bytes).map_err(wrong)?;
+        Ok((parsed, files::sha256(&bytes)))
+    }
+}
+
+/// A tensor's shape and elements.
+type Floats = (Vec<usize>, Vec<f32>);
+
+fn parse(bytes: &[u8]) -> std::result::Result<Delta, String> {
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| e.to_string())?;
+    let file = SafeTensors::deserialize(bytes).map_err(|e| e.to_string())?;
+    let meta = header.metadata().as_ref().and_then(|m| m.get(META));
+    let meta = meta.ok_or(format!("its metadata have no {META}"))?;
+    let Stored { meta, weights } =
+        serde_json::from_str(meta).map_err(|e| format!("{META}: {e}"))?;
+    let floats = |name: &str| -> std::result::Result<Option<Floats>, String> {
+        let Ok(tensor) = file.tensor(name) else {
+            return Ok(None);
+        };
+        if tensor.dtype() != Dtype::F32 {
+            return Err(format!("{name} is {:?}, expected F32", tensor.dtype()));
+        }
+        let number = |b: &[u8]| f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
+        let values: Vec<f32> = tensor.data().chunks_exact(4).map(number).collect();
+        if values.iter().any(|v| !v.is_finite()) {
+            return Err(format!("{name} holds numbers that are not finite"));
+        }
+        Ok(Some((tensor.shape().to_vec(), values)))
+    };
+    let mut changes = Vec::with_capacity(weights.len());
+    for (weight, layer, transposed) in &weights {
+        let inputs = floats(&format!("{weight}#in"))?;
+        let outputs = floats(&format!("{weight}#out"))?;
+        let change = match (inputs, outputs, floats(&format!("{weight}#dense"))?) {
+            (Some((a, inputs)), Some((b, outputs)), None)
+                if a.len() == 2 && b.len() == 2 && a[0] == b[0] =>
+            {
+                Change::LowRank(LowRank {
+                    rank: a[0],
+                    inputs,
+                    outputs,
+                })
+            }
+            (None, None, Some((_, values))) => Change::Dense(values),
+            _ => return Err(format!("no change of {weight} that can be read")),
+        };
+        changes.push(WeightChange {
+            weight: weight.clone(),
+            layer: *layer,
+            transposed: *transposed,
+            change,
+        });
+    }
+    match changes.is_empty() {
+        true => Err("it changes no weight".to_owned()),
+        false => Ok(Delta { meta, changes }),
+    }
+}
+
+impl WeightChange {
+    /// The changed weight, as it is stored.
+    fn laid_over(&self, old: &Tensor) -> Result<Tensor> {
+        let shape = old.dims().to_vec();
+        let wrong = |found: Vec<usize>| engram_model::ModelError::TensorShape {
+            path: "the edit".into(),
+            name: self.weight.clone(),
+            expected: shape.clone(),
+            found,
+        };
+        let (rows, columns) = old.dims2()?;
+        let mut values = old
+            .to_device(&Device::Cpu)?
+            .flatten_all()?
+            .to_vec1::<f32>()?;
+        match &self.change {
+            Change::Dense(added) => {
+                if added.len() != values.len() {
+                    return Err(wrong(vec![added.len()]).into());
+                }
+                for (v, a) in values.iter_mut().zip(added) {
+                    *v = (f64::from(*v) + f64::from(*a)) as f32;
+                }
+            }
+            Change::LowRank(low) => {
+                let (down, across) = match self.transposed {
+                    true => (&low.outputs, &low.inputs),
+                    false => (&low.inputs, &low.outputs),
+                };
+                if down.len() != low.rank * rows || across.len() != low.rank * columns {
+                    let found = |n: usize| n / low.rank.max(1);
+                    return Err(wrong(vec![found(down.len()), found(across.len())]).into());
+                }
+                let each = values.par_chunks_mut(columns).enumerate();
+                each.for_each(|(i, row)| {
+                    let mut sum: Vec<f64> = row.iter().map(|v| f64::from(*v)).collect();
+                    for r in 0..low.rank {
+                        let factor = f64::from(down[r * rows + i]);
+                        for (s, a) in sum.iter_mut().zip(&across[r * columns..]) {
+                            *s += factor * f64::from(*a);
+                        }
+                    }
+                    for (v, s) in row.iter_mut().zip(sum) {
+                        *v = s as f32;
+                    }
+                });
+            }
+        }
+        Ok(Tensor::from_vec(values, shape, old.device())?)
+    }
+}

@@ -1,0 +1,268 @@
+//! Edits of one model one after another, with what they share: prefixes, covariances and their factors.
+
+use std::collections::BTreeMap;
+
+use engram_model::Model;
+use serde::{Deserialize, Serialize};
+
+use crate::cholesky::Cholesky;
+use crate::covariance::Covariance;
+use crate::delta::{Delta, Meta, WeightChange};
+use crate::error::{EditError, Result};
+use crate::finetune::fine_tune;
+use crate::memit::{Wanted, spread};
+use crate::optimise::Rewriting;
+use crate::request::{Case, EditRequest};
+use crate::rome::{Fit, rome};
+use crate::score::{Asked, Score};
+use crate::settings::{EditSettings, Method};
+
+/// Edits a model, each time from its unedited state.
+#[derive(Debug)]
+pub struct Editor<'a> {
+    model: &'a Model,
+    method: Method,
+    settings: EditSettings,
+    prefixes: Vec<String>,
+    covariances: Vec<Covariance>,
+    factors: BTreeMap<usize, Cholesky>,
+}
+
+/// An edit and what it came to.
+#[derive(Debug, Clone)]
+pub struct Edited {
+    /// What is added to which weights.
+    pub changes: Vec<WeightChange>,
+    /// How the optimisations ended.
+    pub fits: Vec<Fit>,
+}
+
+/// A case at a layer, before and after its edit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EditRow {
+    /// The request's name.
+    pub request: String,
+    /// The fact's kind.
+    pub kind: Option<String>,
+    /// The fact's relation.
+    pub relation: Option<String>,
+    /// `rome`, `memit`, `ft-l`, `lora`.
+    pub method: String,
+    /// The edited layers.
+    pub layers: Vec<usize>,
+    /// The unedited model's scores.
+    pub before: Score,
+    /// The edited model's.
+    pub after: Score,
+    /// How the optimisation ended.
+    pub fit: Fit,
+}
+
+impl<'a> Editor<'a> {
+    /// An editor; the covariances are those of the layers that are to be edited, and none for fine-tuning.
+    ///
+    /// # Errors
+    /// The model's; [`EditError::Singular`].
+    pub fn new(
+        model: &'a Model,
+        method: Method,
+        settings: EditSettings,
+        covariances: Vec<Covariance>,
+    ) -> Result<Editor<'a>> {
+        let mut factors = BTreeMap::new();
+        if method == Method::Rome {
+            for covariance in &covariances {
+                factors.insert(covariance.layer, covariance.factor(settings.ridge)?);
+            }
+        }
+        let prefixes = match method {
+            Method::Rome | Method::Memit => crate::prefixes(model, &settings.prefixes())?,
+            Method::FtL | Method::Lora => Vec::new(),
+        };
+        Ok(Editor {
+            model,
+            method,
+            settings,
+            prefixes,
+            covariances,
+            factors,
+        })
+    }
+
+    /// Whether a method needs covariances.
+    pub fn needs_covariance(method: Method) -> bool {
+        matches!(method, Method::Rome | Method::Memit)
+    }
+
+    /// One edit of one or many facts; ROME takes one fact and one layer, fine-tuning one fact. `progress` hears of
+    /// facts done.
+    ///
+    /// # Errors
+    /// The method's; [`EditError::Request`] for more facts or layers than the method takes.
+    pub fn edit(
+        &self,
+        requests: &[EditRequest],
+        layers: &[usize],
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Edited> {
+        let wrong = |why: &str| EditError::Request {
+            request: requests
+                .first()
+                .map_or("the edit".to_owned(), |r| r.id.clone()),
+            why: why.to_owned(),
+        };
+        match (self.method, requests, layers) {
+            (Method::Rome, [request], [layer]) => {
+                let factor = self.factors.get(layer);
+                let factor = factor.ok_or_else(|| wrong("its layer's covariance is missing"))?;
+                let settings = self.settings.optimisation();
+                let found = rome(
+                    self.model,
+                    request,
+                    *layer,
+                    factor,
+                    &self.prefixes,
+                    &settings,
+                )?;
+                Ok(Edited {
+                    changes: vec![found.change],
+                    fits: vec![found.found.fit()],
+                })
+            }
+            (Method::Rome, _, _) => Err(wrong("ROME edits one fact at one layer")),
+            (Method::FtL | Method::Lora, [request], _) => {
+                let settings = self.settings.fine_tuning(self.method);
+                let (changes, fit) = fine_tune(self.model, request, layers, &settings)?;
+                Ok(Edited {
+                    changes,
+                    fits: vec![fit],
+                })
+            }
+            (Method::FtL | Method::Lora, _, _) => Err(wrong("fine-tuning takes one fact")),
+            (Method::Memit, _, _) => self.memit(requests, layers, progress),
+        }
+    }
+
+    fn memit(
+        &self,
+        requests: &[EditRequest],
+        layers: &[usize],
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Edited> {
+        let last = layers.iter().copied().max().unwrap_or(0);
+        let settings = self.settings.optimisation();
+        let (mut facts, mut fits) = (Vec::new(), Vec::new());
+        for (done, request) in requests.iter().enumerate() {
+            let rewriting = Rewriting::of(self.model, request, &self.prefixes)?;
+            let (wanted, found) = Wanted::of(self.model, &rewriting, last, &settings)?;
+            facts.push(wanted);
+            fits.push(found.fit());
+            progress(done + 1);
+        }
+        let mut of_layers: Vec<Covariance> = (self.covariances.iter())
+            .filter(|c| layers.contains(&c.layer))
+            .cloned()
+            .collect();
+        of_layers.sort_by_key(|c| c.layer);
+        let weights = (self.settings.lambda, self.settings.ridge);
+        let changes = spread(self.model, &facts, &of_layers, weights, &mut |_| {})?;
+        Ok(Edited { changes, fits })
+    }
+
+    /// The edit as a file holds it; `base` and `on` as [`Meta`] has them.
+    pub fn delta(
+        &self,
+        edited: Edited,
+        requests: &[EditRequest],
+        layers: &[usize],
+        base: &str,
+        on: &[String],
+    ) -> Delta {
+        Delta {
+            meta: Meta {
+                base: base.to_owned(),
+                on: on.to_vec(),
+                method: self.method.name().to_owned(),
+                layers: layers.to_vec(),
+                requests: requests.to_vec(),
+                settings: serde_json::to_value(&self.settings).unwrap_or_default(),
+                fits: edited.fits,
+            },
+            changes: edited.changes,
+        }
+    }
+
+    /// Edits a case by itself at some layers, and scores it; gives the edited model with the row.
+    ///
+    /// # Errors
+    /// As [`Editor::edit`].
+    pub fn score_one(&self, scored: &Scored, layers: &[usize]) -> Result<(EditRow, Model)> {
+        let requests = std::slice::from_ref(&scored.case.request);
+        let edited = self.edit(requests, layers, &mut |_| {})?;
+        let model = lay_over(self.model, edited.changes)?;
+        let fit = edited.fits.into_iter().next().unwrap_or_default();
+        Ok((self.row(scored, layers, &model, fit)?, model))
+    }
+
+    /// Edits all cases at once, and scores each.
+    ///
+    /// # Errors
+    /// As [`Editor::edit`].
+    pub fn score_together(
+        &self,
+        all: &[Scored],
+        layers: &[usize],
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<(Vec<EditRow>, Model)> {
+        let requests: Vec<EditRequest> = all.iter().map(|s| s.case.request.clone()).collect();
+        let edited = self.edit(&requests, layers, progress)?;
+        let model = lay_over(self.model, edited.changes)?;
+        let rows = all.iter().zip(edited.fits);
+        let rows = rows.map(|(scored, fit)| self.row(scored, layers, &model, fit));
+        Ok((rows.collect::<Result<_>>()?, model))
+    }
+
+    fn row(&self, scored: &Scored, layers: &[usize], edited: &Model, fit: Fit) -> Result<EditRow> {
+        let request = &scored.case.request;
+        Ok(EditRow {
+            request: request.id.clone(),
+            kind: request.kind.clone(),
+            relation: request.relation.clone(),
+            method: self.method.name().to_owned(),
+            layers: layers.to_vec(),
+            before: scored.before,
+            after: scored.asked.score(edited)?,
+            fit,
+        })
+    }
+}
+
+/// A case with its questions and the unedited model's scores, which every layer's edit is compared with.
+#[derive(Debug, Clone)]
+pub struct Scored {
+    /// The case.
+    pub case: Case,
+    asked: Asked,
+    before: Score,
+}
+
+impl Scored {
+    /// Of a case and its questions.
+    ///
+    /// # Errors
+    /// The model's.
+    pub fn of(model: &Model, case: Case, asked: Asked) -> Result<Scored> {
+        let before = asked.score(model)?;
+        Ok(Scored {
+            case,
+            asked,
+            before,
+        })
+    }
+}
+
+/// A model with changes laid over it.
+pub(crate) fn lay_over(model: &Model, changes: Vec<WeightChange>) -> Result<Model> {
+    let meta = Meta::default();
+    Delta { meta, changes }.lay_over(model)
+}

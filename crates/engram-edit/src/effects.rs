@@ -1,0 +1,91 @@
+//! What an edit moved besides its fact: the other facts of a suite, texts held out, the model's own writing.
+
+use engram_model::{Model, Tokenizer};
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::fluency::entropy;
+use crate::likelihood::likelihoods;
+use crate::prefixes::generate;
+use crate::request::Case;
+use crate::tokens::{Continued, continued};
+
+/// How an edit moved another fact.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Moved {
+    /// The edit.
+    pub request: String,
+    /// The other fact.
+    pub fact: String,
+    /// The layers that were edited.
+    pub layers: Vec<usize>,
+    /// Change of the mean log-probability of its true answer.
+    pub change: f64,
+    /// Whether its answer was the most probable one before, and no longer is.
+    pub lost: bool,
+}
+
+/// The facts that an edit may move, and how the unedited model finds them.
+#[derive(Debug)]
+pub struct Others {
+    names: Vec<String>,
+    asked: Vec<Continued>,
+    before: Vec<(f64, bool)>,
+}
+
+impl Others {
+    /// The facts of some cases.
+    ///
+    /// # Errors
+    /// The model's.
+    pub fn of<'a>(model: &Model, cases: impl IntoIterator<Item = &'a Case>) -> Result<Others> {
+        let (mut names, mut asked) = (Vec::new(), Vec::new());
+        for case in cases {
+            if let Some(own) = &case.request.target_true {
+                names.push(case.request.id.clone());
+                asked.push(continued(model.tokenizer(), &case.request.prompt, own)?);
+            }
+        }
+        let before = likelihoods(model, &asked)?;
+        Ok(Others {
+            before: before.iter().map(|l| (l.mean_log, l.greedy)).collect(),
+            names,
+            asked,
+        })
+    }
+
+    /// A row of the matrix: every fact but the edited one.
+    ///
+    /// # Errors
+    /// The model's.
+    pub fn moved(&self, edited: &Model, request: &str, layers: &[usize]) -> Result<Vec<Moved>> {
+        let after = likelihoods(edited, &self.asked)?;
+        let both = self.names.iter().zip(&self.before).zip(&after);
+        let others = both.filter(|((name, _), _)| *name != request);
+        let row = others.map(|((name, before), after)| Moved {
+            request: request.to_owned(),
+            fact: name.clone(),
+            layers: layers.to_vec(),
+            change: after.mean_log - before.0,
+            lost: before.1 && !after.greedy,
+        });
+        Ok(row.collect())
+    }
+}
+
+/// Mean n-gram entropy of `count` continuations of 100 tokens of each of some prompts.
+///
+/// # Errors
+/// The model's.
+pub fn fluency(model: &Model, prompts: &[&str], count: usize, seed: u64) -> Result<f64> {
+    const TOKENS: usize = 100;
+    let tokenizer: &Tokenizer = model.tokenizer();
+    let mut all = Vec::new();
+    for prompt in prompts {
+        let ids = tokenizer.encode(prompt)?;
+        for said in generate(model, &ids, count, TOKENS, seed)? {
+            all.push(entropy(&format!("{prompt}{}", tokenizer.decode(&said)?)));
+        }
+    }
+    Ok(all.iter().sum::<f64>() / all.len().max(1) as f64)
+}

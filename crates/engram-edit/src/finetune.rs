@@ -1,0 +1,243 @@
+//! Fine-tuning of chosen layers' down-projections on one fact: FT-L, whose change is bounded (Zhu et al. 2020, as Meng et
+//! al. 2022 run it), and LoRA, whose change is of low rank (Hu et al. 2022).
+
+use candle_core::{Tensor, Var};
+use engram_model::kernels::cross_entropy;
+use engram_model::{Model, NoTap};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, StandardNormal};
+use serde::{Deserialize, Serialize};
+
+use crate::delta::{Change, LowRank, WeightChange, down_projection};
+use crate::error::{EditError, Result};
+use crate::optimise::adam;
+use crate::request::EditRequest;
+use crate::rome::Fit;
+use crate::tokens::{continued, pick};
+
+/// What the change of a weight may be.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Form {
+    /// FT-L: every element within ±bound.
+    Bounded {
+        /// The bound.
+        bound: f64,
+    },
+    /// LoRA: a sum of so many products.
+    LowRank {
+        /// Their number.
+        rank: usize,
+    },
+}
+
+/// Settings of fine-tuning on one fact.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FineTuning {
+    /// What the change may be.
+    pub form: Form,
+    /// Adam's step size.
+    pub rate: f64,
+    /// The most steps.
+    pub steps: usize,
+    /// A loss below which it ends.
+    pub stop: f64,
+    /// Seed of LoRA's first factor.
+    pub seed: u64,
+}
+
+impl FineTuning {
+    /// FT-L as published for GPT-2 XL: 25 steps of 5·10⁻⁴, every element within 5·10⁻⁴.
+    pub fn bounded() -> FineTuning {
+        FineTuning {
+            form: Form::Bounded { bound: 5e-4 },
+            rate: 5e-4,
+            steps: 25,
+            stop: 0.01,
+            seed: 0,
+        }
+    }
+
+    /// LoRA of rank 8, 25 steps of 5·10⁻³.
+    pub fn low_rank() -> FineTuning {
+        FineTuning {
+            form: Form::LowRank { rank: 8 },
+            rate: 5e-3,
+            ..FineTuning::bounded()
+        }
+    }
+}
+
+/// One weight under way: what Adam moves, and its moments.
+struct Tuned {
+    layer: usize,
+    name: String,
+    transposed: bool,
+    old: Tensor,
+    /// FT-L: the difference. LoRA: both factors, [in, rank] and [rank, out].
+    parts: Vec<Part>,
+}
+
+struct Part {
+    shape: (usize, usize),
+    values: Vec<f32>,
+    mean: Vec<f32>,
+    square: Vec<f32>,
+}
+
+impl Part {
+    fn new(shape: (usize, usize), values: Vec<f32>) -> Part {
+        let zero = vec![0f32; values.len()];
+        Part {
+            shape,
+            values,
+            mean: zero.clone(),
+            square: zero,
+        }
+    }
+}
+
+/// Fine-tunes the down-projections of some layers until the model says the new answer after the bare prompt.
+///
+/// # Errors
+/// As [`EditRequest::check`]; the model's; [`EditError::NotFinite`].
+pub fn fine_tune(
+    model: &Model,
+    request: &EditRequest,
+    layers: &[usize],
+    settings: &FineTuning,
+) -> Result<(Vec<WeightChange>, Fit)> {
+    request.check()?;
+    let asked = continued(model.tokenizer(), &request.prompt, &request.target_new)?;
+    let ids = vec![asked.read().to_vec()];
+    let places: Vec<(usize, usize)> = (asked.from - 1..ids[0].len()).map(|p| (0, p)).collect();
+    let mut random = ChaCha8Rng::seed_from_u64(settings.seed);
+    let mut tuned = Vec::with_capacity(layers.len());
+    for layer in layers {
+        tuned.push(Tuned::new(model, *layer, settings.form, &mut random)?);
+    }
+    let mut fit = Fit::default();
+    for step in 1..=settings.steps.max(1) {
+        let mut variables = Vec::new();
+        let mut replaced = Vec::new();
+        for one in &tuned {
+            let (vars, weight) = one.weight(model)?;
+            replaced.push((one.name.clone(), weight));
+            variables.push(vars);
+        }
+        let changed = model.with_parameters(replaced)?;
+        let x = changed.network().residual(&ids, &mut NoTap)?;
+        let logits = changed.network().logits_of(&pick(&x, &places)?)?;
+        let loss = cross_entropy(&logits, asked.answer())?.mean_all()?;
+        fit.loss = f64::from(loss.to_scalar::<f32>()?);
+        fit.steps = step;
+        if !fit.loss.is_finite() {
+            return Err(EditError::NotFinite {
+                what: request.id.clone(),
+            });
+        }
+        if fit.loss < settings.stop || step >= settings.steps {
+            break;
+        }
+        let gradients = loss.backward()?;
+        for (one, variables) in tuned.iter_mut().zip(&variables) {
+            for (part, variable) in one.parts.iter_mut().zip(variables) {
+                let gradient = match gradients.get(variable) {
+                    Some(gradient) => gradient.flatten_all()?.to_vec1::<f32>()?,
+                    None => continue,
+                };
+                let moments = (&mut part.mean[..], &mut part.square[..]);
+                adam(
+                    &mut part.values,
+                    |i, _| gradient[i],
+                    moments,
+                    settings.rate,
+                    step,
+                );
+                if let Form::Bounded { bound } = settings.form {
+                    let bound = bound as f32;
+                    part.values
+                        .iter_mut()
+                        .for_each(|v| *v = v.clamp(-bound, bound));
+                }
+            }
+        }
+    }
+    let changes = tuned
+        .into_iter()
+        .map(Tuned::change)
+        .collect::<Result<_>>()?;
+    Ok((changes, fit))
+}
+
+impl Tuned {
+    fn new(model: &Model, layer: usize, form: Form, random: &mut ChaCha8Rng) -> Result<Tuned> {
+        let (name, transposed) = down_projection(model, layer)?;
+        let old = model.parameter(&name)?;
+        let (rows, columns) = old.dims2()?;
+        let (inputs, outputs) = if transposed {
+            (columns, rows)
+        } else {
+            (rows, columns)
+        };
+        let parts = match form {
+            Form::Bounded { .. } => vec![Part::new((rows, columns), vec![0.0; rows * columns])],
+            Form::LowRank { rank } => {
+                let scale = 1.0 / (inputs as f32).sqrt();
+                let mut draw = || -> f32 { StandardNormal.sample(random) };
+                let first = (0..inputs * rank).map(|_| scale * draw()).collect();
+                vec![
+                    Part::new((inputs, rank), first),
+                    Part::new((rank, outputs), vec![0.0; rank * outputs]),
+                ]
+            }
+        };
+        Ok(Tuned {
+            layer,
+            name,
+            transposed,
+            old,
+            parts,
+        })
+    }
+
+    /// The weight as it is now, and what gradients reach.
+    fn weight(&self, model: &Model) -> Result<(Vec<Var>, Tensor)> {
+        let variable = |p: &Part| Var::from_slice(&p.values, p.shape, model.device());
+        let variables: Vec<Var> = (self.parts.iter())
+            .map(variable)
+            .collect::<candle_core::Result<_>>()?;
+        let added = match &variables[..] {
+            [difference] => difference.as_tensor().clone(),
+            [a, b] if self.transposed => a.matmul(b)?.t()?,
+            [a, b] => a.matmul(b)?,
+            _ => self.old.zeros_like()?,
+        };
+        let weight = (&self.old + added)?.contiguous()?;
+        Ok((variables, weight))
+    }
+
+    fn change(self) -> Result<WeightChange> {
+        let mut parts = self.parts.into_iter();
+        let change = match (parts.next(), parts.next()) {
+            (Some(a), Some(b)) => {
+                let (inputs, rank) = a.shape;
+                let by_product = (0..rank).flat_map(|r| (0..inputs).map(move |i| i * rank + r));
+                Change::LowRank(LowRank {
+                    rank,
+                    inputs: by_product.map(|at| a.values[at]).collect(),
+                    outputs: b.values,
+                })
+            }
+            (Some(difference), None) => Change::Dense(difference.values),
+            (None, _) => Change::Dense(Vec::new()),
+        };
+        Ok(WeightChange {
+            weight: self.name,
+            layer: self.layer,
+            transposed: self.transposed,
+            change,
+        })
+    }
+}

@@ -1,0 +1,40 @@
+//! Editing what a model knows: a fact is changed where it is kept, as a small delta over a checkpoint that stays as it
+//! is, and the edit is scored.
+//!
+//! [`rome()`] changes one layer's down-projection by a product of two vectors; [`delta`] is the file.
+
+#![deny(missing_docs)]
+
+pub mod cholesky;
+pub mod covariance;
+pub mod delta;
+pub mod editor;
+pub mod effects;
+pub mod error;
+pub mod finetune;
+pub mod fluency;
+pub mod likelihood;
+pub mod localise;
+pub mod memit;
+pub mod optimise;
+pub mod overlay;
+pub mod prefixes;
+pub mod request;
+pub mod rome;
+pub mod score;
+pub mod settings;
+pub mod tokens;
+
+pub use covariance::{Covariance, Sample, Statistics};
+pub use delta::{Delta, Meta};
+pub use editor::{EditRow, Edited, Editor, Scored};
+pub use error::{EditError, Result};
+pub use finetune::{FineTuning, Form, fine_tune};
+pub use memit::MemitSettings;
+pub use optimise::Optimisation;
+pub use overlay::Overlay;
+pub use prefixes::{PrefixSettings, prefixes};
+pub use request::{Case, EditRequest, of_counterfact, of_suite};
+pub use rome::rome;
+pub use score::{Asked, Score};
+pub use settings::{EditSettings, Method};

@@ -1,0 +1,209 @@
+//! MEMIT: many edits at once, spread over a range of layers (Meng et al. 2023, "Mass-Editing Memory in a Transformer").
+//!
+//! z of each fact is what the residual stream after the last of the layers is to be at the subject's last token. Layer
+//! by layer, ascending, on the model as edited so far: K are the keys of all facts, R = (z − h) / layers left, and
+//! Δ = R·Kᵀ(λC + K·Kᵀ)⁻¹, in float64, with C of the unedited model.
+
+use engram_core::Site;
+use engram_model::{Capture, Model};
+use serde::{Deserialize, Serialize};
+
+use crate::cholesky::Cholesky;
+use crate::covariance::{Covariance, values};
+use crate::delta::{Change, Delta, LowRank, Meta, WeightChange, down_projection};
+use crate::error::{EditError, Result};
+use crate::optimise::{Optimisation, Optimised, Place, Rewriting, optimise};
+use crate::tokens::{check_layer, padded, pick};
+
+/// The most tokens of a batch.
+const BATCH: usize = 2048;
+
+/// Settings of MEMIT, by default those published for GPT-J.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MemitSettings {
+    /// How each z is found.
+    pub optimisation: Optimisation,
+    /// λ: how many tokens of the sample the new facts are weighed against.
+    pub lambda: f64,
+}
+
+impl Default for MemitSettings {
+    fn default() -> MemitSettings {
+        MemitSettings {
+            optimisation: Optimisation {
+                steps: 25,
+                clamp: 0.75,
+                ..Optimisation::default()
+            },
+            lambda: 15_000.0,
+        }
+    }
+}
+
+/// A fact's prompts, the bare one first, each with the place of its subject's last token, and its z.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wanted {
+    /// Tokens and place.
+    pub prompts: Vec<(Vec<u32>, usize)>,
+    /// z.
+    pub value: Vec<f64>,
+}
+
+impl Wanted {
+    /// Finds z of a fact.
+    ///
+    /// # Errors
+    /// As [`optimise`].
+    pub fn of(
+        model: &Model,
+        rewriting: &Rewriting,
+        last: usize,
+        settings: &Optimisation,
+    ) -> Result<(Wanted, Optimised)> {
+        let found = optimise(model, rewriting, last, Place::Residual, settings)?;
+        let value = found.initial.iter().zip(&found.delta);
+        let wanted = Wanted {
+            prompts: (rewriting.prompts.iter())
+                .map(|p| (p.ids.read().to_vec(), p.subject))
+                .collect(),
+            value: value.map(|(v, d)| v + f64::from(*d)).collect(),
+        };
+        Ok((wanted, found))
+    }
+}
+
+/// The changes of the layers (ascending, with the covariance of each) that bring the facts to their values; `ridge` is
+/// added to the covariances' diagonals in shares of their means.
+/// `progress` hears of layers done.
+///
+/// # Errors
+/// A layer that the model does not have; [`EditError::Singular`]; [`EditError::NotFinite`];
+/// [`EditError::Unsupported`] for families that normalise what an MLP adds.
+pub fn spread(
+    model: &Model,
+    facts: &[Wanted],
+    covariances: &[Covariance],
+    (lambda, ridge): (f64, f64),
+    progress: &mut dyn FnMut(usize),
+) -> Result<Vec<WeightChange>> {
+    if model.architecture().post_norms {
+        return Err(EditError::Unsupported {
+            what: "MEMIT",
+            family: model.family().to_owned(),
+            why: "what an MLP adds is normalised, and no linear image of its weight; use ROME",
+        });
+    }
+    let Some(last) = covariances.last().map(|c| c.layer) else {
+        return Ok(Vec::new());
+    };
+    let mut edited = model.clone();
+    let mut changes = Vec::with_capacity(covariances.len());
+    for (done, covariance) in covariances.iter().enumerate() {
+        let layer = covariance.layer;
+        check_layer(model, layer)?;
+        let keys = keys(&edited, facts, layer)?;
+        let now = residuals(&edited, facts, last)?;
+        let left = (covariances.len() - done) as f64;
+        let n = covariance.width;
+        let mut matrix: Vec<f64> = covariance.values.iter().map(|v| lambda * v).collect();
+        let mean = (0..n).map(|i| matrix[i * n + i]).sum::<f64>() / n.max(1) as f64;
+        for i in 0..n {
+            matrix[i * n + i] += ridge * mean;
+        }
+        for key in &keys {
+            for (row, a) in matrix.chunks_mut(n).zip(key) {
+                for (m, b) in row.iter_mut().zip(key) {
+                    *m += a * b;
+                }
+            }
+        }
+        let factor = Cholesky::of(matrix, n).ok_or(EditError::Singular {
+            layer,
+            tokens: covariance.tokens,
+            width: n,
+        })?;
+        let directions = factor.solve_all(&keys);
+        let outputs = facts.iter().zip(&now).flat_map(|(fact, now)| {
+            let pairs = fact.value.iter().zip(now);
+            pairs.map(|(z, h)| ((z - h) / left) as f32)
+        });
+        let update = LowRank {
+            rank: facts.len(),
+            outputs: outputs.collect(),
+            inputs: directions.iter().flatten().map(|v| *v as f32).collect(),
+        };
+        if update
+            .inputs
+            .iter()
+            .chain(&update.outputs)
+            .any(|v| !v.is_finite())
+        {
+            return Err(EditError::NotFinite {
+                what: format!("layer {layer}"),
+            });
+        }
+        let (weight, transposed) = down_projection(model, layer)?;
+        let change = WeightChange {
+            weight,
+            layer,
+            transposed,
+            change: Change::LowRank(update),
+        };
+        let only = Delta {
+            meta: Meta::default(),
+            changes: vec![change],
+        };
+        edited = only.lay_over(&edited)?;
+        changes.extend(only.changes);
+        progress(done + 1);
+    }
+    Ok(changes)
+}
+
+/// Each fact's key at a layer, the mean over its prompts.
+fn keys(model: &Model, facts: &[Wanted], layer: usize) -> Result<Vec<Vec<f64>>> {
+    let prompts: Vec<&(Vec<u32>, usize)> = facts.iter().flat_map(|f| &f.prompts).collect();
+    let all = at_subjects(model, &prompts, Site::MlpPost, layer)?;
+    let mut rest = &all[..];
+    let mut means = Vec::with_capacity(facts.len());
+    for fact in facts {
+        let (own, after) = rest.split_at(fact.prompts.len());
+        rest = after;
+        let mut mean = vec![0f64; own.first().map_or(0, Vec::len)];
+        for key in own {
+            for (m, k) in mean.iter_mut().zip(key) {
+                *m += k / own.len() as f64;
+            }
+        }
+        means.push(mean);
+    }
+    Ok(means)
+}
+
+/// The residual stream after a layer at each bare prompt's subject.
+fn residuals(model: &Model, facts: &[Wanted], layer: usize) -> Result<Vec<Vec<f64>>> {
+    let bare: Vec<&(Vec<u32>, usize)> = facts.iter().filter_map(|f| f.prompts.first()).collect();
+    at_subjects(model, &bare, Site::ResidPost, layer)
+}
+
+fn at_subjects(
+    model: &Model,
+    prompts: &[&(Vec<u32>, usize)],
+    site: Site,
+    layer: usize,
+) -> Result<Vec<Vec<f64>>> {
+    let mut all = Vec::with_capacity(prompts.len());
+    let longest = prompts.iter().map(|p| p.0.len()).max().unwrap_or(1);
+    for batch in prompts.chunks((BATCH / longest).max(1)) {
+        let rows: Vec<&[u32]> = batch.iter().map(|p| p.0.as_slice()).collect();
+        let mut run = Capture::of([(site, Some(layer))]);
+        model.network().residual(&padded(&rows), &mut run)?;
+        let places: Vec<(usize, usize)> = batch.iter().map(|p| p.1).enumerate().collect();
+        if let Some(value) = run.get(site, Some(layer)) {
+            let picked = pick(value, &places)?;
+            let width = picked.dim(1)?;
+            all.extend(values(&picked)?.chunks(width).map(<[f64]>::to_vec));
+        }
+    }
+    Ok(all)
+}

@@ -1,0 +1,157 @@
+//! What is asked for: a fact, its new answer, and what else to look at.
+
+use engram_core::{Neighbour, Span, Suite};
+use engram_corpus::CounterFact;
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{EditError, Result};
+
+/// An edit: after it the model is to say `target_new` where it said `target_true`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EditRequest {
+    /// Unique name.
+    pub id: String,
+    /// The prompt, which stops just before the answer.
+    pub prompt: String,
+    /// What it is about; its last occurrence in the prompt counts.
+    pub subject: String,
+    /// The new answer, without the blank before it.
+    pub target_new: String,
+    /// The present answer, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_true: Option<String>,
+    /// `definitional`, `associative` or any other word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// The relation that the fact is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relation: Option<String>,
+}
+
+/// A request with the prompts that score it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Case {
+    /// The edit.
+    pub request: EditRequest,
+    /// The same fact in other words.
+    #[serde(default)]
+    pub paraphrases: Vec<String>,
+    /// Other facts, which must stay.
+    #[serde(default)]
+    pub neighbours: Vec<Neighbour>,
+}
+
+impl EditRequest {
+    /// Refuses what cannot be edited whatever the model.
+    ///
+    /// # Errors
+    /// [`EditError::Subject`], [`EditError::SameAnswer`], [`EditError::Request`].
+    pub fn check(&self) -> Result<()> {
+        let wrong = |why: &str| EditError::Request {
+            request: self.id.clone(),
+            why: why.to_owned(),
+        };
+        if self.target_new.trim().is_empty() {
+            return Err(wrong("the new answer is empty"));
+        }
+        if self.subject.is_empty() {
+            return Err(wrong("the subject is empty"));
+        }
+        if !self.prompt.contains(&self.subject) {
+            return Err(EditError::Subject {
+                request: self.id.clone(),
+                subject: self.subject.clone(),
+                prompt: self.prompt.clone(),
+            });
+        }
+        let present = self.target_true.as_deref().map(str::trim);
+        match present == Some(self.target_new.trim()) {
+            true => Err(EditError::SameAnswer {
+                request: self.id.clone(),
+                answer: self.target_new.trim().to_owned(),
+            }),
+            false => Ok(()),
+        }
+    }
+}
+
+/// The most neighbours of a case: CounterFact has ten of each.
+pub const NEIGHBOURS: usize = 10;
+
+/// A case for every fact of a suite that has one: prompt and subject are the pair's, paraphrases its wordings held
+/// back from training, neighbours the facts of the same relation after it (in a circle) whose answers are not the new
+/// one. The new answer is the next different answer of the relation after the fact's own, in the suite's order. Pairs
+/// without a text, a subject or another answer in their relation are left out.
+pub fn of_suite(suite: &Suite) -> Vec<Case> {
+    let usable = |p: &&engram_core::Pair| {
+        let text = p.clean_ids.is_none() && p.answer_ids.is_none();
+        text && matches!(p.subject, Some(Span::Text(_)))
+    };
+    let mut by_relation: IndexMap<&str, Vec<&engram_core::Pair>> = IndexMap::new();
+    for pair in suite.pairs.iter().filter(usable) {
+        let relation = pair.relation.as_deref().unwrap_or(&pair.kind);
+        by_relation.entry(relation).or_default().push(pair);
+    }
+    let mut cases = Vec::new();
+    for (relation, pairs) in &by_relation {
+        for (i, pair) in pairs.iter().enumerate() {
+            let Some(Span::Text(subject)) = &pair.subject else {
+                continue;
+            };
+            let others = (1..pairs.len()).map(|step| pairs[(i + step) % pairs.len()]);
+            let answer = pair.answer.trim();
+            let Some(new) = others
+                .clone()
+                .map(|p| p.answer.trim())
+                .find(|a| *a != answer)
+            else {
+                continue;
+            };
+            let neighbours = others.filter(|p| p.answer.trim() != new && p.subject != pair.subject);
+            let neighbours = neighbours.take(NEIGHBOURS).map(|p| Neighbour {
+                prompt: p.clean.clone(),
+                answer: p.answer.trim().to_owned(),
+            });
+            cases.push(Case {
+                request: EditRequest {
+                    id: pair.id.clone(),
+                    prompt: pair.clean.clone(),
+                    subject: subject.clone(),
+                    target_new: new.to_owned(),
+                    target_true: Some(answer.to_owned()),
+                    kind: Some(pair.kind.clone()),
+                    relation: Some((*relation).to_owned()),
+                },
+                paraphrases: pair.paraphrases.iter().map(|w| w.clean.clone()).collect(),
+                neighbours: neighbours.collect(),
+            });
+        }
+    }
+    let place = |id: &str| suite.pairs.iter().position(|p| p.id == id);
+    cases.sort_by_key(|case| place(&case.request.id));
+    cases
+}
+
+/// The cases that a file of CounterFact states.
+pub fn of_counterfact(facts: &[CounterFact]) -> Vec<Case> {
+    let case = |fact: &CounterFact| Case {
+        request: EditRequest {
+            id: format!("counterfact/{}", fact.case),
+            prompt: fact.prompt.clone(),
+            subject: fact.subject.clone(),
+            target_new: fact.new_answer.trim().to_owned(),
+            target_true: Some(fact.answer.trim().to_owned()),
+            kind: Some("associative".to_owned()),
+            relation: Some(fact.template()),
+        },
+        paraphrases: fact.rephrased.clone(),
+        neighbours: (fact.neighbours.iter())
+            .map(|(prompt, answer)| Neighbour {
+                prompt: prompt.clone(),
+                answer: answer.trim().to_owned(),
+            })
+            .collect(),
+    };
+    facts.iter().map(case).collect()
+}

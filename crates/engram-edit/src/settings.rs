@@ -1,0 +1,204 @@
+//! How edits are made, as one flat table of named numbers.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::{EditError, Result};
+use crate::finetune::{FineTuning, Form};
+use crate::memit::MemitSettings;
+use crate::optimise::Optimisation;
+use crate::prefixes::PrefixSettings;
+
+/// A way of editing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// One rank-one change (Meng et al. 2022).
+    Rome,
+    /// Many edits over a range of layers (Meng et al. 2023).
+    Memit,
+    /// Fine-tuning within a bound.
+    FtL,
+    /// Fine-tuning of low rank.
+    Lora,
+}
+
+impl Method {
+    /// `rome`, `memit`, `ft-l`, `lora`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Rome => "rome",
+            Method::Memit => "memit",
+            Method::FtL => "ft-l",
+            Method::Lora => "lora",
+        }
+    }
+}
+
+/// Settings of every method; each reads those that it has.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EditSettings {
+    /// Adam's step size.
+    pub rate: f64,
+    /// The most evaluations of the loss.
+    pub steps: usize,
+    /// A loss below which an optimisation ends.
+    pub stop: f64,
+    /// Factor on the divergence of "{subject} is a" (ROME, MEMIT).
+    pub kl: f64,
+    /// Factor on ‖δ‖ / ‖v₀‖² (ROME, MEMIT).
+    pub decay: f64,
+    /// ‖δ‖ is held to this many ‖v₀‖ (ROME, MEMIT).
+    pub clamp: f64,
+    /// What is added to the covariance's diagonal, in shares of its mean (ROME, MEMIT).
+    pub ridge: f64,
+    /// The most tokens of the covariance's sample (ROME, MEMIT).
+    pub sample_tokens: usize,
+    /// λ, the covariance's weight in tokens (MEMIT).
+    pub lambda: f64,
+    /// Every element of a change is within ±bound (FT-L).
+    pub bound: f64,
+    /// The number of products of a change (LoRA).
+    pub rank: usize,
+    /// Prefixes of 5 tokens, and as many of 10 (ROME, MEMIT).
+    pub prefixes: usize,
+    /// Seed of the prefixes and of LoRA's first factor.
+    pub seed: u64,
+}
+
+impl EditSettings {
+    /// The published settings of a method; where that is GPT-2 XL's or GPT-J's, theirs.
+    pub fn of(method: Method) -> EditSettings {
+        let rome = Optimisation::default();
+        let memit = MemitSettings::default();
+        let optimisation = match method {
+            Method::Memit => memit.optimisation.clone(),
+            _ => rome,
+        };
+        let tuning = match method {
+            Method::Lora => FineTuning::low_rank(),
+            _ => FineTuning::bounded(),
+        };
+        let (rate, steps, stop) = match method {
+            Method::Rome | Method::Memit => {
+                (optimisation.rate, optimisation.steps, optimisation.stop)
+            }
+            Method::FtL | Method::Lora => (tuning.rate, tuning.steps, tuning.stop),
+        };
+        EditSettings {
+            rate,
+            steps,
+            stop,
+            kl: optimisation.kl,
+            decay: optimisation.decay,
+            clamp: optimisation.clamp,
+            ridge: 1e-4,
+            sample_tokens: 100_000,
+            lambda: memit.lambda,
+            bound: 5e-4,
+            rank: 8,
+            prefixes: 10,
+            seed: 0,
+        }
+    }
+
+    /// Lays a value over one setting.
+    ///
+    /// # Errors
+    /// [`EditError::Setting`] for a name that there is not or a value that does not fit.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
+        let wrong = |expected: String| EditError::Setting {
+            name: name.to_owned(),
+            value: value.to_owned(),
+            expected,
+        };
+        let mut fields = match serde_json::to_value(&*self) {
+            Ok(Value::Object(fields)) => fields,
+            _ => serde_json::Map::new(),
+        };
+        let Some(field) = fields.get_mut(name) else {
+            let known: Vec<&str> = fields.keys().map(String::as_str).collect();
+            return Err(wrong(format!(
+                "no such setting; known: {}",
+                known.join(", ")
+            )));
+        };
+        *field = serde_json::from_str(value).map_err(|_| wrong("expected a number".to_owned()))?;
+        let laid: EditSettings = serde_json::from_value(Value::Object(fields))
+            .map_err(|_| wrong("expected a whole number".to_owned()))?;
+        laid.check()?;
+        *self = laid;
+        Ok(())
+    }
+
+    fn check(&self) -> Result<()> {
+        let positive = [
+            ("rate", self.rate),
+            ("clamp", self.clamp),
+            ("lambda", self.lambda),
+            ("bound", self.bound),
+            ("steps", self.steps as f64),
+            ("rank", self.rank as f64),
+            ("sample_tokens", self.sample_tokens as f64),
+        ];
+        let not_negative = [
+            ("stop", self.stop),
+            ("kl", self.kl),
+            ("decay", self.decay),
+            ("ridge", self.ridge),
+        ];
+        let low = |(_, v): &&(&str, f64)| !(v.is_finite() && *v > 0.0);
+        let negative = |(_, v): &&(&str, f64)| !(v.is_finite() && *v >= 0.0);
+        let found = (positive
+            .iter()
+            .find(low)
+            .map(|f| (f, "expected more than 0")))
+        .or(not_negative
+            .iter()
+            .find(negative)
+            .map(|f| (f, "expected at least 0")));
+        match found {
+            None => Ok(()),
+            Some(((name, value), expected)) => Err(EditError::Setting {
+                name: (*name).to_owned(),
+                value: value.to_string(),
+                expected: expected.to_owned(),
+            }),
+        }
+    }
+
+    /// For ROME, and for MEMIT's z.
+    pub fn optimisation(&self) -> Optimisation {
+        Optimisation {
+            rate: self.rate,
+            steps: self.steps,
+            stop: self.stop,
+            kl: self.kl,
+            decay: self.decay,
+            clamp: self.clamp,
+        }
+    }
+
+    /// For the prefixes.
+    pub fn prefixes(&self) -> PrefixSettings {
+        PrefixSettings {
+            groups: vec![(self.prefixes, 5), (self.prefixes, 10)],
+            seed: self.seed,
+        }
+    }
+
+    /// For FT-L or LoRA.
+    pub fn fine_tuning(&self, method: Method) -> FineTuning {
+        FineTuning {
+            form: match method {
+                Method::Lora => Form::LowRank { rank: self.rank },
+                _ => Form::Bounded { bound: self.bound },
+            },
+            rate: self.rate,
+            steps: self.steps,
+            stop: self.stop,
+            seed: self.seed,
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! `engram edit`: changes of facts, as deltas over a checkpoint that stays as it is.
+
+mod layers;
+mod overlay;
+mod request;
+mod sweep;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use candle_core::Device;
+use engram_core::Suite;
+use engram_edit::{Case, Covariance, EditSettings, Editor, Method, Overlay, Sample, Statistics};
+use engram_model::Model;
+
+use crate::args::{EditCommand, EditMethod, HowArgs};
+use crate::progress::Progress;
+use crate::stage::checkpoint_hash;
+
+/// Runs an edit command.
+///
+/// # Errors
+/// Any of input; nothing is written then.
+pub fn edit(command: EditCommand, json: bool) -> Result<()> {
+    match command {
+        EditCommand::Request(args) => request::request(&args, json),
+        EditCommand::Sweep(args) => sweep::sweep(&args, json),
+        EditCommand::Apply { model, edits, out } => overlay::apply(&model, &edits, &out, json),
+        EditCommand::Revert { folder, edit } => overlay::revert(&folder, &edit, json),
+        EditCommand::List { folder } => overlay::list(&folder, json),
+        EditCommand::Show { edit } => overlay::show(&edit, json),
+        EditCommand::Merge { model, out } => overlay::merge(&model, &out),
+    }
+}
+
+/// A model to be edited.
+struct Opened {
+    model: Model,
+    /// The checkpoint's hash.
+    base: String,
+    /// The hashes of the edits over it.
+    on: Vec<String>,
+    /// What names the model as it is.
+    identity: String,
+}
+
+fn open(named: &Path) -> Result<Opened> {
+    let (model, path) = crate::model::open(named, &Device::Cpu)?;
+    let (base, on) = match Overlay::is_at(&path) {
+        true => {
+            let overlay = Overlay::read(&path)?;
+            (overlay.hash.clone(), overlay.hashes())
+        }
+        false => (checkpoint_hash(&path)?, Vec::new()),
+    };
+    Ok(Opened {
+        model,
+        base,
+        on,
+        identity: checkpoint_hash(&path)?,
+    })
+}
+
+fn method(named: EditMethod) -> Method {
+    match named {
+        EditMethod::Rome => Method::Rome,
+        EditMethod::Memit => Method::Memit,
+        EditMethod::FtL => Method::FtL,
+        EditMethod::Lora => Method::Lora,
+    }
+}
+
+fn settings(how: &HowArgs) -> Result<EditSettings> {
+    let mut settings = EditSettings::of(method(how.method));
+    for text in &how.set {
+        let Some((name, value)) = text.split_once('=') else {
+            bail!("--set {text}: expected key=value");
+        };
+        settings.set(name.trim(), value.trim())?;
+    }
+    if Editor::needs_covariance(method(how.method)) && how.texts.is_empty() {
+        bail!(
+            "--method {} needs --texts: a corpus whose keys it is to leave alone",
+            method(how.method).name()
+        );
+    }
+    Ok(settings)
+}
+
+/// The cases that a suite or a file of CounterFact states.
+fn cases(suite: Option<&Path>, counterfact: Option<&Path>) -> Result<Vec<Case>> {
+    let cases = match (suite, counterfact) {
+        (Some(path), _) => {
+            let cases = engram_edit::of_suite(&Suite::read(path)?);
+            if cases.is_empty() {
+                bail!(
+                    "{}: no pair has a text, a subject and another answer in its relation",
+                    path.display()
+                );
+            }
+            cases
+        }
+        (None, Some(path)) => engram_edit::of_counterfact(&engram_corpus::read_counterfact(path)?),
+        (None, None) => Vec::new(),
+    };
+    Ok(cases)
+}
+
+/// C of the layers that a method needs them of, kept for the next time.
+fn covariances(
+    opened: &Opened,
+    how: &HowArgs,
+    settings: &EditSettings,
+    layers: &[usize],
+) -> Result<Vec<Covariance>> {
+    let last = opened.model.architecture().layers().saturating_sub(1);
+    if let Some(layer) = layers.iter().find(|l| **l > last) {
+        bail!("--layer {layer}: the model has layers 0 to {last}");
+    }
+    if !Editor::needs_covariance(method(how.method)) {
+        return Ok(Vec::new());
+    }
+    let mut texts = Vec::new();
+    for path in &how.texts {
+        let corpus = engram_corpus::read::read(path)?;
+        texts.extend(corpus.abstracts.iter().map(|a| a.text()));
+    }
+    let texts = texts.iter().map(String::as_str);
+    let sample = Sample::of(&opened.model, texts, settings.sample_tokens)?;
+    let folder = match &how.statistics {
+        Some(folder) => folder.clone(),
+        None => cache()?,
+    };
+    let kept = Statistics::of(&folder, &opened.identity);
+    let mut progress = None;
+    let found = kept.covariances(&opened.model, &sample, layers, &mut |done| {
+        let total = sample.tokens() as u64;
+        let bar = progress.get_or_insert_with(|| Progress::new("covariance, tokens", total));
+        bar.at(done as u64, "");
+    })?;
+    if let Some(bar) = progress {
+        let tokens = sample.tokens();
+        bar.finish(&format!("{tokens} tokens, {} layers", layers.len()));
+    }
+    Ok(found)
+}
+
+/// Where covariances are kept: `$XDG_CACHE_HOME/engram/statistics`, or that of `~/.cache`.
+fn cache() -> Result<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty());
+    let cache = set("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(set("HOME")?).join(".cache")));
+    let cache = cache.context("no home folder for covariances; give --statistics")?;
+    Ok(cache.join("engram").join("statistics"))
+}

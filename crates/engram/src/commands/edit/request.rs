@@ -1,0 +1,176 @@
+//! `engram edit request`.
+
+use anyhow::{Context, Result, bail};
+use engram_edit::overlay::short;
+use engram_edit::tokens::continued;
+use engram_edit::{Asked, Case, EditRequest, Editor, Method, Score};
+use engram_model::{Model, NoTap};
+use serde::Serialize;
+
+use super::{cases, covariances, layers, method, open, settings};
+use crate::args::EditRequestArgs;
+use crate::progress::Progress;
+use crate::results::Machine;
+
+#[derive(Serialize)]
+struct Done {
+    edit: String,
+    hash: String,
+    method: String,
+    layers: Vec<usize>,
+    requests: usize,
+    loss: f64,
+    /// What the model says after the first prompt, before and after.
+    before: String,
+    after: String,
+    score_before: Option<Score>,
+    score_after: Option<Score>,
+    threads: usize,
+}
+
+/// Makes an edit and writes it.
+pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
+    let settings = settings(&args.how)?;
+    if args.out.exists() {
+        bail!("{} exists; name another file", args.out.display());
+    }
+    let cases = asked(args)?;
+    let requests: Vec<EditRequest> = cases.iter().map(|c| c.request.clone()).collect();
+    for request in &requests {
+        request.check()?;
+    }
+    let opened = open(&args.how.model)?;
+    let model = &opened.model;
+    let together = method(args.how.method) != Method::Rome;
+    let names: Vec<&str> = requests.iter().map(|r| r.id.as_str()).collect();
+    let count = model.architecture().layers();
+    let recovery = args.how.recovery.as_deref();
+    let sets = layers::chosen(args.how.layer, together, count, recovery, &names)?;
+    let [layers] = &sets[..] else {
+        bail!("an edit with ROME is of one layer; give --layer N, or use `engram edit sweep`");
+    };
+    for request in &requests {
+        refuse_present(model, request)?;
+    }
+    let found = covariances(&opened, &args.how, &settings, layers)?;
+    let editor = Editor::new(model, method(args.how.method), settings, found)?;
+    let mut progress = Progress::new("edit", requests.len() as u64);
+    let edited = editor.edit(&requests, layers, &mut |done| {
+        progress.at(done as u64, "");
+    })?;
+    let loss = edited.fits.iter().map(|f| f.loss).sum::<f64>() / edited.fits.len().max(1) as f64;
+    progress.finish(&format!("loss {loss:.3}"));
+    let delta = editor.delta(edited, &requests, layers, &opened.base, &opened.on);
+    let hash = delta.write(&args.out)?;
+    let after = delta.lay_over(model)?;
+    let first = requests.first().context("no request")?;
+    let done = Done {
+        edit: short(&hash).to_owned(),
+        method: delta.meta.method.clone(),
+        layers: layers.clone(),
+        requests: requests.len(),
+        loss,
+        before: said(model, &first.prompt)?,
+        after: said(&after, &first.prompt)?,
+        score_before: mean_score(model, &cases)?,
+        score_after: mean_score(&after, &cases)?,
+        threads: Machine::here().threads,
+        hash,
+    };
+    super::super::print(json, &done, || shown(&done, &first.prompt))?;
+    eprintln!("{}", args.out.display());
+    Ok(())
+}
+
+fn asked(args: &EditRequestArgs) -> Result<Vec<Case>> {
+    let (suite, counterfact) = (args.suite.as_deref(), args.counterfact.as_deref());
+    if suite.is_none() && counterfact.is_none() {
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        return Ok(vec![Case {
+            request: EditRequest {
+                id: "request".to_owned(),
+                prompt: text(&args.prompt),
+                subject: text(&args.subject),
+                target_new: text(&args.to),
+                target_true: args.from.clone(),
+                ..EditRequest::default()
+            },
+            ..Case::default()
+        }]);
+    }
+    let cases = cases(suite, counterfact)?;
+    if args.fact.is_empty() {
+        return Ok(cases);
+    }
+    let find = |name: &String| {
+        let found = cases.iter().find(|c| c.request.id == *name).cloned();
+        found.with_context(|| format!("--fact {name}: no fact of this name can be edited"))
+    };
+    args.fact.iter().map(find).collect()
+}
+
+/// A new answer that the model gives already is no edit.
+fn refuse_present(model: &Model, request: &EditRequest) -> Result<()> {
+    let asked = continued(model.tokenizer(), &request.prompt, &request.target_new)?;
+    let found = engram_edit::likelihood::likelihoods(model, &[asked])?;
+    match found.first() {
+        Some(found) if found.greedy => Err(engram_edit::EditError::SameAnswer {
+            request: request.id.clone(),
+            answer: request.target_new.trim().to_owned(),
+        }
+        .into()),
+        _ => Ok(()),
+    }
+}
+
+/// The most probable next tokens, one after another.
+fn said(model: &Model, prompt: &str) -> Result<String> {
+    const TOKENS: usize = 8;
+    let mut row = model.tokenizer().encode(prompt)?;
+    let from = row.len();
+    let room = model.architecture().context.saturating_sub(from);
+    for _ in 0..TOKENS.min(room) {
+        let logits = model.forward_from(&[row.clone()], row.len() - 1, &mut NoTap)?;
+        row.push(logits.flatten_all()?.argmax(0)?.to_scalar::<u32>()?);
+    }
+    Ok(model.tokenizer().decode(&row[from..])?)
+}
+
+fn mean_score(model: &Model, cases: &[Case]) -> Result<Option<Score>> {
+    let mut scores = Vec::new();
+    for case in cases {
+        if let Some(asked) = Asked::of(model.tokenizer(), case)? {
+            scores.push(asked.score(model)?);
+        }
+    }
+    Ok((!scores.is_empty()).then(|| Score::mean(scores.iter())))
+}
+
+fn shown(done: &Done, prompt: &str) -> String {
+    let layers: Vec<String> = done.layers.iter().map(usize::to_string).collect();
+    let mut rows = vec![
+        ["edit".to_owned(), done.edit.clone()],
+        ["method".to_owned(), done.method.clone()],
+        ["layers".to_owned(), layers.join(", ")],
+        ["requests".to_owned(), done.requests.to_string()],
+        ["loss".to_owned(), format!("{:.4}", done.loss)],
+        ["prompt".to_owned(), prompt.to_owned()],
+        ["said".to_owned(), done.before.replace('\n', " ")],
+        ["says".to_owned(), done.after.replace('\n', " ")],
+    ];
+    if let (Some(before), Some(after)) = (&done.score_before, &done.score_after) {
+        let parts = [
+            ("efficacy", before.efficacy, after.efficacy),
+            ("paraphrase", before.paraphrase, after.paraphrase),
+            ("neighbourhood", before.neighbourhood, after.neighbourhood),
+        ];
+        for (name, before, after) in parts {
+            if let (Some(before), Some(after)) = (before, after) {
+                let percent = |s: f64| format!("{:.0} %", 100.0 * s);
+                let text = format!("{} → {}", percent(before.score), percent(after.score));
+                rows.push([name.to_owned(), text]);
+            }
+        }
+    }
+    super::super::table(["edit", ""], rows)
+}
