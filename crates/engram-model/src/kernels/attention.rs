@@ -33,12 +33,14 @@ pub fn causal_attention(qkv: &Tensor, heads: usize, scale: f32, mask: Dropout) -
 }
 
 /// softmax(scale·QKᵀ + causal mask) from q and k of shape [batch, pos, head, d_head]; gives
-/// [batch, head, query, key]. The plain way, for taps that ask for queries, keys or patterns.
+/// [batch, head, query, key]. The plain way, for taps that ask for queries, keys or patterns, and for families that
+/// project them apart. It has no backward pass of its own: where a gradient is asked for it is made of elementary
+/// operations.
 ///
 /// # Errors
 /// As the tensor library's.
 pub fn attention_probabilities(q: &Tensor, k: &Tensor, scale: f32) -> Result<Tensor> {
-    if !q.device().is_cpu() {
+    if !q.device().is_cpu() || q.track_op() || k.track_op() {
         return elementary::attention_probabilities(q, k, scale);
     }
     let q = q.transpose(1, 2)?.contiguous()?;
