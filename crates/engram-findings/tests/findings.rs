@@ -602,3 +602,92 @@ fn bad_rows_are_named() {
         FindingsError::NoLogitDifference { .. }
     ));
 }
+
+#[test]
+fn a_conclusion_comes_with_what_it_survives() {
+    let found = simulated(Simulation {
+        layer_effect: 0.2,
+        kind_effect: 0.4,
+        seed: 1,
+        ..Simulation::default()
+    });
+    let robust = &found.conditions[0].robustness;
+    assert_eq!(robust.len(), 2, "attention and MLP");
+    for robust in robust {
+        let changed: Vec<&str> = robust.variants.iter().map(|v| v.changed.as_str()).collect();
+        assert_eq!(changed, ["", "metric logprob_seq"]);
+        assert!(
+            robust
+                .variants
+                .iter()
+                .all(|v| v.difference < 0.0 && v.p_value < 0.05)
+        );
+        let relations = &robust.left_out[0];
+        assert_eq!(
+            (relations.what.as_str(), relations.count, relations.turned),
+            ("relation", 16, 0)
+        );
+        let whole = robust.variants[0].difference;
+        assert!(
+            relations.lowest <= whole && whole <= relations.highest,
+            "{relations:?}"
+        );
+        assert!(
+            robust
+                .sentence
+                .contains("1 of 1 other ways of measuring say the same")
+        );
+    }
+}
+
+#[test]
+fn runs_are_compared_pair_by_pair() {
+    let one = Simulation {
+        seed: 8,
+        knowledge: 1.0,
+        ..Simulation::default()
+    };
+    let other = Simulation {
+        layer_effect: 0.2,
+        seed: 9,
+        ..one
+    };
+    let mut fewer = one.suite();
+    let suite = one.suite();
+    let compared = |to: &Simulation, suite_to: &[Pair]| {
+        let (a, b) = (one.condition("a"), to.condition("b"));
+        engram_findings::compare_runs((&suite, &a), (suite_to, &b), quick()).unwrap()
+    };
+    let same = compared(&one, &suite);
+    assert_eq!((same.pairs, same.unmatched), (suite.len(), 0));
+    for measure in &same.measures {
+        assert!(
+            measure
+                .layers
+                .iter()
+                .all(|l| l.difference == 0.0 && l.p_holm == 1.0)
+        );
+    }
+    let found = compared(&other, &suite);
+    let attention = found
+        .measures
+        .iter()
+        .find(|m| m.measure.label == "attn_out")
+        .unwrap();
+    let differ = attention.layers.iter().filter(|l| l.p_holm < 0.05);
+    assert_eq!(differ.map(|l| l.layer).collect::<Vec<_>>(), [Some(4)]);
+    let layer = &attention.layers[4];
+    let interval = layer.interval.unwrap();
+    assert!((layer.difference - 0.2).abs() < 0.06, "{layer:?}");
+    assert!(interval.lower < layer.difference && layer.difference < interval.upper);
+    let told = found
+        .sentences
+        .iter()
+        .any(|s| s.contains("a patch restores more in b at layer 4"));
+    assert!(told, "{:?}", found.sentences);
+    // Pairs that only one has, or that ask something else there, are left out and counted.
+    fewer.pop();
+    fewer[0].clean.push_str(" other");
+    let part = compared(&other, &fewer);
+    assert_eq!((part.pairs, part.unmatched), (suite.len() - 2, 3));
+}
