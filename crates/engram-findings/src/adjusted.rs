@@ -29,13 +29,14 @@ pub struct AdjustedDifference {
     pub pairs: [usize; 2],
     /// The difference; `None` where it cannot be told, for the reason in `note`.
     pub difference: Option<f64>,
-    /// Lower end of its interval: of matched pairs by the bootstrap over relations, of adjusted ones by t with errors
-    /// clustered by relation.
+    /// Lower end of its interval: of matched pairs by the bootstrap over relations, adjusted for the gap by t over relation
+    /// means, adjusted for all by t over pairs with errors clustered by relation.
     pub lower: Option<f64>,
     /// Upper end.
     pub upper: Option<f64>,
-    /// Kinds permuted over relations, what the confounds explain put aside (Freedman and Lane 1983). `None` for matched
-    /// pairs, whose interval says what there is to say.
+    /// Adjusted for the gap: kinds permuted over relations, what the gap explains put aside (Freedman and Lane 1983).
+    /// Adjusted for all, which leaves too few relations for that: of t. `None` for matched pairs, whose interval says what
+    /// there is to say.
     pub p_value: Option<f64>,
     /// How unlike the kinds were, and what was left out.
     pub note: String,
@@ -82,9 +83,9 @@ pub(crate) fn adjusted(
     let mut all = vec![gap.clone()];
     all.extend(columns(context, &values));
     let mut found = vec![matched(context, &values, &gap)?];
-    found.push(held(context, &values, vec![gap])?);
+    found.push(held(context, &values, vec![gap], Over::Relations)?);
     if all.len() > 1 {
-        found.push(held(context, &values, all)?);
+        found.push(held(context, &values, all, Over::Pairs)?);
     }
     Ok(found)
 }
@@ -171,11 +172,19 @@ fn matched(context: &Context<'_>, values: &[Value], gap: &Column) -> Result<Adju
     Ok(found)
 }
 
+/// What is regressed: means of relations, of which there are few, or pairs, which are not independent.
+#[derive(Clone, Copy, PartialEq)]
+enum Over {
+    Relations,
+    Pairs,
+}
+
 /// The coefficient of the kind beside `covariates`; one that says nothing of its own is left out, and named.
 fn held(
     context: &Context<'_>,
     values: &[Value],
     mut covariates: Vec<Column>,
+    over: Over,
 ) -> Result<AdjustedDifference> {
     let settings = &context.settings;
     let y: Vec<f64> = values.iter().map(|v| v.entropy).collect();
@@ -221,9 +230,13 @@ fn held(
     }
     match if_enough(tested, || "the adjusted test between kinds".to_owned())? {
         Ok(tested) => {
-            found.difference = Some(tested.pairs.estimate);
-            (found.lower, found.upper) = (Some(tested.pairs.lower), Some(tested.pairs.upper));
-            found.p_value = Some(tested.test.p_value);
+            let (term, p) = match over {
+                Over::Relations => (tested.relations, tested.test.p_value),
+                Over::Pairs => (tested.pairs.clone(), tested.pairs.p_value),
+            };
+            found.difference = Some(term.estimate);
+            (found.lower, found.upper) = (Some(term.lower), Some(term.upper));
+            found.p_value = Some(p);
         }
         Err(why) => found.note = why,
     }

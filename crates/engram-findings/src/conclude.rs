@@ -26,14 +26,14 @@ pub(crate) fn conclusions(findings: &Findings, condition: &ConditionFindings) ->
     for tests in condition
         .layer_tests
         .iter()
-        .filter(|t| t.kind.is_none() && t.measure.is_primary() && t.measure.adds_up())
+        .filter(|t| t.kind.is_none() && condition.concludes_from(&t.measure) && t.measure.adds_up())
     {
         said.push(layer_sentence(tests, alpha));
     }
     for tests in condition
         .kind_tests
         .iter()
-        .filter(|t| t.measure.is_primary() && t.measure.adds_up())
+        .filter(|t| condition.concludes_from(&t.measure) && t.measure.adds_up())
     {
         said.push(format!("{}: {}", site(&tests.measure.label), tests.verdict));
     }
@@ -56,7 +56,7 @@ pub(crate) fn headline(condition: &ConditionFindings) -> String {
     let tests: Vec<&KindTests> = condition
         .kind_tests
         .iter()
-        .filter(|t| t.measure.is_primary() && t.measure.adds_up())
+        .filter(|t| condition.concludes_from(&t.measure) && t.measure.adds_up())
         .collect();
     let mut told: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for test in &tests {

@@ -1,6 +1,6 @@
 //! Everything that a study shows, as one value: what `stats.json` holds.
 
-use engram_core::Metric;
+use engram_core::{Corruption, Metric};
 use serde::{Deserialize, Serialize};
 
 use crate::compare::{Comparison, compare};
@@ -11,6 +11,7 @@ use crate::gate::{Gate, States, gate};
 use crate::kinds::{KindTests, conclude, kind_tests};
 use crate::layers::{LayerTests, layer_tests};
 use crate::localise::{LocalisationSummary, localise};
+use crate::measure::Measure;
 use crate::paper::{Paper, paper};
 use crate::parts::{PartGrid, part_grids};
 use crate::positions::{Example, PositionMap, examples, position_maps};
@@ -92,6 +93,16 @@ pub struct ConditionFindings {
     pub seed: Vec<SeedFinding>,
     /// Rows not read: heads and neurons by position, pattern entries, windows of layers.
     pub unread_rows: usize,
+}
+
+impl ConditionFindings {
+    /// Whether conclusions are drawn from a measure: the logit difference under denoise, with swapped prompts where they
+    /// were swept, and otherwise with whatever corrupted them.
+    pub fn concludes_from(&self, measure: &Measure) -> bool {
+        let swapped = |m: &Measure| m.is_primary() && m.corruption == Corruption::Swap.to_string();
+        swapped(measure)
+            || (measure.is_primary() && !self.profiles.iter().any(|p| swapped(&p.measure)))
+    }
 }
 
 /// Draws findings from a study. Pure: the same study gives the same findings, to the bit.

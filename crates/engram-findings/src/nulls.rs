@@ -48,7 +48,7 @@ pub fn null_rejections(
     let mut all = Vec::new();
     for condition in &found.conditions {
         let tested = condition.kind_tests.iter();
-        for test in tested.filter(|t| t.measure.is_primary() && t.entropy.is_some()) {
+        for test in tested.filter(|t| condition.concludes_from(&t.measure) && t.entropy.is_some()) {
             let mut relations: BTreeMap<(&str, &str), Vec<f64>> = BTreeMap::new();
             let pairs = condition
                 .localisation

@@ -63,7 +63,7 @@ pub(crate) fn replicates(
             continue;
         }
         let tested = main.kind_tests.iter();
-        for test in tested.filter(|t| t.measure.is_primary() && t.measure.adds_up()) {
+        for test in tested.filter(|t| main.concludes_from(&t.measure) && t.measure.adds_up()) {
             let of = |f: &&ConditionFindings| {
                 let of_pair = |t: &&crate::kinds::KindTests| {
                     t.measure == test.measure

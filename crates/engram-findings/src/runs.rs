@@ -233,7 +233,16 @@ fn sentences(found: &RunComparison, alpha: f64) -> Vec<String> {
             p_value(all.p_value)
         ));
     }
-    for measure in found.measures.iter().filter(|m| m.measure.is_primary()) {
+    let swapped = |m: &&MeasureComparison| m.measure.is_primary() && m.measure.corruption == "swap";
+    let any = found.measures.iter().any(|m| swapped(&m));
+    let told = found.measures.iter().filter(|m| {
+        if any {
+            swapped(m)
+        } else {
+            m.measure.is_primary()
+        }
+    });
+    for measure in told {
         let place = match measure.measure.scope {
             crate::measure::Scope::All => site(&measure.measure.label),
             scope => format!("{}, {}", site(&measure.measure.label), scope.words()),

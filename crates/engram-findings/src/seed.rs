@@ -253,7 +253,7 @@ fn layer_effects(found: &ConditionFindings) -> SeedFinding {
     let corrected = found
         .layer_tests
         .iter()
-        .filter(|t| t.kind.is_none() && t.measure.is_primary() && t.measure.adds_up())
+        .filter(|t| t.kind.is_none() && found.concludes_from(&t.measure) && t.measure.adds_up())
         .filter_map(|t| {
             let friedman = t.friedman?;
             Some(format!(
@@ -307,7 +307,7 @@ fn corrected_profiles<'a>(
     sites: &[&str],
 ) -> impl Iterator<Item = &'a Profile> {
     found.profiles.iter().filter(move |p| {
-        p.measure.is_primary()
+        found.concludes_from(&p.measure)
             && p.measure.scope == crate::Scope::All
             && sites.contains(&p.measure.site.as_str())
     })

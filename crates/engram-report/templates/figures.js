@@ -216,7 +216,9 @@ figure('figure-spread', {
 });
 
 figure('figure-localisation', {
-  rows: DATA.localisation.map((r, n) => ({...r, group: `${r.condition}, ${r.kind}`, place: beside(n)})),
+  rows: DATA.localisation.flatMap(({pairs, entropy, gini, layers_80, ...of}) => pairs.map((pair, i) => ({
+    ...of, pair, entropy: entropy[i], gini: gini[i], layers_80: layers_80[i], group: `${of.condition}, ${of.kind}`,
+  }))).map((r, n) => ({...r, place: beside(n)})),
   controls: [METRIC, DIRECTION, CORRUPTION],
   spec: (rows, width) => {
     const sites = distinct(rows, 'site');

@@ -3,6 +3,7 @@
 mod parts;
 mod spread;
 
+use engram_findings::localise::LocalisationSummary;
 use engram_findings::{ConditionFindings, Findings, Interval, Measure};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -241,19 +242,23 @@ fn examples(condition: &ConditionFindings) -> Vec<Value> {
     condition.examples.iter().map(row).collect()
 }
 
+/// One row a kind and site; values stand by pair.
 fn localisation(condition: &ConditionFindings) -> Vec<Value> {
-    let mut rows = Vec::new();
-    for summary in &condition.localisation {
-        let key = key(condition, &summary.measure, place(&summary.measure));
-        for pair in &summary.pairs {
-            let more = json!({
-                "kind": summary.kind, "pair": pair.pair, "entropy": short(pair.entropy),
-                "gini": short(pair.gini), "layers_80": pair.layers_80,
-            });
-            rows.push(with(key.clone(), more));
-        }
-    }
-    rows
+    let row = |summary: &LocalisationSummary| {
+        let pairs = &summary.pairs;
+        let more = json!({
+            "kind": summary.kind,
+            "pairs": pairs.iter().map(|p| &p.pair).collect::<Vec<_>>(),
+            "entropy": pairs.iter().map(|p| short(p.entropy)).collect::<Vec<_>>(),
+            "gini": pairs.iter().map(|p| short(p.gini)).collect::<Vec<_>>(),
+            "layers_80": pairs.iter().map(|p| p.layers_80).collect::<Vec<_>>(),
+        });
+        with(
+            key(condition, &summary.measure, place(&summary.measure)),
+            more,
+        )
+    };
+    condition.localisation.iter().map(row).collect()
 }
 
 fn paper(condition: &ConditionFindings) -> Vec<Value> {

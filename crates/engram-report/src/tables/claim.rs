@@ -9,7 +9,7 @@ use super::{Table, dash, p_cell, with_interval};
 /// One row for each model, site and direction: the plain difference and the same with confounds held.
 pub(crate) fn claim(findings: &Findings) -> Table {
     let mut table = Table::new(
-        "The claim as one number: mean normalised entropy of the first kind less that of the second, on layers that are not trivial; below 0, the first is more localised. Plain: means over relations, interval by bootstrap over relations and pairs, p by permutation of kind over relations. Then with confounds held; what is adjusted for is named in the last column, p by Freedman and Lane's permutation.",
+        "The claim as one number: mean normalised entropy of the first kind less that of the second, on layers that are not trivial; below 0, the first is more localised. Plain: means over relations, interval by bootstrap over relations and pairs, p by permutation of kind over relations. Then with confounds held: pairs matched one to one on the gap within 0.2 standard deviations; means over relations adjusted for the gap, p by Freedman and Lane's permutation; pairs adjusted for all that the last column names, errors clustered by relation.",
         &[
             "model",
             "kinds",
