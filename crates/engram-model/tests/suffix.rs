@@ -69,7 +69,7 @@ fn rows_from_a_token_on_are_those_of_the_whole_pass_with_their_gradient() {
         let name = format!("{}, {places:?}", folder.display());
         let model = read(&folder);
         let (network, a) = (model.network(), model.architecture());
-        let (positions, layer) = (9.min(a.context), a.layers() - 2);
+        let (positions, layer) = (9.min(a.context), a.layers().saturating_sub(2));
         let count = positions - places[0];
         let id = |i: usize| (i * 7 % a.vocab) as u32;
         let ids: Vec<Vec<u32>> = (0..2)
