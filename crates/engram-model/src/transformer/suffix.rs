@@ -30,7 +30,7 @@ struct Before {
 }
 
 impl Past {
-    /// The sites whose values [`Past::of`] takes from a run.
+    /// The sites whose values [`Past`] takes from a run.
     pub fn sites(layers: usize, first: usize) -> impl Iterator<Item = (Site, Option<usize>)> {
         (first..layers).flat_map(|l| [(Site::K, Some(l)), (Site::V, Some(l))])
     }
