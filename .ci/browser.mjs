@@ -80,7 +80,7 @@ if (await map.count()) {
   await page.mouse.move(cell.x + cell.width / 2, cell.y + cell.height / 2);
   await page.waitForTimeout(300);
   const said = await page.locator('#vg-tooltip-element').innerText().catch(() => '');
-  check(`a cell says: ${said}`, /mean recovery/.test(said) && /interval/.test(said) && /\[/.test(said));
+  check(`a cell says: ${said}`, /mean recovery\s+−?\d/.test(said) && /interval\s+(\[|–)/.test(said));
 }
 
 // Everything that can be worked can be reached by the keyboard and has a name.
