@@ -32,14 +32,10 @@ pub struct Joined {
 pub fn join(edits: &[EditRow], sweep: &[Row], subject: &BTreeMap<String, i64>) -> Vec<Joined> {
     let mut recovery: BTreeMap<(&str, i64), f64> = BTreeMap::new();
     for row in sweep {
-        let right = row.site == "mlp_out" && row.direction == "denoise";
-        let single = row.window.is_none_or(|w| w == 1) && row.align != "overwrite";
         let place = row.position.is_none() || subject.get(&row.pair) == row.position.as_ref();
-        if let (true, Some(layer), Some(value)) = (
-            right && single && place && row.metric == "logit_diff" && !row.trivial,
-            row.layer,
-            row.recovery,
-        ) {
+        if let (true, Some(layer), Some(value)) =
+            (of_mlp_out(row) && place, row.layer, row.recovery)
+        {
             // The subject's position goes before all positions together.
             let key = (row.pair.as_str(), layer);
             if row.position.is_some() || !recovery.contains_key(&key) {
@@ -62,6 +58,36 @@ pub fn join(edits: &[EditRow], sweep: &[Row], subject: &BTreeMap<String, i64>) -
         })
     });
     joined.collect()
+}
+
+/// A row of a sweep that says what one layer's `mlp_out` recovers.
+fn of_mlp_out(row: &Row) -> bool {
+    let right = row.site == "mlp_out" && row.metric == "logit_diff" && row.direction == "denoise";
+    right && row.window.is_none_or(|w| w == 1) && row.align != "overwrite" && !row.trivial
+}
+
+/// The layer at which `mlp_out` recovers most: the mean over pairs of the greatest recovery of any position, over the
+/// pairs named where the sweep has them, over all otherwise. `None` where the sweep has no such recovery.
+pub fn best_layer(sweep: &[Row], pairs: &[&str]) -> Option<usize> {
+    let rows: Vec<&Row> = sweep.iter().filter(|r| of_mlp_out(r)).collect();
+    let named = |r: &&&Row| pairs.contains(&r.pair.as_str());
+    let own: Vec<&Row> = rows.iter().filter(named).copied().collect();
+    let rows = if own.is_empty() { rows } else { own };
+    let mut by_cell: BTreeMap<(i64, &str), f64> = BTreeMap::new();
+    for row in rows {
+        if let (Some(layer), Some(recovery)) = (row.layer, row.recovery) {
+            let most = by_cell.entry((layer, &row.pair)).or_insert(recovery);
+            *most = most.max(recovery);
+        }
+    }
+    let mut sums: BTreeMap<i64, (f64, f64)> = BTreeMap::new();
+    for ((layer, _), recovery) in by_cell {
+        let sum = sums.entry(layer).or_default();
+        *sum = (sum.0 + recovery, sum.1 + 1.0);
+    }
+    let mean = |s: &(f64, f64)| s.0 / s.1;
+    let best = sums.iter().max_by(|a, b| mean(a.1).total_cmp(&mean(b.1)))?;
+    usize::try_from(*best.0).ok()
 }
 
 /// What recovery adds to the layer in explaining the edits' scores.

@@ -1,6 +1,6 @@
 //! Everything that a study shows, as one value: what `stats.json` holds.
 
-use engram_core::{Corruption, Metric};
+use engram_core::Metric;
 use serde::{Deserialize, Serialize};
 
 use crate::compare::{Comparison, compare};
@@ -96,12 +96,9 @@ pub struct ConditionFindings {
 }
 
 impl ConditionFindings {
-    /// Whether conclusions are drawn from a measure: the logit difference under denoise, with swapped prompts where they
-    /// were swept, and otherwise with whatever corrupted them.
+    /// Whether conclusions are drawn from a measure: [`Measure::concludes_among`] all that were swept.
     pub fn concludes_from(&self, measure: &Measure) -> bool {
-        let swapped = |m: &Measure| m.is_primary() && m.corruption == Corruption::Swap.to_string();
-        swapped(measure)
-            || (measure.is_primary() && !self.profiles.iter().any(|p| swapped(&p.measure)))
+        measure.concludes_among(self.profiles.iter().map(|p| &p.measure))
     }
 }
 
@@ -236,7 +233,7 @@ fn of_condition(
     }
     conclude(context, &found.gate, &mut found.kind_tests)?;
     if found.gate.passed {
-        found.robustness = robustness(context, &found.kind_tests, &found.localisation)?;
+        found.robustness = robustness(context, &found)?;
     }
     for sheet in &sheets.by_position {
         let gate = &found.gate;

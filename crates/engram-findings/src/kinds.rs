@@ -14,7 +14,7 @@ use crate::adjusted::{AdjustedDifference, adjusted};
 use crate::context::Context;
 use crate::error::{Result, if_enough};
 use crate::gate::{Gate, States};
-use crate::layers::{Matrix, corrected, matrix, stats};
+use crate::layers::{corrected, matrix, stats};
 use crate::localise::LocalisationSummary;
 use crate::measure::Measure;
 use crate::profile::{Over, Selection};
@@ -197,9 +197,18 @@ pub(crate) fn kind_tests(
     if matrix.layers.is_empty() || counted.too_few() {
         return Ok(tests);
     }
+    // Means of relations, one row a relation, a value a layer.
+    let mut rows: [Vec<Vec<f64>>; 2] =
+        [&counted.first, &counted.second].map(|side| vec![Vec::new(); side.len()]);
     for (l, &layer) in matrix.layers.iter().enumerate() {
-        let (test, interval, cliffs_delta) =
-            Groups::new(context, kinds, column(l)).test(context)?;
+        let groups = Groups::new(context, kinds, column(l));
+        for (rows, side) in rows.iter_mut().zip([&groups.first, &groups.second]) {
+            let means = Groups::means(side)?;
+            rows.iter_mut()
+                .zip(means)
+                .for_each(|(row, mean)| row.push(mean));
+        }
+        let (test, interval, cliffs_delta) = groups.test(context)?;
         tests.layers.push(KindLayerTest {
             layer,
             test,
@@ -210,12 +219,10 @@ pub(crate) fn kind_tests(
             cliffs_delta,
         });
     }
-    let by_relation = kinds.map(|kind| relation_rows(context, kind, &matrix));
     let settings = &context.settings;
-    let [a, b] = &by_relation;
     let max_t = max_t_kinds(
-        a,
-        b,
+        &rows[0],
+        &rows[1],
         LayerStatistic::T,
         settings.permutations,
         settings.seed,
@@ -253,28 +260,6 @@ pub(crate) fn kind_tests(
         });
     }
     Ok(tests)
-}
-
-/// Means of a kind's pairs over each relation, one value a layer.
-fn relation_rows(context: &Context<'_>, kind: &str, matrix: &Matrix) -> Vec<Vec<f64>> {
-    let columns: Vec<BTreeMap<&str, Vec<f64>>> = (0..matrix.layers.len())
-        .map(|l| {
-            let pairs = matrix.pairs.iter().zip(&matrix.rows);
-            context.by_relation(kind, pairs.map(|(&pair, row)| (pair, row[l])))
-        })
-        .collect();
-    let mean_of = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-    let relations: Vec<&str> = columns
-        .first()
-        .map(|c| c.keys().copied().collect())
-        .unwrap_or_default();
-    let row = |relation: &str| {
-        columns
-            .iter()
-            .filter_map(|c| Some(mean_of(c.get(relation)?)))
-            .collect()
-    };
-    relations.into_iter().map(row).collect()
 }
 
 /// The chance that a test calls an effect which is there.

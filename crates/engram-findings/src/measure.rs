@@ -1,6 +1,6 @@
 //! What was patched, where, which way, and what was read: the key of every table.
 
-use engram_core::{Direction, Metric, Row, Site};
+use engram_core::{Corruption, Direction, Metric, Row, Site};
 use serde::{Deserialize, Serialize};
 
 /// Which positions a value covers.
@@ -79,9 +79,16 @@ impl Measure {
             .any(|m| m.name() == self.metric)
     }
 
-    /// Whether it is what conclusions are drawn from: the logit difference, denoised.
+    /// Whether it is of the kind that conclusions are drawn from: the logit difference, denoised.
     pub fn is_primary(&self) -> bool {
         self.metric == Metric::LogitDiff.name() && self.direction == Direction::Denoise.name()
+    }
+
+    /// Whether conclusions are drawn from it where all these were swept: it is primary, with swapped prompts where any of
+    /// them has those, and otherwise with whatever corrupted them.
+    pub fn concludes_among<'a>(&self, mut all: impl Iterator<Item = &'a Measure>) -> bool {
+        let swapped = |m: &Measure| m.is_primary() && m.corruption == Corruption::Swap.to_string();
+        swapped(self) || (self.is_primary() && !all.any(swapped))
     }
 
     /// Sorts by metric, direction, site, scope: the order of the design, then of the alphabet.

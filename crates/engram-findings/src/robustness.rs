@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
 use crate::error::Result;
+use crate::findings::ConditionFindings;
 use crate::kinds::{KindTests, Outcome};
 use crate::layers::stats;
-use crate::localise::LocalisationSummary;
 use crate::measure::Scope;
 use crate::words::{number, p_value, site};
 
@@ -66,15 +66,14 @@ pub struct LeftOut {
 /// Robustness of every primary test between kinds on contributions that add up.
 pub(crate) fn robustness(
     context: &Context<'_>,
-    tests: &[KindTests],
-    localised: &[LocalisationSummary],
+    condition: &ConditionFindings,
 ) -> Result<Vec<Robustness>> {
-    let is_main = |t: &KindTests| {
-        let m = &t.measure;
-        m.is_primary() && m.adds_up() && m.corruption == "swap" && m.align == "strict"
+    let (tests, localised) = (&condition.kind_tests, &condition.localisation);
+    let is_main = |t: &&KindTests| {
+        t.measure.adds_up() && condition.concludes_from(&t.measure) && t.entropy.is_some()
     };
     let mut found = Vec::new();
-    for main in tests.iter().filter(|t| is_main(t) && t.entropy.is_some()) {
+    for main in tests.iter().filter(is_main) {
         let same_place = |t: &&KindTests| {
             t.measure.label == main.measure.label
                 && t.measure.scope == Scope::All

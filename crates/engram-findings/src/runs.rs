@@ -233,16 +233,8 @@ fn sentences(found: &RunComparison, alpha: f64) -> Vec<String> {
             p_value(all.p_value)
         ));
     }
-    let swapped = |m: &&MeasureComparison| m.measure.is_primary() && m.measure.corruption == "swap";
-    let any = found.measures.iter().any(|m| swapped(&m));
-    let told = found.measures.iter().filter(|m| {
-        if any {
-            swapped(m)
-        } else {
-            m.measure.is_primary()
-        }
-    });
-    for measure in told {
+    let all = || found.measures.iter().map(|m| &m.measure);
+    for measure in (found.measures.iter()).filter(|m| m.measure.concludes_among(all())) {
         let place = match measure.measure.scope {
             crate::measure::Scope::All => site(&measure.measure.label),
             scope => format!("{}, {}", site(&measure.measure.label), scope.words()),
