@@ -11,14 +11,13 @@ use crate::delta::{Delta, Meta, WeightChange};
 use crate::error::{EditError, Result};
 use crate::finetune::fine_tune;
 use crate::memit::{Wanted, spread};
-use crate::optimise::Rewriting;
+use crate::optimise::{Optimiser, Rewriting};
 use crate::request::{Case, EditRequest};
 use crate::rome::{Fit, rome};
 use crate::score::{Asked, Score};
 use crate::settings::{EditSettings, Method};
 
 /// Edits a model, each time from its unedited state.
-#[derive(Debug)]
 pub struct Editor<'a> {
     model: &'a Model,
     method: Method,
@@ -26,6 +25,7 @@ pub struct Editor<'a> {
     prefixes: Vec<String>,
     covariances: Vec<Covariance>,
     factors: BTreeMap<usize, Cholesky>,
+    optimiser: Option<Optimiser>,
 }
 
 /// An edit and what it came to.
@@ -79,6 +79,10 @@ impl<'a> Editor<'a> {
             Method::Rome | Method::Memit => crate::prefixes(model, &settings.prefixes())?,
             Method::FtL | Method::Lora => Vec::new(),
         };
+        let optimiser = match covariances.iter().map(|c| c.layer).min() {
+            Some(first) => Some(Optimiser::new(model, first)?),
+            None => None,
+        };
         Ok(Editor {
             model,
             method,
@@ -86,6 +90,7 @@ impl<'a> Editor<'a> {
             prefixes,
             covariances,
             factors,
+            optimiser,
         })
     }
 
@@ -113,11 +118,12 @@ impl<'a> Editor<'a> {
         };
         match (self.method, requests, layers) {
             (Method::Rome, [request], [layer]) => {
-                let factor = self.factors.get(layer);
-                let factor = factor.ok_or_else(|| wrong("its layer's covariance is missing"))?;
+                let known = self.optimiser.as_ref().zip(self.factors.get(layer));
+                let (optimiser, factor) =
+                    known.ok_or_else(|| wrong("its layer's covariance is missing"))?;
                 let settings = self.settings.optimisation();
                 let found = rome(
-                    self.model,
+                    (self.model, optimiser),
                     request,
                     *layer,
                     factor,
@@ -139,12 +145,17 @@ impl<'a> Editor<'a> {
                 })
             }
             (Method::FtL | Method::Lora, _, _) => Err(wrong("fine-tuning takes one fact")),
-            (Method::Memit, _, _) => self.memit(requests, layers, progress),
+            (Method::Memit, _, _) => {
+                let optimiser = self.optimiser.as_ref();
+                let optimiser = optimiser.ok_or_else(|| wrong("its covariances are missing"))?;
+                self.memit(optimiser, requests, layers, progress)
+            }
         }
     }
 
     fn memit(
         &self,
+        optimiser: &Optimiser,
         requests: &[EditRequest],
         layers: &[usize],
         progress: &mut dyn FnMut(usize),
@@ -154,7 +165,7 @@ impl<'a> Editor<'a> {
         let (mut facts, mut fits) = (Vec::new(), Vec::new());
         for (done, request) in requests.iter().enumerate() {
             let rewriting = Rewriting::of(self.model, request, &self.prefixes)?;
-            let (wanted, found) = Wanted::of(self.model, &rewriting, last, &settings)?;
+            let (wanted, found) = Wanted::of(optimiser, &rewriting, last, &settings)?;
             facts.push(wanted);
             fits.push(found.fit());
             progress(done + 1);

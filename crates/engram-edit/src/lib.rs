@@ -31,7 +31,7 @@ pub use editor::{EditRow, Edited, Editor, Scored};
 pub use error::{EditError, Result};
 pub use finetune::{FineTuning, Form, fine_tune};
 pub use memit::MemitSettings;
-pub use optimise::Optimisation;
+pub use optimise::{Optimisation, Optimiser};
 pub use overlay::Overlay;
 pub use prefixes::{PrefixSettings, prefixes};
 pub use request::{Case, EditRequest, of_counterfact, of_suite};

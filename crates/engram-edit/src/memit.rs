@@ -12,7 +12,7 @@ use crate::cholesky::Cholesky;
 use crate::covariance::{Covariance, values};
 use crate::delta::{Change, Delta, LowRank, Meta, WeightChange, down_projection};
 use crate::error::{EditError, Result};
-use crate::optimise::{Optimisation, Optimised, Place, Rewriting, optimise};
+use crate::optimise::{Optimisation, Optimised, Optimiser, Place, Rewriting};
 use crate::tokens::{check_layer, padded, pick};
 
 /// The most tokens of a batch.
@@ -53,14 +53,14 @@ impl Wanted {
     /// Finds z of a fact.
     ///
     /// # Errors
-    /// As [`optimise`].
+    /// As [`Optimiser::optimise`].
     pub fn of(
-        model: &Model,
+        optimiser: &Optimiser,
         rewriting: &Rewriting,
         last: usize,
         settings: &Optimisation,
     ) -> Result<(Wanted, Optimised)> {
-        let found = optimise(model, rewriting, last, Place::Residual, settings)?;
+        let found = optimiser.optimise(rewriting, last, Place::Residual, settings)?;
         let value = found.initial.iter().zip(&found.delta);
         let wanted = Wanted {
             prompts: (rewriting.prompts.iter())

@@ -3,18 +3,16 @@
 //! At the subject's last token, δ is added to what one layer's MLP adds to the residual stream; the new answer's
 //! negative log-likelihood over the prompt and the prompt after each prefix, plus a divergence that keeps the model's
 //! idea of what the subject is, plus a decay on δ, is brought down by Adam (Meng et al. 2022, eq. 4 and appendix E.5).
+//! At each step only the rows from that token and block on are computed, forward and back ([`Ending`]).
 
-use candle_core::{D, Tensor, Var};
-use engram_core::Site;
-use engram_model::kernels::cross_entropy;
-use engram_model::transformer::{Past, rows_from};
-use engram_model::{Capture, Model};
+use engram_model::Model;
+use engram_model::kernels::softmax::{log_probabilities, log_probability, probabilities};
+use engram_model::wavefront::{Ending, Logits, Reverse, Run, Trace, Wavefront};
 use serde::{Deserialize, Serialize};
 
-use crate::covariance::values;
 use crate::error::{EditError, Result};
 use crate::request::EditRequest;
-use crate::tokens::{Continued, check_layer, continued, padded, pick, subject_last};
+use crate::tokens::{Continued, continued, subject_last};
 
 /// Settings of the optimisation, by default those published for GPT-2 XL.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -132,89 +130,216 @@ pub struct Optimised {
     pub steps: Vec<Step>,
 }
 
-/// The unedited run, and where the answer is read.
-struct Base<'a> {
-    model: &'a Model,
-    layer: usize,
-    past: Past,
-    /// Rows of the residual stream after the layer, from the subject's last token on: [batch, rows, d].
-    rows: Tensor,
-    /// 1 at the first row: [1, rows, 1].
-    first: Tensor,
-    /// For families that normalise what an MLP adds: the neurons [batch, d_mlp], and what is added [batch, d].
-    normed: Option<(Tensor, Tensor)>,
+/// A model whose weights are laid out for the way forward and back.
+pub struct Optimiser {
+    front: Wavefront,
+    reverse: Reverse,
+}
+
+impl Optimiser {
+    /// For edits at layers from `first` on.
+    ///
+    /// # Errors
+    /// The tensor library's.
+    pub fn new(model: &Model, first: usize) -> Result<Optimiser> {
+        let front = Wavefront::new(model)?;
+        let reverse = Reverse::new(&front, first + 1)?;
+        Ok(Optimiser { front, reverse })
+    }
+
+    /// Finds δ at a layer.
+    ///
+    /// # Errors
+    /// The model's; [`EditError::NotFinite`].
+    pub fn optimise(
+        &self,
+        rewriting: &Rewriting,
+        layer: usize,
+        place: Place,
+        settings: &Optimisation,
+    ) -> Result<Optimised> {
+        let loss = Loss::of(self, rewriting, layer, place)?;
+        let mut found = loss.begin();
+        let norm = length(found.initial.iter().copied());
+        let d = found.delta.len();
+        let mut moments = (vec![0f32; d], vec![0f32; d]);
+        let mut original: Option<Vec<f64>> = None;
+        for step in 1..=settings.steps.max(1) {
+            let read = loss.read(&found.delta, &mut original);
+            let size = length(found.delta.iter().map(|v| f64::from(*v)));
+            let scale = settings.decay / (norm * norm);
+            let (nll, kl, decay) = (read.nll, settings.kl * read.kl, scale * size);
+            let parts = Step {
+                loss: nll + kl + decay,
+                nll,
+                kl,
+                decay,
+            };
+            if !parts.loss.is_finite() {
+                return Err(EditError::NotFinite {
+                    what: format!("the value at layer {layer}"),
+                });
+            }
+            found.steps.push(parts);
+            if parts.loss < settings.stop || step >= settings.steps {
+                break;
+            }
+            let gradient = loss.gradient(&found.delta, read, settings.kl);
+            // The gradient of ‖δ‖ is δ/‖δ‖, and 0 at 0.
+            let pull = if size > 0.0 { scale / size } else { 0.0 } as f32;
+            adam(
+                &mut found.delta,
+                |i, delta| gradient[i] + pull * delta,
+                (&mut moments.0, &mut moments.1),
+                settings.rate,
+                step,
+            );
+            let size = length(found.delta.iter().map(|v| f64::from(*v)));
+            let most = settings.clamp * norm;
+            if size > most {
+                let factor = (most / size) as f32;
+                found.delta.iter_mut().for_each(|v| *v *= factor);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The loss as a function of δ.
+struct Loss<'a> {
+    ending: Ending<'a>,
+    place: Place,
+    /// Prompts, the essence's included.
+    runs: usize,
     /// Rows that are read: the answers', then the essence's.
     reads: Vec<(usize, usize)>,
     targets: Vec<u32>,
+    vocab: usize,
 }
 
-/// Finds δ at a layer.
-///
-/// # Errors
-/// The model's; [`EditError::NotFinite`].
-pub fn optimise(
-    model: &Model,
-    rewriting: &Rewriting,
-    layer: usize,
-    place: Place,
-    settings: &Optimisation,
-) -> Result<Optimised> {
-    check_layer(model, layer)?;
-    let (base, mut found) = Base::new(model, rewriting, layer, place)?;
-    let norm = length(found.initial.iter().copied());
-    let d = found.delta.len();
-    let (mut mean, mut square) = (vec![0f32; d], vec![0f32; d]);
-    let mut original: Option<Tensor> = None;
-    for step in 1..=settings.steps.max(1) {
-        let variable = Var::from_slice(&found.delta, d, model.device())?;
-        let (nll, essence) = base.read(variable.as_tensor())?;
-        let essence = log_softmax(&essence)?;
-        let before = original.get_or_insert_with(|| essence.detach()).clone();
-        let kl = (essence.exp()? * (&essence - before)?)?.sum_all()?;
-        let loss = (&nll + (&kl * settings.kl)?)?;
-        let size = length(found.delta.iter().map(|v| f64::from(*v)));
-        let scale = settings.decay / (norm * norm);
-        let parts = Step {
-            nll: f64::from(nll.to_scalar::<f32>()?),
-            kl: settings.kl * f64::from(kl.to_scalar::<f32>()?),
-            decay: scale * size,
-            loss: 0.0,
+/// The loss at one δ, without its factors, and what its gradient needs.
+struct Read {
+    nll: f64,
+    kl: f64,
+    trace: Trace,
+    logits: Logits,
+    /// The essence's log-probabilities, and those of the unedited model less them.
+    essence: (Vec<f64>, Vec<f64>),
+}
+
+impl<'a> Loss<'a> {
+    fn of(
+        optimiser: &'a Optimiser,
+        rewriting: &Rewriting,
+        layer: usize,
+        place: Place,
+    ) -> Result<Loss<'a>> {
+        let run = |ids: &[u32]| Run {
+            ids: ids.to_vec(),
+            noise: None,
         };
-        let parts = Step {
-            loss: parts.nll + parts.kl + parts.decay,
-            ..parts
-        };
-        if !parts.loss.is_finite() {
-            return Err(EditError::NotFinite {
-                what: format!("the value at layer {layer}"),
-            });
+        let mut runs: Vec<Run> = (rewriting.prompts.iter())
+            .map(|p| run(p.ids.read()))
+            .collect();
+        let mut starts: Vec<usize> = rewriting.prompts.iter().map(|p| p.subject).collect();
+        let (mut reads, mut targets) = (Vec::new(), Vec::new());
+        for (row, prompt) in rewriting.prompts.iter().enumerate() {
+            let positions = prompt.ids.from - 1..prompt.ids.ids.len() - 1;
+            reads.extend(positions.map(|p| (row, p - prompt.subject)));
+            targets.extend_from_slice(prompt.ids.answer());
         }
-        found.steps.push(parts);
-        if parts.loss < settings.stop || step >= settings.steps {
-            break;
-        }
-        let gradients = loss.backward()?;
-        let gradient = match gradients.get(&variable) {
-            Some(gradient) => gradient.to_vec1::<f32>()?,
-            None => vec![0.0; d],
+        let (essence, at) = &rewriting.essence;
+        // What comes after the subject is not read.
+        runs.push(run(&essence[..=*at]));
+        starts.push(*at);
+        reads.push((runs.len() - 1, 0));
+        let front = &optimiser.front;
+        Ok(Loss {
+            ending: front.ending(&optimiser.reverse, &runs, layer, &starts)?,
+            place,
+            runs: runs.len(),
+            reads,
+            targets,
+            vocab: front.shape().vocab,
+        })
+    }
+
+    /// Before the first step.
+    fn begin(&self) -> Optimised {
+        let wide = |row: &[f32]| row.iter().map(|v| f64::from(*v)).collect::<Vec<f64>>();
+        let initial = match self.place {
+            Place::Projection => wide(&self.ending.projected(0)),
+            Place::Residual => wide(self.ending.residual(0)),
         };
-        // The gradient of ‖δ‖ is δ/‖δ‖, and 0 at 0.
-        let pull = if size > 0.0 { scale / size } else { 0.0 } as f32;
-        adam(
-            &mut found.delta,
-            |i, delta| gradient[i] + pull * delta,
-            (&mut mean, &mut square),
-            settings.rate,
-            step,
-        );
-        let size = length(found.delta.iter().map(|v| f64::from(*v)));
-        let most = settings.clamp * norm;
-        if size > most {
-            let factor = (most / size) as f32;
-            found.delta.iter_mut().for_each(|v| *v *= factor);
+        let bare_key = wide(self.ending.neurons(0));
+        let prompts = self.runs - 1;
+        let mut mean_key = vec![0f64; bare_key.len()];
+        for run in 0..prompts {
+            let key = self.ending.neurons(run);
+            let each = mean_key.iter_mut().zip(key);
+            each.for_each(|(m, k)| *m += f64::from(*k) / prompts as f64);
+        }
+        Optimised {
+            delta: vec![0.0; initial.len()],
+            initial,
+            bare_key,
+            mean_key,
+            steps: Vec::new(),
         }
     }
-    Ok(found)
+
+    /// The answer's mean NLL and KL(edited ‖ original) of the essence, with δ. The first reading is the original.
+    fn read(&self, delta: &[f32], original: &mut Option<Vec<f64>>) -> Read {
+        let added = (0..self.runs).flat_map(|run| match self.place {
+            Place::Projection => self.ending.added(run, delta),
+            Place::Residual => delta.to_vec(),
+        });
+        let trace = self.ending.forward(&added.collect::<Vec<f32>>());
+        let logits = self.ending.logits(&trace, &self.reads);
+        let mut rows = logits.values.chunks_exact(self.vocab);
+        let answers = self.targets.iter().zip(&mut rows);
+        let losses: Vec<f64> = answers
+            .map(|(target, row)| -log_probability(row, *target as usize))
+            .collect();
+        let said = rows.next().map(log_probabilities).unwrap_or_default();
+        let original = original.get_or_insert_with(|| said.clone());
+        let apart: Vec<f64> = said.iter().zip(&*original).map(|(a, b)| a - b).collect();
+        Read {
+            nll: losses.iter().sum::<f64>() / losses.len() as f64,
+            kl: said.iter().zip(&apart).map(|(a, d)| a.exp() * d).sum(),
+            trace,
+            logits,
+            essence: (said, apart),
+        }
+    }
+
+    /// The gradient at δ of NLL + factor · KL.
+    fn gradient(&self, delta: &[f32], read: Read, factor: f64) -> Vec<f32> {
+        let mut grad = vec![0f32; read.logits.values.len()];
+        let share = 1.0 / self.targets.len() as f32;
+        let rows = grad.chunks_exact_mut(self.vocab);
+        let rows = rows.zip(read.logits.values.chunks_exact(self.vocab));
+        for ((grad, row), target) in rows.zip(&self.targets) {
+            probabilities(row, share, grad);
+            grad[*target as usize] -= share;
+        }
+        // d KL / d logit = p · (log p − log p₀ − KL).
+        let essence = &mut grad[self.targets.len() * self.vocab..];
+        let (said, apart) = &read.essence;
+        for ((grad, said), apart) in essence.iter_mut().zip(said).zip(apart) {
+            *grad = (factor * said.exp() * (apart - read.kl)) as f32;
+        }
+        let of_runs = self.ending.backward(&read.trace, &read.logits, grad);
+        let mut sum = vec![0f32; delta.len()];
+        for (run, grad) in of_runs.chunks_exact(delta.len()).enumerate() {
+            let grad = match self.place {
+                Place::Projection => self.ending.added_gradient(run, delta, grad),
+                Place::Residual => grad.to_vec(),
+            };
+            sum.iter_mut().zip(grad).for_each(|(s, g)| *s += g);
+        }
+        sum
+    }
 }
 
 /// A step of Adam (Kingma & Ba 2015) with the usual β of 0.9 and 0.999 and ε of 10⁻⁸.
@@ -240,116 +365,4 @@ pub(crate) fn adam(
 
 fn length(values: impl Iterator<Item = f64>) -> f64 {
     values.map(|v| v * v).sum::<f64>().sqrt()
-}
-
-fn log_softmax(logits: &Tensor) -> Result<Tensor> {
-    let most = logits.detach().max_keepdim(D::Minus1)?;
-    let moved = logits.broadcast_sub(&most)?;
-    let sum = moved.exp()?.sum_keepdim(D::Minus1)?.log()?;
-    Ok(moved.broadcast_sub(&sum)?)
-}
-
-impl<'a> Base<'a> {
-    fn new(
-        model: &'a Model,
-        rewriting: &Rewriting,
-        layer: usize,
-        place: Place,
-    ) -> Result<(Base<'a>, Optimised)> {
-        let (network, layers) = (model.network(), model.architecture().layers());
-        let mut ids: Vec<&[u32]> = rewriting.prompts.iter().map(|p| p.ids.read()).collect();
-        let mut starts: Vec<usize> = rewriting.prompts.iter().map(|p| p.subject).collect();
-        let (mut reads, mut targets) = (Vec::new(), Vec::new());
-        for (row, prompt) in rewriting.prompts.iter().enumerate() {
-            let positions = prompt.ids.from - 1..prompt.ids.ids.len() - 1;
-            reads.extend(positions.map(|p| (row, p - prompt.subject)));
-            targets.extend_from_slice(prompt.ids.answer());
-        }
-        ids.push(&rewriting.essence.0);
-        starts.push(rewriting.essence.1);
-        reads.push((ids.len() - 1, 0));
-
-        let of_layer = [Site::MlpPost, Site::MlpOut, Site::ResidPost].map(|s| (s, Some(layer)));
-        let mut run = Capture::of(of_layer.into_iter().chain(Past::sites(layers, layer + 1)));
-        network.residual(&padded(&ids), &mut run)?;
-        let at_subjects: Vec<(usize, usize)> = starts.iter().copied().enumerate().collect();
-        let seen = |site: Site| match run.get(site, Some(layer)) {
-            Some(value) => Ok(value),
-            None => Err(EditError::NotFinite {
-                what: format!("the run at layer {layer}"),
-            }),
-        };
-        let neurons = pick(seen(Site::MlpPost)?, &at_subjects)?;
-        let count = reads.iter().map(|(_, row)| row + 1).max().unwrap_or(1);
-        let rows = rows_from(seen(Site::ResidPost)?, &starts, count)?;
-        let mut first = vec![0f32; count];
-        first[0] = 1.0;
-        let normed = match (place, model.architecture().post_norms) {
-            (Place::Projection, true) => {
-                Some((neurons.clone(), pick(seen(Site::MlpOut)?, &at_subjects)?))
-            }
-            _ => None,
-        };
-
-        let keys = neurons.narrow(0, 0, rewriting.prompts.len())?;
-        let initial = match place {
-            Place::Projection => projected(model, layer, &keys.narrow(0, 0, 1)?)?,
-            Place::Residual => rows.narrow(0, 0, 1)?.narrow(1, 0, 1)?,
-        };
-        let found = Optimised {
-            initial: values(&initial)?,
-            delta: vec![0.0; model.architecture().d_model],
-            bare_key: values(&keys.narrow(0, 0, 1)?)?,
-            mean_key: values(&keys.mean(0)?)?,
-            steps: Vec::new(),
-        };
-        let base = Base {
-            model,
-            layer,
-            past: network.past(&run, layer + 1, &starts, count)?,
-            rows,
-            first: Tensor::from_vec(first, (1, count, 1), model.device())?,
-            normed,
-            reads,
-            targets,
-        };
-        Ok((base, found))
-    }
-
-    /// The answer's mean NLL and the essence's logits, with δ.
-    fn read(&self, delta: &Tensor) -> Result<(Tensor, Tensor)> {
-        let network = self.model.network();
-        let d = delta.dim(0)?;
-        let added = match &self.normed {
-            None => delta.reshape((1, 1, d))?,
-            Some((neurons, before)) => {
-                let after = network.mlp_output(self.layer, neurons, &delta.reshape((1, d))?)?;
-                (after - before)?.unsqueeze(1)?
-            }
-        };
-        let rows = self
-            .rows
-            .broadcast_add(&self.first.broadcast_mul(&added)?)?;
-        let rows = network.suffix(&self.past, &rows)?;
-        let logits = network.logits_of(&pick(&rows, &self.reads)?)?;
-        let answers = self.targets.len();
-        let nll = cross_entropy(&logits.narrow(0, 0, answers)?, &self.targets)?.mean_all()?;
-        Ok((nll, logits.narrow(0, answers, 1)?))
-    }
-}
-
-/// The down-projection's output, bias included, of neurons [rows, d_mlp].
-pub(crate) fn projected(model: &Model, layer: usize, neurons: &Tensor) -> Result<Tensor> {
-    let block = model.network().block(layer);
-    let linear = &block
-        .ok_or(engram_model::ModelError::Layer {
-            layer,
-            layers: model.architecture().layers(),
-        })?
-        .mlp_proj;
-    let out = neurons.matmul(&linear.weight)?;
-    Ok(match &linear.bias {
-        Some(bias) => out.broadcast_add(bias)?,
-        None => out,
-    })
 }

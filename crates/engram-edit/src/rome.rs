@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::cholesky::Cholesky;
 use crate::delta::{Change, LowRank, WeightChange, down_projection};
 use crate::error::{EditError, Result};
-use crate::optimise::{Optimisation, Optimised, Place, Rewriting, optimise};
+use crate::optimise::{Optimisation, Optimised, Optimiser, Place, Rewriting};
 use crate::request::EditRequest;
 
 /// What an edit came to.
@@ -46,13 +46,13 @@ impl Optimised {
     }
 }
 
-/// Edits one layer's down-projection; `covariance` is the factor of its C, `prefixes` as
+/// Edits one layer's down-projection, with the model laid out for the optimisation beside it; `covariance` is the factor of its C, `prefixes` as
 /// [`crate::prefixes::prefixes`] gives them.
 ///
 /// # Errors
-/// As [`Rewriting::of`] and [`optimise`]; [`EditError::NotFinite`].
+/// As [`Rewriting::of`] and [`Optimiser::optimise`]; [`EditError::NotFinite`].
 pub fn rome(
-    model: &Model,
+    (model, optimiser): (&Model, &Optimiser),
     request: &EditRequest,
     layer: usize,
     covariance: &Cholesky,
@@ -61,7 +61,7 @@ pub fn rome(
 ) -> Result<Rome> {
     crate::tokens::check_layer(model, layer)?;
     let rewriting = Rewriting::of(model, request, prefixes)?;
-    let found = optimise(model, &rewriting, layer, Place::Projection, settings)?;
+    let found = optimiser.optimise(&rewriting, layer, Place::Projection, settings)?;
     let update = rank_one(&found, covariance).ok_or_else(|| EditError::NotFinite {
         what: request.id.clone(),
     })?;

@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use engram_edit::covariance::{Covariance, Sample, covariances};
 use engram_edit::delta::{Delta, Meta};
 use engram_edit::memit::{Wanted, spread};
-use engram_edit::optimise::{Optimisation, Place, Placed, Rewriting, optimise};
+use engram_edit::optimise::{Optimisation, Optimiser, Place, Placed, Rewriting};
 use engram_edit::rome::rank_one;
 use engram_edit::tokens::Continued;
 use engram_model::{Model, Tokenizer, checkpoint, families};
@@ -118,14 +118,11 @@ fn the_covariance_is_numpys() {
 fn the_optimisation_is_torchs_step_by_step_and_the_update_numpys() {
     let (fixture, expected) = fixture();
     let model = model();
-    let found = optimise(
-        &model,
-        &rewriting(&fixture),
-        fixture.layer,
-        Place::Projection,
-        &fixture.settings,
-    )
-    .unwrap();
+    let (layer, settings) = (fixture.layer, &fixture.settings);
+    let found = Optimiser::new(&model, layer)
+        .unwrap()
+        .optimise(&rewriting(&fixture), layer, Place::Projection, settings)
+        .unwrap();
     assert_eq!(found.steps.len(), fixture.steps.len());
     for (i, (step, expected)) in found.steps.iter().zip(&fixture.steps).enumerate() {
         let parts = [step.loss, step.nll, step.kl, step.decay];

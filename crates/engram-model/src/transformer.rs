@@ -15,10 +15,6 @@ use crate::kernels::{
 };
 use crate::tap::{NoTap, Tap};
 
-mod suffix;
-
-pub use suffix::{Past, rows_from};
-
 impl Linear {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (batch, positions, width) = x.dims3()?;
@@ -423,25 +419,6 @@ impl Transformer {
     pub fn logits_of(&self, rows: &Tensor) -> Result<Tensor> {
         let logits = self.unembed(&rows.unsqueeze(0)?, &mut NoTap)?;
         Ok(logits.squeeze(0)?)
-    }
-
-    /// What an MLP adds to the residual stream, from neurons and `added`, which goes onto the down-projection's
-    /// output: neurons [rows, d_mlp], added [rows, d_model] or one that broadcasts to it.
-    ///
-    /// # Errors
-    /// [`ModelError::Layer`]; as the tensor library's.
-    pub fn mlp_output(&self, layer: usize, neurons: &Tensor, added: &Tensor) -> Result<Tensor> {
-        let block = self.at(layer)?;
-        let projected = block.weights.mlp_proj.forward(&neurons.unsqueeze(0)?)?;
-        let sum = projected.squeeze(0)?.broadcast_add(added)?;
-        block.after(sum, block.weights.post_mlp.as_ref())
-    }
-
-    fn at(&self, layer: usize) -> Result<&Block> {
-        self.blocks.get(layer).ok_or(ModelError::Layer {
-            layer,
-            layers: self.blocks.len(),
-        })
     }
 
     /// The residual stream after the last block: [batch, pos, d_model].

@@ -39,10 +39,7 @@ impl Activation {
                 let density = (-0.5 * x * x).exp() * INVERSE_SQRT_2PI;
                 *g *= normal_below(x) + x * density;
             }),
-            Activation::Silu => each.for_each(|(g, &x)| {
-                let share = 1.0 / (1.0 + (-x).exp());
-                *g *= share * (1.0 + x * (1.0 - share));
-            }),
+            Activation::Silu => silu_backward(x, g),
         }
     }
 }
@@ -51,6 +48,14 @@ impl Activation {
 fn silu(x: &[f32], out: &mut [f32]) {
     for (o, &x) in out.iter_mut().zip(x) {
         *o = x / (1.0 + math::exp(-x));
+    }
+}
+
+#[multiversion(targets = "simd")]
+fn silu_backward(x: &[f32], g: &mut [f32]) {
+    for (g, &x) in g.iter_mut().zip(x) {
+        let share = 1.0 / (1.0 + math::exp(-x));
+        *g *= share * (1.0 + x * (1.0 - share));
     }
 }
 

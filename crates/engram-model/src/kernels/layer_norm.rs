@@ -126,6 +126,29 @@ pub(crate) fn backward_onto(
     }
 }
 
+/// With x̂ the normalised row and ĝ = g·weight: dx += (ĝ − x̂·mean(ĝ·x̂)) / √(mean(x²) + ε).
+#[multiversion(targets = "simd")]
+pub(crate) fn root_mean_square_backward_onto(
+    x: &[f32],
+    weight: &[f32],
+    grad: &[f32],
+    epsilon: f32,
+    dx: &mut [f32],
+) {
+    let n = weight.len();
+    for ((dx, x), g) in dx
+        .chunks_exact_mut(n)
+        .zip(x.chunks_exact(n))
+        .zip(grad.chunks_exact(n))
+    {
+        let inverse = inverse_root_mean_square(x, epsilon);
+        let mean_gx = lane_sum(|i| g[i] * weight[i] * x[i] * inverse, n) / n as f32;
+        for i in 0..n {
+            dx[i] += (g[i] * weight[i] - x[i] * inverse * mean_gx) * inverse;
+        }
+    }
+}
+
 impl CustomOp3 for LayerNorm {
     fn name(&self) -> &'static str {
         "layer_norm"

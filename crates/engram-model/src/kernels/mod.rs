@@ -16,6 +16,7 @@ mod math;
 pub(crate) mod matrix;
 pub(crate) mod packed;
 pub(crate) mod scratch;
+pub mod softmax;
 pub(crate) mod suffix_attention;
 pub(crate) mod tile;
 

@@ -66,6 +66,13 @@ impl Packed {
         }
     }
 
+    /// The matrix with rows and columns exchanged.
+    pub fn transposed(&self) -> Packed {
+        Packed::from_fn(self.columns, self.inner, |column, row| {
+            self.panels[(column / PANEL * self.inner + row) * PANEL + column % PANEL]
+        })
+    }
+
     /// Number of rows of the matrix.
     pub fn inner(&self) -> usize {
         self.inner
@@ -232,9 +239,15 @@ mod tests {
         for (j, r) in row.iter().enumerate() {
             assert_eq!(*r, 1.0 + 2.0 * w[3 * n + j]);
         }
+        assert_eq!(packed.transposed().transposed().panels, packed.panels);
         let columns = Packed::of_columns(n, k, |c| &w[c * n..(c + 1) * n]);
         let mut product = vec![0f32; k];
         columns.multiply_onto(&whole[..n], &mut product);
+        let mut by_transpose = vec![0f32; k];
+        packed
+            .transposed()
+            .multiply_onto(&whole[..n], &mut by_transpose);
+        assert_eq!(by_transpose, product);
         assert!((product[1] - (0..n).map(|i| whole[i] * w[n + i]).sum::<f32>()).abs() < 1e-3);
     }
 }

@@ -28,7 +28,7 @@ pub(crate) struct Heads {
 
 impl Heads {
     /// Where the keys or values that serve a query head stand in a row of them.
-    fn serving(self, head: usize) -> Range<usize> {
+    pub fn serving(self, head: usize) -> Range<usize> {
         let first = head / self.group * self.width;
         first..first + self.width
     }
@@ -97,6 +97,38 @@ pub(crate) fn weigh(heads: Heads, head: usize, p: &[f32], values: &[&[f32]], z: 
     for (p, row) in p.iter().zip(values) {
         for (z, v) in z.iter_mut().zip(&row[serving.clone()]) {
             *z += p * v;
+        }
+    }
+}
+
+/// The gradient at one head's products q·k of the query that `p` are the probabilities of, from that at its weighted
+/// values: with ḡ = dz·v, out = p·(ḡ − Σ p·ḡ)·scale, through the cap where there is one.
+#[allow(clippy::too_many_arguments)]
+#[multiversion(targets = "simd")]
+pub(crate) fn score_gradients(
+    heads: Heads,
+    head: usize,
+    queries: &[f32],
+    keys: &[&[f32]],
+    values: &[&[f32]],
+    p: &[f32],
+    dz: &[f32],
+    out: &mut [f32],
+) {
+    let serving = heads.serving(head);
+    let mut mean = 0f32;
+    for ((out, p), row) in out.iter_mut().zip(p).zip(values) {
+        *out = dot(dz, &row[serving.clone()]);
+        mean += p * *out;
+    }
+    for (out, p) in out.iter_mut().zip(p) {
+        *out = p * (*out - mean) * heads.scale;
+    }
+    if let Some(cap) = heads.cap {
+        let q = &queries[head * heads.width..][..heads.width];
+        for (out, row) in out.iter_mut().zip(keys) {
+            let tanh = (dot(q, &row[serving.clone()]) * heads.scale / cap).tanh();
+            *out *= 1.0 - tanh * tanh;
         }
     }
 }

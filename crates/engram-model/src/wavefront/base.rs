@@ -73,6 +73,18 @@ impl Caches {
         self.runs[run].start
     }
 
+    /// How a block's queries and keys turn at a position; `None` where they do not.
+    pub(super) fn turns_at(
+        &self,
+        front: &Wavefront,
+        block: &Block,
+        position: usize,
+    ) -> Option<&[Turn]> {
+        let turns = block.turns?;
+        let n = front.rotaries[turns].frequencies.len();
+        Some(&self.turns[turns][position * n..(position + 1) * n])
+    }
+
     /// A run's outputs of the last LayerNorm at these positions: what the head unembeds.
     pub fn ln_final(&self, run: usize, positions: Range<usize>) -> &[f32] {
         let rows = &self.runs[run];
@@ -117,9 +129,18 @@ impl Wavefront {
     /// # Errors
     /// A sequence that is empty or longer than the context, a token outside the vocabulary.
     pub fn runs(&self, runs: &[Run]) -> Result<Caches> {
+        self.runs_keeping(runs, &|_, cache| cache)
+    }
+
+    /// As [`Wavefront::runs`]; of each layer's activations what `keep` gives back is kept.
+    pub(super) fn runs_keeping(
+        &self,
+        runs: &[Run],
+        keep: &dyn Fn(usize, LayerCache) -> LayerCache,
+    ) -> Result<Caches> {
         let mut caches = self.embed(runs)?;
         let mut x = self.positioned(&caches);
-        for block in &self.blocks {
+        for (layer, block) in self.blocks.iter().enumerate() {
             let mut normal = vec![0f32; x.len()];
             block.ln_1.forward(&x, &mut normal);
             let qkv = block.c_attn.forward_in_parallel(&normal);
@@ -137,7 +158,7 @@ impl Wavefront {
             let mlp_out = block.mlp_proj.forward_in_parallel(&post);
             let mlp_out = after(mlp_out, block.post_mlp.as_ref());
             let out = sum(&resid_mid, &mlp_out);
-            caches.layers.push(LayerCache {
+            let cache = LayerCache {
                 resid_pre: std::mem::replace(&mut x, out),
                 qkv,
                 met,
@@ -147,7 +168,8 @@ impl Wavefront {
                 pre,
                 post,
                 mlp_out,
-            });
+            };
+            caches.layers.push(keep(layer, cache));
         }
         caches.ln_final = vec![0f32; x.len()];
         self.ln_final.forward(&x, &mut caches.ln_final);
@@ -185,11 +207,11 @@ impl Wavefront {
             of_queries.apply(&mut row[..queries]);
             of_keys.apply(&mut row[queries..]);
         }
-        let Some(turns) = block.turns else { return };
-        let n = self.rotaries[turns].frequencies.len();
-        let turns = &caches.turns[turns][position * n..(position + 1) * n];
+        let Some(turns) = caches.turns_at(self, block, position) else {
+            return;
+        };
         for head in row.chunks_exact_mut(width) {
-            let (first, second) = head.split_at_mut(n);
+            let (first, second) = head.split_at_mut(turns.len());
             for ((a, b), turn) in first.iter_mut().zip(second).zip(turns) {
                 (*a, *b) = (*a * turn.cos - *b * turn.sin, *b * turn.cos + *a * turn.sin);
             }
@@ -300,7 +322,7 @@ impl Wavefront {
 }
 
 /// What is added, normalised where the family does so.
-fn after(added: Vec<f32>, norm: Option<&Norm>) -> Vec<f32> {
+pub(super) fn after(added: Vec<f32>, norm: Option<&Norm>) -> Vec<f32> {
     let Some(norm) = norm else { return added };
     let mut out = vec![0f32; added.len()];
     norm.forward(&added, &mut out);

@@ -12,6 +12,7 @@
 mod band;
 mod base;
 mod cost;
+mod ending;
 pub(crate) mod geometry;
 mod readout;
 mod world;
@@ -32,6 +33,7 @@ use crate::model::Model;
 
 pub use base::{Caches, NotFinite, Run};
 pub use cost::{cache_bytes, run_flops, task_bytes, world_bytes, world_flops};
+pub use ending::{Ending, Logits, Reverse, Trace};
 pub use readout::Vocabulary;
 pub use world::World;
 pub use write::{Value, Write};
@@ -140,6 +142,21 @@ impl Norm {
             }
             Normalisation::Rms => {
                 layer_norm::root_mean_square(x, &self.weight, self.epsilon, out);
+            }
+        }
+    }
+
+    /// dx += the gradient at rows x from that at what they become.
+    fn backward_onto(&self, x: &[f32], grad: &[f32], dx: &mut [f32]) {
+        let (weight, epsilon) = (&self.weight, self.epsilon);
+        match self.kind {
+            Normalisation::LayerNorm => {
+                // The gradients of weight and bias, which nobody asks for.
+                let mut sums = vec![0f32; 2 * weight.len()];
+                layer_norm::backward_onto(x, weight, grad, epsilon, dx, &mut sums);
+            }
+            Normalisation::Rms => {
+                layer_norm::root_mean_square_backward_onto(x, weight, grad, epsilon, dx);
             }
         }
     }

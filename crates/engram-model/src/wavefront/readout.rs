@@ -7,7 +7,7 @@ use crate::kernels::{tensor_rows, tensor_values};
 
 /// Rows of the head, laid out for products.
 pub struct Vocabulary {
-    rows: Packed,
+    pub(super) rows: Packed,
 }
 
 impl Vocabulary {

@@ -1,0 +1,526 @@
+//! The end of some runs, from a block and a position of each on, where nothing before them changes: forward as often as
+//! asked with something else added there, and back to its gradient. Rows before the position are keys and values of the
+//! unpatched runs; no weight has a gradient.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::base::{LayerCache, after};
+use super::{Block, Caches, Norm, Run, Vocabulary, Wavefront};
+use crate::error::{ModelError, Result};
+use crate::kernels::packed::Packed;
+use crate::kernels::suffix_attention::{probabilities, score_gradients, weigh};
+
+/// Rows that one task takes through what is done row by row.
+const ROWS: usize = 8;
+
+/// The transposed weights of a network from a block on, and its head: what gradients go back through.
+pub struct Reverse {
+    first: usize,
+    /// Of each block: queries, keys and values; heads; neurons; down-projection.
+    blocks: Vec<[Packed; 4]>,
+    vocabulary: Vocabulary,
+    /// [vocab, d_model].
+    head: Packed,
+}
+
+/// Runs that are read from a position of each on, and from after a block.
+pub struct Ending<'a> {
+    front: &'a Wavefront,
+    reverse: &'a Reverse,
+    caches: Caches,
+    layer: usize,
+    /// The position of each run that something is added at.
+    starts: Vec<usize>,
+    /// Where each run's rows stand among all.
+    rows: Vec<Range<usize>>,
+}
+
+/// What a way back needs of one block.
+struct BlockTrace {
+    x: Vec<f32>,
+    qkv: Vec<f32>,
+    /// Queries and keys normalised and turned; empty where that changes nothing.
+    met: Vec<f32>,
+    /// Of each run, [row, head, position].
+    patterns: Vec<Vec<f32>>,
+    /// What attention adds before it is normalised; empty where it is not.
+    attn: Vec<f32>,
+    mid: Vec<f32>,
+    pre: Vec<f32>,
+    /// What the MLP adds before it is normalised; empty where it is not.
+    mlp: Vec<f32>,
+}
+
+/// One way forward.
+pub struct Trace {
+    blocks: Vec<BlockTrace>,
+    /// After the last block.
+    last: Vec<f32>,
+}
+
+/// Rows of logits, and what lies before the cap.
+pub struct Logits {
+    /// [reads, vocab].
+    pub values: Vec<f32>,
+    reads: Vec<usize>,
+}
+
+impl Reverse {
+    /// Of the blocks from `first` on.
+    ///
+    /// # Errors
+    /// The tensor library's.
+    pub fn new(front: &Wavefront, first: usize) -> Result<Reverse> {
+        let blocks = front.blocks.iter().skip(first);
+        let of = |block: &Block| {
+            [
+                block.c_attn.weight.transposed(),
+                block.attn_proj.weight.transposed(),
+                block.c_fc.weight.transposed(),
+                block.mlp_proj.weight.transposed(),
+            ]
+        };
+        let vocabulary = front.vocabulary(None)?;
+        Ok(Reverse {
+            first,
+            blocks: blocks.map(of).collect(),
+            head: vocabulary.rows.transposed(),
+            vocabulary,
+        })
+    }
+
+    /// The first block that it has.
+    pub fn first(&self) -> usize {
+        self.first
+    }
+}
+
+/// rows · weight on all threads.
+fn times(rows: &[f32], weight: &Packed) -> Vec<f32> {
+    let mut out = vec![0f32; rows.len() / weight.inner().max(1) * weight.columns()];
+    weight.multiply_onto_in_parallel(rows, &mut out);
+    out
+}
+
+fn normalised(norm: &Norm, x: &[f32]) -> Vec<f32> {
+    let mut out = vec![0f32; x.len()];
+    let width = norm.weight.len() * ROWS;
+    let rows = out.par_chunks_mut(width).zip(x.par_chunks(width));
+    rows.for_each(|(out, x)| norm.forward(x, out));
+    out
+}
+
+/// dx += the gradient at x of a normalisation whose output has gradient `grad`.
+fn normalised_back(norm: &Norm, x: &[f32], grad: &[f32], dx: &mut [f32]) {
+    let width = norm.weight.len() * ROWS;
+    let rows = dx.par_chunks_mut(width).zip(x.par_chunks(width));
+    rows.zip(grad.par_chunks(width))
+        .for_each(|((dx, x), grad)| norm.backward_onto(x, grad, dx));
+}
+
+/// The gradient at what is added, which is normalised where the family does so.
+fn after_back(norm: Option<&Norm>, added: &[f32], grad: &[f32]) -> Vec<f32> {
+    let Some(norm) = norm else {
+        return grad.to_vec();
+    };
+    let mut dx = vec![0f32; grad.len()];
+    normalised_back(norm, added, grad, &mut dx);
+    dx
+}
+
+impl Wavefront {
+    /// Runs sequences whole, and keeps what their ends after block `layer` need; something may be added at the position
+    /// of each in `starts`.
+    ///
+    /// # Errors
+    /// As [`Wavefront::runs`]; [`ModelError::Layer`] for a layer that there is not, or that `reverse` does not reach.
+    pub fn ending<'a>(
+        &'a self,
+        reverse: &'a Reverse,
+        runs: &[Run],
+        layer: usize,
+        starts: &[usize],
+    ) -> Result<Ending<'a>> {
+        let layers = self.shape.layers;
+        if layer >= layers || layer + 1 < reverse.first {
+            return Err(ModelError::Layer { layer, layers });
+        }
+        let keep = |at: usize, cache: LayerCache| match at {
+            at if at < layer => LayerCache::default(),
+            at if at == layer => LayerCache {
+                post: cache.post,
+                ..LayerCache::default()
+            },
+            at => LayerCache {
+                // The first has the rows that go on.
+                resid_pre: match at == layer + 1 {
+                    true => cache.resid_pre,
+                    false => Vec::new(),
+                },
+                qkv: cache.qkv,
+                met: cache.met,
+                ..LayerCache::default()
+            },
+        };
+        let caches = self.runs_keeping(runs, &keep)?;
+        let mut rows = Vec::with_capacity(starts.len());
+        let mut from = 0;
+        for (run, start) in starts.iter().enumerate() {
+            let count = caches.positions(run).saturating_sub(*start);
+            rows.push(from..from + count);
+            from += count;
+        }
+        Ok(Ending {
+            front: self,
+            reverse,
+            caches,
+            layer,
+            starts: starts.to_vec(),
+            rows,
+        })
+    }
+}
+
+impl Ending<'_> {
+    /// The activations of the block's neurons where a run starts: [d_mlp].
+    pub fn neurons(&self, run: usize) -> &[f32] {
+        let m = self.front.shape.d_mlp;
+        let row = self.caches.first_row(run) + self.starts[run];
+        &self.caches.layers[self.layer].post[row * m..(row + 1) * m]
+    }
+
+    /// The down-projection's output, bias included, where a run starts: [d_model].
+    pub fn projected(&self, run: usize) -> Vec<f32> {
+        let block = &self.front.blocks[self.layer];
+        block.mlp_proj.forward(self.neurons(run))
+    }
+
+    /// The residual stream after the block where a run starts: [d_model].
+    pub fn residual(&self, run: usize) -> &[f32] {
+        &self.rows_of_base(run)[..self.front.shape.d_model]
+    }
+
+    /// What the block's MLP adds more to the residual stream where a run starts, when δ is added to its
+    /// down-projection's output: δ, but for families that normalise what it adds.
+    pub fn added(&self, run: usize, delta: &[f32]) -> Vec<f32> {
+        let Some(norm) = &self.front.blocks[self.layer].post_mlp else {
+            return delta.to_vec();
+        };
+        let before = self.projected(run);
+        let moved: Vec<f32> = before.iter().zip(delta).map(|(b, d)| b + d).collect();
+        let [mut out, old] = [moved, before].map(|row| after(row, Some(norm)));
+        out.iter_mut().zip(old).for_each(|(o, b)| *o -= b);
+        out
+    }
+
+    /// The gradient at δ of [`Ending::added`].
+    pub fn added_gradient(&self, run: usize, delta: &[f32], grad: &[f32]) -> Vec<f32> {
+        let norm = self.front.blocks[self.layer].post_mlp.as_ref();
+        let mut moved = self.projected(run);
+        moved.iter_mut().zip(delta).for_each(|(m, d)| *m += d);
+        after_back(norm, &moved, grad)
+    }
+
+    /// A run's rows after the block.
+    fn rows_of_base(&self, run: usize) -> &[f32] {
+        let d = self.front.shape.d_model;
+        let all = match self.caches.layers.get(self.layer + 1) {
+            Some(cache) => &cache.resid_pre,
+            None => &self.caches.last,
+        };
+        let first = self.caches.first_row(run);
+        let end = first + self.caches.positions(run);
+        &all[(first + self.starts[run]) * d..end * d]
+    }
+
+    /// Forward with a row added where each run starts; added: [runs, d_model].
+    pub fn forward(&self, added: &[f32]) -> Trace {
+        let d = self.front.shape.d_model;
+        let mut x = Vec::new();
+        for (run, added) in added.chunks_exact(d).enumerate() {
+            let start = x.len();
+            x.extend_from_slice(self.rows_of_base(run));
+            x[start..].iter_mut().zip(added).for_each(|(x, a)| *x += a);
+        }
+        let mut blocks = Vec::new();
+        for layer in self.layer + 1..self.front.shape.layers {
+            let (trace, out) = self.block(layer, x);
+            blocks.push(trace);
+            x = out;
+        }
+        Trace { blocks, last: x }
+    }
+
+    /// Logits at some places of a way forward: a run, and a row from its start on.
+    pub fn logits(&self, trace: &Trace, reads: &[(usize, usize)]) -> Logits {
+        let d = self.front.shape.d_model;
+        let reads: Vec<usize> = (reads.iter())
+            .map(|(run, row)| self.rows[*run].start + row)
+            .collect();
+        let rows: Vec<f32> = (reads.iter())
+            .flat_map(|r| &trace.last[r * d..(r + 1) * d])
+            .copied()
+            .collect();
+        let rows = normalised(&self.front.ln_final, &rows);
+        Logits {
+            values: self.front.logits(&rows, &self.reverse.vocabulary),
+            reads,
+        }
+    }
+
+    /// The gradient at what is added where each run starts, [runs, d_model], from one at the logits.
+    pub fn backward(&self, trace: &Trace, logits: &Logits, mut grad: Vec<f32>) -> Vec<f32> {
+        let d = self.front.shape.d_model;
+        if let Some(cap) = self.front.logit_cap {
+            // d/dx c·tanh(x / c) = 1 − tanh².
+            let each = grad.iter_mut().zip(&logits.values);
+            each.for_each(|(g, y)| *g *= 1.0 - (y / cap).powi(2));
+        }
+        let of_rows = times(&grad, &self.reverse.head);
+        let mut grad = vec![0f32; trace.last.len()];
+        for (row, of_row) in logits.reads.iter().zip(of_rows.chunks_exact(d)) {
+            let at = row * d..(row + 1) * d;
+            let norm = &self.front.ln_final;
+            norm.backward_onto(&trace.last[at.clone()], of_row, &mut grad[at]);
+        }
+        for (i, of_block) in trace.blocks.iter().enumerate().rev() {
+            grad = self.block_back(self.layer + 1 + i, of_block, grad);
+        }
+        let first = |rows: &Range<usize>| grad[rows.start * d..(rows.start + 1) * d].to_vec();
+        self.rows.iter().flat_map(first).collect()
+    }
+
+    /// One block, as the transformer's forward pass has it.
+    fn block(&self, layer: usize, x: Vec<f32>) -> (BlockTrace, Vec<f32>) {
+        let (shape, block) = (&self.front.shape, &self.front.blocks[layer]);
+        let qkv = (block.c_attn).forward_in_parallel(&normalised(&block.ln_1, &x));
+        let met = self.met(block, &qkv);
+        let (z, patterns) = self.attend(layer, &qkv, &met);
+        let attn = block.attn_proj.forward_in_parallel(&z);
+        let (attn, attn_out) = with_after(attn, block.post_attention.as_ref());
+        let mid: Vec<f32> = x.iter().zip(&attn_out).map(|(x, a)| x + a).collect();
+        let read = if shape.parallel { &x } else { &mid };
+        let pre = (block.c_fc).forward_in_parallel(&normalised(&block.ln_2, read));
+        let mut post = vec![0f32; pre.len() / shape.d_hidden() * shape.d_mlp];
+        post.par_chunks_mut(shape.d_mlp * ROWS)
+            .zip(pre.par_chunks(shape.d_hidden() * ROWS))
+            .for_each(|(post, pre)| block.activate_rows(pre, shape.d_mlp, post));
+        let mlp = block.mlp_proj.forward_in_parallel(&post);
+        let (mlp, mlp_out) = with_after(mlp, block.post_mlp.as_ref());
+        let out = mid.iter().zip(&mlp_out).map(|(x, m)| x + m).collect();
+        let trace = BlockTrace {
+            x,
+            qkv,
+            met,
+            patterns,
+            attn,
+            mid,
+            pre,
+            mlp,
+        };
+        (trace, out)
+    }
+
+    /// The gradient at a block's input from that at its output.
+    fn block_back(&self, layer: usize, trace: &BlockTrace, grad: Vec<f32>) -> Vec<f32> {
+        let (shape, block) = (&self.front.shape, &self.front.blocks[layer]);
+        let [c_attn, attn_proj, c_fc, mlp_proj] = &self.reverse.blocks[layer - self.reverse.first];
+        let of_mlp = after_back(block.post_mlp.as_ref(), &trace.mlp, &grad);
+        let of_post = times(&of_mlp, mlp_proj);
+        let mut of_pre = vec![0f32; trace.pre.len()];
+        of_pre
+            .par_chunks_mut(shape.d_hidden())
+            .zip(trace.pre.par_chunks(shape.d_hidden()))
+            .zip(of_post.par_chunks(shape.d_mlp))
+            .for_each(|((of_pre, pre), of_post)| block.activate_back(pre, of_post, of_pre));
+        let of_normal = times(&of_pre, c_fc);
+        let mut dx = grad;
+        if !shape.parallel {
+            normalised_back(&block.ln_2, &trace.mid, &of_normal, &mut dx);
+        }
+        let of_attn = after_back(block.post_attention.as_ref(), &trace.attn, &dx);
+        if shape.parallel {
+            normalised_back(&block.ln_2, &trace.x, &of_normal, &mut dx);
+        }
+        let of_qkv = self.attend_back(layer, trace, &times(&of_attn, attn_proj));
+        normalised_back(&block.ln_1, &trace.x, &times(&of_qkv, c_attn), &mut dx);
+        dx
+    }
+
+    /// Position of each row, run after run.
+    fn positions(&self) -> impl Iterator<Item = usize> {
+        let each = self.rows.iter().zip(&self.starts);
+        each.flat_map(|(rows, start)| *start..start + rows.len())
+    }
+
+    /// Queries and keys of the rows as they meet; empty where that changes nothing.
+    fn met(&self, block: &Block, qkv: &[f32]) -> Vec<f32> {
+        if !block.turns_or_normalises() {
+            return Vec::new();
+        }
+        let (d_qkv, width) = (self.front.d_qkv(), self.met_width());
+        let mut met = Vec::with_capacity(qkv.len() / d_qkv * width);
+        for (position, row) in self.positions().zip(qkv.chunks_exact(d_qkv)) {
+            let start = met.len();
+            met.extend_from_slice(&row[..width]);
+            self.front
+                .meet(block, &self.caches, position, &mut met[start..]);
+        }
+        met
+    }
+
+    /// Width of queries and keys side by side.
+    fn met_width(&self) -> usize {
+        self.front.shape.d_queries() + self.front.shape.d_keys()
+    }
+
+    /// Keys and values that a run's rows see: those of the unpatched run before its start, then its own.
+    fn seen<'v>(
+        &'v self,
+        layer: usize,
+        run: usize,
+        qkv: &'v [f32],
+        met: &'v [f32],
+    ) -> [Vec<&'v [f32]>; 2] {
+        let cache = &self.caches.layers[layer];
+        let first = self.caches.first_row(run);
+        let before = first..first + self.starts[run];
+        let before = before.map(|row| self.front.row_parts(&cache.qkv, &cache.met, row));
+        let own = self.rows[run].clone();
+        let own = own.map(|row| self.front.row_parts(qkv, met, row));
+        let (mut keys, mut values) = (Vec::new(), Vec::new());
+        for [_, key, value] in before.chain(own) {
+            keys.push(key);
+            values.push(value);
+        }
+        [keys, values]
+    }
+
+    /// Attention of the rows: values weighted, and each run's patterns.
+    fn attend(&self, layer: usize, qkv: &[f32], met: &[f32]) -> (Vec<f32>, Vec<Vec<f32>>) {
+        let (heads, d_z) = (self.front.blocks[layer].heads, self.front.shape.d_queries());
+        let attend = |(run, rows): (usize, &Range<usize>)| {
+            let [keys, values] = self.seen(layer, run, qkv, met);
+            let mut z = vec![0f32; rows.len() * d_z];
+            let mut patterns = vec![0f32; rows.len() * heads.count * keys.len()];
+            let each = rows.clone().zip(z.chunks_exact_mut(d_z));
+            let of_rows = patterns.chunks_exact_mut(heads.count * keys.len());
+            for (((row, z), patterns), query) in each.zip(of_rows).zip(self.starts[run]..) {
+                let [q, ..] = self.front.row_parts(qkv, met, row);
+                let of_heads = patterns.chunks_exact_mut(keys.len());
+                for (head, (z, p)) in z.chunks_exact_mut(heads.width).zip(of_heads).enumerate() {
+                    probabilities(heads, head, q, &keys, query, p);
+                    weigh(heads, head, &p[..query + 1], &values, z);
+                }
+            }
+            (z, patterns)
+        };
+        let found: Vec<(Vec<f32>, Vec<f32>)> =
+            self.rows.par_iter().enumerate().map(attend).collect();
+        let (z, patterns): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+        (z.concat(), patterns)
+    }
+
+    /// The gradient at queries, keys and values as projected, [rows, d_qkv].
+    fn attend_back(&self, layer: usize, trace: &BlockTrace, of_z: &[f32]) -> Vec<f32> {
+        let (front, block) = (self.front, &self.front.blocks[layer]);
+        let (heads, d_z, d_qkv) = (block.heads, front.shape.d_queries(), front.d_qkv());
+        let (of_keys, of_values) = (d_z, d_z + front.shape.d_keys());
+        let back = |(run, rows): (usize, &Range<usize>)| {
+            let start = self.starts[run];
+            let [keys, values] = self.seen(layer, run, &trace.qkv, &trace.met);
+            let mut out = vec![0f32; rows.len() * d_qkv];
+            let mut scores = vec![0f32; keys.len()];
+            for (at, row) in rows.clone().enumerate() {
+                let query = start + at;
+                let [q, ..] = front.row_parts(&trace.qkv, &trace.met, row);
+                for head in 0..heads.count {
+                    let own = head * heads.width..(head + 1) * heads.width;
+                    let of_z = &of_z[row * d_z..][own.clone()];
+                    let p = &trace.patterns[run][(at * heads.count + head) * keys.len()..];
+                    let (p, scores) = (&p[..query + 1], &mut scores[..query + 1]);
+                    score_gradients(heads, head, q, &keys, &values, p, of_z, scores);
+                    let of_q = &mut out[at * d_qkv..][own.clone()];
+                    weigh(heads, head, scores, &keys, of_q);
+                    let serving = heads.serving(head);
+                    for (later, key) in (start..=query).enumerate() {
+                        let of_row = &mut out[later * d_qkv..(later + 1) * d_qkv];
+                        let of_key = &mut of_row[of_keys..][serving.clone()];
+                        let each = of_key.iter_mut().zip(&q[own.clone()]);
+                        each.for_each(|(o, q)| *o += scores[key] * q);
+                        let of_value = &mut of_row[of_values..][serving.clone()];
+                        let each = of_value.iter_mut().zip(of_z);
+                        each.for_each(|(o, z)| *o += p[key] * z);
+                    }
+                }
+            }
+            let raw = &trace.qkv[rows.start * d_qkv..rows.end * d_qkv];
+            let each = out.chunks_exact_mut(d_qkv).zip(raw.chunks_exact(d_qkv));
+            for ((of_row, raw), position) in each.zip(start..) {
+                front.meet_back(block, &self.caches, position, raw, of_row);
+            }
+            out
+        };
+        let found: Vec<Vec<f32>> = self.rows.par_iter().enumerate().map(back).collect();
+        found.concat()
+    }
+}
+
+/// What is added as it is and as it is added; the first is kept only where the two differ.
+fn with_after(added: Vec<f32>, norm: Option<&Norm>) -> (Vec<f32>, Vec<f32>) {
+    match norm {
+        None => (Vec::new(), added),
+        Some(norm) => {
+            let out = normalised(norm, &added);
+            (added, out)
+        }
+    }
+}
+
+impl Block {
+    /// The gradient at a row of the first projections from that at the neurons' activations.
+    fn activate_back(&self, pre: &[f32], of_post: &[f32], of_pre: &mut [f32]) {
+        let (pre, up) = pre.split_at(of_post.len());
+        let (of_pre, of_up) = of_pre.split_at_mut(of_post.len());
+        of_pre.copy_from_slice(of_post);
+        if !up.is_empty() {
+            self.activation.forward(pre, of_up);
+            of_up.iter_mut().zip(of_post).for_each(|(o, g)| *o *= g);
+            of_pre.iter_mut().zip(up).for_each(|(o, u)| *o *= u);
+        }
+        self.activation.backward(pre, of_pre);
+    }
+}
+
+impl Wavefront {
+    /// The gradient at queries and keys as projected from that as they meet, in place; `raw` is the row as projected.
+    fn meet_back(
+        &self,
+        block: &Block,
+        caches: &Caches,
+        position: usize,
+        raw: &[f32],
+        grad: &mut [f32],
+    ) {
+        let queries = self.shape.d_queries();
+        let width = queries + self.shape.d_keys();
+        let grad = &mut grad[..width];
+        if let Some(turns) = caches.turns_at(self, block, position) {
+            for head in grad.chunks_exact_mut(self.shape.d_head) {
+                let (first, second) = head.split_at_mut(turns.len());
+                for ((a, b), turn) in first.iter_mut().zip(second).zip(turns) {
+                    (*a, *b) = (*a * turn.cos + *b * turn.sin, *b * turn.cos - *a * turn.sin);
+                }
+            }
+        }
+        if let Some((of_queries, of_keys)) = &block.query_key_norms {
+            let given = grad.to_vec();
+            grad.fill(0.0);
+            let (q, k) = grad.split_at_mut(queries);
+            of_queries.backward_onto(&raw[..queries], &given[..queries], q);
+            of_keys.backward_onto(&raw[queries..width], &given[queries..], k);
+        }
+    }
+}
