@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::compare::{Comparison, compare};
 use crate::conclude::{conclusions, headline};
 use crate::context::Context;
-use crate::editing::EditFindings;
+use crate::editing::{EditFindings, editing};
 use crate::error::{FindingsError, Result};
 use crate::gate::{Gate, States, gate};
 use crate::kinds::{KindTests, conclude, kind_tests};
@@ -142,7 +142,7 @@ pub fn findings(study: &Study<'_>) -> Result<Findings> {
         replicates: replicates(study.conditions, &conditions)?,
         conditions,
         comparisons,
-        editing: Vec::new(),
+        editing: editing(study)?,
     };
     let all: Vec<Vec<String>> = findings
         .conditions

@@ -40,7 +40,7 @@ mod findings;
 mod sheet;
 mod study;
 
-pub use editing::{EditFindings, EditResults};
+pub use editing::{EditFindings, EditResults, editing};
 /// A bootstrap interval, as findings hold them.
 pub use engram_stats::Interval;
 pub use error::{FindingsError, Result};

@@ -8,14 +8,21 @@ pub mod best;
 pub mod kinds;
 pub mod recovery;
 pub mod scores;
+mod sheet;
 pub mod side_effects;
 
 use engram_core::{Aside, EditRow, Moved, Said};
 use serde::{Deserialize, Serialize};
 
+use crate::context::Context;
+use crate::error::{FindingsError, Result};
+use crate::study::{Condition, Study};
+use crate::words::{number, percent, plural};
+use sheet::Sheet;
+
 pub use best::{BestLayer, LayerComparison};
 pub use kinds::{EditKindLayer, EditKindTests};
-pub use recovery::{Correlation, Helps, Joined, Recovery};
+pub use recovery::{Correlation, Helps, Joined, Recovery, best_layer};
 pub use scores::{BeforeAfter, EditScores, Part, Share};
 pub use side_effects::{SideEffects, Spread};
 
@@ -89,4 +96,106 @@ impl EditFindings {
     pub fn best_of(&self, kind: Option<&str>) -> Option<&BestLayer> {
         self.best.iter().find(|b| b.kind.as_deref() == kind)
     }
+}
+
+/// What a study's edits show, in its order. The sweep that they are joined to is the condition's of the same model.
+///
+/// # Errors
+/// A value that is not finite; two rows for one fact and set of layers; two results of one name and model; settings
+/// outside their range.
+pub fn editing(study: &Study<'_>) -> Result<Vec<EditFindings>> {
+    let context = Context::new(study.suite, study.settings)?;
+    let mut all: Vec<EditFindings> = Vec::new();
+    for results in study.edits {
+        if all
+            .iter()
+            .any(|f| f.name == results.name && f.model == results.model)
+        {
+            return Err(FindingsError::DuplicateCondition {
+                condition: format!("edit {} of {}", results.name, results.model),
+            });
+        }
+        let condition = study.conditions.iter().find(|c| c.name == results.model);
+        all.push(of_model(&context, condition, results)?);
+    }
+    Ok(all)
+}
+
+fn of_model(
+    context: &Context<'_>,
+    condition: Option<&Condition>,
+    results: &EditResults,
+) -> Result<EditFindings> {
+    let sheet = Sheet::new(context, results)?;
+    let mut all = Vec::new();
+    for layers in sheet.rows.keys() {
+        for kind in sheet.groups() {
+            all.push(scores::scores(&sheet, results, layers, kind)?);
+        }
+    }
+    let mut best = Vec::new();
+    for kind in sheet.groups() {
+        best.extend(best::best(&sheet, &all, kind)?);
+    }
+    let at = best.first().map(|b: &BestLayer| b.layers.clone());
+    let at = at.unwrap_or_default();
+    let edited = sheet.rows.values().map(Vec::len).max().unwrap_or(0);
+    let mut found = EditFindings {
+        name: results.name.clone(),
+        model: results.model.clone(),
+        method: results.method.clone(),
+        facts: results.facts,
+        known: results.known,
+        edited,
+        kinds: sheet.kinds.clone(),
+        layers: sheet.rows.keys().map(|l| l.to_vec()).collect(),
+        scores: all,
+        best,
+        kind_tests: kinds::kind_tests(&sheet)?,
+        recovery: match condition {
+            Some(condition) => recovery::recovery(&sheet, &results.rows, &condition.rows)?,
+            None => None,
+        },
+        side_effects: side_effects::side_effects(context, results, &at),
+        conclusions: Vec::new(),
+        said: (results.said.iter())
+            .filter(|s| s.layers == at)
+            .cloned()
+            .collect(),
+    };
+    found.conclusions = conclusions(&found);
+    Ok(found)
+}
+
+/// What follows, in the order in which it is read.
+fn conclusions(found: &EditFindings) -> Vec<String> {
+    let several = found.kinds.len() > 1;
+    let mut all: Vec<String> = (found.best.iter())
+        .filter(|b| b.kind.is_some() == several)
+        .map(|b| b.sentence.clone())
+        .collect();
+    all.extend(found.kind_tests.iter().map(|t| t.verdict.clone()));
+    all.extend(found.recovery.as_ref().map(|r| r.sentence.clone()));
+    all.extend(
+        found
+            .side_effects
+            .as_ref()
+            .map(side_effects::SideEffects::sentence),
+    );
+    all.extend(unmoved(found));
+    all
+}
+
+/// What the edits of the best layers did to perplexity, in words.
+fn unmoved(found: &EditFindings) -> Option<String> {
+    let best = found.best_of(None)?;
+    let scores = found.scores_of(&best.layers, None)?;
+    let perplexity = scores.perplexity?;
+    Some(format!(
+        "Perplexity of texts held out is {} before and {} after an edit at the best layer ({} in the mean over {}).",
+        number(perplexity.before),
+        number(perplexity.after),
+        percent(perplexity.after / perplexity.before - 1.0),
+        plural(perplexity.facts, "edit")
+    ))
 }
