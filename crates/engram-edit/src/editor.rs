@@ -7,7 +7,7 @@ use engram_model::Model;
 
 use crate::cholesky::Cholesky;
 use crate::covariance::Covariance;
-use crate::delta::{Delta, Meta, WeightChange};
+use crate::delta::{Delta, Meta, WeightChange, down_projection};
 use crate::error::{EditError, Result};
 use crate::finetune::fine_tune;
 use crate::memit::{Wanted, spread};
@@ -77,6 +77,24 @@ impl<'a> Editor<'a> {
     /// Whether all facts are edited at once, over all of the layers given together.
     pub fn is_together(&self) -> bool {
         self.method == Method::Memit
+    }
+
+    /// Refuses a model that the method is not defined for, whatever the fact.
+    ///
+    /// # Errors
+    /// [`EditError::Unsupported`].
+    pub fn check(model: &Model, method: Method) -> Result<()> {
+        if method == Method::Memit && model.architecture().post_norms {
+            return Err(EditError::Unsupported {
+                what: "MEMIT",
+                family: model.family().to_owned(),
+                why: "what an MLP adds is normalised, and no linear image of its weight; use ROME",
+            });
+        }
+        for layer in 0..model.architecture().layers() {
+            down_projection(model, layer)?;
+        }
+        Ok(())
     }
 
     /// Whether a method needs covariances.

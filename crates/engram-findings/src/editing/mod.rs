@@ -169,6 +169,13 @@ fn of_model(
 
 /// What follows, in the order in which it is read.
 fn conclusions(found: &EditFindings) -> Vec<String> {
+    if found.edited == 0 {
+        return vec![format!(
+            "Nothing was edited: the model knows {} of {} that could be edited.",
+            found.known,
+            plural(found.facts, "fact")
+        )];
+    }
     let several = found.kinds.len() > 1;
     let mut all: Vec<String> = (found.best.iter())
         .filter(|b| b.kind.is_some() == several)
