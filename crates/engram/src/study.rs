@@ -479,6 +479,38 @@ mod tests {
         );
         assert!(error(SMALL, &["sweep.whole.metrics=['prob']"]).contains("must hold logit_diff"));
         assert!(error("title = ", &[]).contains("study.toml"));
+        let of_edit = |setting: &str| {
+            let edit = ["edit.e.models=['base']", "edit.e.layer='all'", setting];
+            error(SMALL, &edit)
+        };
+        let mistakes = [
+            (
+                "edit.e.models=['config-9']",
+                "edit.e: no model is called \"config-9\"",
+            ),
+            ("edit.e.models=[]", "edit.e: models is empty"),
+            ("edit.e.method='rone'", "rone"),
+            ("edit.e.layer='first'", "expected N, N-M, auto or all"),
+            ("edit.e.layer='3-1'", "the first layer is above the last"),
+            (
+                "edit.e.layer=[1, 2]",
+                "expected N, \"N-M\", \"auto\" or \"all\"",
+            ),
+            ("edit.e.set.speed=1", "speed"),
+            ("edit.e.set.rate=-1", "rate"),
+            ("edit.e.fact=1", "fact"),
+        ];
+        for (setting, part) in mistakes {
+            let found = of_edit(setting);
+            assert!(found.contains(part), "{setting}: {found}");
+        }
+        let asked = "title = 'T'\nbase = 'b'\n[suite]\nfile = 's'\n[sweep.w]\nmodels = ['base']\nsites = ['mlp_out']\n\
+            [edit.e]\nmodels = ['base']\nlayer = 1\n";
+        assert!(error(asked, &[]).contains("edit.e: method rome needs texts"));
+        let tuned = ["edit.e.method='ft-l'", "edit.e.held_out_tokens=9"];
+        assert!(error(asked, &tuned).contains("no corpus to take validation texts from"));
+        let study = read(asked, &["edit.e.method='ft-l'"]).unwrap();
+        assert_eq!(study.edit["e"].layer, crate::args::LayerChoice::One(1));
     }
 
     #[test]

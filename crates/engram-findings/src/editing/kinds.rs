@@ -161,7 +161,7 @@ fn verdict(tests: &EditKindTests, alpha: f64) -> String {
     };
     if tests.layers.is_empty() {
         return format!(
-            "No verdict on {score}: {} {first} and {} {second} relations have edits, and fewer than {MIN_RELATIONS_PER_KIND} of a kind cannot tell kinds apart.",
+            "No verdict between kinds: {} {first} and {} {second} relations have edits, and fewer than {MIN_RELATIONS_PER_KIND} of a kind cannot tell kinds apart.",
             tests.relations_first, tests.relations_second
         );
     }

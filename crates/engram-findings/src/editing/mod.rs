@@ -10,6 +10,7 @@ pub mod recovery;
 pub mod scores;
 mod sheet;
 pub mod side_effects;
+pub mod simulate;
 
 use engram_core::{Aside, EditRow, Moved, Said};
 use serde::{Deserialize, Serialize};
@@ -182,6 +183,8 @@ fn conclusions(found: &EditFindings) -> Vec<String> {
         .map(|b| b.sentence.clone())
         .collect();
     all.extend(found.kind_tests.iter().map(|t| t.verdict.clone()));
+    // Too few relations is said once.
+    all.dedup();
     all.extend(found.recovery.as_ref().map(|r| r.sentence.clone()));
     all.extend(
         found
