@@ -5,6 +5,7 @@
 
 pub mod columns;
 pub mod confounds;
+pub mod edit;
 pub mod error;
 pub mod files;
 pub mod metric;
@@ -14,6 +15,7 @@ pub mod setting;
 pub mod site;
 
 pub use confounds::Confounds;
+pub use edit::{Aside, EditRow, Fit, Moved, Said, Score, Won};
 pub use error::{CoreError, Result};
 pub use metric::Metric;
 pub use pair::{Neighbour, Pair, Prompt, Span, Suite, Wording};

@@ -2,20 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use engram_core::{EditRow, Score};
 use engram_model::Model;
-use serde::{Deserialize, Serialize};
 
 use crate::cholesky::Cholesky;
 use crate::covariance::Covariance;
-use crate::delta::{Delta, Meta, WeightChange};
+use crate::delta::{Delta, Meta, WeightChange, down_projection};
 use crate::error::{EditError, Result};
 use crate::finetune::fine_tune;
 use crate::memit::{Wanted, spread};
 use crate::optimise::{Optimiser, Rewriting};
 use crate::request::{Case, EditRequest};
 use crate::rome::{Fit, rome};
-use crate::score::{Asked, Score};
+use crate::score::Asked;
 use crate::settings::{EditSettings, Method};
+use crate::tokens::subject_last;
 
 /// Edits a model, each time from its unedited state.
 pub struct Editor<'a> {
@@ -35,27 +36,6 @@ pub struct Edited {
     pub changes: Vec<WeightChange>,
     /// How the optimisations ended.
     pub fits: Vec<Fit>,
-}
-
-/// A case at a layer, before and after its edit.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct EditRow {
-    /// The request's name.
-    pub request: String,
-    /// The fact's kind.
-    pub kind: Option<String>,
-    /// The fact's relation.
-    pub relation: Option<String>,
-    /// `rome`, `memit`, `ft-l`, `lora`.
-    pub method: String,
-    /// The edited layers.
-    pub layers: Vec<usize>,
-    /// The unedited model's scores.
-    pub before: Score,
-    /// The edited model's.
-    pub after: Score,
-    /// How the optimisation ended.
-    pub fit: Fit,
 }
 
 impl<'a> Editor<'a> {
@@ -92,6 +72,34 @@ impl<'a> Editor<'a> {
             factors,
             optimiser,
         })
+    }
+
+    /// The model, unedited.
+    pub fn model(&self) -> &'a Model {
+        self.model
+    }
+
+    /// Whether all facts are edited at once, over all of the layers given together.
+    pub fn is_together(&self) -> bool {
+        self.method == Method::Memit
+    }
+
+    /// Refuses a model that the method is not defined for, whatever the fact.
+    ///
+    /// # Errors
+    /// [`EditError::Unsupported`].
+    pub fn check(model: &Model, method: Method) -> Result<()> {
+        if method == Method::Memit && model.architecture().post_norms {
+            return Err(EditError::Unsupported {
+                what: "MEMIT",
+                family: model.family().to_owned(),
+                why: "what an MLP adds is normalised, and no linear image of its weight; use ROME",
+            });
+        }
+        for layer in 0..model.architecture().layers() {
+            down_projection(model, layer)?;
+        }
+        Ok(())
     }
 
     /// Whether a method needs covariances.
@@ -241,9 +249,14 @@ impl<'a> Editor<'a> {
             relation: request.relation.clone(),
             method: self.method.name().to_owned(),
             layers: layers.to_vec(),
+            position: scored.position,
             before: scored.before,
             after: scored.asked.score(edited)?,
-            fit,
+            fit: engram_core::Fit {
+                steps: fit.steps,
+                loss: fit.loss,
+                size: fit.size,
+            },
         })
     }
 }
@@ -253,6 +266,8 @@ impl<'a> Editor<'a> {
 pub struct Scored {
     /// The case.
     pub case: Case,
+    /// Index of the subject's last token in the bare prompt.
+    position: i64,
     asked: Asked,
     before: Score,
 }
@@ -264,8 +279,16 @@ impl Scored {
     /// The model's.
     pub fn of(model: &Model, case: Case, asked: Asked) -> Result<Scored> {
         let before = asked.score(model)?;
+        let EditRequest {
+            id,
+            prompt,
+            subject,
+            ..
+        } = &case.request;
+        let position = subject_last(model.tokenizer(), prompt, subject, id)? as i64;
         Ok(Scored {
             case,
+            position,
             asked,
             before,
         })

@@ -1,7 +1,7 @@
 //! What an edit moved besides its fact: the other facts of a suite, texts held out, the model's own writing.
 
-use engram_model::{Model, Tokenizer};
-use serde::{Deserialize, Serialize};
+use engram_core::Moved;
+use engram_model::{Model, NoTap, Tokenizer};
 
 use crate::error::Result;
 use crate::fluency::entropy;
@@ -9,21 +9,6 @@ use crate::likelihood::likelihoods;
 use crate::prefixes::generate;
 use crate::request::Case;
 use crate::tokens::{Continued, continued};
-
-/// How an edit moved another fact.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Moved {
-    /// The edit.
-    pub request: String,
-    /// The other fact.
-    pub fact: String,
-    /// The layers that were edited.
-    pub layers: Vec<usize>,
-    /// Change of the mean log-probability of its true answer.
-    pub change: f64,
-    /// Whether its answer was the most probable one before, and no longer is.
-    pub lost: bool,
-}
 
 /// The facts that an edit may move, and how the unedited model finds them.
 #[derive(Debug)]
@@ -88,4 +73,19 @@ pub fn fluency(model: &Model, prompts: &[&str], count: usize, seed: u64) -> Resu
         }
     }
     Ok(all.iter().sum::<f64>() / all.len().max(1) as f64)
+}
+
+/// What a model says after a prompt: the most probable next tokens, one after another.
+///
+/// # Errors
+/// The model's.
+pub fn said(model: &Model, prompt: &str, tokens: usize) -> Result<String> {
+    let mut row = model.tokenizer().encode(prompt)?;
+    let from = row.len();
+    let room = model.architecture().context.saturating_sub(from);
+    for _ in 0..tokens.min(room) {
+        let logits = model.forward_from(&[row.clone()], row.len() - 1, &mut NoTap)?;
+        row.push(logits.flatten_all()?.argmax(0)?.to_scalar::<u32>()?);
+    }
+    Ok(model.tokenizer().decode(&row[from..])?)
 }

@@ -12,9 +12,6 @@ pub enum EditError {
     /// The model's or its tokenizer's.
     #[error(transparent)]
     Model(#[from] engram_model::ModelError),
-    /// A statistic's.
-    #[error(transparent)]
-    Stats(#[from] engram_stats::StatsError),
     /// A file's.
     #[error(transparent)]
     Core(#[from] engram_core::CoreError),

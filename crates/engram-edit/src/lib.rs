@@ -6,6 +6,7 @@
 #![deny(missing_docs)]
 
 pub mod cholesky;
+pub mod choose;
 pub mod covariance;
 pub mod delta;
 pub mod editor;
@@ -14,7 +15,6 @@ pub mod error;
 pub mod finetune;
 pub mod fluency;
 pub mod likelihood;
-pub mod localise;
 pub mod memit;
 pub mod optimise;
 pub mod overlay;
@@ -23,11 +23,13 @@ pub mod request;
 pub mod rome;
 pub mod score;
 pub mod settings;
+pub mod sweep;
 pub mod tokens;
 
+pub use choose::{Choosing, Chosen, Facts, choose};
 pub use covariance::{Covariance, Sample, Statistics};
 pub use delta::{Delta, Meta};
-pub use editor::{EditRow, Edited, Editor, Scored};
+pub use editor::{Edited, Editor, Scored};
 pub use error::{EditError, Result};
 pub use finetune::{FineTuning, Form, fine_tune};
 pub use memit::MemitSettings;
@@ -36,5 +38,6 @@ pub use overlay::Overlay;
 pub use prefixes::{PrefixSettings, prefixes};
 pub use request::{Case, EditRequest, of_counterfact, of_suite};
 pub use rome::rome;
-pub use score::{Asked, Score};
+pub use score::Asked;
 pub use settings::{EditSettings, Method};
+pub use sweep::{Measures, Swept, sweep};

@@ -80,10 +80,13 @@ impl EditRequest {
 pub const NEIGHBOURS: usize = 10;
 
 /// A case for every fact of a suite that has one: prompt and subject are the pair's, paraphrases its wordings held
-/// back from training, neighbours the facts of the same relation after it (in a circle) whose answers are not the new
-/// one. The new answer is the next different answer of the relation after the fact's own, in the suite's order. Pairs
-/// without a text, a subject or another answer in their relation are left out.
-pub fn of_suite(suite: &Suite) -> Vec<Case> {
+/// back from training, neighbours those that the pair has (of CounterFact), or else the facts of the same relation after
+/// it (in a circle) that `may_be_neighbour` by name and whose answers are not the new one. The new answer is the next
+/// different answer of the relation after the fact's own, in the suite's order. Pairs without a text, a subject or
+/// another answer in their relation are left out.
+///
+/// A fact that the model does not know is no neighbour: an edit cannot damage what is not there.
+pub fn of_suite(suite: &Suite, may_be_neighbour: &dyn Fn(&str) -> bool) -> Vec<Case> {
     let usable = |p: &&engram_core::Pair| {
         let text = p.clean_ids.is_none() && p.answer_ids.is_none();
         text && matches!(p.subject, Some(Span::Text(_)))
@@ -108,11 +111,19 @@ pub fn of_suite(suite: &Suite) -> Vec<Case> {
             else {
                 continue;
             };
-            let neighbours = others.filter(|p| p.answer.trim() != new && p.subject != pair.subject);
-            let neighbours = neighbours.take(NEIGHBOURS).map(|p| Neighbour {
+            let neighbour = |p: &&engram_core::Pair| {
+                let apart = p.answer.trim() != new && p.subject != pair.subject;
+                apart && may_be_neighbour(&p.id)
+            };
+            let of_relation = others.filter(neighbour).take(NEIGHBOURS);
+            let of_relation = of_relation.map(|p| Neighbour {
                 prompt: p.clean.clone(),
                 answer: p.answer.trim().to_owned(),
             });
+            let neighbours = match pair.neighbours.is_empty() {
+                true => of_relation.collect(),
+                false => pair.neighbours.clone(),
+            };
             cases.push(Case {
                 request: EditRequest {
                     id: pair.id.clone(),
@@ -124,7 +135,7 @@ pub fn of_suite(suite: &Suite) -> Vec<Case> {
                     relation: Some((*relation).to_owned()),
                 },
                 paraphrases: pair.paraphrases.iter().map(|w| w.clean.clone()).collect(),
-                neighbours: neighbours.collect(),
+                neighbours,
             });
         }
     }

@@ -1,32 +1,12 @@
 //! How well an edit did: CounterFact's scores (Meng et al. 2022, section 3.3).
 
+use engram_core::{Score, Won};
 use engram_model::{Model, Tokenizer};
-use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::likelihood::{Likelihood, likelihoods};
 use crate::request::Case;
 use crate::tokens::{Continued, continued};
-
-/// A share of prompts on which the right side wins, strictly, and the mean difference, with p = exp(−mean token NLL).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Won {
-    /// The share.
-    pub score: f64,
-    /// The mean difference of p.
-    pub magnitude: f64,
-}
-
-/// The scores of one case. Those that have no prompt are `None`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Score {
-    /// p(new) > p(true) on the edit's own prompt.
-    pub efficacy: Option<Won>,
-    /// p(new) > p(true) on the paraphrases.
-    pub paraphrase: Option<Won>,
-    /// p(own answer) > p(new) on the neighbours.
-    pub neighbourhood: Option<Won>,
-}
 
 /// A case's questions, tokenised: each with the answer that should win after the edit first.
 #[derive(Debug, Clone)]
@@ -60,6 +40,13 @@ impl Asked {
             questions,
             paraphrases: case.paraphrases.len(),
         }))
+    }
+
+    /// A case's prompt with its true answer; with the new one where none is known.
+    pub(crate) fn own(tokenizer: &Tokenizer, case: &Case) -> Result<Continued> {
+        let request = &case.request;
+        let answer = request.target_true.as_ref().unwrap_or(&request.target_new);
+        continued(tokenizer, &request.prompt, answer)
     }
 
     /// Whether every token of the true answer is the model's most probable one after the bare prompt.
@@ -96,33 +83,4 @@ fn won(pairs: &[[Likelihood; 2]]) -> Option<Won> {
         score: pairs.iter().filter(|p| difference(p) > 0.0).count() as f64 / n,
         magnitude: pairs.iter().map(difference).sum::<f64>() / n,
     })
-}
-
-impl Score {
-    /// The means over cases, each over those that have it.
-    pub fn mean<'a>(scores: impl Iterator<Item = &'a Score> + Clone) -> Score {
-        let of = |part: fn(&Score) -> Option<Won>| {
-            let all: Vec<Won> = scores.clone().filter_map(part).collect();
-            let n = all.len() as f64;
-            (!all.is_empty()).then(|| Won {
-                score: all.iter().map(|w| w.score).sum::<f64>() / n,
-                magnitude: all.iter().map(|w| w.magnitude).sum::<f64>() / n,
-            })
-        };
-        Score {
-            efficacy: of(|s| s.efficacy),
-            paraphrase: of(|s| s.paraphrase),
-            neighbourhood: of(|s| s.neighbourhood),
-        }
-    }
-
-    /// S: the harmonic mean of the three scores, 0 where one is 0; of those that there are.
-    pub fn harmonic(&self) -> f64 {
-        let all = [self.efficacy, self.paraphrase, self.neighbourhood];
-        let all: Vec<f64> = all.iter().flatten().map(|w| w.score).collect();
-        match all.is_empty() || all.contains(&0.0) {
-            true => 0.0,
-            false => all.len() as f64 / all.iter().map(|s| 1.0 / s).sum::<f64>(),
-        }
-    }
 }

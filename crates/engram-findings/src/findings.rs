@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::compare::{Comparison, compare};
 use crate::conclude::{conclusions, headline};
 use crate::context::Context;
+use crate::editing::{EditFindings, editing};
 use crate::error::{FindingsError, Result};
 use crate::gate::{Gate, States, gate};
 use crate::kinds::{KindTests, conclude, kind_tests};
@@ -38,6 +39,9 @@ pub struct Findings {
     /// Trainings under several seeds.
     #[serde(default)]
     pub replicates: Vec<Replicates>,
+    /// Each model's edits, in the order of the study.
+    #[serde(default)]
+    pub editing: Vec<EditFindings>,
 }
 
 impl Findings {
@@ -138,6 +142,7 @@ pub fn findings(study: &Study<'_>) -> Result<Findings> {
         replicates: replicates(study.conditions, &conditions)?,
         conditions,
         comparisons,
+        editing: editing(study)?,
     };
     let all: Vec<Vec<String>> = findings
         .conditions

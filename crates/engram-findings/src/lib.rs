@@ -14,6 +14,7 @@
 
 pub mod adjusted;
 pub mod compare;
+pub mod editing;
 pub mod error;
 pub mod gate;
 pub mod kinds;
@@ -39,6 +40,7 @@ mod findings;
 mod sheet;
 mod study;
 
+pub use editing::{EditFindings, EditResults, editing};
 /// A bootstrap interval, as findings hold them.
 pub use engram_stats::Interval;
 pub use error::{FindingsError, Result};

@@ -3,6 +3,8 @@
 use engram_core::{Confounds, Pair, PreferenceRow, Row};
 use serde::{Deserialize, Serialize};
 
+use crate::editing::EditResults;
+
 /// A suite, and what each model did on it. A single sweep is a study of one condition.
 #[derive(Debug, Clone, Copy)]
 pub struct Study<'a> {
@@ -15,6 +17,8 @@ pub struct Study<'a> {
     /// The models, in the order in which they are shown. The one called `base` is what the others
     /// are compared with.
     pub conditions: &'a [Condition],
+    /// Each model's edits; may be empty.
+    pub edits: &'a [EditResults],
     /// How to test.
     pub settings: Settings,
 }

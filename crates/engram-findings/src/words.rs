@@ -73,6 +73,35 @@ pub(crate) fn layers(layers: &[Option<i64>]) -> String {
     format!("{noun} {}", list(&names))
 }
 
+/// Sets of layers in words: `layer 3`, `layers 1 and 2`, `layers 3–5`; sets of several layers are joined by `+` unless
+/// they are a range.
+pub fn layer_sets(sets: &[Vec<usize>]) -> String {
+    let several = sets.len() > 1 || sets.iter().any(|s| s.len() > 1);
+    let noun = if several { "layers" } else { "layer" };
+    let names: Vec<String> = sets.iter().map(|s| layer_set(s)).collect();
+    format!("{noun} {}", list(&names))
+}
+
+/// A set of layers as a table has it: `3`, `3–5`, `3+7`.
+pub fn layer_set(set: &[usize]) -> String {
+    match set {
+        [first, .., last] if last - first + 1 == set.len() => format!("{first}–{last}"),
+        _ => set
+            .iter()
+            .map(usize::to_string)
+            .collect::<Vec<_>>()
+            .join("+"),
+    }
+}
+
+/// A share with its interval: `56% [44%, 68%]`.
+pub fn share_with(share: f64, interval: Option<engram_stats::Interval>) -> String {
+    let interval = interval.map_or(String::new(), |i| {
+        format!(" [{}, {}]", percent(i.lower), percent(i.upper))
+    });
+    format!("{}{interval}", percent(share))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,5 +117,10 @@ mod tests {
         assert_eq!(number(-1.5), "−1.50");
         assert_eq!(list(&["a".into(), "b".into(), "c".into()]), "a, b and c");
         assert_eq!(layers(&[Some(1), Some(2)]), "layers 1 and 2");
+        assert_eq!(layer_sets(&[vec![3]]), "layer 3");
+        assert_eq!(
+            layer_sets(&[vec![1], vec![3, 4, 5], vec![2, 7]]),
+            "layers 1, 3–5 and 2+7"
+        );
     }
 }

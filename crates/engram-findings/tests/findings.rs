@@ -19,6 +19,7 @@ fn of(suite: &[Pair], conditions: &[Condition], settings: Settings) -> Findings 
         paper_suite: suite,
         confounds: &[],
         conditions,
+        edits: &[],
         settings,
     };
     findings(&study).unwrap()
@@ -93,6 +94,7 @@ fn a_difference_of_length_is_not_taken_for_one_of_kind() {
             paper_suite: &suite,
             confounds,
             conditions: &[simulation.condition("config-1")],
+            edits: &[],
             settings: quick(),
         };
         let found = findings(&study).unwrap();
@@ -149,6 +151,7 @@ fn a_difference_of_length_is_not_taken_for_one_of_kind() {
         paper_suite: &suite,
         confounds: &of_kind.confounds(),
         conditions: &[of_kind.condition("config-1")],
+        edits: &[],
         settings: quick(),
     };
     let found = findings(&study).unwrap();
@@ -182,6 +185,7 @@ fn kinds_permuted_over_a_study_s_relations_reject_at_the_nominal_rate() {
         paper_suite: &suite,
         confounds: &[],
         conditions: &conditions,
+        edits: &[],
         settings: quick(),
     };
     let found = findings(&study).unwrap();
@@ -578,6 +582,7 @@ fn bad_rows_are_named() {
             paper_suite: &[],
             confounds: &[],
             conditions: &[condition],
+            edits: &[],
             settings: quick(),
         };
         findings(&study).unwrap_err()

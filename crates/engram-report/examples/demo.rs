@@ -89,6 +89,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         paper_suite: &suite,
         confounds: &[],
         conditions: &conditions,
+        edits: &[],
         settings: Settings::default(),
     })?;
     println!("{}", summary_text(&found, Look::plain(120)));

@@ -24,4 +24,4 @@ pub use input::{
     TrainingCurve,
 };
 pub use loss::loss_svg;
-pub use terminal::{Look, summary_text};
+pub use terminal::{Look, editing_text, summary_text};

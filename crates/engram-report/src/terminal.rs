@@ -1,7 +1,9 @@
 //! The same conclusions in a terminal.
 
 use comfy_table::{ContentArrangement, LineStyle, Table as Grid, TableStyle};
-use engram_findings::Findings;
+use engram_findings::editing::{BeforeAfter, EditScores, Part};
+use engram_findings::words::{layer_set, number, percent};
+use engram_findings::{EditFindings, Findings};
 
 use crate::page::lead;
 use crate::shades::heat;
@@ -60,7 +62,78 @@ pub fn summary_text(findings: &Findings, look: Look) -> String {
             text.push_str(&format!("\n{title}\n{}\n", grid(&table, look.width)));
         }
     }
-    text + &heat(findings, look)
+    text.push_str(&heat(findings, look));
+    if !findings.editing.is_empty() {
+        text.push_str("\nEdits\n");
+        text.push_str(&editing_text(&findings.editing, look));
+    }
+    text
+}
+
+/// What edits show, as sentences and a table of scores for each model and method.
+pub fn editing_text(editing: &[EditFindings], look: Look) -> String {
+    let mut text = String::new();
+    for found in editing {
+        let (name, model, method) = (&found.name, &found.model, &found.method);
+        text.push_str(&format!("\n{name}: {model}, {method}\n"));
+        for sentence in &found.conclusions {
+            text.push_str(&format!("  - {sentence}\n"));
+        }
+        let table = scores(&found.scores);
+        if !table.rows.is_empty() {
+            text.push_str(&format!("{}\n", grid(&table, look.width)));
+        }
+    }
+    text
+}
+
+/// Scores by set of layers and kind; columns that nothing was measured for are left out.
+fn scores(scores: &[EditScores]) -> Table {
+    let none = || "–".to_owned();
+    let share = |part: &Option<Part>| part.map_or_else(none, |p| percent(p.share.after));
+    let both = |pair: &Option<BeforeAfter>| {
+        let text = |b: BeforeAfter| format!("{} → {}", number(b.before), number(b.after));
+        pair.map_or_else(none, text)
+    };
+    let rows: Vec<Vec<String>> = (scores.iter())
+        .map(|s| {
+            vec![
+                layer_set(&s.layers),
+                s.kind.clone().unwrap_or_else(|| "all".to_owned()),
+                s.edits.to_string(),
+                share(&s.efficacy),
+                share(&s.paraphrase),
+                share(&s.neighbourhood),
+                percent(s.harmonic.after),
+                format!("{:.3}", s.loss),
+                both(&s.perplexity),
+                both(&s.fluency),
+                s.lost.map_or_else(none, |l| percent(l.value)),
+            ]
+        })
+        .collect();
+    let head = [
+        "layers",
+        "kind",
+        "edits",
+        "efficacy",
+        "paraphrase",
+        "neighbours",
+        "S",
+        "loss",
+        "perplexity",
+        "fluency",
+        "facts lost",
+    ];
+    let kept: Vec<usize> = (0..head.len())
+        .filter(|i| rows.iter().any(|row| row[*i] != "–"))
+        .collect();
+    let table = Table {
+        caption: String::new(),
+        head: head.map(str::to_owned).to_vec(),
+        rows,
+    };
+    columns(table, &kept)
 }
 
 /// Rows of the logit difference under denoise.

@@ -29,6 +29,7 @@ fn found(simulation: Simulation, change: impl Fn(&mut Condition)) -> Findings {
         paper_suite: &suite,
         confounds: &[],
         conditions: &conditions,
+        edits: &[],
         settings,
     };
     findings(&study).unwrap()
@@ -196,6 +197,7 @@ fn two_hundred_pairs_and_three_models_make_less_than_five_megabytes() {
         paper_suite: &suite,
         confounds: &[],
         conditions: &conditions,
+        edits: &[],
         settings: Settings {
             resamples: 100,
             permutations: 200,

@@ -14,6 +14,7 @@
 //! | do the two kinds differ? | [`permute_kinds`], [`two_stage_difference_interval`]; in which layers: [`max_t_kinds`] |
 //! | do they beyond a covariate? | [`permute_kinds_adjusted`], or [`match_nearest`] and [`matched_difference_interval`] |
 //! | what explains the differences between pairs? | [`ols`] with [`Errors::Clustered`], [`r_squared_gain`] |
+//! | do two numbers rise together? | [`spearman`] |
 //! | how large, how sure? | the functions `*_interval` on a [`Resampling`], and `bootstrap_*`, which are those with BCa ends |
 //! | how large, whatever the unit? | [`cohen_d_paired`], [`hedges_g`], [`cliffs_delta`], the rank-biserial correlation of [`Wilcoxon`], and their intervals |
 //! | how many pairs would show it? | [`pairs_needed`], [`relations_needed`], [`power_paired`], [`smallest_effect_paired`] |
@@ -28,6 +29,7 @@
 
 mod adjusted;
 mod bootstrap;
+mod correlation;
 mod descriptive;
 mod design;
 mod difference;
@@ -64,6 +66,7 @@ pub use bootstrap::{
     bootstrap_cluster_mean, bootstrap_mean, bootstrap_ratio_of_means, cluster_mean_interval,
     mean_interval, ratio_interval,
 };
+pub use correlation::spearman;
 pub use descriptive::{mean, median, quantile, std_dev};
 pub use design::{Column, dummies};
 pub use difference::{cluster_difference_interval, difference_interval};

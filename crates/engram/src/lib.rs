@@ -8,6 +8,7 @@ pub mod args;
 pub mod commands;
 pub mod confounds;
 pub mod curve;
+pub mod edits;
 pub mod memory;
 pub mod model;
 pub mod progress;

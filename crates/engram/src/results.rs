@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use engram_core::{Confounds, PreferenceRow, Row, Suite, files};
-use engram_findings::{Condition, Findings, Settings, Study, findings};
+use engram_findings::{Condition, EditResults, Findings, Settings, Study, findings};
 use engram_report::{Excluded, Fact, ReportInput, Reproduction, TrainingCurve};
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::curve::{Origin, curve};
@@ -55,6 +56,9 @@ pub struct Manifest {
     /// The models that are another's training with another seed, and which one's.
     #[serde(default)]
     pub replicates: BTreeMap<String, String>,
+    /// The models that each set of edits is of.
+    #[serde(default)]
+    pub edits: IndexMap<String, Vec<String>>,
     /// What the fine-tuned ones' settings are compared with.
     pub training: BTreeMap<String, Origin>,
     /// Seconds spent, by what.
@@ -97,6 +101,8 @@ pub struct Results {
     pub confounds: Vec<Confounds>,
     /// Each model's rows.
     pub conditions: Vec<Condition>,
+    /// Each model's edits.
+    pub edits: Vec<EditResults>,
     /// How each model was trained.
     pub curves: Vec<TrainingCurve>,
     /// What the corpus holds.
@@ -140,7 +146,16 @@ impl Results {
                 curves.push(curve(name, origin, &manifest.stats, &record)?);
             }
         }
+        let mut edits = Vec::new();
+        for (name, models) in &manifest.edits {
+            for model in models {
+                edits.push(crate::edits::read(
+                    &folder.join("edits").join(name).join(model),
+                )?);
+            }
+        }
         Ok(Results {
+            edits,
             suite: Suite::read(&suite.join(SUITE))?,
             paper_suite: Suite {
                 pairs: read_if_there(&suite.join(PAPER_SUITE), |p| Ok(Suite::read(p)?.pairs))?,
@@ -181,6 +196,7 @@ impl Results {
                 paper,
                 ..Condition::default()
             }],
+            edits: Vec::new(),
             curves: Vec::new(),
             corpus: Vec::new(),
             excluded: files::read_json(&folder.join(EXCLUDED))?,
@@ -202,6 +218,7 @@ impl Results {
             paper_suite: &self.paper_suite.pairs,
             confounds: &self.confounds,
             conditions: &self.conditions,
+            edits: &self.edits,
             settings: self.manifest.stats,
         }
     }

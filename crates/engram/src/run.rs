@@ -1,5 +1,7 @@
 //! `engram run`: corpus, suite, training, sweeps, findings, report, each stage from the files of those before it.
 
+mod edit;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -19,6 +21,7 @@ use serde_json::json;
 
 use crate::args::RunArgs;
 use crate::commands::corpus::{read_corpus, with_tokenizer};
+use crate::commands::edit::check_suite;
 use crate::commands::model::resolve;
 use crate::commands::patch::{prepare, sweep};
 use crate::commands::train::{CHECKPOINT_EVERY, Recipe, fine_tune, settings};
@@ -73,7 +76,14 @@ pub fn run(args: &RunArgs, as_json: bool) -> Result<()> {
         .map(|n| (*n).to_owned())
         .collect::<Vec<_>>()
     {
-        run.sweep(&name, &models[&name], &suite)?;
+        let sweep = run.sweep(&name, &models[&name], &suite)?;
+        run.edits(&edit::From {
+            name: &name,
+            model: &models[&name],
+            sweep: &sweep,
+            suite: &suite,
+            corpus: corpus.as_deref(),
+        })?;
     }
     run.timing
         .insert("total_s".to_owned(), start.elapsed().as_secs_f64());
@@ -120,7 +130,10 @@ impl Run {
         }
         if let Some(file) = &study.suite.file {
             inputs.insert("suite", files::sha256_file(file).context("the suite")?);
-            Suite::read(file)?;
+            let suite = Suite::read(file)?;
+            if let Some(name) = study.edit.keys().next() {
+                check_suite(&suite).with_context(|| format!("edit.{name}: the suite"))?;
+            }
         }
         let mut all_settings = BTreeMap::new();
         for (name, training) in &study.train {
@@ -146,6 +159,7 @@ impl Run {
         for (name, sweep) in &study.sweep {
             resolve(&base.sites(), &sweep.sites).with_context(|| format!("sweep.{name}"))?;
         }
+        edit::check(&study, &base)?;
         let out = match &args.out {
             Some(out) => out.clone(),
             None => Path::new("runs").join(args.study.file_stem().unwrap_or_default()),
@@ -501,6 +515,9 @@ impl Run {
             models: study.models().into_iter().map(str::to_owned).collect(),
             replicates: (study.train.iter())
                 .filter_map(|(name, t)| Some((name.clone(), t.replicates.clone()?)))
+                .collect(),
+            edits: (study.edit.iter())
+                .map(|(name, edit)| (name.clone(), edit.models.clone()))
                 .collect(),
             training: study.train.iter().map(origin).collect(),
             timing,

@@ -1,5 +1,7 @@
 //! The study file: what `engram run` is told, resolved and checked before any work.
 
+mod edit;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -7,6 +9,8 @@ use engram_core::{Corruption, Direction, Metric, Positions};
 use engram_corpus::WriteSettings;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
+
+pub use edit::Edit;
 
 /// The name of the model before fine-tuning, wherever models are named.
 pub const BASE: &str = "base";
@@ -69,6 +73,9 @@ pub struct Study {
     pub train: IndexMap<String, Training>,
     /// What is patched, by name.
     pub sweep: IndexMap<String, Sweep>,
+    /// Which facts are edited, by name.
+    #[serde(default)]
+    pub edit: IndexMap<String, Edit>,
     /// The published protocol.
     #[serde(default)]
     pub paper: Option<Paper>,
@@ -259,11 +266,13 @@ impl Study {
             bail!("{what} is made from a fact table; give facts");
         }
         let known = self.models();
+        let plain = |name: &str| {
+            let letters = name.chars();
+            let mut odd = letters.filter(|c| !c.is_ascii_alphanumeric() && !"-_".contains(*c));
+            !name.is_empty() && odd.next().is_none()
+        };
         for name in self.train.keys() {
-            let plain = name
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
-            if [BASE, RANDOM].contains(&name.as_str()) || name.is_empty() || !plain {
+            if [BASE, RANDOM].contains(&name.as_str()) || !plain(name) {
                 bail!(
                     "train.{name}: a model's name has letters, digits, - and _, and is not \"{BASE}\" or \"{RANDOM}\""
                 );
@@ -273,6 +282,11 @@ impl Study {
             .sweep
             .iter()
             .map(|(n, s)| (format!("sweep.{n}"), &s.models));
+        let edited = self
+            .edit
+            .iter()
+            .map(|(n, e)| (format!("edit.{n}"), &e.models));
+        let asked = asked.chain(edited);
         let asked = asked.chain(self.paper.iter().map(|p| ("paper".to_owned(), &p.models)));
         for (place, models) in asked {
             if let Some(unknown) = models.iter().find(|m| !known.contains(&m.as_str())) {
@@ -281,6 +295,12 @@ impl Study {
                     known.join(", ")
                 );
             }
+        }
+        for (name, edit) in &self.edit {
+            if !plain(name) {
+                bail!("edit.{name}: a name has letters, digits, - and _");
+            }
+            edit.check(self).with_context(|| format!("edit.{name}"))?;
         }
         if let Some(paper) = self.paper.as_ref().filter(|p| p.pairs < 4) {
             bail!(
@@ -311,6 +331,15 @@ const PATHS: [&[&str]; 5] = [
 ];
 
 fn resolve_paths(table: &mut toml::Table, folder: &Path) {
+    let edits = table.get_mut("edit").and_then(toml::Value::as_table_mut);
+    for (_, edit) in edits.into_iter().flatten() {
+        let texts = edit.get_mut("texts").and_then(toml::Value::as_array_mut);
+        for text in texts.into_iter().flatten() {
+            if let toml::Value::String(path) = text {
+                *path = tidy(&folder.join(&*path)).to_string_lossy().into_owned();
+            }
+        }
+    }
     for keys in PATHS {
         if let Some(toml::Value::String(path)) = find(table, keys) {
             let there = tidy(&folder.join(&*path));
@@ -450,6 +479,38 @@ mod tests {
         );
         assert!(error(SMALL, &["sweep.whole.metrics=['prob']"]).contains("must hold logit_diff"));
         assert!(error("title = ", &[]).contains("study.toml"));
+        let of_edit = |setting: &str| {
+            let edit = ["edit.e.models=['base']", "edit.e.layer='all'", setting];
+            error(SMALL, &edit)
+        };
+        let mistakes = [
+            (
+                "edit.e.models=['config-9']",
+                "edit.e: no model is called \"config-9\"",
+            ),
+            ("edit.e.models=[]", "edit.e: models is empty"),
+            ("edit.e.method='rone'", "rone"),
+            ("edit.e.layer='first'", "expected N, N-M, auto or all"),
+            ("edit.e.layer='3-1'", "the first layer is above the last"),
+            (
+                "edit.e.layer=[1, 2]",
+                "expected N, \"N-M\", \"auto\" or \"all\"",
+            ),
+            ("edit.e.set.speed=1", "speed"),
+            ("edit.e.set.rate=-1", "rate"),
+            ("edit.e.fact=1", "fact"),
+        ];
+        for (setting, part) in mistakes {
+            let found = of_edit(setting);
+            assert!(found.contains(part), "{setting}: {found}");
+        }
+        let asked = "title = 'T'\nbase = 'b'\n[suite]\nfile = 's'\n[sweep.w]\nmodels = ['base']\nsites = ['mlp_out']\n\
+            [edit.e]\nmodels = ['base']\nlayer = 1\n";
+        assert!(error(asked, &[]).contains("edit.e: method rome needs texts"));
+        let tuned = ["edit.e.method='ft-l'", "edit.e.held_out_tokens=9"];
+        assert!(error(asked, &tuned).contains("no corpus to take validation texts from"));
+        let study = read(asked, &["edit.e.method='ft-l'"]).unwrap();
+        assert_eq!(study.edit["e"].layer, crate::args::LayerChoice::One(1));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use serde::{Deserialize, Serialize};
 
 /// Edit commands.
 #[derive(Debug, Subcommand)]
@@ -65,7 +66,8 @@ pub enum EditMethod {
 }
 
 /// Which layers are edited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "String")]
 pub enum LayerChoice {
     /// This one.
     One(usize),
@@ -94,6 +96,42 @@ impl std::str::FromStr for LayerChoice {
             },
             (one, None) => Ok(LayerChoice::One(number(one)?)),
         }
+    }
+}
+
+/// A choice of layers as a study file has it.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected N, \"N-M\", \"auto\" or \"all\"")]
+enum Written {
+    Number(usize),
+    Text(String),
+}
+
+impl TryFrom<Written> for LayerChoice {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<LayerChoice, String> {
+        match written {
+            Written::Number(layer) => Ok(LayerChoice::One(layer)),
+            Written::Text(text) => text.parse(),
+        }
+    }
+}
+
+impl std::fmt::Display for LayerChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            LayerChoice::One(layer) => write!(f, "{layer}"),
+            LayerChoice::Range(from, to) => write!(f, "{from}-{to}"),
+            LayerChoice::Auto => f.write_str("auto"),
+            LayerChoice::All => f.write_str("all"),
+        }
+    }
+}
+
+impl From<LayerChoice> for String {
+    fn from(choice: LayerChoice) -> String {
+        choice.to_string()
     }
 }
 
@@ -161,20 +199,20 @@ pub struct EditSweepArgs {
     /// How they are made.
     #[command(flatten)]
     pub how: HowArgs,
-    /// Take facts from a suite.
+    /// Take facts from a suite. Neighbours are facts of the same relation with another answer that the model knows.
     #[arg(
         long,
         required_unless_present = "counterfact",
         conflicts_with = "counterfact"
     )]
     pub suite: Option<PathBuf>,
-    /// Take facts from a file of CounterFact.
+    /// Take facts from a file of CounterFact, with the neighbours that it gives.
     #[arg(long)]
     pub counterfact: Option<PathBuf>,
-    /// The most facts (0: no limit).
+    /// The most facts of a kind, spread over its relations (0: no limit).
     #[arg(long, default_value_t = 0)]
     pub most: usize,
-    /// Also edit facts that the model does not know.
+    /// Also edit facts that the model does not know, and take them as neighbours.
     #[arg(long)]
     pub all_facts: bool,
     /// Texts whose perplexity is measured before and after every edit.

@@ -4,17 +4,20 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use engram_core::Row;
-use engram_edit::localise::best_layer;
+use engram_edit::{Chosen, Method};
+use engram_findings::editing::best_layer;
 
 use crate::args::LayerChoice;
+use crate::edits::Sweep;
 use crate::results::PATCH;
 
-/// The sets of layers that are edited one by one: for MEMIT a range is one set.
-pub fn chosen(
+/// The sets of layers that are edited one by one; `together`, a range is one set. `sweep` has the rows of a sweep of
+/// `mlp_out`, by whose recovery of some pairs `auto` chooses.
+pub fn layer_sets(
     choice: LayerChoice,
     together: bool,
     layers: usize,
-    recovery: Option<&Path>,
+    sweep: Option<&[Row]>,
     pairs: &[&str],
 ) -> Result<Vec<Vec<usize>>> {
     Ok(match choice {
@@ -24,22 +27,34 @@ pub fn chosen(
         LayerChoice::All if together => vec![(0..layers).collect()],
         LayerChoice::All => (0..layers).map(|l| vec![l]).collect(),
         LayerChoice::Auto => {
-            let Some(folder) = recovery else {
+            let Some(rows) = sweep else {
                 bail!("--layer auto needs --recovery: a folder with a sweep of mlp_out");
             };
-            vec![vec![best(folder, pairs)?]]
+            let best = best_layer(rows, pairs).context(
+                "the sweep has no recovery of mlp_out to choose a layer by; sweep it, or name a layer",
+            )?;
+            vec![vec![best]]
         }
     })
 }
 
-/// The layer at which patching `mlp_out` recovers most in the sweep of a folder.
-fn best(folder: &Path, pairs: &[&str]) -> Result<usize> {
-    let path = folder.join(PATCH);
-    let best = best_layer(&Row::read_parquet(&path)?, pairs);
-    best.with_context(|| {
-        format!(
-            "{}: no recovery of mlp_out to choose a layer by; sweep it, or name a layer",
-            path.display()
-        )
-    })
+/// The sets of layers of a sweep of edits.
+pub fn chosen_layers(
+    choice: LayerChoice,
+    sweep: &Sweep<'_>,
+    chosen: &Chosen,
+    rows: Option<&[Row]>,
+) -> Result<Vec<Vec<usize>>> {
+    let names: Vec<&str> = (chosen.cases.iter())
+        .map(|c| c.case.request.id.as_str())
+        .collect();
+    let together = sweep.method == Method::Memit;
+    let layers = sweep.model.architecture().layers();
+    layer_sets(choice, together, layers, rows, &names)
+}
+
+/// The rows of the sweep in a folder, where one is named.
+pub fn recovery(folder: Option<&Path>) -> Result<Option<Vec<Row>>> {
+    let read = |folder: &Path| Ok(Row::read_parquet(&folder.join(PATCH))?);
+    folder.map(read).transpose()
 }

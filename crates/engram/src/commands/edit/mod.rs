@@ -10,12 +10,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use engram_core::Suite;
-use engram_edit::{Case, Covariance, EditSettings, Editor, Method, Overlay, Sample, Statistics};
+use engram_edit::{Covariance, EditSettings, Editor, Method, Overlay, Sample, Statistics};
 use engram_model::Model;
 
 use crate::args::{EditCommand, EditMethod, HowArgs};
 use crate::progress::Progress;
 use crate::stage::checkpoint_hash;
+
+pub use layers::chosen_layers;
 
 /// Runs an edit command.
 ///
@@ -87,23 +89,35 @@ fn settings(how: &HowArgs) -> Result<EditSettings> {
     Ok(settings)
 }
 
-/// The cases that a suite or a file of CounterFact states.
-fn cases(suite: Option<&Path>, counterfact: Option<&Path>) -> Result<Vec<Case>> {
-    let cases = match (suite, counterfact) {
-        (Some(path), _) => {
-            let cases = engram_edit::of_suite(&Suite::read(path)?);
-            if cases.is_empty() {
-                bail!(
-                    "{}: no pair has a text, a subject and another answer in its relation",
-                    path.display()
-                );
-            }
-            cases
-        }
-        (None, Some(path)) => engram_edit::of_counterfact(&engram_corpus::read_counterfact(path)?),
-        (None, None) => Vec::new(),
-    };
-    Ok(cases)
+/// A suite with facts that can be edited.
+fn suite(path: &Path) -> Result<Suite> {
+    let suite = Suite::read(path)?;
+    check_suite(&suite).with_context(|| format!("{}", path.display()))?;
+    Ok(suite)
+}
+
+/// Refuses a suite without a fact that can be edited.
+///
+/// # Errors
+/// That.
+pub fn check_suite(suite: &Suite) -> Result<()> {
+    if engram_edit::of_suite(suite, &|_| true).is_empty() {
+        bail!("no pair has a text, a subject and another answer in its relation");
+    }
+    Ok(())
+}
+
+/// The texts of some corpora.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn texts_of(paths: &[PathBuf]) -> Result<Vec<String>> {
+    let mut texts = Vec::new();
+    for path in paths {
+        let corpus = engram_corpus::read::read(path)?;
+        texts.extend(corpus.abstracts.iter().map(|a| a.text()));
+    }
+    Ok(texts)
 }
 
 /// C of the layers that a method needs them of, kept for the next time.
@@ -120,11 +134,7 @@ fn covariances(
     if !Editor::needs_covariance(method(how.method)) {
         return Ok(Vec::new());
     }
-    let mut texts = Vec::new();
-    for path in &how.texts {
-        let corpus = engram_corpus::read::read(path)?;
-        texts.extend(corpus.abstracts.iter().map(|a| a.text()));
-    }
+    let texts = texts_of(&how.texts)?;
     let texts = texts.iter().map(String::as_str);
     let sample = Sample::of(&opened.model, texts, settings.sample_tokens)?;
     let folder = match &how.statistics {

@@ -1,16 +1,22 @@
 //! `engram edit request`.
 
 use anyhow::{Context, Result, bail};
+use engram_core::Score;
+use engram_corpus::read_counterfact;
+use engram_edit::effects::said;
 use engram_edit::overlay::short;
 use engram_edit::tokens::continued;
-use engram_edit::{Asked, Case, EditRequest, Editor, Method, Score};
-use engram_model::{Model, NoTap};
+use engram_edit::{Asked, Case, EditRequest, Editor, Facts, Method};
+use engram_model::Model;
 use serde::Serialize;
 
-use super::{cases, covariances, layers, method, open, settings};
+use super::{covariances, layers, method, open, settings, suite};
 use crate::args::EditRequestArgs;
 use crate::progress::Progress;
 use crate::results::Machine;
+
+/// Tokens of what the model says before and after.
+const SAID: usize = 8;
 
 #[derive(Serialize)]
 struct Done {
@@ -34,18 +40,18 @@ pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
     if args.out.exists() {
         bail!("{} exists; name another file", args.out.display());
     }
-    let cases = asked(args)?;
+    let opened = open(&args.how.model)?;
+    let model = &opened.model;
+    let cases = asked(args, model)?;
     let requests: Vec<EditRequest> = cases.iter().map(|c| c.request.clone()).collect();
     for request in &requests {
         request.check()?;
     }
-    let opened = open(&args.how.model)?;
-    let model = &opened.model;
     let together = method(args.how.method) != Method::Rome;
     let names: Vec<&str> = requests.iter().map(|r| r.id.as_str()).collect();
     let count = model.architecture().layers();
-    let recovery = args.how.recovery.as_deref();
-    let sets = layers::chosen(args.how.layer, together, count, recovery, &names)?;
+    let rows = layers::recovery(args.how.recovery.as_deref())?;
+    let sets = layers::layer_sets(args.how.layer, together, count, rows.as_deref(), &names)?;
     let [layers] = &sets[..] else {
         bail!("an edit with ROME is of one layer; give --layer N, or use `engram edit sweep`");
     };
@@ -70,8 +76,8 @@ pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
         layers: layers.clone(),
         requests: requests.len(),
         loss,
-        before: said(model, &first.prompt)?,
-        after: said(&after, &first.prompt)?,
+        before: said(model, &first.prompt, SAID)?,
+        after: said(&after, &first.prompt, SAID)?,
         score_before: mean_score(model, &cases)?,
         score_after: mean_score(&after, &cases)?,
         threads: Machine::here().threads,
@@ -82,9 +88,8 @@ pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
     Ok(())
 }
 
-fn asked(args: &EditRequestArgs) -> Result<Vec<Case>> {
-    let (suite, counterfact) = (args.suite.as_deref(), args.counterfact.as_deref());
-    if suite.is_none() && counterfact.is_none() {
+fn asked(args: &EditRequestArgs, model: &Model) -> Result<Vec<Case>> {
+    if args.suite.is_none() && args.counterfact.is_none() {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         return Ok(vec![Case {
             request: EditRequest {
@@ -98,7 +103,11 @@ fn asked(args: &EditRequestArgs) -> Result<Vec<Case>> {
             ..Case::default()
         }]);
     }
-    let cases = cases(suite, counterfact)?;
+    let cases = match (&args.suite, &args.counterfact) {
+        (Some(path), _) => Facts::Suite(&suite(path)?).cases(model, false)?,
+        (None, Some(path)) => Facts::CounterFact(&read_counterfact(path)?).cases(model, false)?,
+        (None, None) => Vec::new(),
+    };
     if args.fact.is_empty() {
         return Ok(cases);
     }
@@ -121,19 +130,6 @@ fn refuse_present(model: &Model, request: &EditRequest) -> Result<()> {
         .into()),
         _ => Ok(()),
     }
-}
-
-/// The most probable next tokens, one after another.
-fn said(model: &Model, prompt: &str) -> Result<String> {
-    const TOKENS: usize = 8;
-    let mut row = model.tokenizer().encode(prompt)?;
-    let from = row.len();
-    let room = model.architecture().context.saturating_sub(from);
-    for _ in 0..TOKENS.min(room) {
-        let logits = model.forward_from(&[row.clone()], row.len() - 1, &mut NoTap)?;
-        row.push(logits.flatten_all()?.argmax(0)?.to_scalar::<u32>()?);
-    }
-    Ok(model.tokenizer().decode(&row[from..])?)
 }
 
 fn mean_score(model: &Model, cases: &[Case]) -> Result<Option<Score>> {

@@ -1,0 +1,170 @@
+//! Edits as they are scored: one row an edited fact, with what it moved besides, as files hold them.
+
+use serde::{Deserialize, Serialize};
+
+/// A share of prompts on which the right side wins, strictly, and the mean difference, with p = exp(−mean token NLL)
+/// (Meng et al. 2022, section 3.3).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Won {
+    /// The share, 0 to 1.
+    pub score: f64,
+    /// The mean difference of p, −1 to 1.
+    pub magnitude: f64,
+}
+
+/// CounterFact's scores of one case. Those that have no prompt are `None`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Score {
+    /// p(new) > p(true) on the edit's own prompt.
+    pub efficacy: Option<Won>,
+    /// p(new) > p(true) on the paraphrases.
+    pub paraphrase: Option<Won>,
+    /// p(own answer) > p(new) on the neighbours.
+    pub neighbourhood: Option<Won>,
+}
+
+impl Score {
+    /// The means over cases, each over those that have it.
+    pub fn mean<'a>(scores: impl Iterator<Item = &'a Score> + Clone) -> Score {
+        let of = |part: fn(&Score) -> Option<Won>| {
+            let all: Vec<Won> = scores.clone().filter_map(part).collect();
+            let n = all.len() as f64;
+            (!all.is_empty()).then(|| Won {
+                score: all.iter().map(|w| w.score).sum::<f64>() / n,
+                magnitude: all.iter().map(|w| w.magnitude).sum::<f64>() / n,
+            })
+        };
+        Score {
+            efficacy: of(|s| s.efficacy),
+            paraphrase: of(|s| s.paraphrase),
+            neighbourhood: of(|s| s.neighbourhood),
+        }
+    }
+
+    /// S: the harmonic mean of the three shares, 0 where one is 0; of those that there are.
+    pub fn harmonic(&self) -> f64 {
+        let all = [self.efficacy, self.paraphrase, self.neighbourhood];
+        let all: Vec<f64> = all.iter().flatten().map(|w| w.score).collect();
+        match all.is_empty() || all.contains(&0.0) {
+            true => 0.0,
+            false => all.len() as f64 / all.iter().map(|s| 1.0 / s).sum::<f64>(),
+        }
+    }
+}
+
+/// How an optimisation ended.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Fit {
+    /// Evaluations of the loss.
+    pub steps: usize,
+    /// The last loss (nats).
+    pub loss: f64,
+    /// ‖δ‖ / ‖v₀‖.
+    pub size: f64,
+}
+
+/// A fact edited at a set of layers: its scores before and after.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct EditRow {
+    /// The request's name: the pair's of a suite, `counterfact/CASE` otherwise.
+    pub request: String,
+    /// The fact's kind.
+    pub kind: Option<String>,
+    /// The fact's relation.
+    pub relation: Option<String>,
+    /// `rome`, `memit`, `ft-l`, `lora`.
+    pub method: String,
+    /// The edited layers, from 0.
+    pub layers: Vec<usize>,
+    /// Index of the subject's last token in the bare prompt, from 0: where a sweep's rows of the pair are joined.
+    #[serde(default)]
+    pub position: i64,
+    /// The unedited model's scores.
+    pub before: Score,
+    /// The edited model's.
+    pub after: Score,
+    /// How the optimisation ended.
+    pub fit: Fit,
+}
+
+/// How an edit moved another fact.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Moved {
+    /// The edited fact; [`TOGETHER`] where all were edited at once.
+    pub request: String,
+    /// The other fact.
+    pub fact: String,
+    /// The layers that were edited.
+    pub layers: Vec<usize>,
+    /// Change of the mean log-probability of its true answer's tokens (nats).
+    pub change: f64,
+    /// Whether every token of its answer was the most probable one before, and no longer is.
+    pub lost: bool,
+}
+
+/// What a model says to an edit's bare prompt: a greedy continuation of [`SAID_TOKENS`] tokens.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Said {
+    /// The edited fact.
+    pub request: String,
+    /// Its kind.
+    pub kind: Option<String>,
+    /// The layers that were edited.
+    pub layers: Vec<usize>,
+    /// The prompt.
+    pub prompt: String,
+    /// The answer that it had, where known.
+    pub target_true: Option<String>,
+    /// The answer that the edit asks for.
+    pub target_new: String,
+    /// What the unedited model says after the prompt.
+    pub before: String,
+    /// What the edited model says.
+    pub after: String,
+}
+
+/// What one edit did to the model's language, before and after; each where it was measured.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Aside {
+    /// The edited fact; [`TOGETHER`] where all were edited at once.
+    pub request: String,
+    /// Its kind.
+    pub kind: Option<String>,
+    /// The layers that were edited.
+    pub layers: Vec<usize>,
+    /// Perplexity of the texts held out: exp(mean NLL of a token).
+    pub perplexity: Option<[f64; 2]>,
+    /// n-gram entropy of what the model writes after the fact's prompt, in bits: ⅔H₂ + 4⁄3H₃ over 2, mean over
+    /// continuations of 100 tokens (Meng et al. 2022).
+    pub fluency: Option<[f64; 2]>,
+}
+
+/// The name of an edit of all facts at once.
+pub const TOGETHER: &str = "all";
+
+/// Tokens of what a model says in [`Said`].
+pub const SAID_TOKENS: usize = 12;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn s_is_the_harmonic_mean_of_what_there_is() {
+        let won = |score| {
+            Some(Won {
+                score,
+                magnitude: 0.0,
+            })
+        };
+        let mut score = Score {
+            efficacy: won(1.0),
+            paraphrase: won(0.5),
+            neighbourhood: None,
+        };
+        assert!((score.harmonic() - 2.0 / 3.0).abs() < 1e-15);
+        score.neighbourhood = won(0.0);
+        assert_eq!(score.harmonic(), 0.0);
+        assert_eq!(Score::default().harmonic(), 0.0);
+    }
+}

@@ -1,0 +1,158 @@
+//! Which facts are edited, and beside which neighbours: those that the model knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use engram_core::Suite;
+use engram_corpus::CounterFact;
+use engram_model::Model;
+
+use crate::editor::Scored;
+use crate::error::Result;
+use crate::request::{Case, of_counterfact, of_suite};
+use crate::score::Asked;
+
+/// Facts asked at a time.
+const BATCH: usize = 256;
+
+/// Where facts are from.
+#[derive(Debug, Clone, Copy)]
+pub enum Facts<'a> {
+    /// A suite's pairs.
+    Suite(&'a Suite),
+    /// A file of CounterFact, with its own new answers, paraphrases and neighbours.
+    CounterFact(&'a [CounterFact]),
+}
+
+/// How facts are chosen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Choosing {
+    /// The most facts of a kind, spread over its relations: the first of each, then the second of each, and so on (0:
+    /// no limit).
+    pub most: usize,
+    /// Whether facts that the model does not know are edited as well, and are neighbours.
+    pub all_facts: bool,
+}
+
+/// The facts chosen, in the order of their file.
+#[derive(Debug, Clone, Default)]
+pub struct Chosen {
+    /// The cases, with the unedited model's scores.
+    pub cases: Vec<Scored>,
+    /// Facts looked at, that could be edited.
+    pub facts: usize,
+    /// Of these, facts that the model knows: every token of the answer its most probable one.
+    pub known: usize,
+    /// What was left out, and why.
+    pub left_out: Vec<String>,
+}
+
+impl Facts<'_> {
+    /// A case for each fact that could be edited. The neighbours of a suite's are facts that the model knows, unless
+    /// `all_facts`: an edit cannot damage what is not there.
+    ///
+    /// # Errors
+    /// The model's.
+    pub fn cases(&self, model: &Model, all_facts: bool) -> Result<Vec<Case>> {
+        let suite = match self {
+            Facts::CounterFact(facts) => return Ok(of_counterfact(facts)),
+            Facts::Suite(suite) => suite,
+        };
+        let every = of_suite(suite, &|_| true);
+        if all_facts {
+            return Ok(every);
+        }
+        let mut asked = Vec::new();
+        for case in &every {
+            asked.push(Asked::own(model.tokenizer(), case)?);
+        }
+        let found = crate::likelihood::likelihoods(model, &asked)?;
+        let known: BTreeSet<&str> = (every.iter().zip(found))
+            .filter(|(_, l)| l.greedy)
+            .map(|(case, _)| case.request.id.as_str())
+            .collect();
+        Ok(of_suite(suite, &|id| known.contains(id)))
+    }
+}
+
+/// Chooses facts; none where the model knows none.
+///
+/// # Errors
+/// The model's.
+pub fn choose(model: &Model, facts: Facts<'_>, how: Choosing) -> Result<Chosen> {
+    let all = facts.cases(model, how.all_facts)?;
+    let most = match how.most {
+        0 => usize::MAX,
+        most => most,
+    };
+    let mut of_kind: BTreeMap<Option<&str>, usize> = BTreeMap::new();
+    let mut cases: Vec<(usize, Scored)> = Vec::new();
+    let mut chosen = Chosen::default();
+    for batch in spread(&all).chunks(BATCH) {
+        let (mut places, mut asked) = (Vec::new(), Vec::new());
+        for &place in batch {
+            let case = &all[place];
+            let full = of_kind.get(&case.request.kind.as_deref()) >= Some(&most);
+            if full {
+                continue;
+            }
+            match case.request.check() {
+                Ok(()) => {
+                    if let Some(found) = Asked::of(model.tokenizer(), case)? {
+                        places.push(place);
+                        asked.push(found);
+                    }
+                }
+                Err(error) => chosen.left_out.push(error.to_string()),
+            }
+        }
+        chosen.facts += asked.len();
+        let knows = Asked::known(model, &asked)?;
+        for ((place, asked), knows) in places.into_iter().zip(asked).zip(knows) {
+            let case = &all[place];
+            let count = of_kind.entry(case.request.kind.as_deref()).or_default();
+            chosen.known += usize::from(knows);
+            if (knows || how.all_facts) && *count < most {
+                *count += 1;
+                cases.push((place, Scored::of(model, case.clone(), asked)?));
+            }
+        }
+    }
+    cases.sort_by_key(|(place, _)| *place);
+    chosen.cases = cases.into_iter().map(|(_, case)| case).collect();
+    Ok(chosen)
+}
+
+/// The order in which facts are looked at: the first of every relation, then the second, and so on.
+fn spread(all: &[Case]) -> Vec<usize> {
+    let mut seen: BTreeMap<(Option<&str>, Option<&str>), usize> = BTreeMap::new();
+    let mut ranks = Vec::with_capacity(all.len());
+    for case in all {
+        let request = &case.request;
+        let relation = (request.kind.as_deref(), request.relation.as_deref());
+        let count = seen.entry(relation).or_default();
+        *count += 1;
+        ranks.push(*count);
+    }
+    let mut order: Vec<usize> = (0..all.len()).collect();
+    order.sort_by_key(|i| ranks[*i]);
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::EditRequest;
+
+    #[test]
+    fn facts_are_spread_over_relations() {
+        let case = |relation: &str| Case {
+            request: EditRequest {
+                relation: Some(relation.to_owned()),
+                ..EditRequest::default()
+            },
+            ..Case::default()
+        };
+        let all = ["a", "a", "a", "b", "c", "b"].map(case);
+        assert_eq!(spread(&all), [0, 3, 4, 1, 5, 2]);
+    }
+}

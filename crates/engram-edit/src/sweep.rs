@@ -1,0 +1,170 @@
+//! Facts edited one by one, or all at once, at each set of layers, and all that is measured of each edit.
+
+use std::time::Instant;
+
+use engram_core::edit::{SAID_TOKENS, TOGETHER};
+use engram_core::{Aside, EditRow, Moved, Said};
+use engram_model::Model;
+
+use crate::editor::{Editor, Scored};
+use crate::effects::{Others, fluency, said};
+use crate::error::Result;
+use crate::likelihood::perplexity;
+
+/// Of many facts edited at once, what is written after the first few speaks for all.
+const SPEAKERS: usize = 10;
+
+/// What is measured besides the scores, and what the unedited model shows.
+#[derive(Debug)]
+pub struct Measures {
+    held_out: Vec<Vec<u32>>,
+    perplexity: f64,
+    others: Option<Others>,
+    continuations: usize,
+    fluency: Vec<f64>,
+    said: Vec<String>,
+}
+
+/// All that came of some edits.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Swept {
+    /// A row for each fact and set of layers.
+    pub rows: Vec<EditRow>,
+    /// How other facts moved, where that is measured.
+    pub moved: Vec<Moved>,
+    /// What the model says before and after.
+    pub said: Vec<Said>,
+    /// Perplexity and fluency, where they are measured.
+    pub asides: Vec<Aside>,
+    /// Seconds that the edits and their scores took, without the other measures.
+    pub seconds: f64,
+}
+
+impl Measures {
+    /// Measures of some cases: perplexity of the texts `held_out` (none: not measured), the moves of the other cases,
+    /// the n-gram entropy of so many `continuations` (0: not measured).
+    ///
+    /// # Errors
+    /// The model's.
+    pub fn of(
+        model: &Model,
+        cases: &[Scored],
+        held_out: Vec<Vec<u32>>,
+        side_effects: bool,
+        continuations: usize,
+    ) -> Result<Measures> {
+        let mut measures = Measures {
+            perplexity: perplexity(model, &held_out, usize::MAX)?,
+            held_out,
+            others: match side_effects {
+                true => Some(Others::of(model, cases.iter().map(|s| &s.case))?),
+                false => None,
+            },
+            continuations,
+            fluency: Vec::new(),
+            said: Vec::new(),
+        };
+        for case in cases {
+            let prompt = case.case.request.prompt.as_str();
+            measures.said.push(said(model, prompt, SAID_TOKENS)?);
+            if continuations > 0 {
+                let of_prompt = fluency(model, &[prompt], continuations, 0)?;
+                measures.fluency.push(of_prompt);
+            }
+        }
+        Ok(measures)
+    }
+
+    /// Takes them of an edit of the cases from `first` on.
+    fn take(
+        &self,
+        edited: &Model,
+        first: usize,
+        cases: &[Scored],
+        layers: &[usize],
+        swept: &mut Swept,
+    ) -> Result<()> {
+        let (request, kind) = match cases {
+            [one] => (one.case.request.id.as_str(), one.case.request.kind.clone()),
+            _ => (TOGETHER, None),
+        };
+        let mut aside = Aside {
+            request: request.to_owned(),
+            kind,
+            layers: layers.to_vec(),
+            ..Aside::default()
+        };
+        if !self.held_out.is_empty() {
+            let after = perplexity(edited, &self.held_out, usize::MAX)?;
+            aside.perplexity = Some([self.perplexity, after]);
+        }
+        if let Some(others) = &self.others {
+            swept.moved.extend(others.moved(edited, request, layers)?);
+        }
+        let speakers = &cases[..cases.len().min(SPEAKERS)];
+        let mut sums = [0.0; 2];
+        for (place, case) in (first..).zip(speakers) {
+            let request = &case.case.request;
+            swept.said.push(Said {
+                request: request.id.clone(),
+                kind: request.kind.clone(),
+                layers: layers.to_vec(),
+                prompt: request.prompt.clone(),
+                target_true: request.target_true.clone(),
+                target_new: request.target_new.clone(),
+                before: self.said[place].clone(),
+                after: said(edited, &request.prompt, SAID_TOKENS)?,
+            });
+            if let Some(before) = self.fluency.get(place) {
+                let after = fluency(edited, &[&request.prompt], self.continuations, 0)?;
+                sums = [sums[0] + before, sums[1] + after];
+            }
+        }
+        if !self.fluency.is_empty() {
+            aside.fluency = Some(sums.map(|sum| sum / speakers.len() as f64));
+        }
+        if aside.perplexity.is_some() || aside.fluency.is_some() {
+            swept.asides.push(aside);
+        }
+        Ok(())
+    }
+}
+
+/// Edits every case at every set of layers, each from the unedited model; under MEMIT all cases at once. `progress`
+/// hears of edits done, and of the fact.
+///
+/// # Errors
+/// As [`Editor::edit`].
+pub fn sweep(
+    editor: &Editor<'_>,
+    cases: &[Scored],
+    sets: &[Vec<usize>],
+    measures: &Measures,
+    progress: &mut dyn FnMut(usize, &str),
+) -> Result<Swept> {
+    let mut swept = Swept::default();
+    if cases.is_empty() {
+        return Ok(swept);
+    }
+    for layers in sets {
+        if editor.is_together() {
+            let (start, before) = (Instant::now(), swept.rows.len());
+            let (rows, edited) =
+                editor.score_together(cases, layers, &mut |done| progress(before + done, ""))?;
+            swept.rows.extend(rows);
+            swept.seconds += start.elapsed().as_secs_f64();
+            measures.take(&edited, 0, cases, layers, &mut swept)?;
+            continue;
+        }
+        for (place, case) in cases.iter().enumerate() {
+            let start = Instant::now();
+            let (row, edited) = editor.score_one(case, layers)?;
+            swept.rows.push(row);
+            swept.seconds += start.elapsed().as_secs_f64();
+            let one = std::slice::from_ref(case);
+            measures.take(&edited, place, one, layers, &mut swept)?;
+            progress(swept.rows.len(), &case.case.request.id);
+        }
+    }
+    Ok(swept)
+}

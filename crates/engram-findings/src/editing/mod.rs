@@ -1,0 +1,211 @@
+//! Edits: how well they hold where, whether kinds differ, whether recovery says where to edit, what else moves.
+//!
+//! The unit is the fact; facts of one cluster are averaged before any test, and resampled together; kinds are compared
+//! over relations. S of one fact, [`harmonic`](engram_core::Score::harmonic) of its own shares, is what layers are
+//! compared by: it is high only where the edit holds, in other words too, and leaves neighbours alone.
+
+pub mod best;
+pub mod kinds;
+pub mod recovery;
+pub mod scores;
+mod sheet;
+pub mod side_effects;
+pub mod simulate;
+
+use engram_core::{Aside, EditRow, Moved, Said};
+use serde::{Deserialize, Serialize};
+
+use crate::context::Context;
+use crate::error::{FindingsError, Result};
+use crate::study::{Condition, Study};
+use crate::words::{number, percent, plural};
+use sheet::Sheet;
+
+pub use best::{BestLayer, LayerComparison};
+pub use kinds::{EditKindLayer, EditKindTests};
+pub use recovery::{Correlation, Helps, Joined, Recovery, best_layer};
+pub use scores::{BeforeAfter, EditScores, Part, Share};
+pub use side_effects::{SideEffects, Spread};
+
+/// One model's edits by one method, as files hold them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EditResults {
+    /// Their name in the study (`edit.NAME`).
+    pub name: String,
+    /// The model's name in the study.
+    pub model: String,
+    /// `rome`, `memit`, `ft-l`, `lora`.
+    pub method: String,
+    /// Facts that could be edited.
+    pub facts: usize,
+    /// Facts that the unedited model knows: every token of the answer its most probable one.
+    pub known: usize,
+    /// The facts edited, each at every set of layers.
+    pub rows: Vec<EditRow>,
+    /// How other facts moved; may be empty.
+    pub moved: Vec<Moved>,
+    /// What the model says before and after; may be empty.
+    pub said: Vec<Said>,
+    /// Perplexity and fluency of each edit; may be empty.
+    pub asides: Vec<Aside>,
+}
+
+/// What one model's edits by one method show.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EditFindings {
+    /// Their name in the study (`edit.NAME`).
+    pub name: String,
+    /// The model's name in the study.
+    pub model: String,
+    /// `rome`, `memit`, `ft-l`, `lora`.
+    pub method: String,
+    /// Facts that could be edited.
+    pub facts: usize,
+    /// Facts that the unedited model knows.
+    pub known: usize,
+    /// Facts edited.
+    pub edited: usize,
+    /// The kinds, in the order in which they are shown.
+    pub kinds: Vec<String>,
+    /// The sets of layers, in ascending order.
+    pub layers: Vec<Vec<usize>>,
+    /// Means: for each set of layers all facts first, then each kind where there are several.
+    pub scores: Vec<EditScores>,
+    /// The set of layers with the greatest S: of all facts first, then of each kind where there are several. Empty
+    /// where nothing was scored.
+    pub best: Vec<BestLayer>,
+    /// Do kinds differ? One entry for each two kinds and score.
+    pub kind_tests: Vec<EditKindTests>,
+    /// Does recovery say where to edit? `None` where no sweep of `mlp_out` has these facts.
+    pub recovery: Option<Recovery>,
+    /// What moved with the edits of the best set of layers; `None` where it was not measured.
+    pub side_effects: Option<SideEffects>,
+    /// What follows, in plain sentences, in the order in which they are read: where to edit facts of each kind, whether
+    /// kinds differ, whether recovery helps, what else moves.
+    pub conclusions: Vec<String>,
+    /// What the model says before and after, at the best set of layers.
+    pub said: Vec<Said>,
+}
+
+impl EditFindings {
+    /// The means of some layers, of a kind or (`None`) of all facts.
+    pub fn scores_of(&self, layers: &[usize], kind: Option<&str>) -> Option<&EditScores> {
+        (self.scores.iter()).find(|s| s.layers == layers && s.kind.as_deref() == kind)
+    }
+
+    /// The best set of layers of a kind, or (`None`) of all facts.
+    pub fn best_of(&self, kind: Option<&str>) -> Option<&BestLayer> {
+        self.best.iter().find(|b| b.kind.as_deref() == kind)
+    }
+}
+
+/// What a study's edits show, in its order. The sweep that they are joined to is the condition's of the same model.
+///
+/// # Errors
+/// A value that is not finite; two rows for one fact and set of layers; two results of one name and model; settings
+/// outside their range.
+pub fn editing(study: &Study<'_>) -> Result<Vec<EditFindings>> {
+    let context = Context::new(study.suite, study.settings)?;
+    let mut all: Vec<EditFindings> = Vec::new();
+    for results in study.edits {
+        if all
+            .iter()
+            .any(|f| f.name == results.name && f.model == results.model)
+        {
+            return Err(FindingsError::DuplicateCondition {
+                condition: format!("edit {} of {}", results.name, results.model),
+            });
+        }
+        let condition = study.conditions.iter().find(|c| c.name == results.model);
+        all.push(of_model(&context, condition, results)?);
+    }
+    Ok(all)
+}
+
+fn of_model(
+    context: &Context<'_>,
+    condition: Option<&Condition>,
+    results: &EditResults,
+) -> Result<EditFindings> {
+    let sheet = Sheet::new(context, results)?;
+    let mut all = Vec::new();
+    for layers in sheet.rows.keys() {
+        for kind in sheet.groups() {
+            all.push(scores::scores(&sheet, results, layers, kind)?);
+        }
+    }
+    let mut best = Vec::new();
+    for kind in sheet.groups() {
+        best.extend(best::best(&sheet, &all, kind)?);
+    }
+    let at = best.first().map(|b: &BestLayer| b.layers.clone());
+    let at = at.unwrap_or_default();
+    let edited = sheet.rows.values().map(Vec::len).max().unwrap_or(0);
+    let mut found = EditFindings {
+        name: results.name.clone(),
+        model: results.model.clone(),
+        method: results.method.clone(),
+        facts: results.facts,
+        known: results.known,
+        edited,
+        kinds: sheet.kinds.clone(),
+        layers: sheet.rows.keys().map(|l| l.to_vec()).collect(),
+        scores: all,
+        best,
+        kind_tests: kinds::kind_tests(&sheet)?,
+        recovery: match condition {
+            Some(condition) => recovery::recovery(&sheet, &results.rows, &condition.rows)?,
+            None => None,
+        },
+        side_effects: side_effects::side_effects(context, results, &at),
+        conclusions: Vec::new(),
+        said: (results.said.iter())
+            .filter(|s| s.layers == at)
+            .cloned()
+            .collect(),
+    };
+    found.conclusions = conclusions(&found);
+    Ok(found)
+}
+
+/// What follows, in the order in which it is read.
+fn conclusions(found: &EditFindings) -> Vec<String> {
+    if found.edited == 0 {
+        return vec![format!(
+            "Nothing was edited: the model knows {} of {} that could be edited.",
+            found.known,
+            plural(found.facts, "fact")
+        )];
+    }
+    let several = found.kinds.len() > 1;
+    let mut all: Vec<String> = (found.best.iter())
+        .filter(|b| b.kind.is_some() == several)
+        .map(|b| b.sentence.clone())
+        .collect();
+    all.extend(found.kind_tests.iter().map(|t| t.verdict.clone()));
+    // Too few relations is said once.
+    all.dedup();
+    all.extend(found.recovery.as_ref().map(|r| r.sentence.clone()));
+    all.extend(
+        found
+            .side_effects
+            .as_ref()
+            .map(side_effects::SideEffects::sentence),
+    );
+    all.extend(unmoved(found));
+    all
+}
+
+/// What the edits of the best layers did to perplexity, in words.
+fn unmoved(found: &EditFindings) -> Option<String> {
+    let best = found.best_of(None)?;
+    let scores = found.scores_of(&best.layers, None)?;
+    let perplexity = scores.perplexity?;
+    Some(format!(
+        "Perplexity of texts held out is {} before and {} after an edit at the best layer ({} in the mean over {}).",
+        number(perplexity.before),
+        number(perplexity.after),
+        percent(perplexity.after / perplexity.before - 1.0),
+        plural(perplexity.facts, "edit")
+    ))
+}

@@ -1,0 +1,179 @@
+//! Means of the scores over facts, by set of layers and kind.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use engram_core::{Aside, EditRow, Score, Won};
+use engram_stats::{Interval, statistic_interval};
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use crate::editing::EditResults;
+use crate::editing::sheet::Sheet;
+use crate::error::{Result, if_enough};
+
+/// A mean over facts before and after the edit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct BeforeAfter {
+    /// Facts that have it.
+    pub facts: usize,
+    /// The unedited model's mean.
+    pub before: f64,
+    /// The edited models' mean.
+    pub after: f64,
+    /// Bootstrap interval (BCa) of `after`, clusters of facts resampled; `None` for fewer than two clusters.
+    pub interval: Option<Interval>,
+}
+
+/// One of the three scores.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// The share of prompts on which the right answer wins, 0 to 1.
+    pub share: BeforeAfter,
+    /// The mean difference of probability, −1 to 1.
+    pub magnitude: BeforeAfter,
+}
+
+/// A share and its interval.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Share {
+    /// The share, 0 to 1.
+    pub value: f64,
+    /// Bootstrap interval (BCa), clusters of edited facts resampled; `None` for fewer than two clusters.
+    pub interval: Option<Interval>,
+}
+
+/// The edits of one kind at one set of layers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EditScores {
+    /// The layers.
+    pub layers: Vec<usize>,
+    /// The kind; `None` for all facts.
+    pub kind: Option<String>,
+    /// Facts edited.
+    pub edits: usize,
+    /// p(new) > p(true) on the edit's own prompt.
+    pub efficacy: Option<Part>,
+    /// The same on the paraphrases.
+    pub paraphrase: Option<Part>,
+    /// p(own answer) > p(new) on the neighbours.
+    pub neighbourhood: Option<Part>,
+    /// S: the harmonic mean of the three mean shares (Meng et al. 2022).
+    pub harmonic: BeforeAfter,
+    /// The mean last loss of the optimisations (nats).
+    pub loss: f64,
+    /// Perplexity of texts held out, mean over edits.
+    pub perplexity: Option<BeforeAfter>,
+    /// n-gram entropy of the models' own writing (bits), mean over edits.
+    pub fluency: Option<BeforeAfter>,
+    /// The share of other facts that the model knew before an edit and does not after it, over edits.
+    pub lost: Option<Share>,
+}
+
+type Picked = fn(&Score) -> Option<Won>;
+
+/// The three scores of a case, by name.
+pub(crate) const PARTS: [(&str, Picked); 3] = [
+    ("efficacy", |s| s.efficacy),
+    ("paraphrase", |s| s.paraphrase),
+    ("neighbourhood", |s| s.neighbourhood),
+];
+
+/// The means of some layers and a kind.
+pub(crate) fn scores(
+    sheet: &Sheet<'_>,
+    results: &EditResults,
+    layers: &[usize],
+    kind: Option<&str>,
+) -> Result<EditScores> {
+    let rows = sheet.of(layers, kind);
+    let part = |i: usize| part(sheet, &rows, PARTS[i].1);
+    let of_kind: BTreeSet<&str> = rows.iter().map(|r| r.request.as_str()).collect();
+    let counted = |edit: &str| kind.is_none() || of_kind.contains(edit);
+    let asides: Vec<&Aside> = (results.asides.iter())
+        .filter(|a| a.layers == layers && counted(&a.request))
+        .collect();
+    let aside = |of: fn(&Aside) -> Option<[f64; 2]>| {
+        let found = asides.iter();
+        let found = found.filter_map(|a| Some((a.request.as_str(), of(a)?)));
+        before_after(sheet, &found.collect::<Vec<_>>())
+    };
+    let mut lost: IndexMap<&str, [f64; 2]> = IndexMap::new();
+    for moved in &results.moved {
+        if moved.layers == layers && counted(&moved.request) {
+            let of_edit = lost.entry(&moved.request).or_default();
+            *of_edit = [
+                of_edit[0] + f64::from(u8::from(moved.lost)),
+                of_edit[1] + 1.0,
+            ];
+        }
+    }
+    let lost: Vec<(&str, f64)> = lost.iter().map(|(e, [l, n])| (*e, l / n)).collect();
+    let mean = |values: &mut dyn Iterator<Item = f64>, n: usize| values.sum::<f64>() / n as f64;
+    Ok(EditScores {
+        layers: layers.to_vec(),
+        kind: kind.map(str::to_owned),
+        edits: rows.len(),
+        efficacy: part(0)?,
+        paraphrase: part(1)?,
+        neighbourhood: part(2)?,
+        harmonic: harmonic(sheet, &rows)?,
+        loss: mean(&mut rows.iter().map(|r| r.fit.loss), rows.len()),
+        perplexity: aside(|a| a.perplexity)?,
+        fluency: aside(|a| a.fluency)?,
+        lost: match lost.is_empty() {
+            true => None,
+            false => Some(Share {
+                value: mean(&mut lost.iter().map(|l| l.1), lost.len()),
+                interval: sheet.interval(&lost)?,
+            }),
+        },
+    })
+}
+
+fn part(sheet: &Sheet<'_>, rows: &[&EditRow], of: Picked) -> Result<Option<Part>> {
+    let both = |value: fn(Won) -> f64| {
+        let found = rows.iter().filter_map(|r| {
+            let [before, after] = [of(&r.before)?, of(&r.after)?].map(value);
+            Some((r.request.as_str(), [before, after]))
+        });
+        before_after(sheet, &found.collect::<Vec<_>>())
+    };
+    let (share, magnitude) = (both(|w| w.score)?, both(|w| w.magnitude)?);
+    Ok(share
+        .zip(magnitude)
+        .map(|(share, magnitude)| Part { share, magnitude }))
+}
+
+fn before_after(sheet: &Sheet<'_>, values: &[(&str, [f64; 2])]) -> Result<Option<BeforeAfter>> {
+    if values.is_empty() {
+        return Ok(None);
+    }
+    let mean = |i: usize| values.iter().map(|v| v.1[i]).sum::<f64>() / values.len() as f64;
+    let after: Vec<(&str, f64)> = values.iter().map(|(edit, v)| (*edit, v[1])).collect();
+    Ok(Some(BeforeAfter {
+        facts: values.len(),
+        before: mean(0),
+        after: mean(1),
+        interval: sheet.interval(&after)?,
+    }))
+}
+
+/// S of the means, whole clusters resampled.
+fn harmonic(sheet: &Sheet<'_>, rows: &[&EditRow]) -> Result<BeforeAfter> {
+    let mut clusters: BTreeMap<usize, Vec<&Score>> = BTreeMap::new();
+    for row in rows {
+        let of_cluster = clusters.entry(sheet.cluster(&row.request)).or_default();
+        of_cluster.push(&row.after);
+    }
+    let clusters: Vec<Vec<&Score>> = clusters.into_values().collect();
+    let interval = statistic_interval(&[clusters.len()], sheet.resampling(), |drawn| {
+        let drawn = drawn[0].iter().flat_map(|&c| clusters[c].iter().copied());
+        Score::mean(drawn).harmonic()
+    });
+    Ok(BeforeAfter {
+        facts: rows.len(),
+        before: Score::mean(rows.iter().map(|r| &r.before)).harmonic(),
+        after: Score::mean(rows.iter().map(|r| &r.after)).harmonic(),
+        interval: if_enough(interval, || sheet.what.clone())?.ok(),
+    })
+}

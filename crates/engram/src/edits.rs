@@ -1,0 +1,200 @@
+//! Edits swept over layers, and the files that hold them: what `engram edit sweep` and a study's stages
+//! `edits/NAME/MODEL` have in common.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Result;
+use engram_core::files;
+use engram_edit::{
+    Choosing, Chosen, Covariance, EditSettings, Editor, Facts, Measures, Method, Sample, Swept,
+    choose, sweep,
+};
+use engram_findings::EditResults;
+use engram_model::Model;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::progress::Progress;
+use crate::results::{MANIFEST, Machine};
+
+/// A row for each fact and set of layers.
+pub const EDITS: &str = "edits.jsonl";
+/// Which facts moved with which edit.
+pub const EFFECTS: &str = "effects.jsonl";
+/// What the model says before and after each edit.
+pub const SAID: &str = "said.jsonl";
+/// Perplexity and fluency of each edit.
+pub const ASIDES: &str = "asides.jsonl";
+
+/// What is edited, how, and what is measured.
+pub struct Sweep<'a> {
+    /// What the progress bar says.
+    pub label: &'a str,
+    /// The model.
+    pub model: &'a Model,
+    /// Where facts are from.
+    pub facts: Facts<'a>,
+    /// Which of them.
+    pub choosing: Choosing,
+    /// The method.
+    pub method: Method,
+    /// Its settings.
+    pub settings: &'a EditSettings,
+    /// Texts for perplexity, and the most tokens of them (0: none).
+    pub held_out: (&'a [String], usize),
+    /// Whether every other fact is looked at.
+    pub side_effects: bool,
+    /// Continuations whose n-gram entropy is measured (0: none).
+    pub fluency: usize,
+}
+
+/// How edits came about.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Record {
+    /// Version of engram.
+    pub engram: String,
+    /// The command line.
+    pub command: String,
+    /// The edits' name in the study.
+    pub name: String,
+    /// The model's name.
+    pub model: String,
+    /// SHA-256 of the checkpoint.
+    pub checkpoint: String,
+    /// The method.
+    pub method: String,
+    /// Its settings.
+    pub settings: EditSettings,
+    /// The sets of layers.
+    pub layers: Vec<Vec<usize>>,
+    /// Facts looked at, that could be edited.
+    pub facts: usize,
+    /// Of these, facts that the model knows.
+    pub known: usize,
+    /// What was left out, and why.
+    pub left_out: Vec<String>,
+    /// Seconds that edits and scores took (`edits_s`), and edits a minute.
+    pub timing: BTreeMap<String, f64>,
+    /// The machine.
+    pub machine: Machine,
+}
+
+impl Sweep<'_> {
+    /// The facts to be edited; none where the model knows none.
+    ///
+    /// # Errors
+    /// The model's.
+    pub fn choose(&self) -> Result<Chosen> {
+        Ok(choose(self.model, self.facts, self.choosing)?)
+    }
+
+    /// Edits the facts at every set of layers. `covariances` gives C of some layers, for methods that need it.
+    ///
+    /// # Errors
+    /// The method's; those of `covariances`.
+    pub fn run(
+        &self,
+        chosen: &Chosen,
+        sets: &[Vec<usize>],
+        covariances: impl FnOnce(&[usize]) -> Result<Vec<Covariance>>,
+    ) -> Result<Swept> {
+        if chosen.cases.is_empty() {
+            return Ok(Swept::default());
+        }
+        let every: Vec<usize> = sets.iter().flatten().copied().collect();
+        let found = match Editor::needs_covariance(self.method) {
+            true => covariances(&every)?,
+            false => Vec::new(),
+        };
+        let editor = Editor::new(self.model, self.method, self.settings.clone(), found)?;
+        let (texts, most) = self.held_out;
+        let held_out = match most {
+            0 => Vec::new(),
+            most => Sample::of(self.model, texts.iter().map(String::as_str), most)?.texts,
+        };
+        let (cases, writing) = (&chosen.cases, self.fluency);
+        let measures = Measures::of(self.model, cases, held_out, self.side_effects, writing)?;
+        let mut progress = Progress::new(self.label, (sets.len() * cases.len()) as u64);
+        let mut hear = |done: usize, fact: &str| progress.at(done as u64, fact);
+        let swept = sweep(&editor, cases, sets, &measures, &mut hear)?;
+        progress.finish(&format!(
+            "{} edits in {:.1} s",
+            swept.rows.len(),
+            swept.seconds
+        ));
+        Ok(swept)
+    }
+}
+
+impl Record {
+    /// Of some edits.
+    pub fn of(
+        sweep: &Sweep<'_>,
+        (name, model, checkpoint): (&str, &str, &str),
+        chosen: &Chosen,
+        sets: &[Vec<usize>],
+        swept: &Swept,
+    ) -> Record {
+        let mut timing = BTreeMap::from([("edits_s".to_owned(), swept.seconds)]);
+        if swept.seconds > 0.0 {
+            let rate = 60.0 * swept.rows.len() as f64 / swept.seconds;
+            timing.insert("edits_per_minute".to_owned(), rate);
+        }
+        Record {
+            engram: env!("CARGO_PKG_VERSION").to_owned(),
+            command: crate::command_line(None),
+            name: name.to_owned(),
+            model: model.to_owned(),
+            checkpoint: checkpoint.to_owned(),
+            method: sweep.method.name().to_owned(),
+            settings: sweep.settings.clone(),
+            layers: sets.to_vec(),
+            facts: chosen.facts,
+            known: chosen.known,
+            left_out: chosen.left_out.clone(),
+            timing,
+            machine: Machine::here(),
+        }
+    }
+}
+
+/// Writes the files of some edits into a folder.
+///
+/// # Errors
+/// The file system's.
+pub fn write(folder: &Path, swept: &Swept, record: &Record) -> Result<()> {
+    files::write_jsonl(&folder.join(EDITS), &swept.rows)?;
+    files::write_jsonl(&folder.join(EFFECTS), &swept.moved)?;
+    files::write_jsonl(&folder.join(SAID), &swept.said)?;
+    files::write_jsonl(&folder.join(ASIDES), &swept.asides)?;
+    Ok(files::write_json(&folder.join(MANIFEST), record)?)
+}
+
+/// Reads them back, for findings.
+///
+/// # Errors
+/// A file that is missing or damaged.
+pub fn read(folder: &Path) -> Result<EditResults> {
+    let record: Record = files::read_json(&folder.join(MANIFEST))?;
+    Ok(EditResults {
+        name: record.name,
+        model: record.model,
+        method: record.method,
+        facts: record.facts,
+        known: record.known,
+        rows: lines(&folder.join(EDITS))?,
+        moved: lines(&folder.join(EFFECTS))?,
+        said: lines(&folder.join(SAID))?,
+        asides: lines(&folder.join(ASIDES))?,
+    })
+}
+
+/// The lines of a file that may have none: what was not measured, or a model that knows no fact.
+fn lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
+    let empty = std::fs::metadata(path).is_ok_and(|m| m.len() == 0);
+    match empty {
+        true => Ok(Vec::new()),
+        false => Ok(files::read_jsonl(path)?),
+    }
+}

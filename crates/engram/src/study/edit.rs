@@ -1,0 +1,118 @@
+//! `[edit.NAME]` of a study file: which facts of which models are edited, how and where.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use engram_edit::{EditSettings, Editor, Method};
+use engram_model::Model;
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use crate::args::LayerChoice;
+use crate::study::Study;
+
+fn rome() -> Method {
+    Method::Rome
+}
+
+/// Edits of the suite's facts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Edit {
+    /// The models' names (`base`, names under `train`, and `random` where the study has it).
+    pub models: Vec<String>,
+    /// `rome`, `memit`, `ft-l` or `lora`.
+    #[serde(default = "rome")]
+    pub method: Method,
+    /// The layers: N, "N-M", "all" (each by itself; together with memit), or "auto": where patching `mlp_out` recovers
+    /// most in the model's sweeps.
+    pub layer: LayerChoice,
+    /// The most facts of a kind, spread over its relations (0: no limit).
+    #[serde(default)]
+    pub facts: usize,
+    /// Settings that depart from the method's.
+    #[serde(default)]
+    pub set: IndexMap<String, toml::Value>,
+    /// Corpora whose keys the edits are to leave alone (rome, memit); the study's training texts where none is given.
+    #[serde(default)]
+    pub texts: Vec<PathBuf>,
+    /// Whether it is measured how every edit moves every other fact.
+    #[serde(default)]
+    pub side_effects: bool,
+    /// Tokens of the study's validation texts whose perplexity is measured before and after every edit (0: none).
+    #[serde(default)]
+    pub held_out_tokens: usize,
+    /// Continuations of 100 tokens whose n-gram entropy is measured before and after every edit (0: none).
+    #[serde(default)]
+    pub fluency: usize,
+}
+
+impl Edit {
+    /// The method's settings with those of the study laid over them.
+    ///
+    /// # Errors
+    /// A setting that there is not, or a value outside its range.
+    pub fn settings(&self) -> Result<EditSettings> {
+        let mut settings = EditSettings::of(self.method);
+        for (name, value) in &self.set {
+            settings.set(name, &value.to_string())?;
+        }
+        Ok(settings)
+    }
+
+    /// Refuses what the study's file alone says is wrong.
+    pub(super) fn check(&self, study: &Study) -> Result<()> {
+        self.settings()?;
+        if self.models.is_empty() {
+            bail!("models is empty; name a model to edit");
+        }
+        if study.corpus.is_some() {
+            return Ok(());
+        }
+        if Editor::needs_covariance(self.method) && self.texts.is_empty() {
+            bail!(
+                "method {} needs texts whose keys it is to leave alone, and the study has no corpus; give texts",
+                self.method.name()
+            );
+        }
+        if self.held_out_tokens > 0 {
+            bail!(
+                "held_out_tokens is {}, and the study has no corpus to take validation texts from; give one, or 0",
+                self.held_out_tokens
+            );
+        }
+        Ok(())
+    }
+
+    /// Refuses what a model of the base's sizes does not have. `swept` says of a model whether its sweeps patch
+    /// `mlp_out`.
+    ///
+    /// # Errors
+    /// A layer beyond the last, a family that the method is not defined for, `auto` without a sweep to choose by, texts
+    /// that cannot be read.
+    pub fn check_on(&self, base: &Model, swept: impl Fn(&str) -> bool) -> Result<()> {
+        let layers = base.architecture().layers();
+        if let LayerChoice::One(last) | LayerChoice::Range(_, last) = self.layer
+            && last >= layers
+        {
+            bail!(
+                "layer {}: the model has layers 0 to {}",
+                self.layer,
+                layers.saturating_sub(1)
+            );
+        }
+        if self.layer == LayerChoice::Auto
+            && let Some(model) = self.models.iter().find(|m| !swept(m))
+        {
+            bail!(
+                "layer \"auto\" is chosen by a sweep of mlp_out (denoise), and {model} has none; sweep it, or name a layer"
+            );
+        }
+        Editor::check(base, self.method)?;
+        for path in &self.texts {
+            std::fs::File::open(path)
+                .with_context(|| format!("texts: cannot read {}", path.display()))?;
+        }
+        Ok(())
+    }
+}
