@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use engram_core::Suite;
 use engram_corpus::CounterFact;
-use engram_model::Model;
 
 use crate::editor::Scored;
 use crate::error::Result;
+use crate::reader::Reader;
 use crate::request::{Case, of_counterfact, of_suite};
 use crate::score::Asked;
 
@@ -52,7 +52,7 @@ impl Facts<'_> {
     ///
     /// # Errors
     /// The model's.
-    pub fn cases(&self, model: &Model, all_facts: bool) -> Result<Vec<Case>> {
+    pub fn cases(&self, reader: &Reader, all_facts: bool) -> Result<Vec<Case>> {
         let suite = match self {
             Facts::CounterFact(facts) => return Ok(of_counterfact(facts)),
             Facts::Suite(suite) => suite,
@@ -63,9 +63,9 @@ impl Facts<'_> {
         }
         let mut asked = Vec::new();
         for case in &every {
-            asked.push(Asked::own(model.tokenizer(), case)?);
+            asked.push(Asked::own(reader.model().tokenizer(), case)?);
         }
-        let found = crate::likelihood::likelihoods(model, &asked)?;
+        let found = reader.likelihoods(&asked)?;
         let known: BTreeSet<&str> = (every.iter().zip(found))
             .filter(|(_, l)| l.greedy)
             .map(|(case, _)| case.request.id.as_str())
@@ -78,8 +78,8 @@ impl Facts<'_> {
 ///
 /// # Errors
 /// The model's.
-pub fn choose(model: &Model, facts: Facts<'_>, how: Choosing) -> Result<Chosen> {
-    let all = facts.cases(model, how.all_facts)?;
+pub fn choose(reader: &Reader, facts: Facts<'_>, how: Choosing) -> Result<Chosen> {
+    let all = facts.cases(reader, how.all_facts)?;
     let most = match how.most {
         0 => usize::MAX,
         most => most,
@@ -97,7 +97,7 @@ pub fn choose(model: &Model, facts: Facts<'_>, how: Choosing) -> Result<Chosen> 
             }
             match case.request.check() {
                 Ok(()) => {
-                    if let Some(found) = Asked::of(model.tokenizer(), case)? {
+                    if let Some(found) = Asked::of(reader.model().tokenizer(), case)? {
                         places.push(place);
                         asked.push(found);
                     }
@@ -106,14 +106,14 @@ pub fn choose(model: &Model, facts: Facts<'_>, how: Choosing) -> Result<Chosen> 
             }
         }
         chosen.facts += asked.len();
-        let knows = Asked::known(model, &asked)?;
+        let knows = Asked::known(reader, &asked)?;
         for ((place, asked), knows) in places.into_iter().zip(asked).zip(knows) {
             let case = &all[place];
             let count = of_kind.entry(case.request.kind.as_deref()).or_default();
             chosen.known += usize::from(knows);
             if (knows || how.all_facts) && *count < most {
                 *count += 1;
-                cases.push((place, Scored::of(model, case.clone(), asked)?));
+                cases.push((place, Scored::of(reader, case.clone(), asked)?));
             }
         }
     }

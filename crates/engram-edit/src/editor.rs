@@ -12,6 +12,7 @@ use crate::error::{EditError, Result};
 use crate::finetune::fine_tune;
 use crate::memit::{Wanted, spread};
 use crate::optimise::{Optimiser, Rewriting};
+use crate::reader::Reader;
 use crate::request::{Case, EditRequest};
 use crate::rome::{Fit, rome};
 use crate::score::Asked;
@@ -20,7 +21,7 @@ use crate::tokens::subject_last;
 
 /// Edits a model, each time from its unedited state.
 pub struct Editor<'a> {
-    model: &'a Model,
+    reader: &'a Reader,
     method: Method,
     settings: EditSettings,
     prefixes: Vec<String>,
@@ -44,7 +45,7 @@ impl<'a> Editor<'a> {
     /// # Errors
     /// The model's; [`EditError::Singular`].
     pub fn new(
-        model: &'a Model,
+        reader: &'a Reader,
         method: Method,
         settings: EditSettings,
         covariances: Vec<Covariance>,
@@ -56,15 +57,13 @@ impl<'a> Editor<'a> {
             }
         }
         let prefixes = match method {
-            Method::Rome | Method::Memit => crate::prefixes(model, &settings.prefixes())?,
+            Method::Rome | Method::Memit => crate::prefixes(reader.model(), &settings.prefixes())?,
             Method::FtL | Method::Lora => Vec::new(),
         };
-        let optimiser = match covariances.iter().map(|c| c.layer).min() {
-            Some(first) => Some(Optimiser::new(model, first)?),
-            None => None,
-        };
+        let first = covariances.iter().map(|c| c.layer).min();
+        let optimiser = first.map(|first| Optimiser::new(reader, first));
         Ok(Editor {
-            model,
+            reader,
             method,
             settings,
             prefixes,
@@ -76,7 +75,7 @@ impl<'a> Editor<'a> {
 
     /// The model, unedited.
     pub fn model(&self) -> &'a Model {
-        self.model
+        self.reader.model()
     }
 
     /// Whether all facts are edited at once, over all of the layers given together.
@@ -131,7 +130,7 @@ impl<'a> Editor<'a> {
                     known.ok_or_else(|| wrong("its layer's covariance is missing"))?;
                 let settings = self.settings.optimisation();
                 let found = rome(
-                    (self.model, optimiser),
+                    (self.model(), optimiser),
                     request,
                     *layer,
                     factor,
@@ -146,7 +145,7 @@ impl<'a> Editor<'a> {
             (Method::Rome, _, _) => Err(wrong("ROME edits one fact at one layer")),
             (Method::FtL | Method::Lora, [request], _) => {
                 let settings = self.settings.fine_tuning(self.method);
-                let (changes, fit) = fine_tune(self.model, request, layers, &settings)?;
+                let (changes, fit) = fine_tune(self.model(), request, layers, &settings)?;
                 Ok(Edited {
                     changes,
                     fits: vec![fit],
@@ -172,7 +171,7 @@ impl<'a> Editor<'a> {
         let settings = self.settings.optimisation();
         let (mut facts, mut fits) = (Vec::new(), Vec::new());
         for (done, request) in requests.iter().enumerate() {
-            let rewriting = Rewriting::of(self.model, request, &self.prefixes)?;
+            let rewriting = Rewriting::of(self.model(), request, &self.prefixes)?;
             let (wanted, found) = Wanted::of(optimiser, &rewriting, last, &settings)?;
             facts.push(wanted);
             fits.push(found.fit());
@@ -184,7 +183,7 @@ impl<'a> Editor<'a> {
             .collect();
         of_layers.sort_by_key(|c| c.layer);
         let weights = (self.settings.lambda, self.settings.ridge);
-        let changes = spread(self.model, &facts, &of_layers, weights, &mut |_| {})?;
+        let changes = spread(self.model(), &facts, &of_layers, weights, &mut |_| {})?;
         Ok(Edited { changes, fits })
     }
 
@@ -215,12 +214,12 @@ impl<'a> Editor<'a> {
     ///
     /// # Errors
     /// As [`Editor::edit`].
-    pub fn score_one(&self, scored: &Scored, layers: &[usize]) -> Result<(EditRow, Model)> {
+    pub fn score_one(&self, scored: &Scored, layers: &[usize]) -> Result<(EditRow, Reader)> {
         let requests = std::slice::from_ref(&scored.case.request);
         let edited = self.edit(requests, layers, &mut |_| {})?;
-        let model = lay_over(self.model, edited.changes)?;
+        let reader = self.read_edited(edited.changes, layers)?;
         let fit = edited.fits.into_iter().next().unwrap_or_default();
-        Ok((self.row(scored, layers, &model, fit)?, model))
+        Ok((self.row(scored, layers, &reader, fit)?, reader))
     }
 
     /// Edits all cases at once, and scores each.
@@ -232,16 +231,21 @@ impl<'a> Editor<'a> {
         all: &[Scored],
         layers: &[usize],
         progress: &mut dyn FnMut(usize),
-    ) -> Result<(Vec<EditRow>, Model)> {
+    ) -> Result<(Vec<EditRow>, Reader)> {
         let requests: Vec<EditRequest> = all.iter().map(|s| s.case.request.clone()).collect();
         let edited = self.edit(&requests, layers, progress)?;
-        let model = lay_over(self.model, edited.changes)?;
+        let reader = self.read_edited(edited.changes, layers)?;
         let rows = all.iter().zip(edited.fits);
-        let rows = rows.map(|(scored, fit)| self.row(scored, layers, &model, fit));
-        Ok((rows.collect::<Result<_>>()?, model))
+        let rows = rows.map(|(scored, fit)| self.row(scored, layers, &reader, fit));
+        Ok((rows.collect::<Result<_>>()?, reader))
     }
 
-    fn row(&self, scored: &Scored, layers: &[usize], edited: &Model, fit: Fit) -> Result<EditRow> {
+    /// The edited model.
+    fn read_edited(&self, changes: Vec<WeightChange>, layers: &[usize]) -> Result<Reader> {
+        (self.reader).of_edited(lay_over(self.model(), changes)?, layers)
+    }
+
+    fn row(&self, scored: &Scored, layers: &[usize], edited: &Reader, fit: Fit) -> Result<EditRow> {
         let request = &scored.case.request;
         Ok(EditRow {
             request: request.id.clone(),
@@ -277,15 +281,15 @@ impl Scored {
     ///
     /// # Errors
     /// The model's.
-    pub fn of(model: &Model, case: Case, asked: Asked) -> Result<Scored> {
-        let before = asked.score(model)?;
+    pub fn of(reader: &Reader, case: Case, asked: Asked) -> Result<Scored> {
+        let before = asked.score(reader)?;
         let EditRequest {
             id,
             prompt,
             subject,
             ..
         } = &case.request;
-        let position = subject_last(model.tokenizer(), prompt, subject, id)? as i64;
+        let position = subject_last(reader.model().tokenizer(), prompt, subject, id)? as i64;
         Ok(Scored {
             case,
             position,

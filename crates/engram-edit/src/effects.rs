@@ -1,12 +1,12 @@
 //! What an edit moved besides its fact: the other facts of a suite, texts held out, the model's own writing.
 
 use engram_core::Moved;
-use engram_model::{Model, NoTap, Tokenizer};
+use engram_model::{Model, Tokenizer};
 
 use crate::error::Result;
 use crate::fluency::entropy;
-use crate::likelihood::likelihoods;
 use crate::prefixes::generate;
+use crate::reader::Reader;
 use crate::request::Case;
 use crate::tokens::{Continued, continued};
 
@@ -23,15 +23,16 @@ impl Others {
     ///
     /// # Errors
     /// The model's.
-    pub fn of<'a>(model: &Model, cases: impl IntoIterator<Item = &'a Case>) -> Result<Others> {
+    pub fn of<'a>(reader: &Reader, cases: impl IntoIterator<Item = &'a Case>) -> Result<Others> {
         let (mut names, mut asked) = (Vec::new(), Vec::new());
         for case in cases {
             if let Some(own) = &case.request.target_true {
                 names.push(case.request.id.clone());
-                asked.push(continued(model.tokenizer(), &case.request.prompt, own)?);
+                let tokenizer = reader.model().tokenizer();
+                asked.push(continued(tokenizer, &case.request.prompt, own)?);
             }
         }
-        let before = likelihoods(model, &asked)?;
+        let before = reader.likelihoods(&asked)?;
         Ok(Others {
             before: before.iter().map(|l| (l.mean_log, l.greedy)).collect(),
             names,
@@ -43,8 +44,8 @@ impl Others {
     ///
     /// # Errors
     /// The model's.
-    pub fn moved(&self, edited: &Model, request: &str, layers: &[usize]) -> Result<Vec<Moved>> {
-        let after = likelihoods(edited, &self.asked)?;
+    pub fn moved(&self, edited: &Reader, request: &str, layers: &[usize]) -> Result<Vec<Moved>> {
+        let after = edited.likelihoods(&self.asked)?;
         let both = self.names.iter().zip(&self.before).zip(&after);
         let others = both.filter(|((name, _), _)| *name != request);
         let row = others.map(|((name, before), after)| Moved {
@@ -73,19 +74,4 @@ pub fn fluency(model: &Model, prompts: &[&str], count: usize, seed: u64) -> Resu
         }
     }
     Ok(all.iter().sum::<f64>() / all.len().max(1) as f64)
-}
-
-/// What a model says after a prompt: the most probable next tokens, one after another.
-///
-/// # Errors
-/// The model's.
-pub fn said(model: &Model, prompt: &str, tokens: usize) -> Result<String> {
-    let mut row = model.tokenizer().encode(prompt)?;
-    let from = row.len();
-    let room = model.architecture().context.saturating_sub(from);
-    for _ in 0..tokens.min(room) {
-        let logits = model.forward_from(&[row.clone()], row.len() - 1, &mut NoTap)?;
-        row.push(logits.flatten_all()?.argmax(0)?.to_scalar::<u32>()?);
-    }
-    Ok(model.tokenizer().decode(&row[from..])?)
 }

@@ -7,10 +7,11 @@
 
 use engram_model::Model;
 use engram_model::kernels::softmax::{log_probabilities, log_probability, probabilities};
-use engram_model::wavefront::{Ending, Logits, Reverse, Run, Trace, Wavefront};
+use engram_model::wavefront::{Ending, Logits, Reverse, Run, Trace};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{EditError, Result};
+use crate::reader::{Reader, run};
 use crate::request::EditRequest;
 use crate::tokens::{Continued, continued, subject_last};
 
@@ -130,21 +131,20 @@ pub struct Optimised {
     pub steps: Vec<Step>,
 }
 
-/// A model whose weights are laid out for the way forward and back.
+/// A model laid out for the way forward and back.
 pub struct Optimiser {
-    front: Wavefront,
+    reader: Reader,
     reverse: Reverse,
 }
 
 impl Optimiser {
     /// For edits at layers from `first` on.
-    ///
-    /// # Errors
-    /// The tensor library's.
-    pub fn new(model: &Model, first: usize) -> Result<Optimiser> {
-        let front = Wavefront::new(model)?;
-        let reverse = Reverse::new(&front, first + 1)?;
-        Ok(Optimiser { front, reverse })
+    pub fn new(reader: &Reader, first: usize) -> Optimiser {
+        let reverse = Reverse::new(reader.front(), reader.vocabulary(), first + 1);
+        Optimiser {
+            reader: reader.clone(),
+            reverse,
+        }
     }
 
     /// Finds δ at a layer.
@@ -234,10 +234,6 @@ impl<'a> Loss<'a> {
         layer: usize,
         place: Place,
     ) -> Result<Loss<'a>> {
-        let run = |ids: &[u32]| Run {
-            ids: ids.to_vec(),
-            noise: None,
-        };
         let mut runs: Vec<Run> = (rewriting.prompts.iter())
             .map(|p| run(p.ids.read()))
             .collect();
@@ -253,9 +249,9 @@ impl<'a> Loss<'a> {
         runs.push(run(&essence[..=*at]));
         starts.push(*at);
         reads.push((runs.len() - 1, 0));
-        let front = &optimiser.front;
+        let (front, vocabulary) = (optimiser.reader.front(), optimiser.reader.vocabulary());
         Ok(Loss {
-            ending: front.ending(&optimiser.reverse, &runs, layer, &starts)?,
+            ending: front.ending(vocabulary, &optimiser.reverse, &runs, layer, &starts)?,
             place,
             runs: runs.len(),
             reads,

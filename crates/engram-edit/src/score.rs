@@ -1,10 +1,10 @@
 //! How well an edit did: CounterFact's scores (Meng et al. 2022, section 3.3).
 
 use engram_core::{Score, Won};
-use engram_model::{Model, Tokenizer};
+use engram_model::Tokenizer;
 
 use crate::error::Result;
-use crate::likelihood::{Likelihood, likelihoods};
+use crate::reader::{Likelihood, Reader};
 use crate::request::Case;
 use crate::tokens::{Continued, continued};
 
@@ -53,18 +53,18 @@ impl Asked {
     ///
     /// # Errors
     /// The model's.
-    pub fn known(model: &Model, all: &[Asked]) -> Result<Vec<bool>> {
+    pub fn known(reader: &Reader, all: &[Asked]) -> Result<Vec<bool>> {
         let own: Vec<Continued> = all.iter().map(|a| a.questions[0][1].clone()).collect();
-        Ok(likelihoods(model, &own)?.iter().map(|l| l.greedy).collect())
+        Ok(reader.likelihoods(&own)?.iter().map(|l| l.greedy).collect())
     }
 
     /// The scores of a model.
     ///
     /// # Errors
     /// The model's.
-    pub fn score(&self, model: &Model) -> Result<Score> {
+    pub fn score(&self, reader: &Reader) -> Result<Score> {
         let flat: Vec<Continued> = self.questions.iter().flatten().cloned().collect();
-        let found = likelihoods(model, &flat)?;
+        let found = reader.likelihoods(&flat)?;
         let (pairs, _) = found.as_chunks::<2>();
         let (own, others) = pairs.split_at(1);
         let (paraphrases, neighbours) = others.split_at(self.paraphrases);

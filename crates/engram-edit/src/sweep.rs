@@ -4,12 +4,11 @@ use std::time::Instant;
 
 use engram_core::edit::{SAID_TOKENS, TOGETHER};
 use engram_core::{Aside, EditRow, Moved, Said};
-use engram_model::Model;
 
 use crate::editor::{Editor, Scored};
-use crate::effects::{Others, fluency, said};
+use crate::effects::{Others, fluency};
 use crate::error::Result;
-use crate::likelihood::perplexity;
+use crate::reader::Reader;
 
 /// Of many facts edited at once, what is written after the first few speaks for all.
 const SPEAKERS: usize = 10;
@@ -47,17 +46,17 @@ impl Measures {
     /// # Errors
     /// The model's.
     pub fn of(
-        model: &Model,
+        reader: &Reader,
         cases: &[Scored],
         held_out: Vec<Vec<u32>>,
         side_effects: bool,
         continuations: usize,
     ) -> Result<Measures> {
         let mut measures = Measures {
-            perplexity: perplexity(model, &held_out, usize::MAX)?,
+            perplexity: reader.perplexity(&held_out, usize::MAX)?,
             held_out,
             others: match side_effects {
-                true => Some(Others::of(model, cases.iter().map(|s| &s.case))?),
+                true => Some(Others::of(reader, cases.iter().map(|s| &s.case))?),
                 false => None,
             },
             continuations,
@@ -66,9 +65,9 @@ impl Measures {
         };
         for case in cases {
             let prompt = case.case.request.prompt.as_str();
-            measures.said.push(said(model, prompt, SAID_TOKENS)?);
+            measures.said.push(reader.said(prompt, SAID_TOKENS)?);
             if continuations > 0 {
-                let of_prompt = fluency(model, &[prompt], continuations, 0)?;
+                let of_prompt = fluency(reader.model(), &[prompt], continuations, 0)?;
                 measures.fluency.push(of_prompt);
             }
         }
@@ -78,7 +77,7 @@ impl Measures {
     /// Takes them of an edit of the cases from `first` on.
     fn take(
         &self,
-        edited: &Model,
+        edited: &Reader,
         first: usize,
         cases: &[Scored],
         layers: &[usize],
@@ -95,7 +94,7 @@ impl Measures {
             ..Aside::default()
         };
         if !self.held_out.is_empty() {
-            let after = perplexity(edited, &self.held_out, usize::MAX)?;
+            let after = edited.perplexity(&self.held_out, usize::MAX)?;
             aside.perplexity = Some([self.perplexity, after]);
         }
         if let Some(others) = &self.others {
@@ -113,10 +112,10 @@ impl Measures {
                 target_true: request.target_true.clone(),
                 target_new: request.target_new.clone(),
                 before: self.said[place].clone(),
-                after: said(edited, &request.prompt, SAID_TOKENS)?,
+                after: edited.said(&request.prompt, SAID_TOKENS)?,
             });
             if let Some(before) = self.fluency.get(place) {
-                let after = fluency(edited, &[&request.prompt], self.continuations, 0)?;
+                let after = fluency(edited.model(), &[&request.prompt], self.continuations, 0)?;
                 sums = [sums[0] + before, sums[1] + after];
             }
         }

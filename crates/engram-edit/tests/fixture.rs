@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
+use engram_edit::Reader;
 use engram_edit::covariance::{Covariance, Sample, covariances};
 use engram_edit::delta::{Delta, Meta};
 use engram_edit::memit::{Wanted, spread};
@@ -119,8 +120,7 @@ fn the_optimisation_is_torchs_step_by_step_and_the_update_numpys() {
     let (fixture, expected) = fixture();
     let model = model();
     let (layer, settings) = (fixture.layer, &fixture.settings);
-    let found = Optimiser::new(&model, layer)
-        .unwrap()
+    let found = Optimiser::new(&Reader::new(&model).unwrap(), layer)
         .optimise(&rewriting(&fixture), layer, Place::Projection, settings)
         .unwrap();
     assert_eq!(found.steps.len(), fixture.steps.len());

@@ -8,7 +8,7 @@ use engram_core::Site;
 use engram_edit::covariance::{Sample, Statistics, covariances};
 use engram_edit::delta::{Delta, Meta};
 use engram_edit::overlay::Overlay;
-use engram_edit::{EditError, EditRequest, Optimisation, Optimiser, rome};
+use engram_edit::{EditError, EditRequest, Optimisation, Optimiser, Reader, rome};
 use engram_model::{Capture, Model, ModelError, Tokenizer, checkpoint, families};
 
 fn folders() -> Vec<PathBuf> {
@@ -58,7 +58,7 @@ fn edit(model: &Model, layer: usize) -> engram_edit::rome::Rome {
     let prefixes = ["".to_owned(), "9 2 ".to_owned()];
     let factor = covariance.factor(1e-2).unwrap();
     let settings = Optimisation::default();
-    let optimiser = Optimiser::new(model, layer).unwrap();
+    let optimiser = Optimiser::new(&Reader::new(model).unwrap(), layer);
     let (edited, layer) = ((model, &optimiser), layer);
     rome(edited, &request(), layer, &factor, &prefixes, &settings).unwrap()
 }

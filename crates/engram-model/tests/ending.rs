@@ -107,13 +107,15 @@ fn an_end_is_that_of_the_whole_pass_and_so_is_its_gradient_in_every_family() {
         let (logits, gradient) = whole(&model, &ids, layer, &places, &variable);
 
         let front = Wavefront::new(&model).unwrap();
-        let reverse = Reverse::new(&front, layer + 1).unwrap();
+        let vocabulary = front.vocabulary(None).unwrap();
+        let reverse = Reverse::new(&front, &vocabulary, layer + 1);
         let run = |ids: &Vec<u32>| Run {
             ids: ids.clone(),
             noise: None,
         };
         let runs: Vec<Run> = ids.iter().map(run).collect();
-        let ending = front.ending(&reverse, &runs, layer, &places).unwrap();
+        let ending = front.ending(&vocabulary, &reverse, &runs, layer, &places);
+        let ending = ending.unwrap();
         let trace = ending.forward(&delta.repeat(2));
         let from = places.iter().copied().max().unwrap();
         let of_run = |(run, place): (usize, &usize)| {
@@ -146,12 +148,14 @@ fn what_is_added_goes_through_the_norm_behind_the_mlp() {
         let model = read(&folder);
         let d = model.architecture().d_model;
         let front = Wavefront::new(&model).unwrap();
-        let reverse = Reverse::new(&front, 1).unwrap();
+        let vocabulary = front.vocabulary(None).unwrap();
+        let reverse = Reverse::new(&front, &vocabulary, 1);
         let run = Run {
             ids: vec![3, 1, 4],
             noise: None,
         };
-        let ending = front.ending(&reverse, &[run], 0, &[1]).unwrap();
+        let ending = front.ending(&vocabulary, &reverse, &[run], 0, &[1]);
+        let ending = ending.unwrap();
         let delta: Vec<f32> = (0..d).map(|i| (i as f32 * 0.7).sin()).collect();
         let weights: Vec<f32> = (0..d).map(|i| (i as f32 * 1.3).cos()).collect();
         let loss = |delta: &[f32]| -> f64 {

@@ -7,11 +7,10 @@ use std::path::Path;
 use anyhow::Result;
 use engram_core::files;
 use engram_edit::{
-    Choosing, Chosen, Covariance, EditSettings, Editor, Facts, Measures, Method, Sample, Swept,
-    choose, sweep,
+    Choosing, Chosen, Covariance, EditSettings, Editor, Facts, Measures, Method, Reader, Sample,
+    Swept, choose, sweep,
 };
 use engram_findings::EditResults;
-use engram_model::Model;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +31,7 @@ pub struct Sweep<'a> {
     /// What the progress bar says.
     pub label: &'a str,
     /// The model.
-    pub model: &'a Model,
+    pub reader: &'a Reader,
     /// Where facts are from.
     pub facts: Facts<'a>,
     /// Which of them.
@@ -86,7 +85,7 @@ impl Sweep<'_> {
     /// # Errors
     /// The model's.
     pub fn choose(&self) -> Result<Chosen> {
-        Ok(choose(self.model, self.facts, self.choosing)?)
+        Ok(choose(self.reader, self.facts, self.choosing)?)
     }
 
     /// Edits the facts at every set of layers. `covariances` gives C of some layers, for methods that need it.
@@ -107,14 +106,14 @@ impl Sweep<'_> {
             true => covariances(&every)?,
             false => Vec::new(),
         };
-        let editor = Editor::new(self.model, self.method, self.settings.clone(), found)?;
+        let editor = Editor::new(self.reader, self.method, self.settings.clone(), found)?;
         let (texts, most) = self.held_out;
         let held_out = match most {
             0 => Vec::new(),
-            most => Sample::of(self.model, texts.iter().map(String::as_str), most)?.texts,
+            most => Sample::of(self.reader.model(), texts.iter().map(String::as_str), most)?.texts,
         };
         let (cases, writing) = (&chosen.cases, self.fluency);
-        let measures = Measures::of(self.model, cases, held_out, self.side_effects, writing)?;
+        let measures = Measures::of(self.reader, cases, held_out, self.side_effects, writing)?;
         let mut progress = Progress::new(self.label, (sets.len() * cases.len()) as u64);
         let mut hear = |done: usize, fact: &str| progress.at(done as u64, fact);
         let swept = sweep(&editor, cases, sets, &measures, &mut hear)?;

@@ -11,6 +11,9 @@ use crate::error::{ModelError, Result};
 use crate::kernels::suffix_attention::{Heads, probabilities, weigh};
 use crate::kernels::tensor_rows;
 
+/// Rows that one task takes through what is done row by row.
+pub(super) const ROWS: usize = 8;
+
 /// A sequence to run.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Run {
@@ -132,6 +135,19 @@ impl Wavefront {
         self.runs_keeping(runs, &|_, cache| cache)
     }
 
+    /// What the head unembeds of sequences at some positions of each: rows of [`Wavefront::runs`]' last LayerNorm, one
+    /// sequence after another, [rows, d_model]. No other activation is kept.
+    ///
+    /// # Errors
+    /// As [`Wavefront::runs`].
+    pub fn read(&self, reads: &[(Run, Range<usize>)]) -> Result<Vec<f32>> {
+        let runs: Vec<Run> = reads.iter().map(|(run, _)| run.clone()).collect();
+        let caches = self.runs_keeping(&runs, &|_, _| LayerCache::default())?;
+        let each = reads.iter().enumerate();
+        let rows = each.flat_map(|(run, (_, positions))| caches.ln_final(run, positions.clone()));
+        Ok(rows.copied().collect())
+    }
+
     /// As [`Wavefront::runs`]; of each layer's activations what `keep` gives back is kept.
     pub(super) fn runs_keeping(
         &self,
@@ -154,7 +170,9 @@ impl Wavefront {
             let pre = block.c_fc.forward_in_parallel(&normal);
             let d_mlp = self.shape.d_mlp;
             let mut post = vec![0f32; pre.len() / self.shape.d_hidden() * d_mlp];
-            block.activate_rows(&pre, d_mlp, &mut post);
+            post.par_chunks_mut(d_mlp * ROWS)
+                .zip(pre.par_chunks(self.shape.d_hidden() * ROWS))
+                .for_each(|(post, pre)| block.activate_rows(pre, d_mlp, post));
             let mlp_out = block.mlp_proj.forward_in_parallel(&post);
             let mlp_out = after(mlp_out, block.post_mlp.as_ref());
             let out = sum(&resid_mid, &mlp_out);
@@ -303,7 +321,7 @@ impl Wavefront {
         let d = self.shape.d_model;
         for run in &caches.runs {
             let tokens = &caches.embed[run.start * d..run.end * d];
-            x.extend(tokens.iter().zip(&self.positions).map(|(a, b)| a + b));
+            x.extend(tokens.iter().zip(&*self.positions).map(|(a, b)| a + b));
         }
         x
     }

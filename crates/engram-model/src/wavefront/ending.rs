@@ -3,24 +3,21 @@
 //! unpatched runs; no weight has a gradient.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::base::{LayerCache, after};
+use super::base::{LayerCache, ROWS, after};
 use super::{Block, Caches, Norm, Run, Vocabulary, Wavefront};
 use crate::error::{ModelError, Result};
 use crate::kernels::packed::Packed;
 use crate::kernels::suffix_attention::{probabilities, score_gradients, weigh};
-
-/// Rows that one task takes through what is done row by row.
-const ROWS: usize = 8;
 
 /// The transposed weights of a network from a block on, and its head: what gradients go back through.
 pub struct Reverse {
     first: usize,
     /// Of each block: queries, keys and values; heads; neurons; down-projection.
     blocks: Vec<[Packed; 4]>,
-    vocabulary: Vocabulary,
     /// [vocab, d_model].
     head: Packed,
 }
@@ -28,6 +25,7 @@ pub struct Reverse {
 /// Runs that are read from a position of each on, and from after a block.
 pub struct Ending<'a> {
     front: &'a Wavefront,
+    vocabulary: &'a Vocabulary,
     reverse: &'a Reverse,
     caches: Caches,
     layer: usize,
@@ -68,13 +66,10 @@ pub struct Logits {
 }
 
 impl Reverse {
-    /// Of the blocks from `first` on.
-    ///
-    /// # Errors
-    /// The tensor library's.
-    pub fn new(front: &Wavefront, first: usize) -> Result<Reverse> {
+    /// Of the blocks from `first` on, and of the whole vocabulary.
+    pub fn new(front: &Wavefront, vocabulary: &Vocabulary, first: usize) -> Reverse {
         let blocks = front.blocks.iter().skip(first);
-        let of = |block: &Block| {
+        let of = |block: &Arc<Block>| {
             [
                 block.c_attn.weight.transposed(),
                 block.attn_proj.weight.transposed(),
@@ -82,13 +77,11 @@ impl Reverse {
                 block.mlp_proj.weight.transposed(),
             ]
         };
-        let vocabulary = front.vocabulary(None)?;
-        Ok(Reverse {
+        Reverse {
             first,
             blocks: blocks.map(of).collect(),
             head: vocabulary.rows.transposed(),
-            vocabulary,
-        })
+        }
     }
 
     /// The first block that it has.
@@ -132,12 +125,13 @@ fn after_back(norm: Option<&Norm>, added: &[f32], grad: &[f32]) -> Vec<f32> {
 
 impl Wavefront {
     /// Runs sequences whole, and keeps what their ends after block `layer` need; something may be added at the position
-    /// of each in `starts`.
+    /// of each in `starts`. `vocabulary` is whole.
     ///
     /// # Errors
     /// As [`Wavefront::runs`]; [`ModelError::Layer`] for a layer that there is not, or that `reverse` does not reach.
     pub fn ending<'a>(
         &'a self,
+        vocabulary: &'a Vocabulary,
         reverse: &'a Reverse,
         runs: &[Run],
         layer: usize,
@@ -174,6 +168,7 @@ impl Wavefront {
         }
         Ok(Ending {
             front: self,
+            vocabulary,
             reverse,
             caches,
             layer,
@@ -265,7 +260,7 @@ impl Ending<'_> {
             .collect();
         let rows = normalised(&self.front.ln_final, &rows);
         Logits {
-            values: self.front.logits(&rows, &self.reverse.vocabulary),
+            values: self.front.logits(&rows, self.vocabulary),
             reads,
         }
     }

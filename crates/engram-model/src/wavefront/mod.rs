@@ -18,11 +18,13 @@ mod readout;
 mod world;
 mod write;
 
+use std::sync::Arc;
+
 use candle_core::Tensor;
 use rayon::prelude::*;
 
 use crate::architecture::{Architecture, Normalisation, Rotary, Shape};
-use crate::error::Result;
+use crate::error::{ModelError, Result};
 use crate::families::{self, Qkv};
 use crate::kernels::activation::Activation;
 use crate::kernels::matrix::{View, multiply};
@@ -231,18 +233,19 @@ impl Block {
     }
 }
 
-/// A network laid out for wavefronts: its weights in panels for the processor's registers.
+/// A network laid out for wavefronts: its weights in panels for the processor's registers. A clone shares them.
+#[derive(Clone)]
 pub struct Wavefront {
     shape: Shape,
-    blocks: Vec<Block>,
+    blocks: Vec<Arc<Block>>,
     /// The different rotary embeddings of its blocks.
     rotaries: Vec<Rotary>,
     /// [vocab, d_model].
     embed: Tensor,
     embed_scale: f32,
     /// [positions, d_model]; empty where positions have no embedding.
-    positions: Vec<f32>,
-    ln_final: Norm,
+    positions: Arc<Vec<f32>>,
+    ln_final: Arc<Norm>,
     /// [vocab, d_model].
     head: Tensor,
     logit_cap: Option<f32>,
@@ -256,55 +259,14 @@ impl Wavefront {
     pub fn new(model: &Model) -> Result<Wavefront> {
         let (network, shape) = (model.network(), model.shape());
         let architecture = network.architecture();
-        let norm = |norm: &families::Norm| Norm::of(norm, architecture);
-        let maybe = |norm: &Option<families::Norm>| {
-            let norm = norm.as_ref();
-            norm.map(|norm| Norm::of(norm, architecture)).transpose()
-        };
         let mut rotaries: Vec<Rotary> = Vec::new();
-        let mut blocks = Vec::with_capacity(shape.layers);
-        for (layer, attention) in architecture.attention.iter().enumerate() {
-            let Some(weights) = network.block(layer) else {
-                continue;
-            };
-            let turns = attention.rotary.as_ref().map(|rotary| {
-                let known = rotaries.iter().position(|r| r == rotary);
-                known.unwrap_or_else(|| {
-                    rotaries.push(rotary.clone());
-                    rotaries.len() - 1
-                })
-            });
-            let query_key_norms = match &weights.query_key_norms {
-                Some((queries, keys)) => Some((norm(queries)?, norm(keys)?)),
-                None => None,
-            };
-            let c_attn = match &weights.qkv {
-                Qkv::Fused(linear) => Linear::beside(&[linear])?,
-                Qkv::Apart([q, k, v]) => Linear::beside(&[q, k, v])?,
-            };
-            let fc: Vec<_> = std::iter::once(&weights.fc).chain(&weights.up).collect();
-            blocks.push(Block {
-                heads: Heads {
-                    count: shape.heads,
-                    group: shape.heads / shape.kv_heads,
-                    width: shape.d_head,
-                    scale: attention.scale,
-                    cap: architecture.score_cap,
-                    seen: Seen(attention.window),
-                },
-                turns,
-                query_key_norms,
-                activation: architecture.activation,
-                ln_1: norm(&weights.ln_1)?,
-                c_attn,
-                attn_proj: Linear::beside(&[&weights.attn_proj])?,
-                post_attention: maybe(&weights.post_attention)?,
-                ln_2: norm(&weights.ln_2)?,
-                c_fc: Linear::beside(&fc)?,
-                mlp_proj: Linear::beside(&[&weights.mlp_proj])?,
-                post_mlp: maybe(&weights.post_mlp)?,
-            });
+        for rotary in architecture.attention.iter().flat_map(|a| &a.rotary) {
+            if !rotaries.contains(rotary) {
+                rotaries.push(rotary.clone());
+            }
         }
+        let blocks = (0..shape.layers).map(|layer| block(model, &rotaries, layer).map(Arc::new));
+        let blocks = blocks.collect::<Result<_>>()?;
         let ends = network.ends();
         let positions = ends.positions.as_ref().map(tensor_values).transpose()?;
         Ok(Wavefront {
@@ -313,11 +275,27 @@ impl Wavefront {
             rotaries,
             embed: ends.embed.clone(),
             embed_scale: architecture.embed_scale,
-            positions: positions.unwrap_or_default(),
-            ln_final: norm(&ends.ln_final)?,
+            positions: Arc::new(positions.unwrap_or_default()),
+            ln_final: Arc::new(Norm::of(&ends.ln_final, architecture)?),
             head: ends.head.clone(),
             logit_cap: architecture.logit_cap,
         })
+    }
+
+    /// The network of a model that differs from this one's in some blocks only; the others are shared.
+    ///
+    /// # Errors
+    /// [`ModelError::Layer`]; the tensor library's.
+    pub fn with_blocks_of(&self, model: &Model, layers: &[usize]) -> Result<Wavefront> {
+        let mut other = self.clone();
+        for &layer in layers {
+            let place = other.blocks.get_mut(layer).ok_or(ModelError::Layer {
+                layer,
+                layers: self.shape.layers,
+            })?;
+            *place = Arc::new(block(model, &self.rotaries, layer)?);
+        }
+        Ok(other)
     }
 
     /// Operations a second of a bare product [rows × inner]·[inner × columns] on all threads, the faster
@@ -349,6 +327,53 @@ impl Wavefront {
     pub fn shape(&self) -> &Shape {
         &self.shape
     }
+}
+
+/// A block's weights, laid out.
+fn block(model: &Model, rotaries: &[Rotary], layer: usize) -> Result<Block> {
+    let (network, shape) = (model.network(), model.shape());
+    let architecture = network.architecture();
+    let missing = ModelError::Layer {
+        layer,
+        layers: shape.layers,
+    };
+    let weights = network.block(layer).ok_or(missing)?;
+    let attention = &architecture.attention[layer];
+    let norm = |norm: &families::Norm| Norm::of(norm, architecture);
+    let maybe = |norm: &Option<families::Norm>| {
+        let norm = norm.as_ref();
+        norm.map(|norm| Norm::of(norm, architecture)).transpose()
+    };
+    let c_attn = match &weights.qkv {
+        Qkv::Fused(linear) => Linear::beside(&[linear])?,
+        Qkv::Apart([q, k, v]) => Linear::beside(&[q, k, v])?,
+    };
+    let fc: Vec<_> = std::iter::once(&weights.fc).chain(&weights.up).collect();
+    let turns = attention.rotary.as_ref();
+    Ok(Block {
+        heads: Heads {
+            count: shape.heads,
+            group: shape.heads / shape.kv_heads,
+            width: shape.d_head,
+            scale: attention.scale,
+            cap: architecture.score_cap,
+            seen: Seen(attention.window),
+        },
+        turns: turns.and_then(|own| rotaries.iter().position(|r| r == own)),
+        query_key_norms: match &weights.query_key_norms {
+            Some((queries, keys)) => Some((norm(queries)?, norm(keys)?)),
+            None => None,
+        },
+        activation: architecture.activation,
+        ln_1: norm(&weights.ln_1)?,
+        c_attn,
+        attn_proj: Linear::beside(&[&weights.attn_proj])?,
+        post_attention: maybe(&weights.post_attention)?,
+        ln_2: norm(&weights.ln_2)?,
+        c_fc: Linear::beside(&fc)?,
+        mlp_proj: Linear::beside(&[&weights.mlp_proj])?,
+        post_mlp: maybe(&weights.post_mlp)?,
+    })
 }
 
 /// The median time of seven calls, after one that warms up.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use candle_core::Device;
 use engram_core::{Direction, Row, Site, Suite, files};
 use engram_edit::covariance::covariances;
-use engram_edit::{Choosing, Facts, Sample};
+use engram_edit::{Choosing, Facts, Reader, Sample};
 use engram_model::Model;
 use serde_json::json;
 
@@ -93,13 +93,14 @@ impl Run {
             inputs,
             |_, folder| {
                 let model = Model::read(from.model, &Device::Cpu)?;
+                let reader = Reader::new(&model)?;
                 let suite = Suite::read(&from.suite.join(SUITE))?;
                 let settings = edit.settings()?;
                 let held_out = texts_of(&held_out)?;
                 let label = format!("{}, edit {name}", from.name);
                 let sweep = edits::Sweep {
                     label: &label,
-                    model: &model,
+                    reader: &reader,
                     facts: Facts::Suite(&suite),
                     choosing: Choosing {
                         most: edit.facts,

@@ -49,7 +49,7 @@ pub fn chosen_layers(
         .map(|c| c.case.request.id.as_str())
         .collect();
     let together = sweep.method == Method::Memit;
-    let layers = sweep.model.architecture().layers();
+    let layers = sweep.reader.model().architecture().layers();
     layer_sets(choice, together, layers, rows, &names)
 }
 

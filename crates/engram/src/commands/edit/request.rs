@@ -3,11 +3,9 @@
 use anyhow::{Context, Result, bail};
 use engram_core::Score;
 use engram_corpus::read_counterfact;
-use engram_edit::effects::said;
 use engram_edit::overlay::short;
 use engram_edit::tokens::continued;
-use engram_edit::{Asked, Case, EditRequest, Editor, Facts, Method};
-use engram_model::Model;
+use engram_edit::{Asked, Case, EditRequest, Editor, Facts, Method, Reader};
 use serde::Serialize;
 
 use super::{covariances, layers, method, open, settings, suite};
@@ -42,7 +40,8 @@ pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
     }
     let opened = open(&args.how.model)?;
     let model = &opened.model;
-    let cases = asked(args, model)?;
+    let reader = Reader::new(model)?;
+    let cases = asked(args, &reader)?;
     let requests: Vec<EditRequest> = cases.iter().map(|c| c.request.clone()).collect();
     for request in &requests {
         request.check()?;
@@ -56,10 +55,10 @@ pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
         bail!("an edit with ROME is of one layer; give --layer N, or use `engram edit sweep`");
     };
     for request in &requests {
-        refuse_present(model, request)?;
+        refuse_present(&reader, request)?;
     }
     let found = covariances(&opened, &args.how, &settings, layers)?;
-    let editor = Editor::new(model, method(args.how.method), settings, found)?;
+    let editor = Editor::new(&reader, method(args.how.method), settings, found)?;
     let mut progress = Progress::new("edit", requests.len() as u64);
     let edited = editor.edit(&requests, layers, &mut |done| {
         progress.at(done as u64, "");
@@ -68,7 +67,7 @@ pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
     progress.finish(&format!("loss {loss:.3}"));
     let delta = editor.delta(edited, &requests, layers, &opened.base, &opened.on);
     let hash = delta.write(&args.out)?;
-    let after = delta.lay_over(model)?;
+    let after = reader.of_edited(delta.lay_over(model)?, layers)?;
     let first = requests.first().context("no request")?;
     let done = Done {
         edit: short(&hash).to_owned(),
@@ -76,9 +75,9 @@ pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
         layers: layers.clone(),
         requests: requests.len(),
         loss,
-        before: said(model, &first.prompt, SAID)?,
-        after: said(&after, &first.prompt, SAID)?,
-        score_before: mean_score(model, &cases)?,
+        before: reader.said(&first.prompt, SAID)?,
+        after: after.said(&first.prompt, SAID)?,
+        score_before: mean_score(&reader, &cases)?,
         score_after: mean_score(&after, &cases)?,
         threads: Machine::here().threads,
         hash,
@@ -88,7 +87,7 @@ pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
     Ok(())
 }
 
-fn asked(args: &EditRequestArgs, model: &Model) -> Result<Vec<Case>> {
+fn asked(args: &EditRequestArgs, reader: &Reader) -> Result<Vec<Case>> {
     if args.suite.is_none() && args.counterfact.is_none() {
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
         return Ok(vec![Case {
@@ -104,8 +103,8 @@ fn asked(args: &EditRequestArgs, model: &Model) -> Result<Vec<Case>> {
         }]);
     }
     let cases = match (&args.suite, &args.counterfact) {
-        (Some(path), _) => Facts::Suite(&suite(path)?).cases(model, false)?,
-        (None, Some(path)) => Facts::CounterFact(&read_counterfact(path)?).cases(model, false)?,
+        (Some(path), _) => Facts::Suite(&suite(path)?).cases(reader, false)?,
+        (None, Some(path)) => Facts::CounterFact(&read_counterfact(path)?).cases(reader, false)?,
         (None, None) => Vec::new(),
     };
     if args.fact.is_empty() {
@@ -119,9 +118,13 @@ fn asked(args: &EditRequestArgs, model: &Model) -> Result<Vec<Case>> {
 }
 
 /// A new answer that the model gives already is no edit.
-fn refuse_present(model: &Model, request: &EditRequest) -> Result<()> {
-    let asked = continued(model.tokenizer(), &request.prompt, &request.target_new)?;
-    let found = engram_edit::likelihood::likelihoods(model, &[asked])?;
+fn refuse_present(reader: &Reader, request: &EditRequest) -> Result<()> {
+    let asked = continued(
+        reader.model().tokenizer(),
+        &request.prompt,
+        &request.target_new,
+    )?;
+    let found = reader.likelihoods(&[asked])?;
     match found.first() {
         Some(found) if found.greedy => Err(engram_edit::EditError::SameAnswer {
             request: request.id.clone(),
@@ -132,11 +135,11 @@ fn refuse_present(model: &Model, request: &EditRequest) -> Result<()> {
     }
 }
 
-fn mean_score(model: &Model, cases: &[Case]) -> Result<Option<Score>> {
+fn mean_score(reader: &Reader, cases: &[Case]) -> Result<Option<Score>> {
     let mut scores = Vec::new();
     for case in cases {
-        if let Some(asked) = Asked::of(model.tokenizer(), case)? {
-            scores.push(asked.score(model)?);
+        if let Some(asked) = Asked::of(reader.model().tokenizer(), case)? {
+            scores.push(asked.score(reader)?);
         }
     }
     Ok((!scores.is_empty()).then(|| Score::mean(scores.iter())))

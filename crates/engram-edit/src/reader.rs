@@ -1,0 +1,180 @@
+//! A model laid out for reading what it makes of answers and texts.
+
+use std::sync::Arc;
+
+use engram_model::Model;
+use engram_model::kernels::softmax::log_probability;
+use engram_model::wavefront::{Run, Vocabulary, Wavefront};
+
+use crate::error::Result;
+use crate::tokens::Continued;
+
+/// The most tokens of a batch.
+const BATCH: usize = 1024;
+
+/// A model and its weights in panels for the processor's registers; an edited model's shares those of the blocks that
+/// are not edited.
+#[derive(Clone)]
+pub struct Reader {
+    model: Model,
+    front: Wavefront,
+    vocabulary: Arc<Vocabulary>,
+}
+
+/// An answer as a model finds it.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Likelihood {
+    /// Mean log-probability of its tokens, each after all before it.
+    pub mean_log: f64,
+    /// Whether each of its tokens is the most probable one there.
+    pub greedy: bool,
+}
+
+impl Likelihood {
+    /// p = exp(−mean token NLL) (Meng et al. 2022).
+    pub fn probability(&self) -> f64 {
+        self.mean_log.exp()
+    }
+}
+
+impl Reader {
+    /// Lays out a model's weights; they are copied.
+    ///
+    /// # Errors
+    /// The tensor library's.
+    pub fn new(model: &Model) -> Result<Reader> {
+        let front = Wavefront::new(model)?;
+        let vocabulary = Arc::new(front.vocabulary(None)?);
+        Ok(Reader {
+            model: model.clone(),
+            front,
+            vocabulary,
+        })
+    }
+
+    /// Of a model that differs from this one's in some layers only.
+    ///
+    /// # Errors
+    /// A layer that the model does not have.
+    pub fn of_edited(&self, edited: Model, layers: &[usize]) -> Result<Reader> {
+        Ok(Reader {
+            front: self.front.with_blocks_of(&edited, layers)?,
+            vocabulary: self.vocabulary.clone(),
+            model: edited,
+        })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Its weights, laid out.
+    pub fn front(&self) -> &Wavefront {
+        &self.front
+    }
+
+    /// The head's rows of all tokens, laid out.
+    pub fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+
+    /// Each answer after its prompt, in the order given.
+    ///
+    /// # Errors
+    /// The model's.
+    pub fn likelihoods(&self, asked: &[Continued]) -> Result<Vec<Likelihood>> {
+        let mut found = Vec::with_capacity(asked.len());
+        let mut rest = asked;
+        while !rest.is_empty() {
+            let mut tokens = 0;
+            let fits = |one: &&Continued| {
+                tokens += one.ids.len();
+                tokens <= BATCH
+            };
+            let count = rest.iter().take_while(fits).count().max(1);
+            let (batch, after) = rest.split_at(count);
+            rest = after;
+            let of_one = |one: &Continued| (run(one.read()), one.from - 1..one.ids.len() - 1);
+            let reads: Vec<_> = batch.iter().map(of_one).collect();
+            let rows = self.front.read(&reads)?;
+            let logits = self.front.logits(&rows, &self.vocabulary);
+            let mut rows = logits.chunks_exact(self.vocabulary.tokens());
+            for one in batch {
+                let answer = one.answer();
+                let (mut sum, mut greedy) = (0.0, true);
+                for (token, row) in answer.iter().zip(&mut rows) {
+                    sum += log_probability(row, *token as usize);
+                    greedy &= most_probable(row) == Some(*token);
+                }
+                found.push(Likelihood {
+                    mean_log: sum / answer.len() as f64,
+                    greedy,
+                });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Perplexity of texts, exp(mean NLL over all tokens but each text's first); texts are cut at the context, and none
+    /// is read beyond `most` tokens in all.
+    ///
+    /// # Errors
+    /// The model's.
+    pub fn perplexity(&self, texts: &[Vec<u32>], most: usize) -> Result<f64> {
+        let context = self.model.architecture().context;
+        let (mut sum, mut count, mut left) = (0f64, 0usize, most);
+        for text in texts {
+            let text = &text[..text.len().min(context).min(left)];
+            if text.len() < 2 {
+                continue;
+            }
+            left -= text.len();
+            let (read, said) = (&text[..text.len() - 1], &text[1..]);
+            let rows = self.front.read(&[(run(read), 0..read.len())])?;
+            let logits = self.front.logits(&rows, &self.vocabulary);
+            let rows = logits.chunks_exact(self.vocabulary.tokens()).zip(said);
+            sum -= rows
+                .map(|(row, token)| log_probability(row, *token as usize))
+                .sum::<f64>();
+            count += said.len();
+        }
+        Ok((sum / count.max(1) as f64).exp())
+    }
+
+    /// What the model says after a prompt: the most probable next tokens, one after another.
+    ///
+    /// # Errors
+    /// The model's.
+    pub fn said(&self, prompt: &str, tokens: usize) -> Result<String> {
+        let mut row = self.model.tokenizer().encode(prompt)?;
+        let from = row.len();
+        let room = self.model.architecture().context.saturating_sub(from);
+        for _ in 0..tokens.min(room) {
+            let last = row.len() - 1;
+            let rows = self.front.read(&[(run(&row), last..last + 1)])?;
+            let logits = self.front.logits(&rows, &self.vocabulary);
+            row.extend(most_probable(&logits));
+        }
+        Ok(self.model.tokenizer().decode(&row[from..])?)
+    }
+}
+
+/// A sequence to run.
+pub(crate) fn run(ids: &[u32]) -> Run {
+    Run {
+        ids: ids.to_vec(),
+        noise: None,
+    }
+}
+
+/// The token of the greatest logit, the first where there are several; `None` where none is a number.
+fn most_probable(logits: &[f32]) -> Option<u32> {
+    let mut best: Option<(u32, f32)> = None;
+    for (token, &logit) in logits.iter().enumerate() {
+        if !logit.is_nan() && best.is_none_or(|(_, most)| logit > most) {
+            best = Some((token as u32, logit));
+        }
+    }
+    best.map(|(token, _)| token)
+}

@@ -1,0 +1,104 @@
+//! What a model makes of answers, laid out for products, against its plain forward pass.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use engram_edit::Reader;
+use engram_edit::delta::{Change, Delta, LowRank, Meta, WeightChange, down_projection};
+use engram_edit::tokens::Continued;
+use engram_model::{Model, NoTap, Tokenizer, checkpoint, families};
+
+fn folders() -> Vec<PathBuf> {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
+    let mut folders = Vec::new();
+    for kind in ["gpt2", "families"] {
+        let entries = std::fs::read_dir(fixtures.join(kind)).unwrap();
+        folders.extend(entries.map(|entry| entry.unwrap().path()));
+    }
+    folders.sort();
+    folders
+}
+
+fn read(folder: &Path) -> Model {
+    let family = families::read(&folder.join(checkpoint::CONFIG)).unwrap();
+    let parameters = checkpoint::read(folder, &*family, &Device::Cpu).unwrap();
+    let tokenizer = Tokenizer::numbers(family.architecture().vocab).unwrap();
+    Model::of(family, parameters, tokenizer).unwrap()
+}
+
+/// The model with something added to layer 0's down-projection.
+fn edited(model: &Model) -> Model {
+    let (weight, transposed) = down_projection(model, 0).unwrap();
+    let wave = |n: usize| (0..n).map(|i| (i as f32 * 0.9).sin()).collect();
+    let change = LowRank {
+        rank: 1,
+        inputs: wave(model.architecture().d_mlp),
+        outputs: wave(model.architecture().d_model),
+    };
+    let delta = Delta {
+        meta: Meta::default(),
+        changes: vec![WeightChange {
+            weight,
+            layer: 0,
+            transposed,
+            change: Change::LowRank(change),
+        }],
+    };
+    delta.lay_over(model).unwrap()
+}
+
+/// Mean log-probability of the answer, and whether each of its tokens is the most probable one, by the forward pass.
+fn plain(model: &Model, asked: &Continued) -> (f64, bool) {
+    let rows = model.forward_from(&[asked.read().to_vec()], asked.from - 1, &mut NoTap);
+    let rows = rows.unwrap().squeeze(0).unwrap().to_vec2::<f32>().unwrap();
+    let (mut sum, mut greedy) = (0.0, true);
+    for (row, token) in rows.iter().zip(asked.answer()) {
+        let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let total: f64 = row.iter().map(|l| f64::from(l - most).exp()).sum();
+        let own = row[*token as usize];
+        sum += f64::from(own - most) - total.ln();
+        greedy &= own == most;
+    }
+    (sum / asked.answer().len() as f64, greedy)
+}
+
+#[test]
+fn answers_are_those_of_the_forward_pass_and_an_edited_model_shares_the_rest_in_every_family() {
+    let asked = [
+        (vec![5, 17, 23, 8, 11], 3),
+        (vec![1, 2], 1),
+        (vec![7, 3, 9, 4, 2, 6], 5),
+    ];
+    let asked = asked.map(|(ids, from)| Continued { ids, from });
+    for folder in folders() {
+        let name = folder.display();
+        let model = read(&folder);
+        let reader = Reader::new(&model).unwrap();
+        let other = edited(&model);
+        let shared = reader.of_edited(other.clone(), &[0]).unwrap();
+        let found = shared.likelihoods(&asked).unwrap();
+        assert_eq!(
+            found,
+            Reader::new(&other).unwrap().likelihoods(&asked).unwrap(),
+            "{name}"
+        );
+        assert_ne!(found, reader.likelihoods(&asked).unwrap(), "{name}");
+        for (found, asked) in found.iter().zip(&asked) {
+            let (mean_log, greedy) = plain(&other, asked);
+            let far = (found.mean_log - mean_log).abs() > 1e-4 * mean_log.abs().max(1.0);
+            assert!(!far, "{name}: {} for {mean_log}", found.mean_log);
+            assert_eq!(found.greedy, greedy, "{name}");
+        }
+        let texts = vec![vec![5, 17, 23, 8, 11], vec![3]];
+        let whole = Continued {
+            ids: texts[0].clone(),
+            from: 1,
+        };
+        let perplexity = shared.perplexity(&texts, 100).unwrap();
+        let expected = (-plain(&other, &whole).0).exp();
+        assert!(
+            (perplexity / expected - 1.0).abs() < 1e-3,
+            "{name}: {perplexity} for {expected}"
+        );
+    }
+}
