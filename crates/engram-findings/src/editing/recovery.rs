@@ -75,8 +75,10 @@ pub struct Recovery {
     pub sentence: String,
 }
 
+type Explained = fn(&Joined) -> Option<f64>;
+
 /// The scores that are explained: both are magnitudes, since shares saturate.
-const SCORES: [(&str, fn(&Joined) -> Option<f64>); 2] = [
+const SCORES: [(&str, Explained); 2] = [
     ("efficacy", |r| Some(r.efficacy)),
     ("paraphrase", |r| r.paraphrase),
 ];
@@ -120,20 +122,31 @@ pub fn join(edits: &[EditRow], sweep: &[Row]) -> Vec<Joined> {
         .iter()
         .map(|e| (e.request.as_str(), e.position))
         .collect();
-    // The subject's position goes before all positions together.
-    let rank = |row: &Row| (row.position.is_some(), row.corruption == "swap");
-    let mut recovery: BTreeMap<(&str, i64), ((bool, bool), f64)> = BTreeMap::new();
+    // The subject's position goes before all positions together; noise samples of one cell are averaged.
+    #[derive(Default)]
+    struct Found {
+        rank: (bool, bool),
+        sum: f64,
+        samples: usize,
+    }
+    let mut recovery: BTreeMap<(&str, i64), Found> = BTreeMap::new();
     for row in sweep {
         let place =
             row.position.is_none() || subject.get(row.pair.as_str()) == row.position.as_ref();
         if let (true, Some(layer), Some(value)) =
             (of_mlp_out(row) && place, row.layer, row.recovery)
         {
-            let found = recovery
-                .entry((row.pair.as_str(), layer))
-                .or_insert((rank(row), value));
-            if rank(row) > found.0 {
-                *found = (rank(row), value);
+            let rank = (row.position.is_some(), row.corruption == "swap");
+            let found = recovery.entry((row.pair.as_str(), layer)).or_default();
+            if rank > found.rank {
+                *found = Found {
+                    rank,
+                    ..Found::default()
+                };
+            }
+            if rank == found.rank {
+                found.sum += value;
+                found.samples += 1;
             }
         }
     }
@@ -141,6 +154,7 @@ pub fn join(edits: &[EditRow], sweep: &[Row]) -> Vec<Joined> {
         let [layer] = edit.layers[..] else {
             return None;
         };
+        let found = recovery.get(&(edit.request.as_str(), layer as i64))?;
         Some(Joined {
             fact: edit.request.clone(),
             kind: edit.kind.clone().unwrap_or_default(),
@@ -148,7 +162,7 @@ pub fn join(edits: &[EditRow], sweep: &[Row]) -> Vec<Joined> {
             layer,
             efficacy: edit.after.efficacy?.magnitude,
             paraphrase: edit.after.paraphrase.map(|w| w.magnitude),
-            recovery: recovery.get(&(edit.request.as_str(), layer as i64))?.1,
+            recovery: found.sum / found.samples as f64,
         })
     });
     joined.collect()
@@ -263,7 +277,7 @@ fn correlation(
     sheet: &Sheet<'_>,
     joined: &[Joined],
     score: &str,
-    of: fn(&Joined) -> Option<f64>,
+    of: Explained,
 ) -> Result<Option<Correlation>> {
     let mut facts: BTreeMap<&str, BTreeMap<usize, [f64; 2]>> = BTreeMap::new();
     for one in joined {
