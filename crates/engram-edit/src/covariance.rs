@@ -52,7 +52,17 @@ impl Covariance {
     }
 }
 
-/// The texts of a sample, tokenised, cut at the context, up to `most` tokens in all.
+/// Which texts a sample takes, and how much of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taking {
+    /// The most tokens in all.
+    pub tokens: usize,
+    /// Whether each sentence is a text of its own. A key depends on what stands before it: where prompts are short
+    /// sentences, a sample of sentences has keys that are like theirs.
+    pub sentences: bool,
+}
+
+/// The texts of a sample, tokenised and cut at the context.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sample {
     /// The tokens.
@@ -60,19 +70,23 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Takes texts in order until there are `most` tokens.
+    /// Takes texts in order until there are enough tokens.
     ///
     /// # Errors
     /// The tokenizer's; [`EditError::NoTexts`].
     pub fn of<'a>(
         model: &Model,
         texts: impl IntoIterator<Item = &'a str>,
-        most: usize,
+        taking: Taking,
     ) -> Result<Sample> {
         let context = model.architecture().context.min(BLOCK);
         let mut sample = Sample::default();
-        let mut left = most;
-        for text in texts {
+        let mut left = taking.tokens;
+        let parts = texts.into_iter().flat_map(|text| match taking.sentences {
+            true => sentences(text),
+            false => vec![text],
+        });
+        for text in parts {
             if left == 0 {
                 break;
             }
@@ -103,6 +117,24 @@ impl Sample {
         };
         files::sha256_of_parts(self.texts.iter().map(bytes))
     }
+}
+
+/// A text cut behind every `.`, `?` or `!` that white space and a capital letter or a digit follow. An abbreviation cuts
+/// too much, which a sample bears.
+fn sentences(text: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let mut from = 0;
+    for (at, mark) in text.char_indices() {
+        let after = &text[at + mark.len_utf8()..];
+        let rest = after.trim_start();
+        let begins = rest.starts_with(|c: char| c.is_uppercase() || c.is_ascii_digit());
+        if ".?!".contains(mark) && rest.len() < after.len() && begins {
+            parts.push(text[from..=at].trim());
+            from = at + 1;
+        }
+    }
+    parts.push(text[from..].trim());
+    parts
 }
 
 /// C of some layers, in one pass over the sample: k·kᵀ of blocks of about 1,000 tokens in float32, their sum in
@@ -262,4 +294,18 @@ fn write(path: &Path, covariance: &Covariance) -> Result<()> {
 /// A tensor's elements in float64.
 pub(crate) fn values(tensor: &Tensor) -> Result<Vec<f64>> {
     Ok(tensor.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sentences;
+
+    #[test]
+    fn texts_are_cut_into_sentences() {
+        let text = "Doses of 3.5 mg. helped. Why? 12 did not.";
+        let found = ["Doses of 3.5 mg. helped.", "Why?", "12 did not."];
+        assert_eq!(sentences(text), found);
+        assert_eq!(sentences("One"), ["One"]);
+        assert_eq!(sentences(""), [""]);
+    }
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{EditError, Result};
 use crate::request::EditRequest;
-use crate::rome::Fit;
+use engram_core::Fit;
 
 /// The metadata's key.
 const META: &str = "engram_edit";

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use engram_core::{EditRow, Score};
+use engram_core::{EditRow, Fit, Score};
 use engram_model::Model;
 
 use crate::cholesky::Cholesky;
@@ -14,7 +14,7 @@ use crate::memit::{Wanted, spread};
 use crate::optimise::{Optimiser, Rewriting};
 use crate::reader::Reader;
 use crate::request::{Case, EditRequest};
-use crate::rome::{Fit, rome};
+use crate::rome::rome;
 use crate::score::Asked;
 use crate::settings::{EditSettings, Method};
 use crate::tokens::subject_last;
@@ -256,11 +256,7 @@ impl<'a> Editor<'a> {
             position: scored.position,
             before: scored.before,
             after: scored.asked.score(edited)?,
-            fit: engram_core::Fit {
-                steps: fit.steps,
-                loss: fit.loss,
-                size: fit.size,
-            },
+            fit,
         })
     }
 }

@@ -13,8 +13,8 @@ use crate::delta::{Change, LowRank, WeightChange, down_projection};
 use crate::error::{EditError, Result};
 use crate::optimise::adam;
 use crate::request::EditRequest;
-use crate::rome::Fit;
 use crate::tokens::{continued, pick};
+use engram_core::Fit;
 
 /// What the change of a weight may be.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -27,7 +27,7 @@ pub mod sweep;
 pub mod tokens;
 
 pub use choose::{Choosing, Chosen, Facts, choose};
-pub use covariance::{Covariance, Sample, Statistics};
+pub use covariance::{Covariance, Sample, Statistics, Taking};
 pub use delta::{Delta, Meta};
 pub use editor::{Edited, Editor, Scored};
 pub use error::{EditError, Result};

@@ -3,8 +3,8 @@
 //! W' = W + Λ·(C⁻¹k*)ᵀ with Λ = (v* − Wk) / ((C⁻¹k*)ᵀk): k* is the key averaged over prefixes, k the key at the bare
 //! prompt, so that the edited module gives v* there exactly.
 
+use engram_core::Fit;
 use engram_model::Model;
-use serde::{Deserialize, Serialize};
 
 use crate::cholesky::Cholesky;
 use crate::delta::{Change, LowRank, WeightChange, down_projection};
@@ -19,17 +19,6 @@ pub struct Rome {
     pub change: WeightChange,
     /// How v* was found.
     pub found: Optimised,
-}
-
-/// Numbers of an edit, for its file.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Fit {
-    /// Evaluations of the loss.
-    pub steps: usize,
-    /// The last loss.
-    pub loss: f64,
-    /// ‖δ‖ / ‖v₀‖.
-    pub size: f64,
 }
 
 impl Optimised {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::covariance::Taking;
 use crate::error::{EditError, Result};
 use crate::finetune::{FineTuning, Form};
 use crate::memit::MemitSettings;
@@ -55,6 +56,8 @@ pub struct EditSettings {
     pub ridge: f64,
     /// The most tokens of the covariance's sample (ROME, MEMIT).
     pub sample_tokens: usize,
+    /// Whether each sentence of the sample is a text of its own (ROME, MEMIT).
+    pub sentences: bool,
     /// λ, the covariance's weight in tokens (MEMIT).
     pub lambda: f64,
     /// Every element of a change is within ±bound (FT-L).
@@ -95,6 +98,7 @@ impl EditSettings {
             clamp: optimisation.clamp,
             ridge: 1e-4,
             sample_tokens: 100_000,
+            sentences: false,
             lambda: memit.lambda,
             bound: 5e-4,
             rank: 8,
@@ -124,9 +128,15 @@ impl EditSettings {
                 known.join(", ")
             )));
         };
-        *field = serde_json::from_str(value).map_err(|_| wrong("expected a number".to_owned()))?;
-        let laid: EditSettings = serde_json::from_value(Value::Object(fields))
-            .map_err(|_| wrong("expected a whole number".to_owned()))?;
+        let expected = match field {
+            Value::Bool(_) => "expected true or false",
+            Value::Number(n) if n.is_u64() => "expected a whole number",
+            _ => "expected a number",
+        };
+        let wrong_kind = || wrong(expected.to_owned());
+        *field = serde_json::from_str(value).map_err(|_| wrong_kind())?;
+        let laid: EditSettings =
+            serde_json::from_value(Value::Object(fields)).map_err(|_| wrong_kind())?;
         laid.check()?;
         *self = laid;
         Ok(())
@@ -177,6 +187,14 @@ impl EditSettings {
             kl: self.kl,
             decay: self.decay,
             clamp: self.clamp,
+        }
+    }
+
+    /// For the covariance's sample.
+    pub fn taking(&self) -> Taking {
+        Taking {
+            tokens: self.sample_tokens,
+            sentences: self.sentences,
         }
     }
 

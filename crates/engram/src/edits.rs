@@ -8,7 +8,7 @@ use anyhow::Result;
 use engram_core::files;
 use engram_edit::{
     Choosing, Chosen, Covariance, EditSettings, Editor, Facts, Measures, Method, Reader, Sample,
-    Swept, choose, sweep,
+    Swept, Taking, choose, sweep,
 };
 use engram_findings::EditResults;
 use serde::de::DeserializeOwned;
@@ -110,7 +110,14 @@ impl Sweep<'_> {
         let (texts, most) = self.held_out;
         let held_out = match most {
             0 => Vec::new(),
-            most => Sample::of(self.reader.model(), texts.iter().map(String::as_str), most)?.texts,
+            tokens => {
+                let texts = texts.iter().map(String::as_str);
+                let taking = Taking {
+                    tokens,
+                    sentences: false,
+                };
+                Sample::of(self.reader.model(), texts, taking)?.texts
+            }
         };
         let (cases, writing) = (&chosen.cases, self.fluency);
         let measures = Measures::of(self.reader, cases, held_out, self.side_effects, writing)?;

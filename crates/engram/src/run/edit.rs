@@ -131,7 +131,7 @@ impl Run {
                 let swept = sweep.run(&chosen, &sets, |layers| {
                     let texts = texts_of(&texts)?;
                     let texts = texts.iter().map(String::as_str);
-                    let sample = Sample::of(&model, texts, settings.sample_tokens)?;
+                    let sample = Sample::of(&model, texts, settings.taking())?;
                     let total = sample.tokens() as u64;
                     let mut bar = Progress::new(&format!("{label}, covariance, tokens"), total);
                     let hear = &mut |done: usize| bar.at(done as u64, "");

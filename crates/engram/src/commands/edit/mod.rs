@@ -136,7 +136,7 @@ fn covariances(
     }
     let texts = texts_of(&how.texts)?;
     let texts = texts.iter().map(String::as_str);
-    let sample = Sample::of(&opened.model, texts, settings.sample_tokens)?;
+    let sample = Sample::of(&opened.model, texts, settings.taking())?;
     let folder = match &how.statistics {
         Some(folder) => folder.clone(),
         None => cache()?,
