@@ -143,7 +143,7 @@ pub struct Aside {
 pub const TOGETHER: &str = "all";
 
 /// Tokens of what a model says in [`Said`].
-pub const SAID_TOKENS: usize = 12;
+pub const SAID_TOKENS: usize = 8;
 
 #[cfg(test)]
 mod tests {

@@ -4,17 +4,17 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Tensor};
-use engram_core::Site;
+use candle_core::{DType, Device, Tensor};
 use engram_core::files;
-use engram_model::{Capture, Model};
+use engram_model::Model;
+use engram_model::wavefront::Run;
 use rayon::prelude::*;
 use safetensors::Dtype;
 use safetensors::tensor::{SafeTensors, TensorView};
 
 use crate::cholesky::Cholesky;
 use crate::error::{EditError, Result};
-use crate::tokens::{padded, pick};
+use crate::reader::{Reader, run};
 
 /// The most tokens whose products are summed in float32 before the sum goes on in float64.
 const BLOCK: usize = 1024;
@@ -143,15 +143,15 @@ fn sentences(text: &str) -> Vec<&str> {
 /// # Errors
 /// The model's; a layer that it does not have.
 pub fn covariances(
-    model: &Model,
+    reader: &Reader,
     sample: &Sample,
     layers: &[usize],
     progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<Covariance>> {
     for layer in layers {
-        crate::tokens::check_layer(model, *layer)?;
+        crate::tokens::check_layer(reader.model(), *layer)?;
     }
-    let width = model.architecture().d_mlp;
+    let width = reader.model().architecture().d_mlp;
     let mut sums: Vec<Vec<f64>> = layers.iter().map(|_| vec![0.0; width * width]).collect();
     let mut rest = &sample.texts[..];
     let mut done = 0;
@@ -164,17 +164,11 @@ pub fn covariances(
         let count = rest.iter().take_while(fits).count().max(1);
         let (texts, after) = rest.split_at(count);
         rest = after;
-        let rows: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
-        let sites = layers.iter().map(|l| (Site::MlpPost, Some(*l)));
-        let mut run = Capture::of(sites);
-        model.network().residual(&padded(&rows), &mut run)?;
-        let place = |(row, text): (usize, &Vec<u32>)| (0..text.len()).map(move |p| (row, p));
-        let places: Vec<(usize, usize)> = texts.iter().enumerate().flat_map(place).collect();
-        for (layer, sum) in layers.iter().zip(&mut sums) {
-            let Some(keys) = run.get(Site::MlpPost, Some(*layer)) else {
-                continue;
-            };
-            let keys = pick(keys, &places)?;
+        let runs: Vec<Run> = texts.iter().map(|text| run(text)).collect();
+        let positions: usize = texts.iter().map(Vec::len).sum();
+        let keys = reader.front().neurons(&runs, layers)?;
+        for (keys, sum) in keys.into_iter().zip(&mut sums) {
+            let keys = Tensor::from_vec(keys, (positions, width), &Device::Cpu)?;
             let block = keys.t()?.contiguous()?.matmul(&keys)?;
             let block = block.flatten_all()?.to_vec1::<f32>()?;
             let each = sum.par_chunks_mut(width).zip(block.par_chunks(width));
@@ -184,7 +178,7 @@ pub fn covariances(
                 }
             });
         }
-        done += places.len();
+        done += positions;
         progress(done);
     }
     let found = layers.iter().zip(sums).map(|(layer, sum)| Covariance {
@@ -218,7 +212,7 @@ impl Statistics {
     /// As [`covariances`]; the file system's.
     pub fn covariances(
         &self,
-        model: &Model,
+        reader: &Reader,
         sample: &Sample,
         layers: &[usize],
         progress: &mut dyn FnMut(usize),
@@ -230,7 +224,7 @@ impl Statistics {
             let name = &files::sha256(key.as_bytes())[..32];
             self.folder.join(format!("covariance-{name}.safetensors"))
         };
-        let width = model.architecture().d_mlp;
+        let width = reader.model().architecture().d_mlp;
         // A file that is damaged is computed again.
         let kept = |layer: usize| read(&path(layer), layer, tokens, width);
         let missing: Vec<usize> = (layers.iter().copied())
@@ -238,7 +232,7 @@ impl Statistics {
             .collect();
         let mut fresh: HashMap<usize, Covariance> = HashMap::new();
         if !missing.is_empty() {
-            for covariance in covariances(model, sample, &missing, progress)? {
+            for covariance in covariances(reader, sample, &missing, progress)? {
                 write(&path(covariance.layer), &covariance)?;
                 fresh.insert(covariance.layer, covariance);
             }

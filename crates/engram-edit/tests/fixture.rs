@@ -100,13 +100,23 @@ fn rewriting(fixture: &Fixture) -> Rewriting {
     }
 }
 
+fn reader(model: &Model) -> Reader {
+    Reader::new(model).unwrap()
+}
+
 #[test]
 fn the_covariance_is_numpys() {
     let (fixture, expected) = fixture();
     let sample = Sample {
         texts: fixture.texts.clone(),
     };
-    let found = covariances(&model(), &sample, &[0, fixture.layer], &mut |_| {}).unwrap();
+    let found = covariances(
+        &Reader::new(&model()).unwrap(),
+        &sample,
+        &[0, fixture.layer],
+        &mut |_| {},
+    )
+    .unwrap();
     assert_close(
         "C",
         &found[1].values,
@@ -120,7 +130,7 @@ fn the_optimisation_is_torchs_step_by_step_and_the_update_numpys() {
     let (fixture, expected) = fixture();
     let model = model();
     let (layer, settings) = (fixture.layer, &fixture.settings);
-    let found = Optimiser::new(&Reader::new(&model).unwrap(), layer)
+    let found = Optimiser::new(&reader(&model), layer)
         .optimise(&rewriting(&fixture), layer, Place::Projection, settings)
         .unwrap();
     assert_eq!(found.steps.len(), fixture.steps.len());
@@ -177,7 +187,13 @@ fn memit_over_three_layers_is_numpys() {
     let sample = Sample {
         texts: fixture.texts.clone(),
     };
-    let covariances = covariances(&model, &sample, &memit.layers, &mut |_| {}).unwrap();
+    let covariances = covariances(
+        &Reader::new(&model).unwrap(),
+        &sample,
+        &memit.layers,
+        &mut |_| {},
+    )
+    .unwrap();
     let changes = spread(
         &model,
         &facts,

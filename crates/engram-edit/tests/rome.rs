@@ -54,13 +54,23 @@ fn sample(model: &Model) -> Sample {
 }
 
 fn edit(model: &Model, layer: usize) -> engram_edit::rome::Rome {
-    let covariance = &covariances(model, &sample(model), &[layer], &mut |_| {}).unwrap()[0];
+    let covariance = &covariances(
+        &Reader::new(model).unwrap(),
+        &sample(model),
+        &[layer],
+        &mut |_| {},
+    )
+    .unwrap()[0];
     let prefixes = ["".to_owned(), "9 2 ".to_owned()];
     let factor = covariance.factor(1e-2).unwrap();
     let settings = Optimisation::default();
-    let optimiser = Optimiser::new(&Reader::new(model).unwrap(), layer);
+    let optimiser = Optimiser::new(&reader(model), layer);
     let (edited, layer) = ((model, &optimiser), layer);
     rome(edited, &request(), layer, &factor, &prefixes, &settings).unwrap()
+}
+
+fn reader(model: &Model) -> Reader {
+    Reader::new(model).unwrap()
 }
 
 #[test]
@@ -137,7 +147,7 @@ fn a_covariance_is_kept_and_read_back_the_same() {
     let mut passes = 0;
     let mut find = |layers: &[usize]| {
         let mut hear = |_| passes += 1;
-        let found = kept.covariances(&model, &sample, layers, &mut hear);
+        let found = kept.covariances(&Reader::new(&model).unwrap(), &sample, layers, &mut hear);
         (found.unwrap(), passes)
     };
     let (first, after_first) = find(&[0, 2]);
@@ -146,7 +156,9 @@ fn a_covariance_is_kept_and_read_back_the_same() {
     assert_eq!(first[1], second[0]);
     let other = Statistics::of(folder.path(), "abd");
     let mut again = 0;
-    let found = other.covariances(&model, &sample, &[0], &mut |_| again += 1);
+    let found = other.covariances(&Reader::new(&model).unwrap(), &sample, &[0], &mut |_| {
+        again += 1
+    });
     assert!(found.is_ok() && again > 0);
 }
 
@@ -156,7 +168,8 @@ fn too_few_tokens_are_singular_without_a_ridge() {
     let sample = Sample {
         texts: vec![vec![1, 2, 3]],
     };
-    let covariance = &covariances(&model, &sample, &[0], &mut |_| {}).unwrap()[0];
+    let covariance =
+        &covariances(&Reader::new(&model).unwrap(), &sample, &[0], &mut |_| {}).unwrap()[0];
     let error = covariance.factor(0.0).unwrap_err();
     assert!(
         matches!(error, EditError::Singular { tokens: 3, .. }),
@@ -183,7 +196,13 @@ fn what_cannot_be_edited_is_refused() {
     };
     assert!(matches!(empty.check(), Err(EditError::Request { .. })));
     let model = tiny();
-    let error = covariances(&model, &sample(&model), &[3], &mut |_| {}).unwrap_err();
+    let error = covariances(
+        &Reader::new(&model).unwrap(),
+        &sample(&model),
+        &[3],
+        &mut |_| {},
+    )
+    .unwrap_err();
     let layer = matches!(
         error,
         EditError::Model(ModelError::Layer {

@@ -132,7 +132,7 @@ impl Wavefront {
     /// # Errors
     /// A sequence that is empty or longer than the context, a token outside the vocabulary.
     pub fn runs(&self, runs: &[Run]) -> Result<Caches> {
-        self.runs_keeping(runs, &|_, cache| cache)
+        self.runs_keeping(runs, self.shape.layers, &|_, cache| cache)
     }
 
     /// What the head unembeds of sequences at some positions of each: rows of [`Wavefront::runs`]' last LayerNorm, one
@@ -142,21 +142,47 @@ impl Wavefront {
     /// As [`Wavefront::runs`].
     pub fn read(&self, reads: &[(Run, Range<usize>)]) -> Result<Vec<f32>> {
         let runs: Vec<Run> = reads.iter().map(|(run, _)| run.clone()).collect();
-        let caches = self.runs_keeping(&runs, &|_, _| LayerCache::default())?;
+        let layers = self.shape.layers;
+        let caches = self.runs_keeping(&runs, layers, &|_, _| LayerCache::default())?;
         let each = reads.iter().enumerate();
         let rows = each.flat_map(|(run, (_, positions))| caches.ln_final(run, positions.clone()));
         Ok(rows.copied().collect())
     }
 
-    /// As [`Wavefront::runs`]; of each layer's activations what `keep` gives back is kept.
+    /// The neurons' activations at some layers and all positions, one run after another: [positions, d_mlp] each.
+    ///
+    /// # Errors
+    /// As [`Wavefront::runs`].
+    pub fn neurons(&self, runs: &[Run], layers: &[usize]) -> Result<Vec<Vec<f32>>> {
+        let keep = |layer: usize, cache: LayerCache| LayerCache {
+            post: match layers.contains(&layer) {
+                true => cache.post,
+                false => Vec::new(),
+            },
+            ..LayerCache::default()
+        };
+        let blocks = layers.iter().max().map_or(0, |last| last + 1);
+        let mut caches = self.runs_keeping(runs, blocks, &keep)?;
+        let of = |layer: &usize| match caches.layers.get_mut(*layer) {
+            Some(cache) => Ok(std::mem::take(&mut cache.post)),
+            None => Err(ModelError::Layer {
+                layer: *layer,
+                layers: self.shape.layers,
+            }),
+        };
+        layers.iter().map(of).collect()
+    }
+
+    /// As [`Wavefront::runs`], through so many blocks; of each layer's activations what `keep` gives back is kept.
     pub(super) fn runs_keeping(
         &self,
         runs: &[Run],
+        blocks: usize,
         keep: &dyn Fn(usize, LayerCache) -> LayerCache,
     ) -> Result<Caches> {
         let mut caches = self.embed(runs)?;
         let mut x = self.positioned(&caches);
-        for (layer, block) in self.blocks.iter().enumerate() {
+        for (layer, block) in self.blocks.iter().take(blocks).enumerate() {
             let mut normal = vec![0f32; x.len()];
             block.ln_1.forward(&x, &mut normal);
             let qkv = block.c_attn.forward_in_parallel(&normal);

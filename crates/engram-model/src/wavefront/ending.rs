@@ -158,7 +158,7 @@ impl Wavefront {
                 ..LayerCache::default()
             },
         };
-        let caches = self.runs_keeping(runs, &keep)?;
+        let caches = self.runs_keeping(runs, layers, &keep)?;
         let mut rows = Vec::with_capacity(starts.len());
         let mut from = 0;
         for (run, start) in starts.iter().enumerate() {

@@ -135,7 +135,7 @@ impl Run {
                     let total = sample.tokens() as u64;
                     let mut bar = Progress::new(&format!("{label}, covariance, tokens"), total);
                     let hear = &mut |done: usize| bar.at(done as u64, "");
-                    let found = covariances(&model, &sample, layers, hear)?;
+                    let found = covariances(&reader, &sample, layers, hear)?;
                     bar.finish(&format!("{total} tokens, {} layers", layers.len()));
                     Ok(found)
                 })?;

@@ -10,8 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use engram_core::Suite;
-use engram_edit::{Covariance, EditSettings, Editor, Method, Overlay, Sample, Statistics};
-use engram_model::Model;
+use engram_edit::{Covariance, EditSettings, Editor, Method, Overlay, Reader, Sample, Statistics};
 
 use crate::args::{EditCommand, EditMethod, HowArgs};
 use crate::progress::Progress;
@@ -37,7 +36,7 @@ pub fn edit(command: EditCommand, json: bool) -> Result<()> {
 
 /// A model to be edited.
 struct Opened {
-    model: Model,
+    reader: Reader,
     /// The checkpoint's hash.
     base: String,
     /// The hashes of the edits over it.
@@ -56,7 +55,7 @@ fn open(named: &Path) -> Result<Opened> {
         false => (checkpoint_hash(&path)?, Vec::new()),
     };
     Ok(Opened {
-        model,
+        reader: Reader::new(&model)?,
         base,
         on,
         identity: checkpoint_hash(&path)?,
@@ -127,7 +126,12 @@ fn covariances(
     settings: &EditSettings,
     layers: &[usize],
 ) -> Result<Vec<Covariance>> {
-    let last = opened.model.architecture().layers().saturating_sub(1);
+    let last = opened
+        .reader
+        .model()
+        .architecture()
+        .layers()
+        .saturating_sub(1);
     if let Some(layer) = layers.iter().find(|l| **l > last) {
         bail!("--layer {layer}: the model has layers 0 to {last}");
     }
@@ -136,14 +140,14 @@ fn covariances(
     }
     let texts = texts_of(&how.texts)?;
     let texts = texts.iter().map(String::as_str);
-    let sample = Sample::of(&opened.model, texts, settings.taking())?;
+    let sample = Sample::of(opened.reader.model(), texts, settings.taking())?;
     let folder = match &how.statistics {
         Some(folder) => folder.clone(),
         None => cache()?,
     };
     let kept = Statistics::of(&folder, &opened.identity);
     let mut progress = None;
-    let found = kept.covariances(&opened.model, &sample, layers, &mut |done| {
+    let found = kept.covariances(&opened.reader, &sample, layers, &mut |done| {
         let total = sample.tokens() as u64;
         let bar = progress.get_or_insert_with(|| Progress::new("covariance, tokens", total));
         bar.at(done as u64, "");

@@ -39,9 +39,8 @@ pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
         bail!("{} exists; name another file", args.out.display());
     }
     let opened = open(&args.how.model)?;
-    let model = &opened.model;
-    let reader = Reader::new(model)?;
-    let cases = asked(args, &reader)?;
+    let (reader, model) = (&opened.reader, opened.reader.model());
+    let cases = asked(args, reader)?;
     let requests: Vec<EditRequest> = cases.iter().map(|c| c.request.clone()).collect();
     for request in &requests {
         request.check()?;
@@ -55,10 +54,10 @@ pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
         bail!("an edit with ROME is of one layer; give --layer N, or use `engram edit sweep`");
     };
     for request in &requests {
-        refuse_present(&reader, request)?;
+        refuse_present(reader, request)?;
     }
     let found = covariances(&opened, &args.how, &settings, layers)?;
-    let editor = Editor::new(&reader, method(args.how.method), settings, found)?;
+    let editor = Editor::new(reader, method(args.how.method), settings, found)?;
     let mut progress = Progress::new("edit", requests.len() as u64);
     let edited = editor.edit(&requests, layers, &mut |done| {
         progress.at(done as u64, "");
@@ -77,7 +76,7 @@ pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
         loss,
         before: reader.said(&first.prompt, SAID)?,
         after: after.said(&first.prompt, SAID)?,
-        score_before: mean_score(&reader, &cases)?,
+        score_before: mean_score(reader, &cases)?,
         score_after: mean_score(&after, &cases)?,
         threads: Machine::here().threads,
         hash,

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use engram_core::{Suite, files};
 use engram_corpus::{CounterFact, read_counterfact};
-use engram_edit::{Choosing, Facts, Reader};
+use engram_edit::{Choosing, Facts};
 use engram_findings::{Condition, EditFindings, Settings, Study, editing};
 use engram_report::editing_text;
 
@@ -27,10 +27,9 @@ pub fn sweep(args: &EditSweepArgs, json: bool) -> Result<()> {
     let rows = recovery(args.how.recovery.as_deref())?;
     let held_out = texts_of(args.held_out.as_slice())?;
     let opened = open(&args.how.model)?;
-    let reader = Reader::new(&opened.model)?;
     let sweep = Sweep {
         label: "edit",
-        reader: &reader,
+        reader: &opened.reader,
         facts: match &args.counterfact {
             Some(_) => Facts::CounterFact(&counterfact),
             None => Facts::Suite(&suite),
