@@ -13,6 +13,8 @@ use crate::kernels::tensor_rows;
 
 /// Rows that one task takes through what is done row by row.
 pub(super) const ROWS: usize = 8;
+/// Queries of a run whose attention is one task.
+const QUERIES: usize = 16;
 
 /// A sequence to run.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -183,17 +185,14 @@ impl Wavefront {
         let mut caches = self.embed(runs)?;
         let mut x = self.positioned(&caches);
         for (layer, block) in self.blocks.iter().take(blocks).enumerate() {
-            let mut normal = vec![0f32; x.len()];
-            block.ln_1.forward(&x, &mut normal);
-            let qkv = block.c_attn.forward_in_parallel(&normal);
+            let qkv = (block.c_attn).forward_in_parallel(&normalised(&block.ln_1, &x));
             let met = self.met_rows(block, &caches, &qkv);
             let z = self.attend(block.heads, &caches.runs, &qkv, &met);
             let attn_out = block.attn_proj.forward_in_parallel(&z);
             let attn_out = after(attn_out, block.post_attention.as_ref());
             let resid_mid = sum(&x, &attn_out);
             let read = if self.shape.parallel { &x } else { &resid_mid };
-            block.ln_2.forward(read, &mut normal);
-            let pre = block.c_fc.forward_in_parallel(&normal);
+            let pre = (block.c_fc).forward_in_parallel(&normalised(&block.ln_2, read));
             let d_mlp = self.shape.d_mlp;
             let mut post = vec![0f32; pre.len() / self.shape.d_hidden() * d_mlp];
             post.par_chunks_mut(d_mlp * ROWS)
@@ -269,26 +268,30 @@ impl Wavefront {
         let mut rest = z.as_mut_slice();
         let mut tasks = Vec::with_capacity(runs.len());
         for run in runs {
-            let (own, after) = rest.split_at_mut(run.len() * d);
-            rest = after;
-            tasks.push((own, run.clone()));
-        }
-        tasks.into_par_iter().for_each(|(z, run)| {
-            let rows = run.map(|row| self.row_parts(qkv, met, row));
             let (mut queries, mut keys, mut values) = (Vec::new(), Vec::new(), Vec::new());
-            for [q, k, v] in rows {
+            for [q, k, v] in run.clone().map(|row| self.row_parts(qkv, met, row)) {
                 queries.push(q);
                 keys.push(k);
                 values.push(v);
             }
-            let mut p = vec![0f32; keys.len()];
-            for (query, z) in z.chunks_exact_mut(d).enumerate() {
-                for (head, z) in z.chunks_exact_mut(heads.width).enumerate() {
-                    probabilities(heads, head, queries[query], &keys, query, &mut p);
-                    weigh(heads, head, &p[..query + 1], &values, z);
-                }
-            }
-        });
+            let (own, after) = rest.split_at_mut(run.len() * d);
+            rest = after;
+            tasks.push((own, queries, keys, values));
+        }
+        tasks
+            .into_par_iter()
+            .for_each(|(z, queries, keys, values)| {
+                let rows = z.par_chunks_mut(d * QUERIES).enumerate();
+                rows.for_each(|(task, z)| {
+                    let mut p = vec![0f32; keys.len()];
+                    for (query, z) in (task * QUERIES..).zip(z.chunks_exact_mut(d)) {
+                        for (head, z) in z.chunks_exact_mut(heads.width).enumerate() {
+                            probabilities(heads, head, queries[query], &keys, query, &mut p);
+                            weigh(heads, head, &p[..query + 1], &values, z);
+                        }
+                    }
+                });
+            });
         z
     }
 
@@ -363,6 +366,15 @@ impl Wavefront {
         }
         Ok(rows)
     }
+}
+
+/// Rows normalised.
+pub(super) fn normalised(norm: &Norm, x: &[f32]) -> Vec<f32> {
+    let mut out = vec![0f32; x.len()];
+    let width = norm.weight.len() * ROWS;
+    let rows = out.par_chunks_mut(width).zip(x.par_chunks(width));
+    rows.for_each(|(out, x)| norm.forward(x, out));
+    out
 }
 
 /// What is added, normalised where the family does so.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use super::base::{LayerCache, ROWS, after};
+use super::base::{LayerCache, ROWS, after, normalised};
 use super::{Block, Caches, Norm, Run, Vocabulary, Wavefront};
 use crate::error::{ModelError, Result};
 use crate::kernels::packed::Packed;
@@ -94,14 +94,6 @@ impl Reverse {
 fn times(rows: &[f32], weight: &Packed) -> Vec<f32> {
     let mut out = vec![0f32; rows.len() / weight.inner().max(1) * weight.columns()];
     weight.multiply_onto_in_parallel(rows, &mut out);
-    out
-}
-
-fn normalised(norm: &Norm, x: &[f32]) -> Vec<f32> {
-    let mut out = vec![0f32; x.len()];
-    let width = norm.weight.len() * ROWS;
-    let rows = out.par_chunks_mut(width).zip(x.par_chunks(width));
-    rows.for_each(|(out, x)| norm.forward(x, out));
     out
 }
 
