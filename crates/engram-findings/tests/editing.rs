@@ -227,10 +227,7 @@ fn the_means_are_those_of_the_rows() {
     let effects = found.side_effects.unwrap();
     assert_eq!(effects.change, [[None, Some(-0.25)], [Some(0.5), None]]);
     assert_eq!(effects.lost, [[0, 1]]);
-    assert!(
-        found.best[0].sentence.contains("only layer 1 was edited")
-            || found.best[0].sentence.contains("not shown to be above")
-    );
+    assert!(found.best[0].sentence.contains("not shown to be above 50%"));
     // Two facts edited at one layer say nothing of kinds or recovery.
     assert!(found.kind_tests.is_empty() && found.recovery.is_none());
 }

@@ -25,7 +25,7 @@ pub fn spearman(x: &[f64], y: &[f64]) -> Result<f64, StatsError> {
     if of_a == 0.0 || of_b == 0.0 {
         return Err(StatsError::NoVariation { what: "spearman" });
     }
-    Ok((product(&a, &b) / (of_a.sqrt() * of_b.sqrt())).clamp(-1.0, 1.0))
+    Ok((product(&a, &b) / (of_a * of_b).sqrt()).clamp(-1.0, 1.0))
 }
 
 #[cfg(test)]

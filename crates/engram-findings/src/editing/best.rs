@@ -85,15 +85,14 @@ pub(crate) fn best(
         .copied()
         .collect();
     // The facts that every set of layers has.
-    let everywhere = |row: &&EditRow| {
-        let at = |s: &&EditScores| {
-            let rows = sheet.of(&s.layers, kind);
-            rows.iter().any(|r| r.request == row.request)
-        };
-        others.iter().all(at)
-    };
-    let rows = sheet.of(&first.layers, kind);
-    let rows: Vec<&EditRow> = rows.into_iter().filter(everywhere).collect();
+    let mut elsewhere: BTreeMap<&str, usize> = BTreeMap::new();
+    for other in &others {
+        for row in sheet.of(&other.layers, kind) {
+            *elsewhere.entry(&row.request).or_default() += 1;
+        }
+    }
+    let mut rows = sheet.of(&first.layers, kind);
+    rows.retain(|r| elsewhere.get(r.request.as_str()).copied().unwrap_or(0) == others.len());
     found.facts = rows.len();
     let what = || sheet.what.clone();
     let mut differences = Vec::new();
@@ -220,7 +219,7 @@ fn not_shown(
     );
     if best.others.is_empty() {
         return format!(
-            "No layer is recommended for {kind} with {}: only {here} was edited ({}); edits at other layers would say whether it is better.",
+            "No layer is recommended for {kind} with {}: edits were at {here} only ({}); edits at other layers would say whether it is better.",
             sheet.method,
             figures(of)
         );

@@ -5,6 +5,7 @@
 //! compared by: it is high only where the edit holds, in other words too, and leaves neighbours alone.
 
 pub mod best;
+pub mod join;
 pub mod kinds;
 pub mod recovery;
 pub mod scores;

@@ -1,4 +1,4 @@
-//! Whether finding a fact helps to edit it: edit scores joined to recovery, and Hase et al.'s regression (2023).
+//! Whether finding a fact helps to edit it: Hase et al.'s regression (2023), and correlations within layers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,28 +9,10 @@ use engram_stats::{
 };
 use serde::{Deserialize, Serialize};
 
+pub use crate::editing::join::{Joined, best_layer, join};
 use crate::editing::sheet::Sheet;
 use crate::error::{Result, if_enough};
 use crate::words::{number, p_value, percent, plural};
-
-/// A fact at a layer: how well its edit did there, and how much of it patching brings back there.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Joined {
-    /// The fact.
-    pub fact: String,
-    /// Its kind.
-    pub kind: String,
-    /// Its relation.
-    pub relation: String,
-    /// The layer.
-    pub layer: usize,
-    /// The edit's efficacy magnitude, p(new) − p(true): efficacy itself saturates.
-    pub efficacy: f64,
-    /// The same on the paraphrases.
-    pub paraphrase: Option<f64>,
-    /// Recovery of `mlp_out` at the subject's last token.
-    pub recovery: f64,
-}
 
 /// What recovery adds to the layer in explaining the edits' scores.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -75,8 +57,10 @@ pub struct Recovery {
     pub sentence: String,
 }
 
+type Explained = fn(&Joined) -> Option<f64>;
+
 /// The scores that are explained: both are magnitudes, since shares saturate.
-const SCORES: [(&str, fn(&Joined) -> Option<f64>); 2] = [
+const SCORES: [(&str, Explained); 2] = [
     ("efficacy", |r| Some(r.efficacy)),
     ("paraphrase", |r| r.paraphrase),
 ];
@@ -110,79 +94,6 @@ pub(crate) fn recovery(
         helps,
         correlations,
     }))
-}
-
-/// Joins rows of single-layer edits to those of a sweep of `mlp_out` (denoise, logit difference) at the subject's last
-/// token; a pair patched at all positions at once has its recovery there. A corruption other than the swapped prompt
-/// counts only where a pair has no other.
-pub fn join(edits: &[EditRow], sweep: &[Row]) -> Vec<Joined> {
-    let subject: BTreeMap<&str, i64> = edits
-        .iter()
-        .map(|e| (e.request.as_str(), e.position))
-        .collect();
-    // The subject's position goes before all positions together.
-    let rank = |row: &Row| (row.position.is_some(), row.corruption == "swap");
-    let mut recovery: BTreeMap<(&str, i64), ((bool, bool), f64)> = BTreeMap::new();
-    for row in sweep {
-        let place =
-            row.position.is_none() || subject.get(row.pair.as_str()) == row.position.as_ref();
-        if let (true, Some(layer), Some(value)) =
-            (of_mlp_out(row) && place, row.layer, row.recovery)
-        {
-            let found = recovery
-                .entry((row.pair.as_str(), layer))
-                .or_insert((rank(row), value));
-            if rank(row) > found.0 {
-                *found = (rank(row), value);
-            }
-        }
-    }
-    let joined = edits.iter().filter_map(|edit| {
-        let [layer] = edit.layers[..] else {
-            return None;
-        };
-        Some(Joined {
-            fact: edit.request.clone(),
-            kind: edit.kind.clone().unwrap_or_default(),
-            relation: edit.relation.clone().unwrap_or_default(),
-            layer,
-            efficacy: edit.after.efficacy?.magnitude,
-            paraphrase: edit.after.paraphrase.map(|w| w.magnitude),
-            recovery: recovery.get(&(edit.request.as_str(), layer as i64))?.1,
-        })
-    });
-    joined.collect()
-}
-
-/// A row of a sweep that says what one layer's `mlp_out` recovers.
-fn of_mlp_out(row: &Row) -> bool {
-    let right = row.site == "mlp_out" && row.metric == "logit_diff" && row.direction == "denoise";
-    let whole = row.unit.is_none() && row.window.is_none_or(|w| w == 1);
-    right && whole && row.align != "overwrite" && !row.trivial
-}
-
-/// The layer at which `mlp_out` recovers most: the mean over pairs of the greatest recovery of any position, over the
-/// pairs named where the sweep has them, over all otherwise. `None` where the sweep has no such recovery.
-pub fn best_layer(sweep: &[Row], pairs: &[&str]) -> Option<usize> {
-    let rows: Vec<&Row> = sweep.iter().filter(|r| of_mlp_out(r)).collect();
-    let named = |r: &&&Row| pairs.contains(&r.pair.as_str());
-    let own: Vec<&Row> = rows.iter().filter(named).copied().collect();
-    let rows = if own.is_empty() { rows } else { own };
-    let mut by_cell: BTreeMap<(i64, &str), f64> = BTreeMap::new();
-    for row in rows {
-        if let (Some(layer), Some(recovery)) = (row.layer, row.recovery) {
-            let most = by_cell.entry((layer, &row.pair)).or_insert(recovery);
-            *most = most.max(recovery);
-        }
-    }
-    let mut sums: BTreeMap<i64, (f64, f64)> = BTreeMap::new();
-    for ((layer, _), recovery) in by_cell {
-        let sum = sums.entry(layer).or_default();
-        *sum = (sum.0 + recovery, sum.1 + 1.0);
-    }
-    let mean = |s: &(f64, f64)| s.0 / s.1;
-    let best = sums.iter().max_by(|a, b| mean(a.1).total_cmp(&mean(b.1)))?;
-    usize::try_from(*best.0).ok()
 }
 
 /// The nested regressions: score on layer (as categories); plus recovery; plus kind; plus recovery × kind and
@@ -263,7 +174,7 @@ fn correlation(
     sheet: &Sheet<'_>,
     joined: &[Joined],
     score: &str,
-    of: fn(&Joined) -> Option<f64>,
+    of: Explained,
 ) -> Result<Option<Correlation>> {
     let mut facts: BTreeMap<&str, BTreeMap<usize, [f64; 2]>> = BTreeMap::new();
     for one in joined {

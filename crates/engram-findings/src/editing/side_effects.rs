@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use engram_core::edit::TOGETHER;
 use engram_core::{EditRow, Moved};
-use indexmap::IndexSet;
+use indexmap::{IndexMap, IndexSet};
 use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
@@ -16,9 +16,9 @@ use crate::words::{layer_sets, list, percent, plural};
 pub struct SideEffects {
     /// The layers.
     pub layers: Vec<usize>,
-    /// The edits, in the order of the suite: a row of the matrix each; one called `all` where they were made at once.
+    /// The edits, in the order of the suite, or of the edits where it has none of them: a row of the matrix each; one called `all` where they were made at once.
     pub edits: Vec<String>,
-    /// The facts looked at, in the order of the suite: a column each.
+    /// The facts looked at, in the same order: a column each.
     pub facts: Vec<String>,
     /// Each fact's kind.
     pub kinds: Vec<Option<String>>,
@@ -83,7 +83,14 @@ pub(crate) fn side_effects(
     if moved.is_empty() {
         return None;
     }
-    let place = |name: &&str| context.find(name).unwrap_or(usize::MAX);
+    let rows: IndexMap<&str, &EditRow> = (results.rows.iter())
+        .map(|r| (r.request.as_str(), r))
+        .collect();
+    // Facts that no suite has stand in the order of their edits.
+    let place = |name: &str| {
+        let in_suite = context.find(name).unwrap_or(usize::MAX);
+        (in_suite, rows.get_index_of(name).unwrap_or(usize::MAX))
+    };
     let names = |of: fn(&Moved) -> &str| {
         let mut names: IndexSet<&str> = moved.iter().map(|m| of(m)).collect();
         names.sort_by_cached_key(|name| place(name));
@@ -105,11 +112,6 @@ pub(crate) fn side_effects(
         }
     }
     lost.sort_unstable();
-    let rows: BTreeMap<&str, &EditRow> = results
-        .rows
-        .iter()
-        .map(|r| (r.request.as_str(), r))
-        .collect();
     let of = |fact: &str| -> [Option<&str>; 2] {
         let row = rows
             .get(fact)
