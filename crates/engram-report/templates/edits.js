@@ -97,6 +97,7 @@ function matrix(effects, side) {
   const x = {type: 'quantitative', scale: {domain: [0, columns], nice: false}, title: 'other fact', axis};
   const y = {type: 'quantitative', scale: {domain: [0, rows], nice: false, reverse: true},
     title: rows === 1 ? 'all edited' : 'edited fact', axis: {...axis, titlePadding: rows === 1 ? 6 : 20}};
+  const named = blocks => blocks.filter(b => b.value);
   const border = (blocks, encoding) => ({data: {values: blocks.slice(1)}, mark: {type: 'rule', strokeWidth: 1, color: '#59636e'}, encoding});
   return {
     width: columns * cell, height,
@@ -114,9 +115,9 @@ function matrix(effects, side) {
           color: {value: '#333333', condition: {test: 'abs(datum.change) > 1.2', value: '#ffffff'}}}},
       border(kinds, {x: {...x, field: 'from'}}),
       border(edited, {y: {...y, field: 'from'}}),
-      {data: {values: kinds}, mark: {type: 'text', dy: -7, baseline: 'bottom'},
+      {data: {values: named(kinds)}, mark: {type: 'text', dy: -7, baseline: 'bottom'},
         encoding: {x: {...x, field: 'middle'}, y: {value: 0}, text: {field: 'value'}}},
-      ...(rows === 1 ? [] : [{data: {values: edited}, mark: {type: 'text', dy: -7, angle: 270, baseline: 'bottom'},
+      ...(rows === 1 ? [] : [{data: {values: named(edited)}, mark: {type: 'text', dy: -7, angle: 270, baseline: 'bottom'},
         encoding: {x: {value: 0}, y: {...y, field: 'middle'}, text: {field: 'value'}}}]),
     ],
   };

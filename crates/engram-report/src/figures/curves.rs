@@ -81,6 +81,11 @@ fn paint(area: &Area<'_>, panel: &Panel, last: f64) -> Painted {
         let lower = points.iter().rev().map(|p| (p[0], p[2]));
         let band: Vec<(f64, f64)> = upper.chain(lower).collect();
         chart.draw_series([Polygon::new(band, colour(*kind).mix(0.2).filled())])?;
+        // A single point has no band.
+        if let [[layer, _, lower, upper]] = points.as_slice() {
+            let ends = [(*layer, *lower), (*layer, *upper)];
+            chart.draw_series(LineSeries::new(ends, colour(*kind).stroke_width(2)))?;
+        }
         let means = || points.iter().map(|p| (p[0], p[1]));
         chart.draw_series(LineSeries::new(means(), colour(*kind).stroke_width(2)))?;
         chart.draw_series(means().map(|at| mark(at, *kind, 4)))?;
