@@ -72,16 +72,22 @@ for (const figure of figures) {
 check('no figure has a choice', switches > 0);
 check('no figure has a download', downloads > 0);
 
-// A cell under the pointer says its value and interval.
-const map = page.locator('#figure-map .chart svg');
-if (await map.count()) {
-  await map.scrollIntoViewIfNeeded();
-  const cell = await map.locator('.mark-rect path').nth(1).boundingBox();
-  await page.mouse.move(cell.x + cell.width / 2, cell.y + cell.height / 2);
+// What is under the pointer says its value and interval, and over how many; where a report has the figure.
+async function says(place, nth, what) {
+  const marks = page.locator(place);
+  if (!(await marks.count())) return;
+  const mark = marks.nth(nth);
+  await mark.scrollIntoViewIfNeeded();
+  const box = await mark.boundingBox();
+  await page.mouse.move(box.x + box.width / 2, box.y + box.height / 2);
   await page.waitForTimeout(300);
   const said = await page.locator('#vg-tooltip-element').innerText().catch(() => '');
-  check(`a cell says: ${said}`, /mean recovery\s+−?\d/.test(said) && /interval\s+(\[|–)/.test(said));
+  check(`${place} says: ${said}`, what.every(w => w.test(said)));
 }
+await says('#figure-map .chart .mark-rect path', 1, [/mean recovery\s+−?\d/, /interval\s+(\[|–)/]);
+await says('#figure-edits .chart path[aria-roledescription="point"]', -1, [/S\s+\d/, /interval\s+(\[|–)/, /facts\s+\d/]);
+await says('#figure-side-effects .chart .mark-rect path[aria-roledescription="rect mark"]', 1,
+  [/other fact\s+\S/, /change\s+−?\d/]);
 
 // Everything that can be worked can be reached by the keyboard and has a name.
 const nameless = await page.evaluate(() => [...document.querySelectorAll('button, select, summary, a[href]')]

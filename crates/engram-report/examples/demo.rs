@@ -2,8 +2,10 @@
 //! its figures are written beside it.
 //! No number in it is a result.
 
+use engram_core::Pair;
+use engram_findings::editing::simulate::EditSimulation;
 use engram_findings::simulate::Simulation;
-use engram_findings::{Settings, Study, findings};
+use engram_findings::{Condition, EditResults, Settings, Study, findings};
 use engram_report::{
     ByText, Departure, EpochPoint, Excluded, Fact, Look, ReportInput, Reproduction, StepPoint,
     TrainingCurve, figures, render, summary_text,
@@ -52,6 +54,27 @@ fn curve(condition: &str, epochs: u32, rate: f64) -> TrainingCurve {
     }
 }
 
+/// A model's edits of single layers, and the same as edits of three layers together.
+fn edits(suite: &[Pair], condition: &Condition) -> [EditResults; 2] {
+    let simulation = EditSimulation {
+        layers: 8,
+        best: 4,
+        layer_effect: 0.5,
+        kind_effect: 0.2,
+        recovery_effect: 0.6,
+        ..EditSimulation::default()
+    };
+    let single = simulation.results(suite, condition);
+    let mut several = single.clone();
+    (several.name, several.method) = ("three".to_owned(), "memit".to_owned());
+    let wider = |layers: &mut Vec<usize>| *layers = (layers[0]..layers[0] + 3).collect();
+    several.rows.iter_mut().for_each(|r| wider(&mut r.layers));
+    several.moved.iter_mut().for_each(|m| wider(&mut m.layers));
+    several.said.iter_mut().for_each(|s| wider(&mut s.layers));
+    several.asides.iter_mut().for_each(|a| wider(&mut a.layers));
+    [single, several]
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::args()
         .nth(1)
@@ -84,12 +107,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for (simulation, condition) in [base, first, second].iter().zip(&mut conditions) {
         simulation.add_heads(condition, 6);
     }
+    let edits: Vec<EditResults> = (conditions[1..].iter())
+        .flat_map(|condition| edits(&suite, condition))
+        .collect();
     let found = findings(&Study {
         suite: &suite,
         paper_suite: &suite,
         confounds: &[],
         conditions: &conditions,
-        edits: &[],
+        edits: &edits,
         settings: Settings::default(),
     })?;
     println!("{}", summary_text(&found, Look::plain(120)));

@@ -11,10 +11,11 @@ use crate::page::Page;
 const TEMPLATE: &str = include_str!("../templates/report.html");
 const TABLE: &str = include_str!("../templates/table.html");
 const STYLE: &str = include_str!("../templates/style.css");
-const SCRIPTS: [&str; 3] = [
+const SCRIPTS: [&str; 4] = [
     include_str!("../templates/chart.js"),
     include_str!("../templates/figures.js"),
     include_str!("../templates/maps.js"),
+    include_str!("../templates/edits.js"),
 ];
 const LIBRARIES: [&str; 3] = [
     include_str!("../../../assets/vega/vega.min.js"),

@@ -6,6 +6,7 @@
 #![deny(missing_docs)]
 
 mod charts;
+mod editing;
 mod error;
 mod figures;
 mod html;

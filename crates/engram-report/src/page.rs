@@ -7,6 +7,7 @@ use engram_findings::words::{list, number, percent, plural};
 use serde::Serialize;
 
 use crate::charts;
+use crate::editing;
 use crate::input::{Fact, ReportInput, Reproduction};
 use crate::tables::{self, Table};
 
@@ -17,6 +18,8 @@ pub(crate) struct Page<'a> {
     lead: String,
     headline: &'a [String],
     models: Vec<Model<'a>>,
+    edit_headline: Vec<String>,
+    edits: Vec<Edits<'a>>,
     corpus: &'a [Fact],
     reproduction: &'a Reproduction,
     methods: Vec<String>,
@@ -36,6 +39,13 @@ struct Model<'a> {
     unread_rows: usize,
 }
 
+/// What one model's edits by one method show.
+#[derive(Serialize)]
+struct Edits<'a> {
+    name: String,
+    conclusions: &'a [String],
+}
+
 /// Which figures there are data for.
 #[derive(Serialize)]
 struct Has {
@@ -49,6 +59,8 @@ struct Has {
     neurons: bool,
     localisation: bool,
     paper: bool,
+    edits: bool,
+    side_effects: bool,
 }
 
 #[derive(Serialize)]
@@ -67,6 +79,15 @@ struct Tables {
     robustness: Table,
     recovery: Table,
     modules: Table,
+    edit_scores: Table,
+    edit_scores_all: Table,
+    edit_layers: Table,
+    edit_kinds: Table,
+    edit_kinds_all: Table,
+    edit_helps: Table,
+    edit_correlations: Table,
+    edit_said: Table,
+    edit_said_more: Table,
     trivial: Table,
     training: Table,
     departures: Table,
@@ -83,6 +104,9 @@ impl<'a> Page<'a> {
         let (layer_tests, layer_tests_more) = tables::split(tables::layer_tests(findings));
         let (kind_tests, kind_tests_more) = tables::split(tables::kind_tests(findings));
         let (localisation, localisation_more) = tables::split(tables::localisation(findings));
+        let [edit_scores, edit_scores_all] = tables::edit_scores(findings);
+        let [edit_kinds, edit_kinds_all] = tables::edit_kinds(findings);
+        let [edit_said, edit_said_more] = tables::edit_said(findings);
         Page {
             headline: &findings.headline,
             title: &input.title,
@@ -96,6 +120,13 @@ impl<'a> Page<'a> {
                     conclusions: &c.conclusions,
                     seed: &c.seed,
                     unread_rows: c.unread_rows,
+                })
+                .collect(),
+            edit_headline: editing::headline(findings),
+            edits: (findings.editing.iter())
+                .map(|of| Edits {
+                    name: editing::name(findings, of),
+                    conclusions: &of.conclusions,
                 })
                 .collect(),
             corpus: &input.corpus,
@@ -118,6 +149,8 @@ impl<'a> Page<'a> {
                 neurons: has_parts(findings, PartKind::Neuron),
                 localisation: conditions.iter().any(|c| !c.localisation.is_empty()),
                 paper: conditions.iter().any(|c| c.paper.is_some()),
+                edits: findings.editing.iter().any(|e| !e.scores.is_empty()),
+                side_effects: findings.editing.iter().any(|e| e.side_effects.is_some()),
             },
             tables: Tables {
                 knowing: tables::knowing(findings),
@@ -134,6 +167,15 @@ impl<'a> Page<'a> {
                 robustness: tables::robustness(findings),
                 recovery: tables::recovery(findings),
                 modules: tables::modules(findings),
+                edit_scores,
+                edit_scores_all,
+                edit_layers: tables::edit_layers(findings),
+                edit_kinds,
+                edit_kinds_all,
+                edit_helps: tables::edit_helps(findings),
+                edit_correlations: tables::edit_correlations(findings),
+                edit_said,
+                edit_said_more,
                 trivial: tables::trivial(findings),
                 training: tables::training(input),
                 departures: tables::departures(input),
@@ -180,7 +222,7 @@ pub(crate) fn lead(findings: &Findings) -> String {
 fn methods(findings: &Findings) -> Vec<String> {
     let s = &findings.settings;
     let level = percent(s.level);
-    vec![
+    let mut methods = vec![
         format!(
             "Activations of the clean run were written into the corrupted run (denoise) or the reverse (noise), one cell at a time. Recovery is R = (m_patched − m_corrupt) / (m_clean − m_corrupt) under denoise and (m_clean − m_patched) / (m_clean − m_corrupt) under noise; the primary metric is the logit difference between the first tokens of answer and foil. Pairs with a clean − corrupt logit difference below {} are not eligible and enter no test.",
             number(s.eligible_gap)
@@ -194,5 +236,7 @@ fn methods(findings: &Findings) -> Vec<String> {
             "The unit is the pair; pairs that share facts are averaged to clusters before testing. Over layers: Friedman's test with Kendall's W, then Wilcoxon's signed-rank test of R less the pair's mean over layers, Holm's correction over layers (Benjamini–Hochberg beside it). Between kinds: kind permuted over relations, at least {} of each. Intervals are {level} bootstrap intervals (BCa where it applies, {} resamples) over clusters, and over relations and pairs within them between kinds. Localisation is the normalised entropy of max(R, 0) over layers of attn_out and mlp_out patched at all positions, where contributions add up. Seed {}.",
             engram_findings::kinds::LEAST_RELATIONS, s.resamples, s.seed
         ),
-    ]
+    ];
+    methods.extend(editing::methods(findings));
+    methods
 }

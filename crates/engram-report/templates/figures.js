@@ -93,27 +93,29 @@ function sitesInOrder(rows) {
   return distinct(rows, 'site').sort((a, b) => rank(a) - rank(b));
 }
 
+// What is said of a mean of recovery.
+const RECOVERY_HOVER = [{field: 'condition', title: 'model'}, {field: 'kind'}, {field: 'site'}, {field: 'layer'},
+  {field: 'mean', format: '.3f'}, {field: 'lower', format: '.3f'}, {field: 'upper', format: '.3f'},
+  {field: 'headline', title: 'ratio of means', format: '.3f'}, {field: 'n', title: 'pairs'},
+  {field: 'trivial'}, {field: 'over'}];
+
 // Bands and curves over layers, one colour a `by`.
-function curves(by, scale, size) {
+function curves(by, scale, size, {y = {title: 'recovery'}, x = layerAxis, tooltip = RECOVERY_HOVER} = {}) {
   const colour = {field: by, scale, title: null};
   return {
     ...size,
     layer: [
-      {mark: {type: 'area', opacity: 0.22}, encoding: {y: {field: 'lower', type: 'quantitative', title: 'recovery'},
-        y2: {field: 'upper'}, x: layerAxis, color: colour}},
+      {mark: {type: 'area', opacity: 0.22}, encoding: {y: {field: 'lower', type: 'quantitative', ...y},
+        y2: {field: 'upper'}, x, color: colour}},
       {mark: {type: 'rule', opacity: 0.5}, encoding: {y: {datum: 0}}},
-      {mark: {type: 'line', strokeWidth: 2}, encoding: {y: {field: 'mean', type: 'quantitative'}, x: layerAxis, color: colour,
+      {mark: {type: 'line', strokeWidth: 2}, encoding: {y: {field: 'mean', type: 'quantitative'}, x, color: colour,
         // By conditions, not by a scale: its legend would dash the outlines of the other legends' shapes.
         strokeDash: {value: DASHES[0], condition: scale.domain.slice(1).map((name, i) =>
           ({test: {field: by, equal: name}, value: DASHES[(i + 1) % DASHES.length]}))}}},
       {mark: {type: 'point', size: 50, filled: false, strokeWidth: 1.5, opacity: 1}, encoding: {
-        y: {field: 'mean', type: 'quantitative'}, x: layerAxis, color: colour,
+        y: {field: 'mean', type: 'quantitative'}, x, color: colour, tooltip,
         fill: {condition: {test: 'datum.trivial', value: 'transparent'}, field: by, type: 'nominal', scale, title: null},
-        shape: {field: by, scale: {domain: scale.domain, range: SHAPES}, title: null},
-        tooltip: [{field: 'condition', title: 'model'}, {field: 'kind'}, {field: 'site'}, {field: 'layer'},
-          {field: 'mean', format: '.3f'}, {field: 'lower', format: '.3f'}, {field: 'upper', format: '.3f'},
-          {field: 'headline', title: 'ratio of means', format: '.3f'}, {field: 'n', title: 'pairs'},
-          {field: 'trivial'}, {field: 'over'}]}},
+        shape: {field: by, scale: {domain: scale.domain, range: SHAPES}, title: null}}},
     ],
   };
 }

@@ -3,15 +3,26 @@
 use std::sync::LazyLock;
 
 use engram_core::Row;
+use engram_core::edit::TOGETHER;
+use engram_findings::editing::simulate::EditSimulation;
 use engram_findings::parts::PartKind;
 use engram_findings::simulate::Simulation;
-use engram_findings::{Condition, Findings, Settings, Study, findings};
+use engram_findings::{Condition, EditResults, Findings, Settings, Study, findings};
 use engram_report::{
     Departure, EpochPoint, Excluded, Fact, Look, ReportInput, Reproduction, StepPoint,
     TrainingCurve, figures, render, summary_text,
 };
 
 fn found(simulation: Simulation, change: impl Fn(&mut Condition)) -> Findings {
+    with_edits(simulation, change, |_| Vec::new())
+}
+
+/// The same with edits of the second model.
+fn with_edits(
+    simulation: Simulation,
+    change: impl Fn(&mut Condition),
+    edits: impl Fn(&Condition) -> Vec<EditResults>,
+) -> Findings {
     let suite = simulation.suite();
     let ignorant = Simulation {
         knowledge: 0.5,
@@ -19,6 +30,7 @@ fn found(simulation: Simulation, change: impl Fn(&mut Condition)) -> Findings {
     };
     let mut conditions = [ignorant.condition("base"), simulation.condition("config-1")];
     conditions.iter_mut().for_each(change);
+    let edits = edits(&conditions[1]);
     let settings = Settings {
         resamples: 100,
         permutations: 200,
@@ -29,7 +41,7 @@ fn found(simulation: Simulation, change: impl Fn(&mut Condition)) -> Findings {
         paper_suite: &suite,
         confounds: &[],
         conditions: &conditions,
-        edits: &[],
+        edits: &edits,
         settings,
     };
     findings(&study).unwrap()
@@ -112,6 +124,31 @@ static PARTS: LazyLock<ReportInput> = LazyLock::new(|| {
             .collect();
         condition.rows.extend(neurons);
     }))
+});
+
+/// Edits of every fact at every layer, and the same facts edited at once under another method, of no kind.
+static EDITED: LazyLock<ReportInput> = LazyLock::new(|| {
+    let made = |condition: &Condition| {
+        let simulation = EditSimulation {
+            layers: 4,
+            layer_effect: 0.6,
+            ..EditSimulation::default()
+        };
+        let single = simulation.results(&FULL.suite(), condition);
+        let mut together = single.clone();
+        (together.name, together.method) = ("together".to_owned(), "memit".to_owned());
+        let (rows, moved) = (&mut together.rows, &mut together.moved);
+        rows.retain(|r| r.layers == [0]);
+        rows.iter_mut().for_each(|r| {
+            (r.layers, r.kind) = (vec![1, 2, 3], None);
+        });
+        moved.retain(|m| m.layers == [0] && m.request == single.rows[0].request);
+        moved.iter_mut().for_each(|m| {
+            (m.layers, m.request) = (vec![1, 2, 3], TOGETHER.to_owned());
+        });
+        vec![single, together]
+    };
+    input(with_edits(FULL, |_| (), made))
 });
 
 /// The JSON that the figures are drawn from.
@@ -322,6 +359,84 @@ fn heads_and_neurons_are_drawn_with_their_intervals() {
 }
 
 #[test]
+fn edits_are_drawn_over_the_layers_that_carry_the_facts() {
+    assert!(!PAGE.contains("id=\"editing\"") && !PAGE.contains("ROME (Meng"));
+    let page = render(&EDITED).unwrap();
+    let markup = markup(&page);
+    for id in ["editing", "figure-edits", "figure-side-effects"] {
+        assert!(markup.contains(&format!("id=\"{id}\"")), "{id}");
+    }
+    let (single, together) = (&EDITED.findings.editing[0], &EDITED.findings.editing[1]);
+    for text in [
+        "config-1, rome",
+        "config-1, memit",
+        "ROME (Meng",
+        "MEMIT (Meng",
+    ] {
+        assert!(markup.contains(text), "{text}");
+    }
+    assert!(!markup.contains("FT-L") && markup.contains("Where do edits hold?"));
+    for sentence in single.conclusions.iter().chain(&together.conclusions) {
+        let start: String = sentence.chars().take(40).collect();
+        assert!(markup.contains(&start), "{start}");
+    }
+    let data = data(&page);
+    let rows: Vec<&serde_json::Value> = data["edits"].as_array().unwrap().iter().collect();
+    let of = |method: &str, panel: &str, kind: &str| -> Vec<&serde_json::Value> {
+        let mut rows = rows.clone();
+        rows.retain(|r| r["method"] == method && r["panel"] == panel && r["kind"] == kind);
+        rows
+    };
+    let near = |value: &serde_json::Value, x: f64| (value.as_f64().unwrap() - x).abs() < 1e-5;
+    let shown = of("rome", "efficacy", "definitional");
+    assert_eq!(shown.len(), 4);
+    let scores = single.scores_of(&[2], Some("definitional")).unwrap();
+    let efficacy = scores.efficacy.unwrap().share;
+    assert!(near(&shown[2]["mean"], efficacy.after) && shown[2]["layers"] == "2");
+    assert_eq!(shown[2]["n"], efficacy.facts);
+    assert!(near(&shown[2]["lower"], efficacy.interval.unwrap().lower));
+    let profile = (EDITED.findings.conditions[1].profiles.iter())
+        .find(|p| {
+            p.measure.label == "mlp_out" && p.kind == "definitional" && p.measure.is_primary()
+        })
+        .unwrap();
+    let recovery = of("rome", "recovery", "definitional");
+    assert!(near(&recovery[1]["mean"], profile.layers[1].mean.unwrap()));
+    // A set of layers stands at its middle; facts of no kind are all facts.
+    let set = of("memit", "S", "all facts");
+    assert!(set.len() == 1 && near(&set[0]["layer"], 2.0) && set[0]["layers"] == "1–3");
+}
+
+#[test]
+fn side_effects_stand_by_kind_and_relation() {
+    let page = render(&EDITED).unwrap();
+    let data = data(&page);
+    let drawn = &data["side_effects"][0];
+    let effects = EDITED.findings.editing[0].side_effects.as_ref().unwrap();
+    let facts = drawn["facts"].as_array().unwrap();
+    let edits = drawn["edits"].as_array().unwrap();
+    assert_eq!((facts.len(), edits.len()), (48, 48));
+    // A fact's own cell is empty, so that it is on the diagonal.
+    for (i, row) in drawn["change"].as_array().unwrap().iter().enumerate() {
+        assert!(row[i].is_null() && edits[i] == facts[i][0]);
+    }
+    let mut relations: Vec<&str> = facts.iter().map(|f| f[2].as_str().unwrap()).collect();
+    relations.dedup();
+    assert_eq!(relations.len(), 12);
+    assert_eq!(drawn["lost"].as_array().unwrap().len(), effects.lost.len());
+    let names: Vec<&str> = (drawn["shares"].as_array().unwrap().iter())
+        .map(|s| s["name"].as_str().unwrap())
+        .collect();
+    let kinds = ["all facts", "definitional", "associative"];
+    assert_eq!(
+        names,
+        [&kinds[..], &["same relation", "same kind", "other kind"]].concat()
+    );
+    let together = &data["side_effects"][1];
+    assert_eq!(together["edits"], serde_json::json!(["all"]));
+}
+
+#[test]
 fn maps_hold_intervals_for_hovering() {
     let data = data(&PAGE);
     for rows in ["maps", "paper"] {
@@ -370,6 +485,13 @@ fn figures_for_a_paper_are_whole_and_the_same_each_time() {
             "{}",
             figure.name
         );
+    }
+    let edited = figures(&EDITED).unwrap();
+    let edits = edited.iter().filter(|f| f.name.starts_with("edits-"));
+    let names: Vec<&str> = edits.clone().map(|f| f.name.as_str()).collect();
+    assert_eq!(names, ["edits-config-1-rome", "edits-config-1-memit"]);
+    for text in ["recovery of mlp_out", "neighbourhood", "100%"] {
+        assert!(edits.clone().all(|f| f.svg.contains(text)), "{text}");
     }
     // Text is text in the PDF, with a font of our own; no date makes two runs differ.
     let has = |what: &str| pdf.windows(what.len()).any(|w| w == what.as_bytes());

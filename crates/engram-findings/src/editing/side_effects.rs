@@ -22,6 +22,8 @@ pub struct SideEffects {
     pub facts: Vec<String>,
     /// Each fact's kind.
     pub kinds: Vec<Option<String>>,
+    /// Each fact's relation.
+    pub relations: Vec<Option<String>>,
     /// Change of the mean log-probability of a fact's answer (nats, to three decimals), `[edit][fact]`; `None` for the
     /// edited fact itself.
     pub change: Vec<Vec<Option<f64>>>,
@@ -125,6 +127,7 @@ pub(crate) fn side_effects(
     Some(SideEffects {
         layers: layers.to_vec(),
         kinds: facts.iter().map(|f| of(f)[0].map(str::to_owned)).collect(),
+        relations: facts.iter().map(|f| of(f)[1].map(str::to_owned)).collect(),
         change,
         lost,
         spread: spread(&moved, &of),

@@ -1,6 +1,8 @@
 //! The data of the figures, as the page's script reads them: rounded, without what no figure shows.
 
+mod edits;
 mod parts;
+mod side_effects;
 mod spread;
 
 use engram_findings::localise::LocalisationSummary;
@@ -35,6 +37,8 @@ pub(crate) struct ChartData {
     examples: Vec<Value>,
     localisation: Vec<Value>,
     paper: Vec<Value>,
+    edits: Vec<Value>,
+    side_effects: Vec<Value>,
 }
 
 impl ChartData {
@@ -60,6 +64,8 @@ impl ChartData {
             examples: all(examples),
             localisation: all(localisation),
             paper: all(paper),
+            edits: edits::edits(findings),
+            side_effects: side_effects::side_effects(findings),
         }
     }
 }

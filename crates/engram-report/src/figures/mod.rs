@@ -2,6 +2,8 @@
 
 mod canvas;
 mod convert;
+mod curves;
+mod edits;
 mod heat;
 mod localisation;
 mod profiles;
@@ -42,7 +44,8 @@ impl Figure {
 }
 
 /// The main figures: for each model recovery by layer, by layer and role of the position, by head, and
-/// its loss; for all models together the localisation of pairs. Logit difference, denoise.
+/// its loss; for all models together the localisation of pairs; for each model and method edits by layer. Logit
+/// difference, denoise.
 ///
 /// # Errors
 /// [`crate::ReportError::Figure`].
@@ -56,6 +59,7 @@ pub fn figures(input: &ReportInput) -> Result<Vec<Figure>> {
         made.extend(heads(condition, findings.settings.alpha())?);
     }
     made.extend(localisation::draw(findings, &kinds)?);
+    made.extend(edits::draw(findings, &kinds)?);
     for curve in &input.curves {
         made.push(Figure {
             name: file_name(&["loss", &curve.condition]),

@@ -1,6 +1,7 @@
 //! The report's tables as rows of text: what the page and the terminal both show.
 
 mod claim;
+mod edits;
 mod run;
 mod tested;
 
@@ -12,6 +13,9 @@ use serde::Serialize;
 use crate::charts::place;
 
 pub(crate) use claim::claim;
+pub(crate) use edits::{
+    edit_correlations, edit_helps, edit_kinds, edit_layers, edit_said, edit_scores,
+};
 pub(crate) use run::{
     departures, excluded, excluded_by_reason, modules, training, trivial, unused,
 };

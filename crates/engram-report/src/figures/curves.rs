@@ -1,0 +1,94 @@
+//! A panel of curves over layers, with a band and marks for each kind.
+
+use plotters::prelude::*;
+
+use super::Figure;
+use super::canvas::{self, Area, GRID, HEAD, Painted, colour, mark, text};
+use crate::error::Result;
+
+/// The size of a panel.
+const PANEL: (u32, u32) = (400, 290);
+
+/// One panel.
+pub(super) struct Panel {
+    pub name: String,
+    /// What its values are.
+    pub value: &'static str,
+    /// Whether its axis is 0 to 100%; otherwise it ends where the bands do.
+    pub share: bool,
+    pub curves: Vec<Curve>,
+}
+
+/// The number of a kind, and its points: layer, mean, ends of the interval.
+pub(super) type Curve = (usize, Vec<[f64; 4]>);
+
+/// A figure of such panels, in rows of three, over the same layers.
+pub(super) fn figure(
+    name: String,
+    title: &str,
+    kinds: &[&str],
+    panels: &[Panel],
+) -> Result<Figure> {
+    let (rows, columns) = canvas::grid(panels.len(), 3);
+    let size = (PANEL.0 * columns as u32, HEAD + PANEL.1 * rows as u32);
+    let points = panels.iter().flat_map(|p| &p.curves).flat_map(|(_, c)| c);
+    let last = points.map(|p| p[0]).fold(1.0, f64::max);
+    canvas::sheet(name, size, |area| {
+        canvas::head(area, title, kinds)?;
+        let (_, below) = area.split_vertically(HEAD);
+        for (area, panel) in below.split_evenly((rows, columns)).iter().zip(panels) {
+            paint(area, panel, last)?;
+        }
+        Ok(())
+    })
+}
+
+/// Draws a panel from layer 0 to the last.
+fn paint(area: &Area<'_>, panel: &Panel, last: f64) -> Painted {
+    let (mut low, mut high) = (0.0_f64, 0.05_f64);
+    for [_, _, lower, upper] in panel.curves.iter().flat_map(|(_, points)| points) {
+        (low, high) = (low.min(*lower), high.max(*upper));
+    }
+    if panel.share {
+        (low, high) = (0.0, 1.0);
+    }
+    let room = 0.06 * (high - low);
+    let mut chart = ChartBuilder::on(area)
+        .caption(&panel.name, text(14))
+        .margin(10)
+        .x_label_area_size(40)
+        .y_label_area_size(56)
+        .build_cartesian_2d(-0.25..last + 0.25, low - room..high + room)?;
+    let value = |r: &f64| match panel.share {
+        true => format!("{:.0}%", 100.0 * r),
+        false => format!("{r:.2}").replace('-', "−"),
+    };
+    chart
+        .configure_mesh()
+        .x_desc("layer")
+        .y_desc(panel.value)
+        .x_labels(last as usize + 1)
+        .y_labels(6)
+        .x_label_formatter(&|layer| format!("{layer:.0}"))
+        .y_label_formatter(&value)
+        .label_style(text(12))
+        .axis_desc_style(text(13))
+        .light_line_style(WHITE)
+        .bold_line_style(GRID)
+        .draw()?;
+    for (kind, points) in &panel.curves {
+        let upper = points.iter().map(|p| (p[0], p[3]));
+        let lower = points.iter().rev().map(|p| (p[0], p[2]));
+        let band: Vec<(f64, f64)> = upper.chain(lower).collect();
+        chart.draw_series([Polygon::new(band, colour(*kind).mix(0.2).filled())])?;
+        // A single point has no band.
+        if let [[layer, _, lower, upper]] = points.as_slice() {
+            let ends = [(*layer, *lower), (*layer, *upper)];
+            chart.draw_series(LineSeries::new(ends, colour(*kind).stroke_width(2)))?;
+        }
+        let means = || points.iter().map(|p| (p[0], p[1]));
+        chart.draw_series(LineSeries::new(means(), colour(*kind).stroke_width(2)))?;
+        chart.draw_series(means().map(|at| mark(at, *kind, 4)))?;
+    }
+    Ok(())
+}
