@@ -83,8 +83,6 @@ function moves({facts, edits, change, lost}) {
   }]));
 }
 
-const CHANGE_SCALE = {...RECOVERY_SCALE, domain: [-2, 0, 2]};
-
 // The matrix; kinds stand above their facts.
 function matrix(effects, side) {
   const [columns, rows] = [effects.facts.length, effects.edits.length];
@@ -105,14 +103,14 @@ function matrix(effects, side) {
     layer: [
       {mark: {type: 'rect', stroke: null}, encoding: {
         x: {...x, field: 'column'}, x2: {field: 'right'}, y: {...y, field: 'row'}, y2: {field: 'below'},
-        color: {field: 'change', type: 'quantitative', scale: CHANGE_SCALE,
+        color: {field: 'change', type: 'quantitative', scale: RECOVERY_SCALE,
           legend: {title: 'change (nats)', gradientLength: 160, tickCount: 5, orient: 'top', offset: 24}},
         tooltip: [{field: 'edited'}, {field: 'edited_kind', title: 'its kind'}, {field: 'edited_relation', title: 'its relation'},
           {field: 'fact', title: 'other fact'}, {field: 'kind'}, {field: 'relation'}, {field: 'change', format: '.3f'}, {field: 'lost'}]}},
       {transform: [{filter: 'datum.lost'}, {calculate: 'datum.column + 0.5', as: 'x'}, {calculate: 'datum.row + 0.5', as: 'y'}],
-        mark: {type: 'point', shape: 'M-1,-1L1,1M-1,1L1,-1', size: (0.5 * cell) ** 2, strokeWidth: cell < 8 ? 1 : 1.4, opacity: 1},
+        mark: {type: 'point', shape: 'M-1,-1L1,1M-1,1L1,-1', size: Math.min(0.5 * cell, 10) ** 2, strokeWidth: cell < 8 ? 1 : 1.4, opacity: 1},
         encoding: {x: {...x, field: 'x'}, y: {...y, field: 'y'},
-          color: {value: '#333333', condition: {test: 'abs(datum.change) > 1.2', value: '#ffffff'}}}},
+          color: {value: '#333333', condition: {test: 'abs(datum.change) > 0.6', value: '#ffffff'}}}},
       border(kinds, {x: {...x, field: 'from'}}),
       border(edited, {y: {...y, field: 'from'}}),
       {data: {values: named(kinds)}, mark: {type: 'text', dy: -7, baseline: 'bottom'},
