@@ -171,20 +171,20 @@ impl Wavefront {
 }
 
 impl Ending<'_> {
-    /// The activations of the block's neurons where a run starts: [d_mlp].
+    /// The activations of the block's neurons where a run starts: `[d_mlp]`.
     pub fn neurons(&self, run: usize) -> &[f32] {
         let m = self.front.shape.d_mlp;
         let row = self.caches.first_row(run) + self.starts[run];
         &self.caches.layers[self.layer].post[row * m..(row + 1) * m]
     }
 
-    /// The down-projection's output, bias included, where a run starts: [d_model].
+    /// The down-projection's output, bias included, where a run starts: `[d_model]`.
     pub fn projected(&self, run: usize) -> Vec<f32> {
         let block = &self.front.blocks[self.layer];
         block.mlp_proj.forward(self.neurons(run))
     }
 
-    /// The residual stream after the block where a run starts: [d_model].
+    /// The residual stream after the block where a run starts: `[d_model]`.
     pub fn residual(&self, run: usize) -> &[f32] {
         &self.rows_of_base(run)[..self.front.shape.d_model]
     }
