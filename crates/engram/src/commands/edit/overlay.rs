@@ -7,6 +7,7 @@ use engram_core::files;
 use engram_edit::delta::Change;
 use engram_edit::overlay::short;
 use engram_edit::{Delta, Overlay};
+use engram_findings::words::plural;
 use serde::Serialize;
 
 use crate::stage::checkpoint_hash;
@@ -116,8 +117,8 @@ pub fn list(folder: &Path, json: bool) -> Result<()> {
         });
         let table = super::super::table(["edit", "method", "fact", "weights"], rows);
         format!(
-            "{table}\n{} edits over {} ({})",
-            overlay.edits.len(),
+            "{table}\n{} over {} ({})",
+            plural(overlay.edits.len(), "edit"),
             overlay.base.display(),
             short(&overlay.hash)
         )
