@@ -20,7 +20,8 @@ pub struct BeforeAfter {
     pub before: f64,
     /// The edited models' mean.
     pub after: f64,
-    /// Bootstrap interval (BCa) of `after`, clusters of facts resampled; `None` for fewer than two clusters.
+    /// Bootstrap interval (BCa) of `after`, clusters of facts resampled, for shares widened to Wilson's over clusters;
+    /// `None` for fewer than two clusters.
     pub interval: Option<Interval>,
 }
 
@@ -38,7 +39,7 @@ pub struct Part {
 pub struct Share {
     /// The share, 0 to 1.
     pub value: f64,
-    /// Bootstrap interval (BCa), clusters of edited facts resampled; `None` for fewer than two clusters.
+    /// As that of [`BeforeAfter`], over clusters of edited facts.
     pub interval: Option<Interval>,
 }
 
@@ -124,7 +125,7 @@ pub(crate) fn scores(
             true => None,
             false => Some(Share {
                 value: mean(&mut lost.iter().map(|l| l.1), lost.len()),
-                interval: sheet.interval(&lost)?,
+                interval: sheet.share_interval(&lost)?,
             }),
         },
     })
@@ -138,7 +139,13 @@ fn part(sheet: &Sheet<'_>, rows: &[&EditRow], of: Picked) -> Result<Option<Part>
         });
         before_after(sheet, &found.collect::<Vec<_>>())
     };
-    let (share, magnitude) = (both(|w| w.score)?, both(|w| w.magnitude)?);
+    let (mut share, magnitude) = (both(|w| w.score)?, both(|w| w.magnitude)?);
+    if let Some(share) = &mut share {
+        let after = rows
+            .iter()
+            .filter_map(|r| Some((r.request.as_str(), of(&r.after)?.score)));
+        share.interval = sheet.share_interval(&after.collect::<Vec<_>>())?;
+    }
     Ok(share
         .zip(magnitude)
         .map(|(share, magnitude)| Part { share, magnitude }))

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use engram_core::{EditRow, Score, Won};
-use engram_stats::{Interval, Resampling, cluster_mean_interval};
+use engram_stats::{Interval, Resampling, cluster_mean_interval, proportion_interval};
 
 use crate::context::{Context, kinds};
 use crate::editing::EditResults;
@@ -87,6 +87,23 @@ impl<'a> Sheet<'a> {
         let values: Vec<(usize, f64)> = values.collect();
         let found = cluster_mean_interval(&values, self.resampling());
         Ok(if_enough(found, || self.what.clone())?.ok())
+    }
+
+    /// Interval of the mean of shares from 0 to 1: the wider, at each end, of [`Sheet::interval`] and Wilson's, in which a
+    /// cluster is a trial. Resampled clusters that all agree would leave no room for chance.
+    pub fn share_interval(&self, values: &[(&str, f64)]) -> Result<Option<Interval>> {
+        let Some(mut interval) = self.interval(values)? else {
+            return Ok(None);
+        };
+        let clusters: BTreeSet<usize> = values.iter().map(|(edit, _)| self.cluster(edit)).collect();
+        let trials = clusters.len();
+        let won = (interval.estimate * trials as f64).round() as usize;
+        let wilson = proportion_interval(won.min(trials), trials, self.settings.level);
+        if let Ok(wilson) = if_enough(wilson, || self.what.clone())? {
+            interval.lower = interval.lower.min(wilson.lower);
+            interval.upper = interval.upper.max(wilson.upper);
+        }
+        Ok(Some(interval))
     }
 }
 
