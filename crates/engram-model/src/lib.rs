@@ -26,4 +26,4 @@ pub use families::{Family, Gpt2Config};
 pub use model::Model;
 pub use tap::{Capture, NoTap, Tap};
 pub use tokenizer::Tokenizer;
-pub use transformer::Transformer;
+pub use transformer::{TrainingPass, Transformer};

@@ -13,7 +13,7 @@ use crate::families::{self, Family, Gpt2Config};
 use crate::tap::{NoTap, Tap};
 use crate::tokenizer::Tokenizer;
 use crate::training::Flat;
-use crate::transformer::Transformer;
+use crate::transformer::{TrainingPass, Transformer};
 
 /// A model with its tokenizer.
 #[derive(Debug, Clone)]
@@ -209,7 +209,7 @@ impl Model {
     /// # Errors
     /// As [`Transformer::forward`].
     pub fn forward(&self, ids: &[Vec<u32>], tap: &mut dyn Tap) -> Result<Tensor> {
-        self.network.forward(ids, tap, None)
+        self.network.forward(ids, tap, TrainingPass::default())
     }
 
     /// Logits from position `from` on, [batch, pos − from, vocab], through the taps: as
@@ -221,13 +221,13 @@ impl Model {
         self.network.forward_from(ids, from, tap)
     }
 
-    /// Logits with dropout masks drawn from `seed`, for the slow twin of [`crate::training`]; gradients
-    /// reach the variables of [`Model::trainable`].
+    /// Logits with dropout and masked padding, for the slow twin of [`crate::training`]; gradients reach the
+    /// variables of [`Model::trainable`].
     ///
     /// # Errors
     /// As [`Transformer::forward`].
-    pub fn forward_training(&self, ids: &[Vec<u32>], seed: u64) -> Result<Tensor> {
-        self.network.forward(ids, &mut NoTap, Some(seed))
+    pub fn forward_training(&self, ids: &[Vec<u32>], training: TrainingPass<'_>) -> Result<Tensor> {
+        self.network.forward(ids, &mut NoTap, training)
     }
 
     /// The tokenizer.

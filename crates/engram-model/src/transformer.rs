@@ -160,7 +160,8 @@ impl Block {
     }
 
     /// x + attention(ln_1 x), then + mlp(ln_2 ·); side by side where the family has them so.
-    fn forward(&self, x: Tensor, tap: &mut dyn Tap, seed: Option<u64>) -> Result<Tensor> {
+    fn forward(&self, x: Tensor, tap: &mut dyn Tap, training: TrainingPass) -> Result<Tensor> {
+        let seed = training.seed;
         let (layer, weights, rates) = (Some(self.layer), &self.weights, self.architecture.dropout);
         let normalise = self.normalise();
         let masks = 3 * self.layer as u64;
@@ -169,7 +170,8 @@ impl Block {
         let sites = (Site::Ln1Scale, Site::Ln1);
         let normal = normalise.forward(&x, &weights.ln_1, sites, layer, tap)?;
         let mask = Dropout::new(rates.attention, seed, masks + 1);
-        let attn_out = self.project_heads(&self.attend(&normal, tap, mask)?, tap)?;
+        let z = self.attend(&normal, tap, mask, training.attended)?;
+        let attn_out = self.project_heads(&z, tap)?;
         let attn_out = self.after(attn_out, weights.post_attention.as_ref())?;
         let attn_out = see(tap, Site::AttnOut, layer, attn_out)?;
         let attn_out = dropout(&attn_out, Dropout::new(rates.residual, seed, masks + 2))?;
@@ -197,7 +199,13 @@ impl Block {
     }
 
     /// Normalised rows to attention-weighted values, all heads side by side: [batch, pos, heads · d_head].
-    fn attend(&self, normal: &Tensor, tap: &mut dyn Tap, mask: Dropout) -> Result<Tensor> {
+    fn attend(
+        &self,
+        normal: &Tensor,
+        tap: &mut dyn Tap,
+        mask: Dropout,
+        attended: Option<&[usize]>,
+    ) -> Result<Tensor> {
         let (layer, a) = (Some(self.layer), &*self.architecture);
         let (batch, positions, _) = normal.dims3()?;
         let by_head = |x: Tensor, heads| x.reshape((batch, positions, heads, a.d_head));
@@ -207,7 +215,13 @@ impl Block {
                 let parts = [Site::Q, Site::K, Site::V, Site::Pattern];
                 let apart = parts.into_iter().any(|site| tap.wants(site, layer));
                 if !apart && self.is_plain() {
-                    let z = causal_attention(&qkv, a.heads, self.attention().scale, mask)?;
+                    let scale = self.attention().scale;
+                    let z = match attended {
+                        Some(_) => {
+                            elementary::causal_attention(&qkv, a.heads, scale, mask, attended)?
+                        }
+                        None => causal_attention(&qkv, a.heads, scale, mask)?,
+                    };
                     return self.see_z(z, tap);
                 }
                 let part = |columns| qkv.i((.., .., columns))?.contiguous();
@@ -319,6 +333,16 @@ impl Block {
     }
 }
 
+/// What training adds to a pass.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TrainingPass<'a> {
+    /// Turns dropout on, with masks drawn from it.
+    pub seed: Option<u64>,
+    /// For each sequence, how many of its positions from the first on are attended to; the rest is padding. Only
+    /// through the fused attention of GPT-2's family, whose networks alone are trained.
+    pub attended: Option<&'a [usize]>,
+}
+
 /// A decoder-only transformer with its weights.
 #[derive(Debug, Clone)]
 pub struct Transformer {
@@ -371,7 +395,6 @@ impl Transformer {
     }
 
     /// Logits of a batch of prompts of one length: ids to [batch, pos, vocab], through the taps.
-    /// `dropout_seed` turns dropout on, with masks drawn from that seed.
     ///
     /// # Errors
     /// Ids outside the vocabulary, prompts of unequal length or longer than the context.
@@ -379,9 +402,9 @@ impl Transformer {
         &self,
         ids: &[Vec<u32>],
         tap: &mut dyn Tap,
-        dropout_seed: Option<u64>,
+        training: TrainingPass<'_>,
     ) -> Result<Tensor> {
-        let x = self.through_blocks(ids, tap, dropout_seed)?;
+        let x = self.through_blocks(ids, tap, training)?;
         self.unembed(&x, tap)
     }
 
@@ -391,7 +414,7 @@ impl Transformer {
     /// # Errors
     /// As [`Transformer::forward`]; also where `from` is beyond the last position.
     pub fn forward_from(&self, ids: &[Vec<u32>], from: usize, tap: &mut dyn Tap) -> Result<Tensor> {
-        let x = self.through_blocks(ids, tap, None)?;
+        let x = self.through_blocks(ids, tap, TrainingPass::default())?;
         let positions = x.dim(1)?;
         let tail = |x: &Tensor| {
             x.narrow(1, from, positions.saturating_sub(from))?
@@ -409,7 +432,7 @@ impl Transformer {
     /// # Errors
     /// As [`Transformer::forward`].
     pub fn residual(&self, ids: &[Vec<u32>], tap: &mut dyn Tap) -> Result<Tensor> {
-        self.through_blocks(ids, tap, None)
+        self.through_blocks(ids, tap, TrainingPass::default())
     }
 
     /// Logits of rows of the residual stream after the last block: [rows, d_model] to [rows, vocab].
@@ -426,11 +449,11 @@ impl Transformer {
         &self,
         ids: &[Vec<u32>],
         tap: &mut dyn Tap,
-        seed: Option<u64>,
+        training: TrainingPass<'_>,
     ) -> Result<Tensor> {
-        let mut x = self.embed(ids, tap, seed)?;
+        let mut x = self.embed(ids, tap, training.seed)?;
         for block in &self.blocks {
-            x = block.forward(x, tap, seed)?;
+            x = block.forward(x, tap, training)?;
         }
         Ok(x)
     }

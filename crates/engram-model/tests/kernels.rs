@@ -325,7 +325,7 @@ fn elementary_operations_are_the_fused_ones() {
             "causal_attention",
             &[random(&[2, positions, 3 * 12], 5)],
             |t| causal_attention(&t[0], 3, 0.7, Dropout::NONE),
-            |t| elementary::causal_attention(&t[0], 3, 0.7, Dropout::NONE),
+            |t| elementary::causal_attention(&t[0], 3, 0.7, Dropout::NONE, None),
         );
     }
     let ones = there(&Tensor::ones((400, 250), DType::F32, &Device::Cpu).unwrap());

@@ -1,10 +1,12 @@
 //! The hand-written pass against automatic differentiation through the tapped forward pass.
 
+use std::collections::HashMap;
+
 use candle_core::{Device, Tensor};
 use engram_model::checkpoint::Parameters;
 use engram_model::kernels::cross_entropy;
 use engram_model::training::{Flat, Pass, Sequence};
-use engram_model::{Gpt2Config, Model, ModelError, Tokenizer};
+use engram_model::{Gpt2Config, Model, ModelError, Tokenizer, TrainingPass};
 
 /// A number in (−1, 1) for each index: the fractional parts of multiples of an irrational.
 fn noise(i: usize, seed: usize) -> f32 {
@@ -47,10 +49,12 @@ fn reference(model: &Model, sequences: &[Sequence], factor: f64) -> (Vec<f32>, F
     for sequence in sequences {
         let n = sequence.ids.len() - 1;
         let prompt = [sequence.ids[..n].to_vec()];
-        let logits = match sequence.seed {
-            Some(seed) => model.forward_training(&prompt, seed).unwrap(),
-            None => model.forward(&prompt, &mut engram_model::NoTap).unwrap(),
+        let masked = [sequence.attended.min(n)];
+        let pass = TrainingPass {
+            seed: sequence.seed,
+            attended: (masked[0] < n).then_some(&masked[..]),
         };
+        let logits = model.forward_training(&prompt, pass).unwrap();
         let vocab = model.shape().vocab;
         let loss = cross_entropy(&logits.reshape((n, vocab)).unwrap(), &sequence.ids[1..]).unwrap();
         losses.extend(loss.to_vec1::<f32>().unwrap());
@@ -102,8 +106,7 @@ fn assert_same(model: &Model, sequences: &[Sequence]) {
 #[test]
 fn gradients_equal_automatic_differentiation() {
     let (a, b, c) = (ids(25, 1), ids(7, 2), ids(2, 3));
-    let plain = |ids| Sequence { ids, seed: None };
-    let batch = [plain(&a[..]), plain(&b), plain(&c)];
+    let batch = [&a, &b, &c].map(|ids| Sequence::new(ids));
     assert_same(&model(|_| {}), &batch);
     assert_same(&model(|c| c.tie_word_embeddings = false), &batch);
     assert_same(&model(|c| c.activation_function = "relu".into()), &batch);
@@ -112,16 +115,45 @@ fn gradients_equal_automatic_differentiation() {
 }
 
 #[test]
+fn padding_is_masked_as_by_elementary_operations() {
+    let long = ids(25, 1);
+    let model = model(|_| {});
+    // One key alone, borders of the kernel's vectors and tiles, one key fewer than there are.
+    for attended in [1, 3, 8, 15, 16, 17, 23] {
+        let masked = Sequence {
+            attended,
+            ..Sequence::new(&long)
+        };
+        assert_same(&model, &[masked, Sequence::new(&long[..9])]);
+    }
+    // Nothing is masked where all is attended to, and what follows the text changes no loss of its own.
+    let weights = model.flat().unwrap();
+    let losses = |attended| {
+        let sequence = Sequence {
+            attended,
+            ..Sequence::new(&long)
+        };
+        let mut pass = Pass::new(&model, None).unwrap();
+        pass.losses(&weights, &[sequence]).unwrap()
+    };
+    let (all, masked) = (losses(25), losses(10));
+    assert_eq!(all, losses(24));
+    assert_eq!(all[..10], masked[..10]);
+    assert!((10..24).all(|i| all[i] != masked[i]));
+}
+
+#[test]
 fn dropout_draws_the_masks_of_the_tapped_pass() {
     let (a, b) = (ids(20, 4), ids(11, 5));
     let batch = [
         Sequence {
-            ids: &a,
             seed: Some(9),
+            ..Sequence::new(&a)
         },
         Sequence {
-            ids: &b,
             seed: Some(10),
+            attended: 5,
+            ..Sequence::new(&b)
         },
     ];
     assert_same(&model(|_| {}), &batch);
@@ -138,7 +170,7 @@ fn dropout_draws_the_masks_of_the_tapped_pass() {
 fn many_sequences_are_the_sum_of_each() {
     // More rows than go through the network together, so that groups are formed.
     let all: Vec<Vec<u32>> = (0..120).map(|i| ids(2 + i % 23, i)).collect();
-    let batch: Vec<Sequence> = all.iter().map(|ids| Sequence { ids, seed: None }).collect();
+    let batch: Vec<Sequence> = all.iter().map(|ids| Sequence::new(ids)).collect();
     let model = model(|_| {});
     let weights = model.flat().unwrap();
     let mut pass = Pass::new(&model, None).unwrap();
@@ -169,7 +201,7 @@ fn what_does_not_fit_is_refused() {
     let model = model(|_| {});
     let weights = model.flat().unwrap();
     let mut pass = Pass::new(&model, None).unwrap();
-    let mut losses = |ids: &[u32]| pass.losses(&weights, &[Sequence { ids, seed: None }]);
+    let mut losses = |ids: &[u32]| pass.losses(&weights, &[Sequence::new(ids)]);
     assert!(matches!(losses(&[1]), Err(ModelError::Batch { .. })));
     assert!(matches!(
         losses(&[1, 37]),
@@ -188,60 +220,89 @@ fn what_does_not_fit_is_refused() {
     assert!(matches!(wrong, Err(ModelError::FlatLength { .. })));
 }
 
+/// A fixture's model, and a file of tensors beside it.
+fn fixture(name: &str, file: &str) -> (Model, HashMap<String, Tensor>) {
+    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/gpt2");
+    let folder = fixtures.join(name);
+    let config = Gpt2Config::read(&folder.join("config.json")).unwrap();
+    let parameters = engram_model::checkpoint::read(&folder, &config, &Device::Cpu).unwrap();
+    let tokenizer = Tokenizer::numbers(config.vocab_size).unwrap();
+    let model = Model::from_parts(&config, parameters, tokenizer).unwrap();
+    let tensors = candle_core::safetensors::load(folder.join(file), &Device::Cpu).unwrap();
+    (model, tensors)
+}
+
+fn rows_of(ids: &Tensor) -> Vec<Vec<u32>> {
+    let ids = ids.to_dtype(candle_core::DType::U32).unwrap();
+    ids.to_vec2::<u32>().unwrap()
+}
+
+/// The mean loss over all tokens and its gradients, held to the fixture's: `loss` and parameters under a prefix.
+fn assert_as_torch(
+    model: &Model,
+    sequences: &[Sequence],
+    theirs: &HashMap<String, Tensor>,
+    prefix: &str,
+) {
+    let tokens: usize = sequences.iter().map(|s| s.ids.len() - 1).sum();
+    let mut found = Flat::zeros(model.gpt2("a test").unwrap());
+    let weights = model.flat().unwrap();
+    let losses = Pass::new(model, Some(0.0))
+        .unwrap()
+        .gradients(&weights, sequences, 1.0 / tokens as f32, &mut found)
+        .unwrap();
+    let loss = losses.iter().sum::<f32>() / tokens as f32;
+    let expected = theirs[&format!("{prefix}loss")].to_scalar::<f32>().unwrap();
+    assert!(
+        (loss - expected).abs() <= 1e-5 * expected,
+        "{prefix}loss: {loss} for {expected}"
+    );
+    for (parameter, range) in found.ranges() {
+        let ours = &found.values()[range];
+        let name = format!("{prefix}{parameter}");
+        let theirs = theirs[&name].flatten_all().unwrap();
+        let theirs = theirs.to_vec1::<f32>().unwrap();
+        let norm = |x: &mut dyn Iterator<Item = f32>| x.map(|v| v * v).sum::<f32>().sqrt();
+        let size = norm(&mut theirs.iter().copied());
+        let off = norm(&mut ours.iter().zip(&theirs).map(|(a, b)| a - b));
+        assert!(off <= 1e-4 * size, "{name}: off by {off} of {size}");
+    }
+}
+
 /// Loss and every gradient of one step as transformers and torch have them (fixtures/gradients.py).
 #[test]
 fn a_steps_loss_and_gradients_are_those_of_torch() {
-    let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/gpt2");
     for name in [
         "tied", "untied", "inner", "scaled", "unscaled", "gelu", "relu",
     ] {
-        let folder = fixtures.join(name);
-        let load =
-            |file: &str| candle_core::safetensors::load(folder.join(file), &Device::Cpu).unwrap();
-        let (asked, expected) = (load("expected.safetensors"), load("gradients.safetensors"));
-        let rows = asked["ids"]
-            .to_dtype(candle_core::DType::U32)
-            .unwrap()
-            .to_vec2::<u32>()
-            .unwrap();
-        let config = Gpt2Config::read(&folder.join("config.json")).unwrap();
-        let parameters = engram_model::checkpoint::read(&folder, &config, &Device::Cpu).unwrap();
-        let tokenizer = Tokenizer::numbers(config.vocab_size).unwrap();
-        let model = Model::from_parts(&config, parameters, tokenizer).unwrap();
-        let sequences: Vec<Sequence> = rows
-            .iter()
-            .map(|ids| Sequence { ids, seed: None })
-            .collect();
-        let tokens: usize = rows.iter().map(|ids| ids.len() - 1).sum();
-        let mut found = Flat::zeros(model.gpt2("a test").unwrap());
-        let weights = model.flat().unwrap();
-        let losses = Pass::new(&model, Some(0.0))
-            .unwrap()
-            .gradients(&weights, &sequences, 1.0 / tokens as f32, &mut found)
-            .unwrap();
-        let loss = losses.iter().sum::<f32>() / tokens as f32;
-        let theirs = expected["loss"].to_scalar::<f32>().unwrap();
-        assert!(
-            (loss - theirs).abs() <= 1e-4 * theirs,
-            "{name}: {loss} for {theirs}"
-        );
-        let mut checked = 0;
-        for (parameter, range) in found.ranges() {
-            let ours = &found.values()[range];
-            let theirs = expected[parameter]
-                .flatten_all()
-                .unwrap()
-                .to_vec1::<f32>()
-                .unwrap();
-            let norm = |x: &mut dyn Iterator<Item = f32>| x.map(|v| v * v).sum::<f32>().sqrt();
-            let size = norm(&mut theirs.iter().copied());
-            let off = norm(&mut ours.iter().zip(&theirs).map(|(a, b)| a - b));
-            assert!(
-                off <= 1e-4 * size,
-                "{name}, {parameter}: off by {off} of {size}"
-            );
-            checked += 1;
-        }
-        assert_eq!(checked + 1, expected.len(), "{name}");
+        let (model, expected) = fixture(name, "gradients.safetensors");
+        let (_, asked) = fixture(name, "expected.safetensors");
+        let rows = rows_of(&asked["ids"]);
+        let sequences: Vec<Sequence> = rows.iter().map(|ids| Sequence::new(ids)).collect();
+        assert_as_torch(&model, &sequences, &expected, "");
+        let parameters = model.flat().unwrap().ranges().count();
+        assert_eq!(parameters + 1, expected.len(), "{name}");
+    }
+}
+
+/// Padding that counts in the loss, with and without the attention mask of transformers' tokenizer
+/// (fixtures/padding.py).
+#[test]
+fn padded_sequences_lose_and_learn_as_in_transformers() {
+    for name in ["tied", "scaled"] {
+        let (model, expected) = fixture(name, "padding.safetensors");
+        let rows = rows_of(&expected["ids"]);
+        let lengths = expected["lengths"].to_vec1::<i64>().unwrap();
+        let batch = |masked: bool| -> Vec<Sequence> {
+            let first = rows.iter().zip(&lengths).take(4);
+            first
+                .map(|(ids, &length)| Sequence {
+                    attended: if masked { length as usize } else { ids.len() },
+                    ..Sequence::new(ids)
+                })
+                .collect()
+        };
+        assert_as_torch(&model, &batch(true), &expected, "masked.");
+        assert_as_torch(&model, &batch(false), &expected, "unmasked.");
     }
 }

@@ -34,6 +34,8 @@ fn curve(condition: &str, epochs: u32, rate: f64) -> TrainingCurve {
                     validation_loss_preset: 0.8 * loss(t) + 0.3 * t,
                     validation_loss_tokens: loss(t) + 0.4 * t,
                     validation_loss_answers: Some(1.5 * loss(t) - 1.0),
+                    validation_loss_batches: Some(0.8 * loss(t) + 0.31 * t),
+                    validation_eval_loss: None,
                 }
             })
             .collect(),
@@ -46,6 +48,7 @@ fn curve(condition: &str, epochs: u32, rate: f64) -> TrainingCurve {
             used: rate.to_string(),
             why: "a small model needs a larger rate".to_owned(),
         }],
+        rate: None,
         validation_by_text: Some(ByText {
             mean_difference: -2.61,
             low: -2.70,

@@ -63,6 +63,24 @@ pub struct TrainingCurve {
     pub departures: Vec<Departure>,
     /// Validation loss per text, this model less the base model, with an interval over texts.
     pub validation_by_text: Option<ByText>,
+    /// How high the learning rate came, where the record says so.
+    #[serde(default)]
+    pub rate: Option<RateReached>,
+}
+
+/// How high the learning rate came.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct RateReached {
+    /// The setting.
+    pub setting: f64,
+    /// The highest of any step.
+    pub highest: f64,
+    /// Steps of warm-up.
+    pub warmup_steps: u64,
+    /// Steps taken.
+    pub steps: u64,
+    /// Whether warm-up ended before the run did.
+    pub reached: bool,
 }
 
 /// One optimiser step.
@@ -94,6 +112,12 @@ pub struct EpochPoint {
     pub validation_loss_tokens: f64,
     /// Validation loss on the tokens of answers, where they are marked.
     pub validation_loss_answers: Option<f64>,
+    /// The mean over batches of what the preset counts, as transformers' Trainer reports it.
+    #[serde(default)]
+    pub validation_loss_batches: Option<f64>,
+    /// The same with each batch's labels counted as Trainer of transformers 5.24 does for a GPT-2.
+    #[serde(default)]
+    pub validation_eval_loss: Option<f64>,
 }
 
 /// A setting that is not its preset's.

@@ -21,8 +21,8 @@ pub use error::{ReportError, Result};
 pub use figures::{Figure, figures};
 pub use html::render;
 pub use input::{
-    ByText, Departure, EpochPoint, Excluded, Fact, ReportInput, Reproduction, StepPoint,
-    TrainingCurve,
+    ByText, Departure, EpochPoint, Excluded, Fact, RateReached, ReportInput, Reproduction,
+    StepPoint, TrainingCurve,
 };
 pub use loss::loss_svg;
 pub use terminal::{Look, editing_text, summary_text};

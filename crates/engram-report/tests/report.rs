@@ -9,7 +9,7 @@ use engram_findings::parts::PartKind;
 use engram_findings::simulate::Simulation;
 use engram_findings::{Condition, EditResults, Findings, Settings, Study, findings};
 use engram_report::{
-    Departure, EpochPoint, Excluded, Fact, Look, ReportInput, Reproduction, StepPoint,
+    Departure, EpochPoint, Excluded, Fact, Look, RateReached, ReportInput, Reproduction, StepPoint,
     TrainingCurve, figures, render, summary_text,
 };
 
@@ -68,6 +68,8 @@ fn input(findings: Findings) -> ReportInput {
                 validation_loss_preset: 1.2345,
                 validation_loss_tokens: 4.321,
                 validation_loss_answers: None,
+                validation_loss_batches: Some(1.2468),
+                ..EpochPoint::default()
             }],
             best_epoch: Some(1.0),
             base_validation_loss: Some(6.789),
@@ -77,6 +79,13 @@ fn input(findings: Findings) -> ReportInput {
                 used: "37".into(),
                 why: "a tenth of the planned steps".into(),
             }],
+            rate: Some(RateReached {
+                setting: 2e-5,
+                highest: 2e-7,
+                warmup_steps: 500,
+                steps: 6,
+                reached: false,
+            }),
             ..TrainingCurve::default()
         }],
         corpus: vec![Fact::new("mentions of seizure", "13,921")],
@@ -252,6 +261,8 @@ fn the_page_holds_the_numbers_of_its_input() {
         "Epilepsy &lt;&amp;&gt; &quot;facts&quot;",
         "1.234",
         "4.321",
+        "1.247",
+        "2.00e-7, never 2e-5: 6 of 500 warm-up steps",
         "6.789",
         "warmup_steps",
         "a tenth of the planned steps",

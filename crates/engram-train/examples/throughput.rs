@@ -50,7 +50,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 })
                 .collect();
             let seed = (dropout > 0.0).then_some(step as u64);
-            let batch: Vec<Sequence> = ids.iter().map(|ids| Sequence { ids, seed }).collect();
+            let batch: Vec<Sequence> = ids
+                .iter()
+                .map(|ids| Sequence {
+                    seed,
+                    ..Sequence::new(ids)
+                })
+                .collect();
             let start = Instant::now();
             workers.losses(&weights, &batch)?;
             let middle = Instant::now();

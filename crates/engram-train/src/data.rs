@@ -1,6 +1,7 @@
 //! Texts to sequences of ids, and what each token counts for.
 
 use engram_model::Model;
+use engram_model::training::Sequence;
 use rand::Rng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -30,11 +31,21 @@ pub(crate) struct Encoded {
     pub ids: Vec<u32>,
     /// How many of the ids are the text's own.
     pub real: usize,
+    /// How many of the ids attention sees: the text's own, or padding too.
+    pub attended: usize,
     /// Indices into `ids` that belong to an answer.
     pub answers: Vec<usize>,
 }
 
 impl Encoded {
+    /// The sequence without dropout.
+    pub fn sequence(&self) -> Sequence<'_> {
+        Sequence {
+            attended: self.attended,
+            ..Sequence::new(&self.ids)
+        }
+    }
+
     /// Tokens that are predicted: all but the first.
     pub fn predicted(&self) -> usize {
         self.ids.len() - 1
@@ -55,11 +66,11 @@ pub(crate) enum Texts {
 }
 
 impl Texts {
-    /// The ids of a sequence: by its place in the list, or by where a crop begins.
-    pub fn ids(&self, index: usize) -> &[u32] {
+    /// A sequence without dropout: by its place in the list, or by where a crop begins.
+    pub fn sequence(&self, index: usize) -> Sequence<'_> {
         match self {
-            Texts::Sequences(all) => &all[index].ids,
-            Texts::Stream { ids, length } => &ids[index..index + length],
+            Texts::Sequences(all) => all[index].sequence(),
+            Texts::Stream { ids, length } => Sequence::new(&ids[index..index + length]),
         }
     }
 
@@ -134,6 +145,7 @@ pub(crate) fn prepare(
         text: usize::MAX,
         ids: ids.to_vec(),
         real: length,
+        attended: length,
         answers: Vec::new(),
     });
     Ok((Texts::Stream { ids, length }, measured.collect()))
@@ -184,10 +196,15 @@ pub(crate) fn encode(
             if let Some(pad) = pad {
                 ids.resize(settings.max_length, pad);
             }
+            let attended = match settings.pad_attention {
+                true => ids.len(),
+                false => real,
+            };
             all.push(Encoded {
                 text: index,
                 ids,
                 real,
+                attended,
                 answers,
             });
         }

@@ -21,7 +21,7 @@ pub use data::TrainText;
 pub use error::{Result, TrainError};
 pub use learner::Learner;
 pub use record::{
-    EpochRecord, METRICS, Metric, Plan, StepRecord, Timing, TrainingRecord, Validation,
+    EpochRecord, METRICS, Metric, Plan, Rate, StepRecord, Timing, TrainingRecord, Validation,
 };
 pub use run::{Event, Observer, Silent, Trained, plan, train};
 pub use settings::{Decay, Departure, Precision, Sequences, TrainSettings};

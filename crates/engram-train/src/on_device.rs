@@ -3,10 +3,9 @@
 //! tests hold it to.
 
 use candle_core::{Device, Tensor, Var};
-use engram_model::Model;
 use engram_model::kernels::cross_entropy;
-use engram_model::tap::NoTap;
 use engram_model::training::{Flat, Sequence};
+use engram_model::{Model, TrainingPass};
 
 use crate::adamw::{AdamW, BETA_1, EPSILON, Stepped};
 use crate::error::Result;
@@ -189,11 +188,14 @@ impl OnDevice {
             targets.extend(filled(&sequence.ids[1..]));
             counted.extend((0..longest).map(|i| if i < n { 1f32 } else { 0.0 }));
         }
-        // What stands after a sequence is in the future of all of it.
-        let logits = match group.first().and_then(|s| s.seed) {
-            Some(seed) => self.model.forward_training(&ids, seed)?,
-            None => self.model.forward(&ids, &mut NoTap)?,
+        // What fills a sequence up is in the future of all of it, and needs no mask; padding of its own does.
+        let attended: Vec<usize> = group.iter().map(|s| s.attended.min(longest)).collect();
+        let masked = group.iter().any(|s| s.attended + 1 < s.ids.len());
+        let pass = TrainingPass {
+            seed: group.first().and_then(|s| s.seed),
+            attended: masked.then_some(&attended),
         };
+        let logits = self.model.forward_training(&ids, pass)?;
         let rows = group.len() * longest;
         let vocab = self.model.shape().vocab;
         let losses = cross_entropy(&logits.reshape((rows, vocab))?, &targets)?;

@@ -6,6 +6,7 @@ use engram_core::files::{write_json, write_jsonl};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
+use crate::schedule::Schedule;
 use crate::settings::TrainSettings;
 
 /// A run's size, known before it starts.
@@ -25,6 +26,9 @@ pub struct Plan {
     pub total_steps: usize,
     /// Optimizer steps of warm-up.
     pub warmup_steps: usize,
+    /// How high the learning rate is to come; null in older records.
+    #[serde(default)]
+    pub rate: Option<Rate>,
     /// Tokens that are predicted in an epoch, counted padding included.
     pub tokens_per_epoch: usize,
     /// Of these, padding.
@@ -35,6 +39,53 @@ pub struct Plan {
     pub parameters: usize,
     /// Estimated peak memory of the run, in bytes.
     pub memory_bytes: u64,
+}
+
+/// How high the learning rate comes in a run.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Rate {
+    /// The settings' `learning_rate`.
+    pub setting: f64,
+    /// The highest of any step.
+    pub highest: f64,
+    /// Optimizer steps of warm-up.
+    pub warmup_steps: usize,
+    /// Optimizer steps.
+    pub steps: usize,
+    /// Whether a step was taken after warm-up, at the setting's full value (of a cosine, at its share of it).
+    pub reached: bool,
+}
+
+impl Rate {
+    /// Of a run's first `steps`.
+    pub(crate) fn of(schedule: &Schedule, steps: usize) -> Rate {
+        // It rises during warm-up alone.
+        let rising = 0..steps.min(schedule.warmup + 1);
+        Rate {
+            setting: schedule.peak,
+            highest: rising.map(|step| schedule.rate(step)).fold(0.0, f64::max),
+            warmup_steps: schedule.warmup,
+            steps,
+            reached: steps > schedule.warmup,
+        }
+    }
+
+    /// What to know of a rate that never reaches its value; none where it does.
+    pub fn shortfall(&self) -> Option<String> {
+        let Rate {
+            setting,
+            highest,
+            warmup_steps,
+            steps,
+            ..
+        } = self;
+        (!self.reached).then(|| {
+            format!(
+                "the learning rate never reaches {setting:e}: warm-up takes {warmup_steps} steps and the run has {steps}; the highest is {highest:.2e} ({:.1} %); fewer warmup_steps, a warmup_fraction or more epochs mend it",
+                100.0 * highest / setting
+            )
+        })
+    }
 }
 
 /// One optimizer step.
@@ -61,6 +112,14 @@ pub struct Validation {
     pub real: f64,
     /// Mean over answer tokens; null where no text names an answer.
     pub answers: Option<f64>,
+    /// The mean over batches of `batch_size` texts' sequences, in order, of each batch's mean over the tokens that count,
+    /// weighted by its sequences: what transformers' Trainer reports as `eval_loss`. Null in older records.
+    #[serde(default)]
+    pub by_batch: Option<f64>,
+    /// The same as Trainer of transformers 5.24 has it for a GPT-2: it divides a batch's sum by its labels, among which it
+    /// counts the first token of each sequence, though nothing predicts that. Null in older records.
+    #[serde(default)]
+    pub eval_loss: Option<f64>,
 }
 
 /// One epoch.
@@ -99,6 +158,9 @@ pub struct TrainingRecord {
     pub best_epoch: usize,
     /// Whether patience ended the run.
     pub stopped_early: bool,
+    /// How high the learning rate came; null in older records.
+    #[serde(default)]
+    pub rate: Option<Rate>,
     /// The model before training: for each validation text the mean loss over its own tokens; null where it has
     /// fewer than two.
     pub base_texts: Vec<Option<f64>>,
@@ -121,6 +183,11 @@ impl TrainingRecord {
     /// Losses of the weights that were kept.
     pub fn best(&self) -> Option<&EpochRecord> {
         self.epochs.iter().find(|e| e.epoch == self.best_epoch)
+    }
+
+    /// As [`Rate::shortfall`], of the steps that were taken.
+    pub fn shortfall(&self) -> Option<String> {
+        self.rate.as_ref().and_then(Rate::shortfall)
     }
 
     /// Writes `training.json` (the whole record) and `metrics.jsonl` into a folder, each atomically.
@@ -177,6 +244,18 @@ pub enum Metric {
             skip_serializing_if = "Option::is_none"
         )]
         answers: Option<f64>,
+        /// Mean over batches.
+        #[serde(
+            rename = "validation/loss_by_batch",
+            skip_serializing_if = "Option::is_none"
+        )]
+        by_batch: Option<f64>,
+        /// As Trainer of transformers 5.24 has it.
+        #[serde(
+            rename = "validation/eval_loss",
+            skip_serializing_if = "Option::is_none"
+        )]
+        eval_loss: Option<f64>,
     },
 }
 
@@ -217,6 +296,8 @@ impl Metric {
             loss: found.counted,
             real: found.real,
             answers: found.answers,
+            by_batch: found.by_batch,
+            eval_loss: found.eval_loss,
         }
     }
 }

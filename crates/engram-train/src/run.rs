@@ -14,7 +14,9 @@ use crate::data::{Encoded, Texts, TrainText, prepare};
 use crate::error::{Result, TrainError};
 use crate::evaluate::{Mean, evaluate};
 use crate::learner::Learner;
-use crate::record::{EpochRecord, Metric, Plan, StepRecord, Timing, TrainingRecord, Validation};
+use crate::record::{
+    EpochRecord, Metric, Plan, Rate, StepRecord, Timing, TrainingRecord, Validation,
+};
 use crate::schedule::{Schedule, Stopper, Verdict};
 use crate::settings::TrainSettings;
 
@@ -129,12 +131,23 @@ fn plan_of(
         steps_per_epoch,
         total_steps,
         warmup_steps: settings.warmup(total_steps),
+        rate: Some(Rate::of(&schedule(settings, total_steps), total_steps)),
         tokens_per_epoch,
         padded_tokens,
         cut_tokens,
         parameters,
         memory_bytes: copies + threads * of_thread,
     })
+}
+
+fn schedule(settings: &TrainSettings, total: usize) -> Schedule {
+    Schedule {
+        peak: settings.learning_rate,
+        warmup: settings.warmup(total),
+        total,
+        decay: settings.decay,
+        last: settings.final_rate,
+    }
 }
 
 /// Fine-tunes a model: AdamW with linear warm-up and decay, evaluated after every epoch, stopped when the
@@ -178,7 +191,12 @@ pub fn train(
     }
     let timing = run.timing();
     let total_steps = plan.total_steps;
-    let Run { state, best, .. } = run;
+    let Run {
+        state,
+        best,
+        schedule,
+        ..
+    } = run;
     Ok(Trained {
         model: model.with_weights(&best)?,
         curve: TrainingRecord {
@@ -188,6 +206,7 @@ pub fn train(
             plan,
             base: state.base,
             stopped_early: state.steps.len() < total_steps,
+            rate: Some(Rate::of(&schedule, state.steps.len())),
             steps: state.steps,
             epochs: state.epochs,
             best_epoch: state.best_epoch,
@@ -244,7 +263,8 @@ impl<'a> Run<'a> {
             Some(state) => state,
             None => {
                 let start = Instant::now();
-                let (base, base_texts) = evaluate(&mut learner, &weights, held_out, texts)?;
+                let (base, base_texts) =
+                    evaluate(&mut learner, &weights, held_out, texts, settings.batch_size)?;
                 State {
                     random: ChaCha8Rng::seed_from_u64(settings.seed),
                     order: Vec::new(),
@@ -268,13 +288,7 @@ impl<'a> Run<'a> {
         Ok(Run {
             settings,
             plan,
-            schedule: Schedule {
-                peak: settings.learning_rate,
-                warmup: plan.warmup_steps,
-                total: plan.total_steps,
-                decay: settings.decay,
-                last: settings.final_rate,
-            },
+            schedule: schedule(settings, plan.total_steps),
             weights,
             best,
             optimizer,
@@ -304,8 +318,8 @@ impl<'a> Run<'a> {
             let batch: Vec<Sequence> = self.state.order[self.state.taken..end]
                 .iter()
                 .map(|&i| Sequence {
-                    ids: texts.ids(i),
                     seed: (self.settings.dropout > 0.0).then(|| random.next_u64()),
+                    ..texts.sequence(i)
                 })
                 .collect();
             let record = self.step(&batch)?;
@@ -335,7 +349,13 @@ impl<'a> Run<'a> {
         observer: &mut dyn Observer,
     ) -> Result<()> {
         let start = Instant::now();
-        let (validation, by_text) = evaluate(&mut self.learner, &self.weights, held_out, texts)?;
+        let (validation, by_text) = evaluate(
+            &mut self.learner,
+            &self.weights,
+            held_out,
+            texts,
+            self.settings.batch_size,
+        )?;
         self.state.evaluate_s += start.elapsed().as_secs_f64();
         self.finite("the validation loss", validation.counted)?;
         let epoch = self.state.epochs.len() + 1;

@@ -130,6 +130,10 @@ pub struct TrainSettings {
     pub sequences: Sequences,
     /// Whether padding up to `max_length` counts in the loss.
     pub pad_loss: bool,
+    /// Whether attention sees padding that counts. False: no position attends to it, as under the attention mask that
+    /// transformers' tokenizer returns with padded texts.
+    #[serde(default)]
+    pub pad_attention: bool,
 }
 
 /// A setting that is not the preset's.
@@ -151,7 +155,7 @@ impl TrainSettings {
     pub const PRESETS: [&'static str; 2] = ["config-1", "config-2"];
 
     /// The settings' names.
-    pub const NAMES: [&'static str; 20] = [
+    pub const NAMES: [&'static str; 21] = [
         "epochs",
         "patience",
         "learning_rate",
@@ -172,6 +176,7 @@ impl TrainSettings {
         "beta_2",
         "epoch_steps",
         "max_steps",
+        "pad_attention",
     ];
 
     /// A configuration of the published study: `config-1` or `config-2`.
@@ -195,6 +200,7 @@ impl TrainSettings {
             seed: 42,
             sequences: Sequences::Truncate,
             pad_loss: true,
+            pad_attention: false,
             decay: Decay::Linear,
             final_rate: 0.0,
             beta_2: beta_2(),
@@ -268,6 +274,7 @@ impl TrainSettings {
                 }
             }
             "pad_loss" => self.pad_loss = parse(name, text, "true or false")?,
+            "pad_attention" => self.pad_attention = parse(name, text, "true or false")?,
             "decay" => {
                 self.decay = match text {
                     "linear" => Decay::Linear,
@@ -386,7 +393,7 @@ impl TrainSettings {
     }
 
     /// Every value as text, in the order of [`TrainSettings::NAMES`].
-    fn texts(&self) -> [String; 20] {
+    fn texts(&self) -> [String; 21] {
         let sequences = match self.sequences {
             Sequences::Truncate => "truncate",
             Sequences::Chunk => "chunk",
@@ -425,6 +432,7 @@ impl TrainSettings {
             self.beta_2.to_string(),
             self.epoch_steps.to_string(),
             self.max_steps.to_string(),
+            self.pad_attention.to_string(),
         ]
     }
 }

@@ -17,6 +17,8 @@ fn the_presets_are_the_published_table() {
         (Precision::Fp16, Sequences::Truncate)
     );
     assert_eq!((first.pad_loss, first.dropout), (true, 0.1));
+    // The attention mask of transformers' tokenizer is passed on.
+    assert!(!first.pad_attention);
     let second = TrainSettings::preset("config-2").unwrap();
     assert_eq!((second.epochs, second.patience), (10, 5));
     assert_eq!((second.learning_rate, second.warmup_steps), (2e-5, 500));
@@ -42,7 +44,7 @@ fn every_name_can_be_set_and_shows_as_a_departure() {
     let preset = TrainSettings::preset("config-2").unwrap();
     let values = [
         "7", "2", "1e-3", "9", "0.1", "0.02", "16", "1", "128", "fp16", "0", "0", "3", "truncate",
-        "true", "cosine", "0.1", "0.95", "10", "50",
+        "true", "cosine", "0.1", "0.95", "10", "50", "true",
     ];
     for (name, value) in TrainSettings::NAMES.into_iter().zip(values) {
         let mut settings = preset.clone();

@@ -168,6 +168,7 @@ fn validation_is_the_mean_over_the_right_tokens() {
     close(record.base_texts[2].unwrap(), mean(&b));
 
     settings.pad_loss = true;
+    settings.pad_attention = true;
     let record = run(&settings);
     let padded = |ids: &[u32]| losses(&model, &[ids, &[0; 8][ids.len()..]].concat());
     let all = [padded(&[3, 9, 4, 1]), padded(&[8, 2, 6, 7, 7, 1])].concat();
@@ -307,6 +308,41 @@ fn the_rate_follows_the_schedule_and_the_observer_hears_all() {
     assert!((rates[12] - 0.5e-3).abs() < 1e-12);
     assert!(record.steps.windows(2).all(|w| w[0].tokens < w[1].tokens));
     assert_eq!(record.steps[19].tokens, 2 * record.plan.tokens_per_epoch);
+}
+
+#[test]
+fn a_rate_that_never_reaches_its_value_is_told() {
+    let all = texts(12);
+    let run = |warmup_steps| {
+        let settings = TrainSettings {
+            warmup_steps,
+            learning_rate: 2e-5,
+            ..settings()
+        };
+        let plan = plan(&model(8), &all, &all[..2], &settings).unwrap();
+        let record = train(&model(8), &all, &all[..2], &settings, None, &mut Silent)
+            .unwrap()
+            .curve;
+        (plan.rate.unwrap(), record)
+    };
+    // Two epochs of 6 steps: the last is taken at 11/500 of the rate, as in the schedule of transformers.
+    let (planned, record) = run(500);
+    let rate = record.rate.unwrap();
+    assert_eq!(planned, rate);
+    assert!(!rate.reached);
+    assert!((rate.highest - 2e-5 * 11.0 / 500.0).abs() < 1e-15);
+    let highest = record.steps.iter().map(|s| s.learning_rate);
+    assert_eq!(rate.highest, highest.fold(0.0, f64::max));
+    assert_eq!(
+        record.shortfall().unwrap(),
+        "the learning rate never reaches 2e-5: warm-up takes 500 steps and the run has 12; the highest is 4.40e-7 (2.2 %); \
+         fewer warmup_steps, a warmup_fraction or more epochs mend it"
+    );
+    // The last step is the first after warm-up; one step more of warm-up and there is none.
+    assert_eq!(run(11).1.shortfall(), None);
+    assert_eq!(run(11).0.highest, 2e-5);
+    assert!(run(12).1.shortfall().is_some());
+    assert_eq!(run(0).1.shortfall(), None);
 }
 
 #[test]
@@ -552,7 +588,7 @@ fn a_device_learns_what_the_threads_learn() {
         .iter()
         .map(|n| (0..*n).map(|i| (i * 7 + n) % VOCAB as u32).collect())
         .collect();
-    let batch: Vec<Sequence> = ids.iter().map(|ids| Sequence { ids, seed: None }).collect();
+    let batch: Vec<Sequence> = ids.iter().map(|ids| Sequence::new(ids)).collect();
     let start = model.flat().unwrap();
     let run = |there: bool| {
         let mut weights = start.clone();
@@ -596,6 +632,46 @@ fn a_device_learns_what_the_threads_learn() {
     close("first moments", &found.2, &expected.2, 1e-5);
     close("second moments", &found.3, &expected.3, 1e-5);
     assert_ne!(found.1.values(), start.values());
+}
+
+/// Masked padding: losses and the gradient's norm by tensors and by the hand-written pass.
+#[test]
+fn a_device_masks_padding_as_the_threads_do() {
+    let model = model(16);
+    let ids: Vec<Vec<u32>> = (0..3)
+        .map(|n| (0..12).map(|i| (i * 7 + n) % VOCAB as u32).collect())
+        .collect();
+    let batch: Vec<Sequence> = ids
+        .iter()
+        .zip([4, 12, 9])
+        .map(|(ids, attended)| Sequence {
+            attended,
+            ..Sequence::new(ids)
+        })
+        .collect();
+    let run = |there: bool| {
+        let mut weights = model.flat().unwrap();
+        let mut optimizer = AdamW::new(&weights, 0.1, decayed);
+        let mut learner = if there {
+            let cpu = Device::Cpu;
+            let there = OnDevice::new(&model, &weights, &mut optimizer, 0.0, &cpu).unwrap();
+            Learner::Device(Box::new(there))
+        } else {
+            Learner::new(&model, &weights, &mut optimizer, 0.0, Products::Float32).unwrap()
+        };
+        let measured = learner.losses(&weights, &batch).unwrap().concat();
+        let (losses, stepped) = learner
+            .step(&mut weights, &mut optimizer, &batch, 1e-3, 0.5)
+            .unwrap();
+        let mut numbers = [measured, losses.concat()].concat();
+        numbers.push(stepped.grad_norm as f32);
+        numbers
+    };
+    let (expected, found) = (run(false), run(true));
+    assert_eq!(expected.len(), 2 * 33 + 1);
+    for (a, b) in found.iter().zip(&expected) {
+        assert!((a - b).abs() < 1e-4, "{a} for {b}");
+    }
 }
 
 /// Products in bfloat16 learn what those in float32 learn, nearly; the record says what was computed in.

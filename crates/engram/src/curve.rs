@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use engram_findings::Settings;
-use engram_report::{ByText, Departure, EpochPoint, StepPoint, TrainingCurve};
+use engram_report::{ByText, Departure, EpochPoint, RateReached, StepPoint, TrainingCurve};
 use engram_stats::bootstrap_mean;
 use engram_train::{TrainSettings, TrainingRecord};
 use serde::{Deserialize, Serialize};
@@ -50,6 +50,8 @@ pub fn curve(
         validation_loss_preset: record.base.counted,
         validation_loss_tokens: record.base.real,
         validation_loss_answers: record.base.answers,
+        validation_loss_batches: record.base.by_batch,
+        validation_eval_loss: record.base.eval_loss,
     };
     let epochs = record.epochs.iter().map(|e| EpochPoint {
         epoch: e.epoch as f64,
@@ -58,6 +60,8 @@ pub fn curve(
         validation_loss_preset: e.validation.counted,
         validation_loss_tokens: e.validation.real,
         validation_loss_answers: e.validation.answers,
+        validation_loss_batches: e.validation.by_batch,
+        validation_eval_loss: e.validation.eval_loss,
     });
     let steps = record.steps.iter().map(|s| StepPoint {
         step: s.step as u64,
@@ -74,6 +78,13 @@ pub fn curve(
         base_validation_loss: Some(record.base.real),
         departures: departures.collect(),
         validation_by_text: by_text(record, stats)?,
+        rate: record.rate.map(|rate| RateReached {
+            setting: rate.setting,
+            highest: rate.highest,
+            warmup_steps: rate.warmup_steps as u64,
+            steps: rate.steps as u64,
+            reached: rate.reached,
+        }),
     })
 }
 

@@ -16,7 +16,7 @@ use engram_patch::{
     build_paper, paper_spec, preferences,
 };
 use engram_report::{Excluded, Fact, Reproduction, summary_text};
-use engram_train::{Keep, TrainSettings};
+use engram_train::{Keep, TrainSettings, TrainingRecord};
 use serde_json::json;
 
 use crate::args::RunArgs;
@@ -24,14 +24,14 @@ use crate::commands::corpus::{read_corpus, with_tokenizer};
 use crate::commands::edit::check_suite;
 use crate::commands::model::resolve;
 use crate::commands::patch::{prepare, sweep};
-use crate::commands::train::{CHECKPOINT_EVERY, Recipe, fine_tune, settings};
+use crate::commands::train::{CHECKPOINT_EVERY, Recipe, fine_tune, settings, warn_of_rate};
 use crate::commands::{look, print, say, thousands};
 use crate::confounds::confounds;
 use crate::curve::Origin;
 use crate::memory;
 use crate::results::{
     CONFOUNDS, CORPUS, EXCLUDED, MANIFEST, Machine, Manifest, PAPER, PAPER_SUITE, PATCH,
-    PREFERENCES, Results, STATS, SUITE,
+    PREFERENCES, Results, STATS, SUITE, TRAINING,
 };
 use crate::stage::{RunFolder, checkpoint_hash, done_with, partial, under_way};
 use crate::study::{BASE, RANDOM, Study, Training};
@@ -364,6 +364,8 @@ impl Run {
             fine_tune(&recipe, &keep, folder).map(drop)
         })?;
         done_with(&keep.folder)?;
+        let record: TrainingRecord = files::read_json(&made.join(TRAINING))?;
+        warn_of_rate(name, record.rate.as_ref());
         Ok(made)
     }
 

@@ -226,3 +226,66 @@ fn a_recipe_that_cannot_be_is_refused_before_any_work() {
     assert!(with("seed = 3", "sed = 3").contains("sed"));
     assert!(with("dropout = 0.1", "dropout = 1.5").contains("dropout"));
 }
+
+/// Warm-up longer than the run: said by dry run, training and a study, and in the record.
+#[test]
+fn a_rate_that_never_reaches_its_value_is_said_everywhere() {
+    let folder = study();
+    let here = folder.path();
+    let recipe = RECIPE.replace("warmup_steps = 5", "warmup_steps = 500");
+    std::fs::write(here.join("new.toml"), recipe).unwrap();
+    let warning = "the learning rate never reaches 1e-3: warm-up takes 500 steps and the run has";
+    let (code, stdout, stderr) = engram(here, &arguments("out", &["--dry-run"]));
+    assert_eq!(code, 0, "{stderr}");
+    assert!(
+        stderr.contains(&format!("warning: out: {warning}")),
+        "{stderr}"
+    );
+    assert!(stdout.contains("highest rate"), "{stdout}");
+    let (code, _, stderr) = engram(here, &arguments("out", &[]));
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains(warning), "{stderr}");
+    let read = |path: &str| -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(here.join(path)).unwrap()).unwrap()
+    };
+    let record = read("out/training.json");
+    let steps = record["steps"].as_array().unwrap().len() as f64;
+    assert_eq!(record["rate"]["reached"], false);
+    let highest = record["rate"]["highest"].as_f64().unwrap();
+    assert!((highest - 1e-3 * (steps - 1.0) / 500.0).abs() < 1e-12);
+
+    // Configuration II as it stands, on a small corpus.
+    let ids = "\"clean_ids\": [3, 4, 5], \"corrupt_ids\": [3, 6, 5], \"answer_ids\": [7], \"foil_ids\": [8]";
+    let pairs: Vec<String> = (0..4)
+        .map(|i| format!("{{\"id\": \"p{i}\", \"kind\": \"associative\", {ids}}}\n"))
+        .collect();
+    std::fs::write(here.join("suite.jsonl"), pairs.concat()).unwrap();
+    let text = r#"
+title = "Too short"
+seed = 1
+base = "out"
+[corpus]
+file = "corpus.jsonl"
+[suite]
+file = "suite.jsonl"
+[train.config-2]
+preset = "config-2"
+[train.config-2.set]
+epochs = 1
+max_length = 32
+[sweep.residual]
+models = ["config-2"]
+sites = ["resid_pre"]
+"#;
+    std::fs::write(here.join("study.toml"), text).unwrap();
+    let warning =
+        "warning: config-2: the learning rate never reaches 2e-5: warm-up takes 500 steps";
+    // The second run trains nothing, and says so again.
+    for _ in 0..2 {
+        let (code, _, stderr) = engram(here, &["run", "study.toml", "--out", "run"]);
+        assert_eq!(code, 0, "{stderr}");
+        assert!(stderr.contains(warning), "{stderr}");
+    }
+    let record = read("run/models/config-2/training.json");
+    assert_eq!(record["plan"]["rate"], record["rate"]);
+}

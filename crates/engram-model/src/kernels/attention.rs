@@ -21,11 +21,12 @@ pub fn causal_attention(qkv: &Tensor, heads: usize, scale: f32, mask: Dropout) -
         bail!("causal_attention: width {width} is not 3 × {heads} heads × d_head");
     }
     if !qkv.device().is_cpu() {
-        return elementary::causal_attention(qkv, heads, scale, mask);
+        return elementary::causal_attention(qkv, heads, scale, mask, None);
     }
     qkv.contiguous()?.apply_op1(Attention {
         heads,
         positions,
+        keys: positions,
         d_head: width / (3 * heads),
         scale,
         mask,
@@ -50,7 +51,7 @@ pub fn attention_probabilities(q: &Tensor, k: &Tensor, scale: f32) -> Result<Ten
     let probabilities = with_slice(&scores, |scores| {
         let mut out = scores.to_vec();
         out.par_chunks_mut(positions * positions)
-            .for_each(|table| causal_softmax(table, positions, 0, positions, 1.0));
+            .for_each(|table| causal_softmax(table, positions, positions, 0, positions, 1.0));
         Ok(out)
     })?;
     Tensor::from_vec(probabilities, scores.shape(), scores.device())
@@ -62,6 +63,8 @@ pub(crate) struct Attention {
     pub heads: usize,
     /// Length of a sequence.
     pub positions: usize,
+    /// Positions from the first on whose keys may be seen, at least 1: `positions`, or fewer where padding is masked.
+    pub keys: usize,
     /// Width of a head.
     pub d_head: usize,
     /// Factor on the scores.
@@ -106,12 +109,19 @@ fn exponentials(row: &mut [f32], factor: f32) -> f32 {
     total + lanes.iter().sum::<f32>()
 }
 
-/// Softmax of factor times each row up to its diagonal, zeros from there up to `end`. The first row is that of
-/// query `first`, and a row is `stride` long.
+/// Softmax of factor times each row up to its diagonal or the last of `keys`, zeros from there up to `end`. The first
+/// row is that of query `first`, and a row is `stride` long.
 #[multiversion(targets = "simd")]
-fn causal_softmax(rows: &mut [f32], stride: usize, first: usize, end: usize, factor: f32) {
+fn causal_softmax(
+    rows: &mut [f32],
+    stride: usize,
+    keys: usize,
+    first: usize,
+    end: usize,
+    factor: f32,
+) {
     for (query, row) in rows.chunks_exact_mut(stride).enumerate() {
-        let seen = first + query + 1;
+        let seen = (first + query + 1).min(keys);
         // Whole registers: what lies beyond the diagonal becomes e^−∞.
         let full = seen.next_multiple_of(LANES).min(stride);
         row[seen..full].fill(f32::NEG_INFINITY);
@@ -330,6 +340,7 @@ impl Attention {
         causal_softmax(
             rows,
             block.stride,
+            self.keys,
             block.queries.start,
             block.keys(),
             self.scale,

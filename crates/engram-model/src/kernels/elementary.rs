@@ -66,7 +66,11 @@ pub fn attention_probabilities(q: &Tensor, k: &Tensor, scale: f32) -> Result<Ten
 
 /// From q and k of shape [batch, head, pos, d_head].
 fn probabilities(q: &Tensor, k: &Tensor, scale: f32) -> Result<Tensor> {
-    softmax(&(q.matmul(&k.t()?)? * f64::from(scale))?, Seen(None))
+    softmax(&scores(q, k, scale)?, Seen(None))
+}
+
+fn scores(q: &Tensor, k: &Tensor, scale: f32) -> Result<Tensor> {
+    q.matmul(&k.t()?)? * f64::from(scale)
 }
 
 /// Softmax of scores, [..., query, key], over the keys that a query sees; 0 on all others.
@@ -80,6 +84,26 @@ pub fn softmax(scores: &Tensor, seen: Seen) -> Result<Tensor> {
         (0..positions).map(move |key| u8::from(keys.contains(&key)))
     });
     let mask = Tensor::from_iter(rows, scores.device())?.reshape((positions, positions))?;
+    masked_softmax(scores, &mask)
+}
+
+/// Causal softmax of scores, [batch, head, query, key], where no query of sequence b sees a key from `attended[b]` on.
+fn softmax_without_padding(scores: &Tensor, attended: &[usize]) -> Result<Tensor> {
+    let positions = scores.dim(D::Minus1)?;
+    let rows = attended.iter().flat_map(|&real| {
+        (0..positions).flat_map(move |query| {
+            (0..positions).map(move |key| u8::from(key <= query && key < real))
+        })
+    });
+    let mask = Tensor::from_iter(rows, scores.device())?;
+    masked_softmax(
+        scores,
+        &mask.reshape((attended.len(), 1, positions, positions))?,
+    )
+}
+
+/// Softmax over the keys where the mask is not 0. Every query sees a key.
+fn masked_softmax(scores: &Tensor, mask: &Tensor) -> Result<Tensor> {
     let mask = mask.broadcast_as(scores.shape())?.contiguous()?;
     let hidden = Tensor::full(f32::NEG_INFINITY, scores.shape(), scores.device())?;
     let scores = mask.where_cond(scores, &hidden)?;
@@ -89,11 +113,18 @@ pub fn softmax(scores: &Tensor, seen: Seen) -> Result<Tensor> {
     exponentials.broadcast_div(&exponentials.sum_keepdim(D::Minus1)?)
 }
 
-/// As [`super::causal_attention`].
+/// As [`super::causal_attention`]. With `attended`, no query of sequence b sees a key from `attended[b]` on: its
+/// padding.
 ///
 /// # Errors
 /// As the tensor library's.
-pub fn causal_attention(qkv: &Tensor, heads: usize, scale: f32, mask: Dropout) -> Result<Tensor> {
+pub fn causal_attention(
+    qkv: &Tensor,
+    heads: usize,
+    scale: f32,
+    mask: Dropout,
+    attended: Option<&[usize]>,
+) -> Result<Tensor> {
     let (batch, positions, width) = qkv.dims3()?;
     if width % (3 * heads) != 0 {
         bail!("causal_attention: width {width} is not 3 × {heads} heads × d_head");
@@ -107,7 +138,12 @@ pub fn causal_attention(qkv: &Tensor, heads: usize, scale: f32, mask: Dropout) -
         let which = Tensor::new(&[which], qkv.device())?;
         parts.index_select(&which, 0)?.squeeze(0)
     };
-    let pattern = dropout(&probabilities(&part(0)?, &part(1)?, scale)?, mask)?;
+    let scores = scores(&part(0)?, &part(1)?, scale)?;
+    let pattern = match attended {
+        Some(attended) => softmax_without_padding(&scores, attended)?,
+        None => softmax(&scores, Seen(None))?,
+    };
+    let pattern = dropout(&pattern, mask)?;
     let z = pattern.matmul(&part(2)?)?.transpose(1, 2)?.contiguous()?;
     z.reshape((batch, positions, heads * d_head))
 }

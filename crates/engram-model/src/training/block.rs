@@ -111,6 +111,7 @@ impl BlockAt {
         Attention {
             heads: self.heads,
             positions: span.rows.len(),
+            keys: span.keys,
             d_head: self.d / self.heads,
             scale: self.scale,
             mask: self.mask(span, Mask::Attention),

@@ -35,13 +35,27 @@ const LOGIT_ROWS: usize = 128;
 pub struct Sequence<'a> {
     /// At least two ids.
     pub ids: &'a [u32],
+    /// How many ids from the first on are attended to, at least one: no position sees the rest, its padding.
+    pub attended: usize,
     /// Seed of the dropout masks; none turns dropout off.
     pub seed: Option<u64>,
 }
 
-/// Rows of the workspace that a sequence stands in, and its masks' seed.
+impl<'a> Sequence<'a> {
+    /// All ids attended to, without dropout.
+    pub fn new(ids: &'a [u32]) -> Sequence<'a> {
+        Sequence {
+            ids,
+            attended: ids.len(),
+            seed: None,
+        }
+    }
+}
+
+/// Rows of the workspace that a sequence stands in, how many of them are attended to, and its masks' seed.
 struct Span {
     rows: Range<usize>,
+    keys: usize,
     seed: Option<u64>,
 }
 
@@ -183,6 +197,7 @@ impl Pass {
             targets.extend_from_slice(&sequence.ids[1..]);
             spans.push(Span {
                 rows: start..end,
+                keys: sequence.attended.min(end - start),
                 seed: sequence.seed,
             });
         }
@@ -310,8 +325,8 @@ impl Pass {
             });
         }
         let (context, vocab) = (self.config.n_positions, self.config.vocab_size);
-        for ids in sequences.iter().map(|s| s.ids) {
-            if ids.len() < 2 {
+        for Sequence { ids, attended, .. } in sequences {
+            if ids.len() < 2 || *attended == 0 {
                 return Err(ModelError::Batch {
                     lengths: vec![ids.len()],
                 });

@@ -98,14 +98,16 @@ fn ranges(layers: &BTreeSet<i64>) -> String {
 /// How each model was trained.
 pub(crate) fn training(input: &ReportInput) -> Table {
     let mut table = Table::new(
-        "Training. Validation losses are in nats per token; the two configurations count padding differently in their own, so they are compared on real tokens.",
+        "Training. Validation losses are in nats per token; the two configurations count padding differently in their own, so they are compared on real tokens. The mean over batches is what transformers' Trainer reports of the own count.",
         &[
             "model",
             "steps",
             "epochs",
             "best epoch",
             "stopped early",
+            "highest rate",
             "validation loss, own count",
+            "mean over batches",
             "on real tokens",
             "on answer tokens",
             "base model, real tokens",
@@ -123,7 +125,15 @@ pub(crate) fn training(input: &ReportInput) -> Table {
                 .map_or_else(dash, |e| e.epoch.to_string()),
             curve.best_epoch.map_or_else(dash, |e| e.to_string()),
             if curve.stopped_early { "yes" } else { "no" }.to_owned(),
+            curve.rate.map_or_else(dash, |rate| match rate.reached {
+                true => format!("{:.2e}", rate.highest),
+                false => format!(
+                    "{:.2e}, never {:e}: {} of {} warm-up steps",
+                    rate.highest, rate.setting, rate.steps, rate.warmup_steps
+                ),
+            }),
             loss(best.map(|e| e.validation_loss_preset)),
+            loss(best.and_then(|e| e.validation_loss_batches)),
             loss(best.map(|e| e.validation_loss_tokens)),
             loss(best.and_then(|e| e.validation_loss_answers)),
             loss(curve.base_validation_loss),

@@ -12,7 +12,8 @@ use engram_findings::Settings;
 use engram_model::Model;
 use engram_report::{TrainingCurve, loss_svg};
 use engram_train::{
-    Event, Keep, Observer, TrainSettings, TrainText, Trained, TrainingRecord, Validation, plan,
+    Event, Keep, Observer, Rate, TrainSettings, TrainText, Trained, TrainingRecord, Validation,
+    plan,
 };
 
 use super::corpus::read_corpus;
@@ -101,6 +102,8 @@ pub fn train(args: &TrainArgs, json: bool) -> Result<()> {
     };
     if args.dry_run {
         let plan = plan(&base, &texts(&train), &texts(&validation), &settings)?;
+        let name = args.out.file_name().unwrap_or_default().to_string_lossy();
+        warn_of_rate(&name, plan.rate.as_ref());
         return print(json, &plan, || planned(&plan));
     }
     let name = args.out.file_name().unwrap_or_default().to_string_lossy();
@@ -113,6 +116,7 @@ pub fn train(args: &TrainArgs, json: bool) -> Result<()> {
     };
     let record = whole_folder(&args.out, |folder| fine_tune(&recipe, &keep, folder))?;
     done_with(&keep.folder)?;
+    warn_of_rate(&name, record.rate.as_ref());
     let origin = Origin {
         preset: args.config.clone(),
         why: BTreeMap::new(),
@@ -182,6 +186,13 @@ fn texts(abstracts: &[Abstract]) -> Vec<TrainText> {
     abstracts.iter().map(one).collect()
 }
 
+/// Says that a run's learning rate never reaches its value, where that is so.
+pub fn warn_of_rate(name: &str, rate: Option<&Rate>) {
+    if let Some(why) = rate.and_then(Rate::shortfall) {
+        eprintln!("warning: {name}: {why}");
+    }
+}
+
 fn planned(plan: &engram_train::Plan) -> String {
     let rows = [
         ("training texts", thousands(plan.texts)),
@@ -190,6 +201,11 @@ fn planned(plan: &engram_train::Plan) -> String {
         ("steps an epoch", thousands(plan.steps_per_epoch)),
         ("steps", thousands(plan.total_steps)),
         ("of these warm-up", thousands(plan.warmup_steps)),
+        (
+            "highest rate",
+            plan.rate
+                .map_or_else(String::new, |r| format!("{:.2e}", r.highest)),
+        ),
         ("tokens an epoch", thousands(plan.tokens_per_epoch)),
         ("of these padding", thousands(plan.padded_tokens)),
         ("tokens cut off", thousands(plan.cut_tokens)),
@@ -227,6 +243,7 @@ impl Observer for Watch<'_> {
     fn event(&mut self, event: &Event) {
         match event {
             Event::Planned(plan) => {
+                warn_of_rate(self.name, plan.rate.as_ref());
                 self.bar = Some(Progress::new(
                     &format!("{}, training steps", self.name),
                     plan.total_steps as u64,
@@ -276,6 +293,8 @@ fn epochs(curve: &TrainingCurve) -> String {
         "epoch",
         "training",
         "validation, as counted",
+        "mean over batches",
+        "eval_loss",
         "on real tokens",
         "on answers",
     ];
@@ -285,6 +304,8 @@ fn epochs(curve: &TrainingCurve) -> String {
             format!("{}", e.epoch),
             shown(e.train_loss),
             shown(Some(e.validation_loss_preset)),
+            shown(e.validation_loss_batches),
+            shown(e.validation_eval_loss),
             shown(Some(e.validation_loss_tokens)),
             shown(e.validation_loss_answers),
         ]

@@ -82,7 +82,7 @@ fn train(args: &BenchTrainArgs) -> Result<TrainBench> {
     let ids: Vec<Vec<u32>> = (0..batch)
         .map(|_| (0..=tokens).map(|_| rng.random_range(0..vocab)).collect())
         .collect();
-    let sequences: Vec<Sequence> = ids.iter().map(|ids| Sequence { ids, seed: None }).collect();
+    let sequences: Vec<Sequence> = ids.iter().map(|ids| Sequence::new(ids)).collect();
     let mut seconds = Vec::new();
     let mut rates = Vec::new();
     let mut first_loss = None;
