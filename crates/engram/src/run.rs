@@ -25,7 +25,7 @@ use crate::commands::edit::check_suite;
 use crate::commands::model::resolve;
 use crate::commands::patch::{prepare, sweep};
 use crate::commands::train::{CHECKPOINT_EVERY, Recipe, fine_tune, settings, warn_of_rate};
-use crate::commands::{look, print, say, thousands};
+use crate::commands::{look, named, print, say, thousands};
 use crate::confounds::confounds;
 use crate::curve::Origin;
 use crate::memory;
@@ -57,6 +57,10 @@ struct Run {
 /// # Errors
 /// Any of input, told before the first stage starts where it can be; any of a stage.
 pub fn run(args: &RunArgs, as_json: bool) -> Result<()> {
+    named(&args.study, run_study(args, as_json))
+}
+
+fn run_study(args: &RunArgs, as_json: bool) -> Result<()> {
     let start = Instant::now();
     let mut run = Run::resolve(args)?;
     let corpus = run.corpus()?;

@@ -225,6 +225,11 @@ fn a_recipe_that_cannot_be_is_refused_before_any_work() {
     assert!(with("layers = 2", "layers = 0").contains("at least 1"));
     assert!(with("seed = 3", "sed = 3").contains("sed"));
     assert!(with("dropout = 0.1", "dropout = 1.5").contains("dropout"));
+    let stderr = with("max_length = 24", "max_length = 64");
+    assert!(
+        stderr.contains("new.toml: max_length is 64, the model's context 32 tokens"),
+        "{stderr}"
+    );
 }
 
 /// Warm-up longer than the run: said by dry run, training and a study, and in the record.
@@ -288,4 +293,14 @@ sites = ["resid_pre"]
     }
     let record = read("run/models/config-2/training.json");
     assert_eq!(record["plan"]["rate"], record["rate"]);
+    // A setting that cannot be is told with the study's name.
+    std::fs::write(
+        here.join("study.toml"),
+        text.replace("epochs = 1", "epochs = -1"),
+    )
+    .unwrap();
+    let (code, _, stderr) = engram(here, &["run", "study.toml", "--out", "run"]);
+    assert_eq!(code, 1);
+    let expected = "engram: study.toml: train.config-2: training setting epochs:";
+    assert!(stderr.starts_with(expected), "{stderr}");
 }

@@ -12,6 +12,7 @@ pub mod train;
 
 use std::fmt::Display;
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 
 use anyhow::Result;
 use comfy_table::{LineStyle, Table, TableStyle};
@@ -78,4 +79,19 @@ pub fn thousands(n: impl Display) -> String {
         out.push(c);
     }
     out
+}
+
+/// Puts the file that something was asked in before an error that names it nowhere.
+///
+/// # Errors
+/// The result's.
+pub fn named<T>(file: &Path, result: Result<T>) -> Result<T> {
+    let name = file.display().to_string();
+    result.map_err(|error| {
+        if error.chain().any(|cause| cause.to_string().contains(&name)) {
+            error
+        } else {
+            error.context(name)
+        }
+    })
 }

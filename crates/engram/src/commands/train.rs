@@ -17,7 +17,7 @@ use engram_train::{
 };
 
 use super::corpus::read_corpus;
-use super::{print, say, table, thousands};
+use super::{named, print, say, table, thousands};
 use crate::args::TrainArgs;
 use crate::curve::{Origin, curve};
 use crate::progress::Progress;
@@ -76,7 +76,15 @@ pub fn train(args: &TrainArgs, json: bool) -> Result<()> {
     let (start, settings) = match (&args.from_scratch, &args.base, &args.config) {
         (Some(file), ..) => {
             let scratch = Scratch::read(file)?;
-            let settings = overridden(scratch.train.clone(), &args.set)?;
+            let settings = named(file, overridden(scratch.train.clone(), &args.set))?;
+            if settings.max_length > scratch.model.context {
+                bail!(
+                    "{}: max_length is {}, the model's context {} tokens",
+                    file.display(),
+                    settings.max_length,
+                    scratch.model.context
+                );
+            }
             (Start::New(scratch), settings)
         }
         (None, Some(base), Some(preset)) => {
