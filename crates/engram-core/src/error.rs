@@ -77,6 +77,33 @@ pub enum CoreError {
         /// The parser's reason.
         source: serde_json::Error,
     },
+    /// An output that a living process is writing.
+    #[error(
+        "{}: {} is writing to it; wait until it has ended, or name another output",
+        path.display(), process_text(*process)
+    )]
+    Held {
+        /// The output.
+        path: PathBuf,
+        /// The process's id, where it can be read.
+        process: Option<u32>,
+    },
+    /// A file of work under way whose checksum does not fit its content.
+    #[error("{}: it is damaged (its checksum does not fit); remove it to make it again", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Two pairs of one id in a suite.
+    #[error("{}: pair {place} is called \"{id}\" as one before it; give each pair an id of its own", path.display())]
+    DuplicateId {
+        /// The suite's file.
+        path: PathBuf,
+        /// The second pair's place, from 1.
+        place: usize,
+        /// The id.
+        id: String,
+    },
     /// A file that holds nothing.
     #[error("{}: it is empty", path.display())]
     Empty {
@@ -90,4 +117,8 @@ fn near_text(near: &[String]) -> String {
         [] => String::new(),
         _ => format!("; near it: {}", near.join(", ")),
     }
+}
+
+fn process_text(process: Option<u32>) -> String {
+    process.map_or("another process".to_owned(), |id| format!("process {id}"))
 }

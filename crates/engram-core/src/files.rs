@@ -1,12 +1,13 @@
 //! Reading and writing files so that nobody ever sees half of one.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
 
 use crate::error::{CoreError, Result};
 
@@ -19,7 +20,7 @@ pub fn io_error(path: &Path) -> impl FnOnce(std::io::Error) -> CoreError + '_ {
 }
 
 /// Writes a file through `fill` under a temporary name beside it, syncs it and renames it when whole.
-/// Missing parent folders are made.
+/// Missing parent folders are made; temporary files that killed processes left of this file are removed.
 ///
 /// # Errors
 /// [`CoreError::Io`] with the final path; the temporary file is removed.
@@ -49,11 +50,9 @@ fn replace(path: &Path, fill: impl FnOnce(&File, &Path) -> std::io::Result<()>) 
         _ => Path::new("."),
     };
     std::fs::create_dir_all(folder).map_err(at())?;
-    let temporary = tempfile::Builder::new()
-        .prefix(".engram-")
-        .suffix(".tmp")
-        .tempfile_in(folder)
-        .map_err(at())?;
+    let begin = format!("{}-", short_name(path));
+    remove_left_overs(folder, |name| is_temporary(name, &begin));
+    let temporary = temporary(folder, &begin).map_err(at())?;
     fill(temporary.as_file(), temporary.path()).map_err(at())?;
     temporary.as_file().sync_all().map_err(at())?;
     set_usual_permissions(temporary.as_file());
@@ -62,6 +61,81 @@ fn replace(path: &Path, fill: impl FnOnce(&File, &Path) -> std::io::Result<()>) 
         source: e.error,
     })?;
     Ok(())
+}
+
+/// How every name begins that is no result: of temporary files and folders, and of locks.
+pub const HIDDEN: &str = ".engram-";
+/// The ending of temporary files.
+const TEMPORARY: &str = ".tmp";
+/// Random letters and digits in a temporary file's name.
+const RANDOM: usize = 6;
+
+/// A new temporary file, locked as long as it is open: it is a living process's.
+fn temporary(folder: &Path, begin: &str) -> std::io::Result<NamedTempFile> {
+    loop {
+        let file = tempfile::Builder::new()
+            .prefix(begin)
+            .rand_bytes(RANDOM)
+            .suffix(TEMPORARY)
+            .tempfile_in(folder)?;
+        // Elsewhere locks are mandatory, and would keep the file from being written by its name.
+        #[cfg(unix)]
+        {
+            // Another process may take it for a left-over before it is locked. A file system without locks is no
+            // reason to fail.
+            let taken = matches!(file.as_file().try_lock(), Err(TryLockError::WouldBlock));
+            if taken || !crate::lock::is_at(file.as_file(), file.path()) {
+                continue;
+            }
+        }
+        return Ok(file);
+    }
+}
+
+fn is_temporary(name: &str, begin: &str) -> bool {
+    let random = name
+        .strip_prefix(begin)
+        .and_then(|rest| rest.strip_suffix(TEMPORARY));
+    random.is_some_and(|r| r.len() == RANDOM && r.bytes().all(|b| b.is_ascii_alphanumeric()))
+}
+
+/// Removes files in a folder that killed processes left: those whose name is chosen and that no living process has
+/// locked.
+fn remove_left_overs(folder: &Path, chosen: impl Fn(&str) -> bool) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if chosen(&entry.file_name().to_string_lossy()) {
+            remove_if_dead(&entry.path());
+        }
+    }
+}
+
+/// Removes a temporary file unless a living process has it locked. Where it cannot be removed, it only takes room.
+pub fn remove_if_dead(path: &Path) {
+    // Elsewhere a living process's file is not told from a left-over.
+    #[cfg(unix)]
+    if let Ok(file) = File::open(path)
+        && file.try_lock().is_ok()
+    {
+        let _ = std::fs::remove_file(path);
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+}
+
+/// A name beside an output for what is no result yet: `.engram-NAME.ENDING`. Only the holder of the output's
+/// [`Lock`](crate::Lock) may use it.
+pub fn left_over(output: &Path, ending: &str) -> PathBuf {
+    output.with_file_name(format!("{}.{ending}", short_name(output)))
+}
+
+/// `.engram-NAME` for an output called NAME; a hash stands for a name that is too long to be added to.
+fn short_name(output: &Path) -> String {
+    const LONGEST: usize = 200;
+    let name = output.file_name().unwrap_or_default().to_string_lossy();
+    if name.len() > LONGEST {
+        return format!("{HIDDEN}{}", &sha256(name.as_bytes())[..32]);
+    }
+    format!("{HIDDEN}{name}")
 }
 
 /// Temporary files are private by default; results are for everyone who may read the folder.
@@ -215,6 +289,35 @@ mod tests {
         });
         assert!(failed.unwrap_err().to_string().contains("disk full"));
         assert_eq!(read_json::<i32>(&path).unwrap(), 1);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn left_overs_of_the_same_file_are_removed_unless_their_writer_lives() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = |name: &str| folder.path().join(name);
+        for left in [".engram-a.json-Ab12xY.tmp", ".engram-a.json-b-Ab12xY.tmp"] {
+            std::fs::write(here(left), "half").unwrap();
+        }
+        write_atomic(&here("a.json"), |w| {
+            // Another write to the same file, while this one lives.
+            write_json(&here("a.json"), &2).map_err(std::io::Error::other)?;
+            w.write_all(b"1")
+        })
+        .unwrap();
+        assert_eq!(read_json::<i32>(&here("a.json")).unwrap(), 1);
+        assert!(!here(".engram-a.json-Ab12xY.tmp").exists());
+        // That of "a.json-b" is another file's.
+        assert!(here(".engram-a.json-b-Ab12xY.tmp").exists());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_long_name_is_written_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("n".repeat(250));
+        write_json(&path, &1).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 

@@ -8,15 +8,18 @@ pub mod confounds;
 pub mod edit;
 pub mod error;
 pub mod files;
+pub mod lock;
 pub mod metric;
 pub mod pair;
 pub mod row;
+pub mod sealed;
 pub mod setting;
 pub mod site;
 
 pub use confounds::Confounds;
 pub use edit::{Aside, EditRow, Fit, Moved, Said, Score, Won};
 pub use error::{CoreError, Result};
+pub use lock::Lock;
 pub use metric::Metric;
 pub use pair::{Neighbour, Pair, Prompt, Span, Suite, Wording};
 pub use row::{PreferenceRow, Row};

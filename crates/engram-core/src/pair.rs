@@ -1,10 +1,11 @@
 //! Pairs and suites.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Result;
+use crate::error::{CoreError, Result};
 use crate::files;
 
 /// Where a subject stands: a text (its last occurrence in the prompt) or a span of tokens.
@@ -157,11 +158,21 @@ impl Suite {
     /// Reads a suite: JSONL, one pair a line.
     ///
     /// # Errors
-    /// As [`files::read_jsonl`].
+    /// As [`files::read_jsonl`]; [`CoreError::DuplicateId`], since rows name their pair by its id.
     pub fn read(path: &Path) -> Result<Suite> {
-        Ok(Suite {
+        let suite = Suite {
             pairs: files::read_jsonl(path)?,
-        })
+        };
+        let mut ids = BTreeSet::new();
+        let second = suite.pairs.iter().position(|p| !ids.insert(&p.id));
+        match second {
+            Some(place) => Err(CoreError::DuplicateId {
+                path: path.to_owned(),
+                place: place + 1,
+                id: suite.pairs[place].id.clone(),
+            }),
+            None => Ok(suite),
+        }
     }
 
     /// Writes a suite.

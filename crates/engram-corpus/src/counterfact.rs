@@ -1,6 +1,7 @@
 //! CounterFact (Meng et al. 2022): facts of Wikidata as prompts, each with a rephrasing, a false answer to be
 //! edited in, and a neighbour that must not move.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use engram_core::files;
@@ -122,6 +123,7 @@ impl From<Record> for CounterFact {
 pub fn read_counterfact(path: &Path) -> Result<Vec<CounterFact>> {
     let records: Vec<Record> = files::read_json(path)?;
     let facts: Vec<CounterFact> = records.into_iter().map(CounterFact::from).collect();
+    let mut cases = BTreeSet::new();
     for fact in &facts {
         let wrong = |why| CorpusError::CounterFact {
             path: path.to_owned(),
@@ -133,6 +135,11 @@ pub fn read_counterfact(path: &Path) -> Result<Vec<CounterFact>> {
         }
         if fact.answer.trim().is_empty() {
             return Err(wrong("it has no answer"));
+        }
+        if !cases.insert(fact.case) {
+            return Err(wrong(
+                "a record before it has the same case_id; give each its own",
+            ));
         }
     }
     Ok(facts)

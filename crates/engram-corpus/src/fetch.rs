@@ -8,7 +8,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use engram_core::files;
+use engram_core::{CoreError, files, sealed};
 use serde::{Deserialize, Serialize};
 
 use crate::abstracts::Abstract;
@@ -68,6 +68,8 @@ pub enum Progress<'a> {
     Searched(usize, usize),
     /// So many citations are there.
     At(usize),
+    /// Kept citations are damaged in this file and are fetched again.
+    Damaged(&'a Path),
     /// A request failed, for this reason, and is made again after so long.
     Again(Duration, &'a str),
 }
@@ -127,7 +129,7 @@ pub fn fetch(
         Some(search) => search,
         None => {
             let search = service.search(progress)?;
-            files::write_json(&partial.join(SEARCH), &search)?;
+            sealed::write(&partial.join(SEARCH), SEARCH, &search)?;
             search
         }
     };
@@ -137,14 +139,24 @@ pub fn fetch(
         asked: search.pmids.len(),
         ..Fetched::default()
     };
+    // Citations kept of another search are none of this one's.
+    let of_search = files::sha256(search.pmids.join(",").as_bytes());
     let mut abstracts: Vec<Abstract> = Vec::new();
     for (number, pmids) in search.pmids.chunks(BATCH).enumerate() {
         let kept = partial.join(format!("{number:05}.json"));
-        let citations = match kept.exists() {
-            true => files::read_json(&kept)?,
-            false => {
+        let there = match sealed::read(&kept, &of_search) {
+            Ok(citations) => Some(citations),
+            Err(CoreError::Damaged { path }) => {
+                progress(Progress::Damaged(&path));
+                None
+            }
+            Err(_) => None,
+        };
+        let citations = match there {
+            Some(citations) => citations,
+            None => {
                 let citations = service.batch(number * BATCH, pmids, progress)?;
-                files::write_json(&kept, &citations)?;
+                sealed::write(&kept, &of_search, &citations)?;
                 citations
             }
         };
@@ -198,7 +210,7 @@ fn kept(wanted: &Fetch, partial: &Path) -> Result<Option<Search>> {
             partial.display()
         )));
     }
-    let search: Search = files::read_json(&file)?;
+    let search: Search = sealed::read(&file, SEARCH)?;
     if search.query != wanted.query || search.max != wanted.max {
         return Err(failed(format!(
             "{}: the run that was broken off here asked for {} of {:?}; ask for the same, or remove the folder",

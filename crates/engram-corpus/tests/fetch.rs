@@ -351,6 +351,46 @@ fn a_run_that_was_broken_off_goes_on_and_ends_with_the_same_bytes() {
 }
 
 #[test]
+fn what_is_damaged_under_way_is_fetched_again_or_refused() {
+    let whole = tempfile::tempdir().unwrap();
+    let (_, expected, _) = run(&wanted(&server(900, &[]), 900), whole.path());
+    let mut faults = vec![Answer::Good; 5];
+    faults.extend([Answer::Status(502, None); 6]);
+    let server = server(900, &faults);
+    let folder = tempfile::tempdir().unwrap();
+    let mut asked = wanted(&server, 900);
+    assert!(run(&asked, folder.path()).0.is_err());
+    asked.resume = true;
+    let partial = partial(&folder.path().join("corpus.jsonl"));
+    let batch = partial.join("00001.json");
+    let text = std::fs::read_to_string(&batch).unwrap();
+    std::fs::write(&batch, text.replacen("Title", "Titel", 1)).unwrap();
+    let search = partial.join("search.json");
+    let text = std::fs::read(&search).unwrap();
+    for at in (0..text.len()).step_by(11) {
+        let mut changed = text.clone();
+        changed[at] ^= 1;
+        std::fs::write(&search, &changed).unwrap();
+        let error = run(&asked, folder.path()).0.unwrap_err();
+        assert!(
+            error.contains("search.json") && error.contains("it is damaged"),
+            "{error}"
+        );
+    }
+    std::fs::write(&search, &text).unwrap();
+    let mut damaged = Vec::new();
+    let out = folder.path().join("corpus.jsonl");
+    fetch(&asked, &out, &Fast::default(), &mut |p| {
+        if let Progress::Damaged(path) = p {
+            damaged.push(path.to_owned());
+        }
+    })
+    .unwrap();
+    assert_eq!(damaged, [batch]);
+    assert_eq!(std::fs::read(&out).unwrap(), expected);
+}
+
+#[test]
 fn what_cannot_be_fetched_is_said() {
     let server = server(10, &[]);
     let folder = tempfile::tempdir().unwrap();
@@ -381,6 +421,7 @@ fn progress_is_told() {
         told.push(match p {
             Progress::Searched(found, asked) => format!("{found} {asked}"),
             Progress::At(done) => done.to_string(),
+            Progress::Damaged(path) => format!("damaged {}", path.display()),
             Progress::Again(pause, why) => format!("again {}, {why}", pause.as_secs()),
         });
     })

@@ -245,11 +245,18 @@ impl Statistics {
 
 /// The name of the only tensor: the lower triangle, row by row.
 const TENSOR: &str = "covariance";
+/// The key of its checksum. A file without one, or with another, is computed again.
+const CHECKSUM: &str = "sha256";
 
 fn read(path: &Path, layer: usize, tokens: u64, width: usize) -> Option<Covariance> {
     let bytes = std::fs::read(path).ok()?;
     let file = SafeTensors::deserialize(&bytes).ok()?;
     let tensor = file.tensor(TENSOR).ok()?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).ok()?;
+    let said = header.metadata().as_ref()?.get(CHECKSUM)?;
+    if *said != files::sha256(tensor.data()) {
+        return None;
+    }
     if tensor.dtype() != Dtype::F64 || tensor.shape() != [width * (width + 1) / 2] {
         return None;
     }
@@ -280,7 +287,9 @@ fn write(path: &Path, covariance: &Covariance) -> Result<()> {
         why: e.to_string(),
     };
     let view = TensorView::new(Dtype::F64, vec![n * (n + 1) / 2], &bytes).map_err(wrong)?;
-    let bytes = safetensors::serialize([(TENSOR, view)], None).map_err(wrong)?;
+    let checksum = (CHECKSUM.to_owned(), files::sha256(&bytes));
+    let about = HashMap::from([checksum]);
+    let bytes = safetensors::serialize([(TENSOR, view)], Some(about)).map_err(wrong)?;
     files::write_atomic(path, |w| std::io::Write::write_all(w, &bytes))?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Everything that a study shows, as one value: what `stats.json` holds.
 
-use engram_core::Metric;
+use engram_core::{Metric, Pair, Row};
 use serde::{Deserialize, Serialize};
 
 use crate::compare::{Comparison, compare};
@@ -104,6 +104,16 @@ impl ConditionFindings {
     pub fn concludes_from(&self, measure: &Measure) -> bool {
         measure.concludes_among(self.profiles.iter().map(|p| &p.measure))
     }
+}
+
+/// Refuses rows of one condition that [`findings`] would refuse, before their values are computed: two for one cell, a
+/// pair that the suite does not have.
+///
+/// # Errors
+/// As [`findings`].
+pub fn check_rows(suite: &[Pair], settings: Settings, condition: &str, rows: &[Row]) -> Result<()> {
+    let context = Context::new(suite, settings)?;
+    gather(&context, condition, rows).map(drop)
 }
 
 /// Draws findings from a study. Pure: the same study gives the same findings, to the bit.

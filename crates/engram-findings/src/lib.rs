@@ -44,7 +44,7 @@ pub use editing::{EditFindings, EditResults, editing};
 /// A bootstrap interval, as findings hold them.
 pub use engram_stats::Interval;
 pub use error::{FindingsError, Result};
-pub use findings::{ConditionFindings, Findings, KindCount, findings};
+pub use findings::{ConditionFindings, Findings, KindCount, check_rows, findings};
 pub use measure::{Measure, Scope};
 pub use nulls::{NullRejections, null_rejections};
 pub use runs::{RunComparison, compare_runs};

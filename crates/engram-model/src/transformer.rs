@@ -75,13 +75,15 @@ impl Normalise {
         layer: Option<usize>,
         tap: &mut dyn Tap,
     ) -> Result<Tensor> {
-        let out = match tap.wants(scale_site, layer) {
-            true => {
-                let scale = see(tap, scale_site, layer, self.scale(x)?)?;
-                self.by_scale(x, &scale, norm)?
+        let mut out = self.rows(x, norm)?;
+        if tap.wants(scale_site, layer) {
+            let scale = self.scale(x)?;
+            let seen = see(tap, scale_site, layer, scale.clone())?;
+            if seen.id() != scale.id() {
+                let by = |scale: &Tensor| self.by_scale(x, scale, norm);
+                out = changed(&out, &by(&scale)?, &by(&seen)?)?;
             }
-            false => self.rows(x, norm)?,
-        };
+        }
         see(tap, site, layer, out)
     }
 }
@@ -101,6 +103,13 @@ fn see(tap: &mut dyn Tap, site: Site, layer: Option<usize>, value: Tensor) -> Re
         });
     }
     Ok(seen)
+}
+
+/// The result of a kernel whose parts a tap replaced. The parts give `before` as the network made them and `after` as the
+/// tap left them; what they differ by is added to the kernel's own result. Rows that the tap left alone keep their bits
+/// whatever else it looks at or replaces.
+fn changed(plain: &Tensor, before: &Tensor, after: &Tensor) -> Result<Tensor> {
+    Ok((plain + (after - before)?)?)
 }
 
 /// Each head's rows turned by their positions; x: [batch, pos, head, d_head].
@@ -209,12 +218,11 @@ impl Block {
         let (layer, a) = (Some(self.layer), &*self.architecture);
         let (batch, positions, _) = normal.dims3()?;
         let by_head = |x: Tensor, heads| x.reshape((batch, positions, heads, a.d_head));
+        let mut fused = None;
         let [q, k, v] = match &self.weights.qkv {
             Qkv::Fused(linear) => {
                 let qkv = see(tap, Site::CAttn, layer, linear.forward(normal)?)?;
-                let parts = [Site::Q, Site::K, Site::V, Site::Pattern];
-                let apart = parts.into_iter().any(|site| tap.wants(site, layer));
-                if !apart && self.is_plain() {
+                if self.is_plain() {
                     let scale = self.attention().scale;
                     let z = match attended {
                         Some(_) => {
@@ -222,7 +230,11 @@ impl Block {
                         }
                         None => causal_attention(&qkv, a.heads, scale, mask)?,
                     };
-                    return self.see_z(z, tap);
+                    let parts = [Site::Q, Site::K, Site::V, Site::Pattern];
+                    if !parts.into_iter().any(|site| tap.wants(site, layer)) {
+                        return self.see_z(z, tap);
+                    }
+                    fused = Some(z);
                 }
                 let part = |columns| qkv.i((.., .., columns))?.contiguous();
                 let (q, k) = (a.d_queries(), a.d_keys());
@@ -230,13 +242,36 @@ impl Block {
             }
             Qkv::Apart([q, k, v]) => [q.forward(normal)?, k.forward(normal)?, v.forward(normal)?],
         };
-        let q = see(tap, Site::Q, layer, by_head(q, a.heads)?)?;
-        let k = see(tap, Site::K, layer, by_head(k, a.kv_heads)?)?;
-        let v = see(tap, Site::V, layer, by_head(v, a.kv_heads)?)?;
-        let pattern = see(tap, Site::Pattern, layer, self.pattern(q, k)?)?;
-        let values = self.for_queries(&v)?.transpose(1, 2)?.contiguous()?;
-        let z = pattern.contiguous()?.matmul(&values)?.transpose(1, 2)?;
-        let z = z.contiguous()?.reshape((batch, positions, a.d_queries()))?;
+        let made = [
+            by_head(q, a.heads)?,
+            by_head(k, a.kv_heads)?,
+            by_head(v, a.kv_heads)?,
+        ];
+        let [q, k, v] = made.clone();
+        let q = see(tap, Site::Q, layer, q)?;
+        let k = see(tap, Site::K, layer, k)?;
+        let v = see(tap, Site::V, layer, v)?;
+        let pattern = self.pattern(q.clone(), k.clone())?;
+        let seen = see(tap, Site::Pattern, layer, pattern.clone())?;
+        let read = |pattern: &Tensor, v: &Tensor| -> Result<Tensor> {
+            let values = self.for_queries(v)?.transpose(1, 2)?.contiguous()?;
+            let z = pattern.contiguous()?.matmul(&values)?.transpose(1, 2)?;
+            Ok(z.contiguous()?.reshape((batch, positions, a.d_queries()))?)
+        };
+        let z = match fused {
+            None => read(&seen, &v)?,
+            Some(fused) => {
+                let pairs = made.iter().zip([&q, &k, &v]);
+                let mut replaced = pairs.map(|(made, seen)| made.id() != seen.id());
+                if replaced.any(|r| r) || seen.id() != pattern.id() {
+                    let [q, k, of_made] = made;
+                    let before = read(&self.pattern(q, k)?, &of_made)?;
+                    changed(&fused, &before, &read(&seen, &v)?)?
+                } else {
+                    fused
+                }
+            }
+        };
         self.see_z(z, tap)
     }
 
@@ -290,11 +325,12 @@ impl Block {
         Ok(see(tap, Site::Z, layer, z)?.reshape((batch, positions, width))?)
     }
 
-    /// The output projection; through each head's contribution where the tap asks for it.
+    /// The output projection. A tap that replaces a head's contribution changes it by what the contribution changed by.
     fn project_heads(&self, z: &Tensor, tap: &mut dyn Tap) -> Result<Tensor> {
         let (layer, linear) = (Some(self.layer), &self.weights.attn_proj);
+        let out = linear.forward(z)?;
         if !tap.wants(Site::HeadOut, layer) {
-            return linear.forward(z);
+            return Ok(out);
         }
         let (heads, d_head) = (self.architecture.heads, self.architecture.d_head);
         let (batch, positions, _) = z.dims3()?;
@@ -309,11 +345,11 @@ impl Block {
             .transpose(0, 1)?
             .contiguous()?
             .reshape((batch, positions, heads, d))?;
-        let sum = see(tap, Site::HeadOut, layer, each)?.sum(2)?;
-        Ok(match &linear.bias {
-            Some(bias) => add_bias(&sum, bias)?,
-            None => sum,
-        })
+        let seen = see(tap, Site::HeadOut, layer, each.clone())?;
+        if seen.id() == each.id() {
+            return Ok(out);
+        }
+        Ok((out + (seen - each)?.sum(2)?)?)
     }
 
     /// Normalised rows to the neurons' activations: [batch, pos, d_mlp].
@@ -421,10 +457,20 @@ impl Transformer {
                 .contiguous()
         };
         let seen = [Site::LnFinalScale, Site::LnFinal, Site::Logits];
-        if seen.into_iter().any(|site| tap.wants(site, None)) {
-            return Ok(tail(&self.unembed(&x, tap)?)?);
+        if !seen.into_iter().any(|site| tap.wants(site, None)) {
+            return self.unembed(&tail(&x)?, tap);
         }
-        self.unembed(&tail(&x)?, tap)
+        let normal = self.last_norm(&x, tap)?;
+        let logits = self.head(&tail(&normal)?)?;
+        if !tap.wants(Site::Logits, None) {
+            return Ok(logits);
+        }
+        let whole = self.head(&normal)?;
+        let seen = see(tap, Site::Logits, None, whole.clone())?;
+        if seen.id() == whole.id() {
+            return Ok(logits);
+        }
+        changed(&logits, &tail(&whole)?, &tail(&seen)?)
     }
 
     /// The residual stream after the last block, [batch, pos, d_model], through the taps: a run without its logits.
@@ -489,17 +535,26 @@ impl Transformer {
 
     /// The last normalisation and the head: [batch, pos, vocab].
     fn unembed(&self, x: &Tensor, tap: &mut dyn Tap) -> Result<Tensor> {
+        let logits = self.head(&self.last_norm(x, tap)?)?;
+        see(tap, Site::Logits, None, logits)
+    }
+
+    /// The last normalisation: [batch, pos, d_model].
+    fn last_norm(&self, x: &Tensor, tap: &mut dyn Tap) -> Result<Tensor> {
         let normalise = Normalise {
             kind: self.architecture.normalisation,
             epsilon: self.architecture.epsilon,
         };
         let sites = (Site::LnFinalScale, Site::LnFinal);
-        let x = normalise.forward(x, &self.ends.ln_final, sites, None, tap)?;
+        normalise.forward(x, &self.ends.ln_final, sites, None, tap)
+    }
+
+    /// Normalised rows to logits: [batch, pos, vocab].
+    fn head(&self, x: &Tensor) -> Result<Tensor> {
         let (batch, positions, d) = x.dims3()?;
         let logits = product(&x.reshape((batch * positions, d))?, &self.ends.head.t()?)?;
         let logits = capped(logits, self.architecture.logit_cap)?;
-        let logits = logits.reshape((batch, positions, self.architecture.vocab))?;
-        see(tap, Site::Logits, None, logits)
+        Ok(logits.reshape((batch, positions, self.architecture.vocab))?)
     }
 
     fn check(&self, ids: &[Vec<u32>]) -> Result<(usize, usize)> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use engram_core::Site;
 use engram_model::checkpoint::{self, CONFIG};
-use engram_model::{Capture, Model, NoTap, Result, Tokenizer, families};
+use engram_model::{Capture, Model, NoTap, Result, Tap, Tokenizer, families};
 
 fn fixtures(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -283,5 +283,52 @@ fn what_engram_does_not_compute_is_refused_in_words() {
         fields.insert(field.to_owned(), serde_json::from_str(value).unwrap());
         let error = families::of(fields).map(drop).unwrap_err();
         assert!(error.contains(why), "{field}: {error}");
+    }
+}
+
+/// Gives back what it sees as another tensor with the same values, or as it is.
+struct Look {
+    at: (Site, Option<usize>),
+    copies: bool,
+}
+
+impl Tap for Look {
+    fn wants(&self, site: Site, layer: Option<usize>) -> bool {
+        (site, layer) == self.at
+    }
+
+    fn at(&mut self, _: Site, _: Option<usize>, value: Tensor) -> Result<Tensor> {
+        Ok(if self.copies { value.copy()? } else { value })
+    }
+}
+
+/// A run's values do not depend on what is looked at, to the last bit.
+#[test]
+fn looking_at_a_site_moves_no_bit() {
+    for folder in cases("families").into_iter().chain(cases("gpt2")) {
+        if !folder.join(CONFIG).exists() {
+            continue;
+        }
+        let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+        let model = read(&folder).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let ids: Vec<Vec<u32>> = vec![vec![1, 5, 2, 9, 3, 7], vec![4, 4, 8, 0, 6, 1]];
+        let values = |t: Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let whole = values(model.forward(&ids, &mut NoTap).unwrap());
+        let last = values(model.forward_from(&ids, 4, &mut NoTap).unwrap());
+        let table = model.sites();
+        for site in table.sites() {
+            for named in table.everywhere(*site) {
+                for copies in [false, true] {
+                    let mut look = Look {
+                        at: (named.site, named.layer),
+                        copies,
+                    };
+                    let found = values(model.forward(&ids, &mut look).unwrap());
+                    assert!(found == whole, "{name}, {}, {copies}", named.name);
+                    let found = values(model.forward_from(&ids, 4, &mut look).unwrap());
+                    assert!(found == last, "{name}, {}, {copies}, the end", named.name);
+                }
+            }
+        }
     }
 }

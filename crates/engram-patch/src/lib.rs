@@ -32,7 +32,7 @@ pub use balance::{Balance, KindBalance};
 pub use build::{BuildSettings, Built, Unpaired, build, build_paper};
 pub use check::{Fitness, Problem, Unfit, check, refuse_unfit, skip_unfit};
 pub use counterfact::build_counterfact;
-pub use engine::{Batch, Done, Engine, PairResult, Sink, Unpatched};
+pub use engine::{Batch, Done, Engine, PairResult, Sink, Unpatched, result};
 pub use error::{PatchError, Result};
 pub use journal::Journal;
 pub use naive::NaiveEngine;

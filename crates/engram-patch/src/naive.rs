@@ -75,11 +75,8 @@ impl Engine for NaiveEngine {
         let constants = constants(model, plan)?;
         for (index, pair) in plan.pairs.iter().enumerate() {
             let wanted = |i: &usize| self.computes(&plan.spec, &pair.cells[*i]);
-            let to_do: Vec<usize> = (0..pair.cells.len())
-                .filter(wanted)
-                .filter(|i| !done.has(index, *i))
-                .collect();
-            if to_do.is_empty() && done.has_unpatched(index) {
+            let computed: Vec<usize> = (0..pair.cells.len()).filter(wanted).collect();
+            if computed.iter().all(|i| done.has(index, *i)) && done.has_unpatched(index) {
                 continue;
             }
             let bench = Bench {
@@ -93,7 +90,8 @@ impl Engine for NaiveEngine {
                 sigma,
                 constants: &constants,
             };
-            self.pair(bench, &plan.shape, &to_do, sink)?;
+            let left = |cell: &usize| !done.has(index, *cell);
+            self.pair(bench, &plan.shape, (&computed, &left), sink)?;
         }
         Ok(())
     }
@@ -140,17 +138,18 @@ impl NaiveEngine {
         }
     }
 
-    /// The cells `to_do` of one pair.
+    /// The batches of one pair's cells in which some are `left`. Cells fall into the same batches whatever is done
+    /// already: matrix products of other sizes may give other last bits.
     fn pair(
         &self,
         mut bench: Bench<'_>,
         shape: &Shape,
-        to_do: &[usize],
+        (cells, left): (&[usize], &dyn Fn(&usize) -> bool),
         sink: Sink<'_>,
     ) -> Result<()> {
         let (index, pair) = (bench.index, &bench.plan.pair);
         let longest = pair.clean.len().max(pair.corrupt.len());
-        let (unpatched, sources) = bench.unpatched(to_do)?;
+        let (unpatched, sources) = bench.unpatched(cells)?;
         sink(Batch {
             pair: index,
             unpatched: unpatched.clone(),
@@ -159,7 +158,8 @@ impl NaiveEngine {
         let rows = bench.continuation.rows();
         let bytes = row_bytes(shape, longest + bench.continuation.appended());
         let most = (self.memory / bytes.max(1)).min(self.batch as u64) as usize;
-        for batch in to_do.chunks((most / rows).max(1)) {
+        let batches = cells.chunks((most / rows).max(1));
+        for batch in batches.filter(|batch| batch.iter().any(left)) {
             let found = bench.patched(batch, &sources)?;
             sink(Batch {
                 pair: index,

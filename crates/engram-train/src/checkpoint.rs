@@ -1,12 +1,15 @@
 //! A run under way on disk: all that it takes to go on and end with the weights of an unbroken run.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use engram_core::files::{io_error, write_atomic, write_atomic_at};
+use engram_core::files::{
+    HIDDEN, io_error, remove_if_dead, sha256, sha256_of_parts, write_atomic, write_atomic_at,
+};
 use rand_chacha::ChaCha8Rng;
 use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
 use serde::{Deserialize, Serialize};
@@ -20,8 +23,10 @@ use crate::schedule::Stopper;
 const FILE: &str = "checkpoint.safetensors";
 /// What the checkpoint's state is called in it.
 const STATE: &str = "state";
-/// The layout of the file; another number is another layout.
-const LAYOUT: &str = "1";
+/// The layout of the file; another number is another layout. The first had no checksums.
+const LAYOUT: &str = "2";
+/// The key of the checksum of all other metadata.
+const SEAL: &str = "sha256";
 
 /// Where a run under way is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,42 +103,56 @@ impl Keeper {
             return Ok(None);
         }
         let bytes = std::fs::read(&path).map_err(io_error(&path))?;
-        let damaged = |why: String| TrainError::Checkpoint {
+        let refused = |why: String| TrainError::Checkpoint {
             path: path.clone(),
             why,
         };
-        let (_, header) = SafeTensors::read_metadata(&bytes)
-            .map_err(|e| damaged(format!("it is damaged ({e})")))?;
-        let file = SafeTensors::deserialize(&bytes)
-            .map_err(|e| damaged(format!("it is damaged ({e})")))?;
-        let said = |key: &str| header.metadata().as_ref().and_then(|m| m.get(key).cloned());
-        if said("layout").as_deref() != Some(LAYOUT) {
-            return Err(damaged(
-                "it was written by another version of engram".to_owned(),
-            ));
-        }
-        if said("inputs").as_deref() != Some(&self.inputs) {
-            return Err(damaged(
-                "it is of a run with another model, other texts, settings, device or number of threads"
+        let damaged = |what: &str| {
+            refused(format!(
+                "it is damaged ({what}); remove it to train from the start"
+            ))
+        };
+        let unread = |e: SafeTensorError| damaged(&e.to_string());
+        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(unread)?;
+        let file = SafeTensors::deserialize(&bytes).map_err(unread)?;
+        let mut said: BTreeMap<String, String> = BTreeMap::new();
+        said.extend(header.metadata().clone().unwrap_or_default());
+        let known = said.remove(SEAL);
+        let layout = said.get("layout").cloned().unwrap_or_default();
+        if known.is_none() && layout == "1" {
+            return Err(refused(
+                "it was written by another version of engram; remove it to train from the start"
                     .to_owned(),
             ));
         }
-        let tensor = |name: &str| {
-            file.tensor(name)
-                .map_err(|e| damaged(format!("it is damaged ({e})")))
+        if known != Some(seal(&said)) || layout != LAYOUT {
+            return Err(damaged("the checksum of its metadata does not fit"));
+        }
+        let section = |name: &str| {
+            let tensor = file.tensor(name).map_err(unread)?;
+            if said.get(name) != Some(&sha256(tensor.data())) {
+                return Err(damaged(&format!("the checksum of {name} does not fit")));
+            }
+            Ok(tensor)
         };
+        let state = section(STATE)?;
+        if said.get("inputs") != Some(&self.inputs) {
+            return Err(refused(
+                "it is of a run with another model, other texts, settings, device or number of threads; give the run the same inputs, or remove the folder and start anew"
+                    .to_owned(),
+            ));
+        }
         for (name, to) in into.named() {
-            let found = tensor(name)?;
+            let found = section(name)?;
             let values = found.data();
             if found.dtype() != Dtype::F32 || values.len() != 4 * to.len() {
-                return Err(damaged(format!("it is damaged ({name} has another size)")));
+                return Err(damaged(&format!("{name} has another size")));
             }
             for (to, b) in to.iter_mut().zip(values.chunks_exact(4)) {
                 *to = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
             }
         }
-        let state = serde_json::from_slice(tensor(STATE)?.data())
-            .map_err(|e| damaged(format!("it is damaged ({e})")))?;
+        let state = serde_json::from_slice(state.data()).map_err(|e| damaged(&e.to_string()))?;
         Ok(Some(state))
     }
 
@@ -153,11 +172,8 @@ impl Keeper {
     fn sweep_out(&self) {
         let entries = std::fs::read_dir(&self.keep.folder);
         for entry in entries.into_iter().flatten().flatten() {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if name.starts_with(".engram-") && name.ends_with(".tmp") {
-                // Where it stays, it only takes room.
-                let _ = std::fs::remove_file(entry.path());
+            if entry.file_name().to_string_lossy().starts_with(HIDDEN) {
+                remove_if_dead(&entry.path());
             }
         }
     }
@@ -187,10 +203,15 @@ impl Keeper {
         for (name, values) in vectors.named() {
             tensors.push((name, Stored::floats(values)));
         }
-        let about = [("layout", LAYOUT), ("inputs", &self.inputs)]
-            .map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let mut about: BTreeMap<String, String> = (tensors.iter())
+            .map(|(name, values)| ((*name).to_owned(), values.sha256()))
+            .collect();
+        about.insert("layout".to_owned(), LAYOUT.to_owned());
+        about.insert("inputs".to_owned(), self.inputs.clone());
+        about.insert(SEAL.to_owned(), seal(&about));
+        let about: HashMap<String, String> = about.into_iter().collect();
         write_atomic_at(&path, |file| {
-            safetensors::serialize_to_file(tensors, Some(about.into()), file).map_err(|e| match e {
+            safetensors::serialize_to_file(tensors, Some(about), file).map_err(|e| match e {
                 SafeTensorError::IoError(e) => e,
                 other => std::io::Error::other(other),
             })
@@ -209,6 +230,12 @@ impl<'a> Vectors<'a> {
             ("best_weights", self.best),
         ]
     }
+}
+
+/// The checksum of metadata: layout, inputs and the checksum of each section.
+fn seal(about: &BTreeMap<String, String>) -> String {
+    let lines = about.iter().map(|(key, value)| format!("{key} {value}\n"));
+    sha256_of_parts(lines.map(String::into_bytes))
 }
 
 fn line(to: &mut impl Write, metric: &Metric) -> std::io::Result<()> {
@@ -239,6 +266,18 @@ impl Stored<'_> {
         Stored {
             length: values.len(),
             values: Values::Floats(values),
+        }
+    }
+
+    /// SHA-256 of the bytes that are written, without all of them in memory.
+    fn sha256(&self) -> String {
+        const PART: usize = 1 << 16;
+        match self.values {
+            Values::Bytes(bytes) => sha256(bytes),
+            Values::Floats(values) => {
+                let part = |part: &[f32]| part.iter().flat_map(|v| v.to_le_bytes()).collect();
+                sha256_of_parts(values.chunks(PART).map(part))
+            }
         }
     }
 }

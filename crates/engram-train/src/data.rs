@@ -151,6 +151,23 @@ pub(crate) fn prepare(
     Ok((Texts::Stream { ids, length }, measured.collect()))
 }
 
+/// Refuses a model that cannot be trained with some settings, before any text is read.
+///
+/// # Errors
+/// Settings outside their range or beyond the model's context, a family that training is not written for, padding
+/// without a token for it.
+pub fn check(model: &Model, settings: &TrainSettings) -> Result<()> {
+    settings.check()?;
+    model.gpt2("training")?;
+    check_context(model, settings)?;
+    // Crops are of one stream, in which texts end by that token.
+    if (settings.pad_loss || settings.sequences == Sequences::Crop) && model.end_of_text().is_none()
+    {
+        return Err(TrainError::NoPadding);
+    }
+    Ok(())
+}
+
 fn check_context(model: &Model, settings: &TrainSettings) -> Result<()> {
     let context = model.shape().context;
     if settings.max_length > context {

@@ -62,15 +62,12 @@ pub enum TrainError {
         /// Its value.
         value: f64,
     },
-    /// A checkpoint of a run under way that cannot be gone on from.
-    #[error(
-        "{}: cannot go on from this checkpoint: {why}; give the run the same inputs, or remove the folder and start anew",
-        path.display()
-    )]
+    /// A checkpoint of a run under way that cannot be resumed from.
+    #[error("{}: cannot resume from this checkpoint: {why}", path.display())]
     Checkpoint {
         /// The checkpoint.
         path: std::path::PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with it, and what to do.
         why: String,
     },
     /// The model failed.

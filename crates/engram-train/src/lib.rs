@@ -17,7 +17,7 @@ pub mod settings;
 pub mod workers;
 
 pub use checkpoint::Keep;
-pub use data::TrainText;
+pub use data::{TrainText, check};
 pub use error::{Result, TrainError};
 pub use learner::Learner;
 pub use record::{

@@ -516,6 +516,20 @@ fn a_checkpoint_of_another_run_or_a_damaged_one_is_refused() {
             "cut at {cut}"
         );
     }
+    // A changed byte is found wherever it is: in the header, the state or a vector.
+    let header = 8 + u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+    let step = whole.len() / 150;
+    for at in (0..header)
+        .step_by(7)
+        .chain((header..whole.len()).step_by(step))
+    {
+        let mut changed = whole.clone();
+        changed[at] ^= 1 << (at % 8);
+        std::fs::write(&file, &changed).unwrap();
+        let error = refused(&settings());
+        let named = error.contains("checkpoint.safetensors") && error.contains("it is damaged");
+        assert!(named && error.contains("remove it"), "byte {at}: {error}");
+    }
     // Without --resume it is written over.
     let anew = Keep {
         resume: false,

@@ -149,7 +149,7 @@ impl Record {
         }
         Record {
             engram: env!("CARGO_PKG_VERSION").to_owned(),
-            command: crate::command_line(None),
+            command: crate::command_line(),
             name: name.to_owned(),
             model: model.to_owned(),
             checkpoint: checkpoint.to_owned(),

@@ -18,18 +18,28 @@ pub mod scratch;
 pub mod stage;
 pub mod study;
 
-/// The command line as it was typed, program name shortened; without one option and its value where asked.
-pub fn command_line(without: Option<&str>) -> String {
-    let mut words = vec!["engram".to_owned()];
+/// The command line as it was typed, program name shortened.
+pub fn command_line() -> String {
+    quoted_line(std::env::args().skip(1))
+}
+
+/// The command line that does the same again, to another folder: without `--out` and its value, and without `--resume`.
+pub fn reproducing_line() -> String {
+    let mut words = Vec::new();
     let mut rest = std::env::args().skip(1);
     while let Some(word) = rest.next() {
-        match without {
-            Some(option) if word == option => drop(rest.next()),
-            Some(option) if word.starts_with(&format!("{option}=")) => {}
-            _ => words.push(quoted(word)),
+        if word == "--out" {
+            rest.next();
+        } else if word != "--resume" && !word.starts_with("--out=") {
+            words.push(word);
         }
     }
-    words.join(" ")
+    quoted_line(words.into_iter())
+}
+
+fn quoted_line(words: impl Iterator<Item = String>) -> String {
+    let words = std::iter::once("engram".to_owned()).chain(words.map(quoted));
+    words.collect::<Vec<String>>().join(" ")
 }
 
 /// A word as a shell takes it.

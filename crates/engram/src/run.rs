@@ -1,5 +1,6 @@
 //! `engram run`: corpus, suite, training, sweeps, findings, report, each stage from the files of those before it.
 
+mod check;
 mod edit;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,7 +35,7 @@ use crate::results::{
     PREFERENCES, Results, STATS, SUITE, TRAINING,
 };
 use crate::stage::{RunFolder, checkpoint_hash, done_with, partial, under_way};
-use crate::study::{BASE, RANDOM, Study, Training};
+use crate::study::{BASE, RANDOM, Study, Sweep, Training};
 
 /// Training texts.
 pub const TRAIN: &str = "train.jsonl";
@@ -65,6 +66,7 @@ fn run_study(args: &RunArgs, as_json: bool) -> Result<()> {
     let mut run = Run::resolve(args)?;
     let corpus = run.corpus()?;
     let suite = run.suite(corpus.as_deref())?;
+    run.check_sweeps(&suite)?;
     let mut models = BTreeMap::from([(BASE.to_owned(), run.study.base.clone())]);
     for name in run.settings.keys().cloned().collect::<Vec<_>>() {
         let corpus = corpus.as_ref().context("there is no corpus to train on")?;
@@ -131,6 +133,7 @@ impl Run {
         }
         if let Some(file) = &study.suite.counterfact {
             inputs.insert("suite", files::sha256_file(file).context("the suite")?);
+            read_counterfact(file).context("the suite")?;
         }
         if let Some(file) = &study.suite.file {
             inputs.insert("suite", files::sha256_file(file).context("the suite")?);
@@ -158,12 +161,16 @@ impl Run {
                     write.max_tokens
                 );
             }
+            engram_train::check(&base, &resolved).with_context(|| format!("train.{name}"))?;
             all_settings.insert(name.clone(), resolved);
         }
         for (name, sweep) in &study.sweep {
             resolve(&base.sites(), &sweep.sites).with_context(|| format!("sweep.{name}"))?;
         }
         edit::check(&study, &base)?;
+        if study.random {
+            base.gpt2("a model with random weights").context("random")?;
+        }
         let out = match &args.out {
             Some(out) => out.clone(),
             None => Path::new("runs").join(args.study.file_stem().unwrap_or_default()),
@@ -427,16 +434,7 @@ impl Run {
                 .collect();
             let mut rows = Vec::new();
             for sweep_of in &asked {
-                let spec = SweepSpec {
-                    positions: sweep_of.positions,
-                    direction: sweep_of.direction,
-                    corruption: sweep_of.corruption,
-                    window: sweep_of.window,
-                    seed: run.study.seed,
-                    metrics: sweep_of.metrics.clone(),
-                    eligible_gap: gap,
-                    ..SweepSpec::new(resolve(&model.sites(), &sweep_of.sites)?)
-                };
+                let spec = run.spec(sweep_of, &model)?;
                 let mut patched = prepared.clone();
                 if sweep_of.known {
                     patched.retain(|p| known.contains(p.id.as_str()));
@@ -482,6 +480,20 @@ impl Run {
         })
     }
 
+    /// What is patched and measured in a sweep of a model.
+    fn spec(&self, sweep: &Sweep, model: &Model) -> Result<SweepSpec> {
+        Ok(SweepSpec {
+            positions: sweep.positions,
+            direction: sweep.direction,
+            corruption: sweep.corruption,
+            window: sweep.window,
+            seed: self.study.seed,
+            metrics: sweep.metrics.clone(),
+            eligible_gap: self.study.stats.eligible_gap,
+            ..SweepSpec::new(resolve(&model.sites(), &sweep.sites)?)
+        })
+    }
+
     fn manifest(&self, args: &RunArgs) -> Result<Manifest> {
         let study = &self.study;
         // Stages that were up to date keep the time that they took when they were made.
@@ -510,9 +522,9 @@ impl Run {
         Ok(Manifest {
             engram: env!("CARGO_PKG_VERSION").to_owned(),
             title: study.title.clone(),
-            command: crate::command_line(None),
+            command: crate::command_line(),
             reproduction: Reproduction {
-                command: crate::command_line(Some("--out")),
+                command: crate::reproducing_line(),
                 seeds,
                 versions: vec![Fact::new("engram", env!("CARGO_PKG_VERSION")), threads],
                 inputs,

@@ -1,23 +1,96 @@
-//! A study's stages: each writes a folder whole or not at all, and runs again only where its inputs changed.
+//! Folders of results: one process writes a folder at a time, whole or not at all, and what it is made from is kept in
+//! it, so that a study's stage runs again only where its inputs changed and `--resume` knows what is whole.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use engram_core::files;
+use engram_core::files::{self, HIDDEN, left_over};
+use engram_core::{CoreError, Lock, sealed};
 use serde::{Deserialize, Serialize};
 
-/// The file in a stage's folder that says which inputs it was made from.
+/// The file in a folder that says what it was made from, and what its files were then.
 const MARK: &str = "stage.json";
-/// How the name of a folder begins that is not whole yet.
-const HALF_MADE: &str = ".engram-";
 /// The file in a run's folder that says which study it holds.
 const STUDY: &str = "study.json";
+/// Endings of a folder that is not whole yet, and of the one whose place it takes.
+const NEW: &str = "new";
+const OLD: &str = "old";
 
+/// What a folder was made from.
 #[derive(Serialize, Deserialize)]
 struct Mark {
-    /// SHA-256 of everything that the stage's results depend on.
+    /// SHA-256 of everything that the folder's results depend on.
     inputs: String,
+    /// SHA-256 of each file, by its path in the folder.
+    files: BTreeMap<String, String>,
+}
+
+impl Mark {
+    /// The mark of a folder; none where there is none. One that is damaged is none either, and that is said.
+    fn of(folder: &Path) -> Option<Mark> {
+        let path = folder.join(MARK);
+        if !path.exists() {
+            return None;
+        }
+        let mark = sealed::read(&path, MARK);
+        if let Err(error) = &mark {
+            eprintln!("{error}");
+        }
+        mark.ok()
+    }
+
+    fn write(folder: &Path, inputs: String) -> Result<()> {
+        let mut found = BTreeMap::new();
+        hash_files(folder, "", &mut found)?;
+        let mark = Mark {
+            inputs,
+            files: found,
+        };
+        Ok(sealed::write(&folder.join(MARK), MARK, &mark)?)
+    }
+
+    /// Whether all files are there.
+    ///
+    /// # Errors
+    /// A file that is not as it was written.
+    fn is_whole(&self, folder: &Path) -> Result<bool> {
+        for (name, hash) in &self.files {
+            let path = folder.join(name);
+            if !path.exists() {
+                eprintln!("{}: it is missing", path.display());
+                return Ok(false);
+            }
+            if files::sha256_file(&path)? != *hash {
+                bail!(
+                    "{}: it is not as it was written; put it back, or remove the folder {} to make it again",
+                    path.display(),
+                    folder.display()
+                );
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// Hashes of a folder's files, without those that are no results.
+fn hash_files(folder: &Path, name: &str, to: &mut BTreeMap<String, String>) -> Result<()> {
+    let at = || format!("{}", folder.display());
+    for entry in fs::read_dir(folder).with_context(at)? {
+        let entry = entry.with_context(at)?;
+        let file = entry.file_name().to_string_lossy().into_owned();
+        if file.starts_with(HIDDEN) {
+            continue;
+        }
+        let path = format!("{name}{file}");
+        if entry.file_type().with_context(at)?.is_dir() {
+            hash_files(&entry.path(), &format!("{path}/"), to)?;
+        } else {
+            to.insert(path, files::sha256_file(&entry.path())?);
+        }
+    }
+    Ok(())
 }
 
 #[derive(Serialize, Deserialize)]
@@ -25,33 +98,123 @@ struct Held {
     title: String,
 }
 
-/// A run's folder.
+/// A folder of results that this process alone writes.
+#[derive(Debug)]
+pub struct Output {
+    folder: PathBuf,
+    _lock: Lock,
+}
+
+impl Output {
+    /// Takes a folder that is empty or not there.
+    ///
+    /// # Errors
+    /// A folder that another process writes, that holds files, or that cannot be made.
+    pub fn free(folder: &Path) -> Result<Output> {
+        let output = Output::locked(folder)?;
+        must_be_free(folder)?;
+        Ok(output)
+    }
+
+    /// Takes a folder whose work under way is kept in `under_way`. With `resume` it may be whole already.
+    ///
+    /// # Errors
+    /// As [`Output::free`]; work under way that is not to be resumed.
+    pub fn resumable(folder: &Path, under_way: &Path, resume: bool) -> Result<Output> {
+        let output = Output::locked(folder)?;
+        if !(resume && folder.join(MARK).exists()) {
+            must_be_free(folder)?;
+        }
+        if !resume && under_way.exists() {
+            bail!(
+                "{}: a run to {} was broken off; --resume goes on with it, or remove it",
+                under_way.display(),
+                folder.display()
+            );
+        }
+        Ok(output)
+    }
+
+    fn locked(folder: &Path) -> Result<Output> {
+        Ok(Output {
+            folder: folder.to_owned(),
+            _lock: Lock::beside(folder)?,
+        })
+    }
+
+    /// Whether the folder is whole and was made from these inputs.
+    ///
+    /// # Errors
+    /// A folder that was made from others, or in which a file is damaged or missing.
+    pub fn is_made_from(&self, inputs: &impl Serialize) -> Result<bool> {
+        if !self.folder.join(MARK).exists() {
+            return Ok(false);
+        }
+        let at = self.folder.display();
+        match Mark::of(&self.folder) {
+            Some(mark) if mark.inputs != fingerprint(inputs)? => {
+                bail!("{at} holds results of other inputs; name another folder with --out")
+            }
+            Some(mark) if mark.is_whole(&self.folder)? => Ok(true),
+            _ => bail!("{at} is not whole; remove it to make it again"),
+        }
+    }
+
+    /// Fills the folder by `work`, which is given an empty one that takes its place when it is whole.
+    ///
+    /// # Errors
+    /// Whatever `work` says; nothing is left then.
+    pub fn fill<T>(&self, work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+        whole_folder(&self.folder, work)
+    }
+
+    /// As [`Output::fill`], with a mark of what the folder was made from.
+    ///
+    /// # Errors
+    /// As [`Output::fill`].
+    pub fn fill_from<T>(
+        &self,
+        inputs: &impl Serialize,
+        work: impl FnOnce(&Path) -> Result<T>,
+    ) -> Result<T> {
+        let inputs = fingerprint(inputs)?;
+        whole_folder(&self.folder, |fresh| {
+            let value = work(fresh)?;
+            Mark::write(fresh, inputs)?;
+            Ok(value)
+        })
+    }
+}
+
+/// A run's folder, which this process alone writes.
 pub struct RunFolder {
     path: PathBuf,
     title: String,
+    _lock: Lock,
 }
 
 impl RunFolder {
-    /// Opens the folder of the study `title`; it is made with its first stage.
+    /// Opens the folder of the study `title`; where no stage is finished, none is left.
     ///
     /// # Errors
-    /// Where the folder holds another study or other files, or cannot be written.
+    /// Where another process runs a study in the folder, or it holds another study or other files, or cannot be written.
     pub fn open(path: &Path, title: &str) -> Result<RunFolder> {
+        let lock = Lock::within(path)?;
         let mark = path.join(STUDY);
         if mark.exists() {
             let held: Held = files::read_json(&mark)?;
             if held.title != title {
                 bail!(
-                    "{} holds another study, \"{}\"; give \"{title}\" a folder of its own with --out",
-                    path.display(),
+                    "{}: the folder holds another study, \"{}\"; give \"{title}\" a folder of its own with --out",
+                    mark.display(),
                     held.title
                 );
             }
-        } else if path.exists() {
+        } else {
             let mut holds_files = false;
             for entry in fs::read_dir(path).with_context(|| format!("{}", path.display()))? {
                 let name = entry?.file_name();
-                holds_files |= !name.to_string_lossy().starts_with(HALF_MADE);
+                holds_files |= !name.to_string_lossy().starts_with(HIDDEN);
             }
             if holds_files {
                 bail!(
@@ -60,11 +223,12 @@ impl RunFolder {
                 );
             }
         }
-        if path.exists() {
-            sweep_out(path)?;
-        }
-        let (path, title) = (path.to_owned(), title.to_owned());
-        Ok(RunFolder { path, title })
+        sweep_out(path)?;
+        Ok(RunFolder {
+            path: path.to_owned(),
+            title: title.to_owned(),
+            _lock: lock,
+        })
     }
 
     /// The folder.
@@ -77,7 +241,7 @@ impl RunFolder {
     /// whether it was made now.
     ///
     /// # Errors
-    /// Whatever `work` says; the stage's earlier folder, if any, then stays.
+    /// Whatever `work` says; the stage's earlier folder, if any, then stays. A file in it that is not as it was written.
     pub fn stage(
         &self,
         name: &str,
@@ -86,17 +250,19 @@ impl RunFolder {
     ) -> Result<(PathBuf, bool)> {
         let folder = self.path.join(name);
         let inputs = fingerprint(inputs)?;
-        let mark = folder.join(MARK);
-        if mark.exists() && files::read_json::<Mark>(&mark).is_ok_and(|m| m.inputs == inputs) {
+        let mark = Mark::of(&folder).filter(|mark| mark.inputs == inputs);
+        if let Some(mark) = mark
+            && mark.is_whole(&folder)?
+        {
             return Ok((folder, false));
         }
         whole_folder(&folder, |fresh| {
             work(fresh)?;
-            Ok(files::write_json(&fresh.join(MARK), &Mark { inputs })?)
+            Mark::write(fresh, inputs)?;
+            // Only now: a study that never finished a stage leaves nothing that would bar another from the folder.
+            let title = self.title.clone();
+            Ok(files::write_json(&self.path.join(STUDY), &Held { title })?)
         })?;
-        // Only now: a study that never finished a stage leaves nothing that would bar another from the folder.
-        let title = self.title.clone();
-        files::write_json(&self.path.join(STUDY), &Held { title })?;
         Ok((folder, true))
     }
 }
@@ -108,13 +274,14 @@ impl RunFolder {
 /// The file system's.
 pub fn under_way(folder: &Path, inputs: &impl Serialize) -> Result<PathBuf> {
     let path = partial(folder);
-    let (inputs, mark) = (fingerprint(inputs)?, path.join(MARK));
-    let same = files::read_json::<Mark>(&mark).is_ok_and(|m| m.inputs == inputs);
+    let inputs = fingerprint(inputs)?;
+    let same = Mark::of(&path).is_some_and(|mark| mark.inputs == inputs);
     if !same {
         if path.exists() {
             fs::remove_dir_all(&path).with_context(|| format!("{}", path.display()))?;
         }
-        files::write_json(&mark, &Mark { inputs })?;
+        fs::create_dir_all(&path).with_context(|| format!("{}", path.display()))?;
+        Mark::write(&path, inputs)?;
     }
     Ok(path)
 }
@@ -129,33 +296,30 @@ pub fn partial(folder: &Path) -> PathBuf {
 /// # Errors
 /// The file system's.
 pub fn done_with(partial: &Path) -> Result<()> {
-    if !partial.exists() {
-        return Ok(());
-    }
-    fs::remove_dir_all(partial).with_context(|| format!("cannot remove {}", partial.display()))
+    remove(partial)
 }
 
 /// Fills a folder whole or not at all: `work` gets an empty folder beside it, which is renamed into its
-/// place when `work` has ended well. The folder's parent is made, and taken back where it stays empty.
-///
-/// # Errors
-/// Whatever `work` says; what stood in the folder then stays.
-pub fn whole_folder<T>(folder: &Path, work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+/// place when `work` has ended well. The folder's parent is made, and taken back where it stays empty. The caller holds
+/// the lock of the folder or of what it is in: what a killed process left of the same folder is removed.
+fn whole_folder<T>(folder: &Path, work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
     let at = || format!("{}", folder.display());
-    let parent = match folder.parent() {
+    // Where a link leads is replaced, not the link.
+    let real = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    let parent = match real.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
+    let [new, old] = [NEW, OLD].map(|ending| left_over(&real, ending));
     let made = !parent.exists();
-    fs::create_dir_all(parent).with_context(at)?;
-    let fresh = tempfile::Builder::new()
-        .prefix(HALF_MADE)
-        .tempdir_in(parent)
-        .with_context(at)?;
-    let value = match work(fresh.path()) {
+    remove(&new)?;
+    remove(&old)?;
+    fs::create_dir_all(&new).with_context(at)?;
+    let value = match work(&new) {
         Ok(value) => value,
         Err(error) => {
-            drop(fresh);
+            // Where they stay, the next run removes them.
+            let _ = fs::remove_dir_all(&new);
             if made {
                 // Removes an empty folder only.
                 let _ = fs::remove_dir(parent);
@@ -163,19 +327,27 @@ pub fn whole_folder<T>(folder: &Path, work: impl FnOnce(&Path) -> Result<T>) -> 
             return Err(error);
         }
     };
-    set_usual_permissions(fresh.path())?;
-    if folder.exists() {
-        fs::remove_dir_all(folder).with_context(at)?;
+    // Never half of the old folder under its own name, with a mark that calls it whole.
+    if real.exists() {
+        fs::rename(&real, &old).with_context(at)?;
     }
-    fs::rename(fresh.keep(), folder).with_context(at)?;
+    fs::rename(&new, &real).with_context(at)?;
+    remove(&old)?;
     Ok(value)
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))
 }
 
 /// Refuses a folder that exists and is not empty: what stands there is somebody's.
 ///
 /// # Errors
 /// That, or a path that is no folder.
-pub fn must_be_free(folder: &Path) -> Result<()> {
+fn must_be_free(folder: &Path) -> Result<()> {
     if !folder.exists() {
         return Ok(());
     }
@@ -189,33 +361,34 @@ pub fn must_be_free(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes what a killed run left half-made in the folder and in the folders of its stages.
+/// Removes what killed processes left half-made in a run's folder and in the folders of its stages.
 fn sweep_out(path: &Path) -> Result<()> {
-    for entry in fs::read_dir(path).with_context(|| format!("{}", path.display()))? {
-        let entry = entry.with_context(|| format!("{}", path.display()))?;
-        if !entry.file_type()?.is_dir() {
-            continue;
-        }
-        if entry.file_name().to_string_lossy().starts_with(HALF_MADE) {
-            fs::remove_dir_all(entry.path())
-                .with_context(|| format!("{}", entry.path().display()))?;
-        } else {
+    let at = || format!("{}", path.display());
+    for entry in fs::read_dir(path).with_context(at)? {
+        let entry = entry.with_context(at)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_folder = entry.file_type().with_context(at)?.is_dir();
+        if let Some(hidden) = name.strip_prefix(HIDDEN) {
+            if !is_folder {
+                files::remove_if_dead(&entry.path());
+            } else if let Some(_held) = lock_of(path, hidden)? {
+                remove(&entry.path())?;
+            }
+        } else if is_folder {
             sweep_out(&entry.path())?;
         }
     }
     Ok(())
 }
 
-/// Temporary folders are private by default; results are for everyone who may read the run.
-fn set_usual_permissions(folder: &Path) -> Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
+/// The lock of the output that a half-made folder, `.engram-NAME.ENDING`, is of; none where a living process has it.
+fn lock_of(parent: &Path, hidden: &str) -> Result<Option<Lock>> {
+    let name = hidden.rsplit_once('.').map_or(hidden, |(name, _)| name);
+    match Lock::beside(&parent.join(name)) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(CoreError::Held { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
     }
-    #[cfg(not(unix))]
-    let _ = folder;
-    Ok(())
 }
 
 /// SHA-256 of a value's JSON.
@@ -261,36 +434,54 @@ mod tests {
     #[test]
     fn a_failed_stage_leaves_the_earlier_one_and_nothing_half() {
         let folder = tempfile::tempdir().unwrap();
-        let run = RunFolder::open(folder.path(), "a").unwrap();
+        let path = folder.path().join("a");
+        let run = RunFolder::open(&path, "a").unwrap();
         run.stage("s", &1, |p| Ok(fs::write(p.join("x"), "1")?))
             .unwrap();
         let elsewhere = folder.path().join("new/run");
         let run_elsewhere = RunFolder::open(&elsewhere, "b").unwrap();
         assert!(run_elsewhere.stage("s", &1, |_| bail!("no")).is_err());
-        assert!(!elsewhere.exists());
+        drop(run_elsewhere);
+        assert!(!folder.path().join("new").exists());
         let failed = run.stage("s", &2, |p| {
             fs::write(p.join("x"), "2")?;
             bail!("no")
         });
         assert!(failed.is_err());
-        assert_eq!(fs::read_to_string(folder.path().join("s/x")).unwrap(), "1");
-        // The stage, the study's mark, and the parent that the other run's folder was to stand in.
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3);
+        drop(run);
+        assert_eq!(fs::read_to_string(path.join("s/x")).unwrap(), "1");
+        // The stage and the study's mark.
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 2);
     }
 
     #[test]
-    fn what_a_killed_run_left_is_removed() {
+    fn what_a_killed_run_left_is_removed_and_what_a_living_one_writes_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
-        // Killed in the first stage, then in a later one.
+        // Killed in the first stage, then in a later one, then while a file was written.
         fs::create_dir_all(path.join(".engram-abc")).unwrap();
+        fs::write(path.join(".engram-run.lock"), "4194304").unwrap();
         let run = RunFolder::open(path, "a").unwrap();
-        assert_eq!(fs::read_dir(path).unwrap().count(), 0);
         run.stage("models/x", &1, |_| Ok(())).unwrap();
-        let half = path.join("models/.engram-abc");
-        fs::create_dir_all(&half).unwrap();
-        RunFolder::open(path, "a").unwrap();
-        assert!(!half.exists() && path.join("models/x").exists());
+        drop(run);
+        assert_eq!(fs::read_dir(path).unwrap().count(), 2);
+        let half = ["models/.engram-x.new", "models/.engram-x.old"].map(|f| path.join(f));
+        for half in &half {
+            fs::create_dir_all(half).unwrap();
+        }
+        let file = path.join("models/.engram-y.json-Ab12xY.tmp");
+        fs::write(&file, "").unwrap();
+        let other = Output::free(&path.join("other")).unwrap();
+        other
+            .fill(|fresh| {
+                drop(RunFolder::open(path, "a").unwrap());
+                Ok(fs::write(fresh.join("alive"), "")?)
+            })
+            .unwrap();
+        assert!(path.join("other/alive").exists());
+        assert!(half.iter().all(|half| !half.exists()) && path.join("models/x").exists());
+        #[cfg(unix)]
+        assert!(!file.exists());
     }
 
     #[test]
@@ -308,12 +499,17 @@ mod tests {
     }
 
     #[test]
-    fn another_study_or_other_files_are_refused() {
+    fn another_study_other_files_or_a_second_process_are_refused() {
         let folder = tempfile::tempdir().unwrap();
-        let run = RunFolder::open(folder.path(), "a").unwrap();
+        let open = |title| RunFolder::open(folder.path(), title);
+        let run = open("a").unwrap();
         run.stage("s", &1, |_| Ok(())).unwrap();
-        assert!(RunFolder::open(folder.path(), "a").is_ok());
-        let error = RunFolder::open(folder.path(), "b").err().unwrap();
+        let error = open("a").err().unwrap().to_string();
+        let me = format!("process {} is writing to it", std::process::id());
+        assert!(error.contains(&me), "{error}");
+        drop(run);
+        assert!(open("a").is_ok());
+        let error = open("b").err().unwrap();
         assert!(error.to_string().contains("holds another study, \"a\""));
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("thesis.tex"), "").unwrap();
@@ -323,5 +519,74 @@ mod tests {
                 .to_string()
                 .contains("is not empty and holds no study")
         );
+    }
+
+    #[test]
+    fn a_changed_file_of_a_stage_is_refused_and_a_missing_one_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunFolder::open(folder.path(), "a").unwrap();
+        let stage = || {
+            run.stage("s", &1, |p| {
+                fs::create_dir(p.join("in"))?;
+                fs::write(p.join("in/x"), "1")?;
+                Ok(fs::write(p.join("y"), "1")?)
+            })
+        };
+        let (path, _) = stage().unwrap();
+        assert!(!stage().unwrap().1);
+        fs::write(path.join("notes"), "of the reader").unwrap();
+        assert!(!stage().unwrap().1);
+        for file in ["in/x", "y"] {
+            fs::write(path.join(file), "2").unwrap();
+            let error = stage().unwrap_err().to_string();
+            assert!(
+                error.contains(file) && error.contains("remove the folder"),
+                "{error}"
+            );
+            fs::write(path.join(file), "1").unwrap();
+        }
+        fs::remove_file(path.join("in/x")).unwrap();
+        assert!(stage().unwrap().1 && !stage().unwrap().1);
+        // A mark of which a byte is changed says nothing.
+        let mark = fs::read_to_string(path.join(MARK)).unwrap();
+        fs::write(path.join(MARK), mark.replacen("inputs", "inputz", 1)).unwrap();
+        assert!(stage().unwrap().1);
+    }
+
+    #[test]
+    fn an_output_is_taken_once_and_knows_what_it_was_made_from() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("out");
+        let journal = folder.path().join("out.partial.jsonl");
+        let output = Output::resumable(&out, &journal, false).unwrap();
+        assert!(Output::free(&out).is_err());
+        assert!(!output.is_made_from(&1).unwrap());
+        let failed: Result<()> = output.fill_from(&1, |_| bail!("no"));
+        assert!(failed.is_err() && !out.exists());
+        output
+            .fill_from(&1, |fresh| Ok(fs::write(fresh.join("x"), "1")?))
+            .unwrap();
+        assert!(output.is_made_from(&1).unwrap());
+        drop(output);
+        assert!(
+            Output::free(&out)
+                .unwrap_err()
+                .to_string()
+                .contains("is not empty")
+        );
+        assert!(Output::resumable(&out, &journal, false).is_err());
+        let output = Output::resumable(&out, &journal, true).unwrap();
+        let error = output.is_made_from(&2).unwrap_err().to_string();
+        assert!(error.contains("other inputs"), "{error}");
+        fs::write(out.join("x"), "2").unwrap();
+        assert!(
+            output
+                .is_made_from(&1)
+                .unwrap_err()
+                .to_string()
+                .contains("out/x")
+        );
+        drop(output);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use engram_core::Lock;
 use engram_corpus::fetch::{self, Fetch};
 use engram_corpus::{Abstract, Corpus, FactTable, WriteSettings, read, stats, write_texts};
 use engram_model::{ModelError, Tokenizer};
@@ -20,6 +21,7 @@ pub fn corpus(command: CorpusCommand, json: bool) -> Result<()> {
     match command {
         CorpusCommand::Fetch(args) => fetch_pubmed(args, json),
         CorpusCommand::Import { file, out } => {
+            let _held = Lock::beside(&out)?;
             let (written, counts) = read::convert(&file, &out)
                 .with_context(|| format!("cannot read the corpus {}", file.display()))?;
             left_out(&file, &counts);
@@ -37,6 +39,7 @@ pub fn corpus(command: CorpusCommand, json: bool) -> Result<()> {
             seed,
             out,
         } => {
+            let _held = Lock::beside(&out)?;
             let corpus = read_corpus(&file)?;
             let (train, validation) = match held_out {
                 Some(list) => hold_out(corpus, &list)?,
@@ -61,6 +64,7 @@ pub fn corpus(command: CorpusCommand, json: bool) -> Result<()> {
             seed,
             out,
         } => {
+            let _held = Lock::beside(&out)?;
             let facts = FactTable::read(&facts)?;
             let model = crate::model::read(&model)?;
             let settings = WriteSettings {
@@ -88,7 +92,9 @@ pub fn corpus(command: CorpusCommand, json: bool) -> Result<()> {
 
 /// Fetches abstracts with progress.
 fn fetch_pubmed(args: FetchArgs, json: bool) -> Result<()> {
-    if args.out.exists() && !args.resume {
+    let _held = Lock::beside(&args.out)?;
+    let broken_off = args.resume && fetch::partial(&args.out).exists();
+    if args.out.exists() && !broken_off {
         bail!(
             "{} exists; name another file with --out",
             args.out.display()
@@ -116,6 +122,9 @@ fn fetch_pubmed(args: FetchArgs, json: bool) -> Result<()> {
                 if let Some(bar) = &mut bar {
                     bar.at(done as u64, "");
                 }
+            }
+            fetch::Progress::Damaged(path) => {
+                eprintln!("{}: it is damaged and is fetched again", path.display());
             }
             fetch::Progress::Again(pause, why) => {
                 eprintln!("{why}; asked again in {} s", pause.as_secs());

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use candle_core::Tensor;
 use engram_core::files::write_atomic;
-use engram_core::{NamedSite, SiteTable};
+use engram_core::{Lock, NamedSite, SiteTable};
 use engram_model::{Model, NoTap};
 use serde::Serialize;
 
@@ -40,6 +40,7 @@ pub fn model(command: ModelCommand, json: bool) -> Result<()> {
             {
                 bail!("--out is the checkpoint itself; name another folder");
             }
+            let _held = Lock::beside(&out)?;
             crate::model::read(&model)?.write(&out)?;
             eprintln!("{}", out.display());
             Ok(())
@@ -114,6 +115,7 @@ fn ask(folder: &Path, prompt: &str, top: usize, json: bool) -> Result<()> {
 /// # Errors
 /// Any of the checkpoint's; a site that does not exist.
 pub fn cache(args: &CacheArgs) -> Result<()> {
+    let _held = Lock::beside(&args.out)?;
     let model = crate::model::read(&args.model)?;
     let sites = resolve(&model.sites(), &args.sites)?;
     let ids = model.tokenizer().encode(&args.prompt)?;

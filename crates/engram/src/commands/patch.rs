@@ -20,7 +20,7 @@ use crate::args::{EngineName, PatchArgs, Profile};
 use crate::memory;
 use crate::progress::Progress;
 use crate::results::{CONFOUNDS, EXCLUDED, MANIFEST, Machine, Manifest, PATCH, SUITE};
-use crate::stage::{checkpoint_hash, must_be_free, whole_folder};
+use crate::stage::{Output, checkpoint_hash, fingerprint};
 
 /// Runs `engram patch`.
 ///
@@ -37,6 +37,8 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
         );
     }
     let suite = suite(args)?;
+    let suite_hash = (args.suite.as_ref()).map(|path| files::sha256_file(path));
+    let suite_hash = suite_hash.transpose()?;
     let under_way = match &args.out {
         Some(out) if !args.plan_only => Some(UnderWay::at(out, args.resume)?),
         _ => None,
@@ -71,11 +73,7 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
     };
     let engine: Box<dyn Engine> = match args.engine {
         EngineName::Staged => Box::new(StagedEngine::new(&model, memory)?),
-        EngineName::Naive => Box::new(NaiveEngine {
-            skip_trivial: false,
-            memory: memory.min(NaiveEngine::default().memory),
-            ..NaiveEngine::default()
-        }),
+        EngineName::Naive => Box::new(naive_engine(memory)),
     };
     let model_hash = checkpoint_hash(&folder)?;
     let load_s = start.elapsed().as_secs_f64();
@@ -88,14 +86,22 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
         Schedule::of(&plan, &nothing, memory, rayon::current_num_threads())?;
     }
     let naive = args.engine == EngineName::Naive;
-    let key = json!([model_hash, plan, naive]).to_string();
-    let (mut journal, done) = under_way.journal(&files::sha256(key.as_bytes()), &plan)?;
+    // The last bits of the naive engine's values depend on how its cells are batched and on the device.
+    let naive = naive.then(|| (naive_engine(memory), args.device.clone()));
+    let key = fingerprint(&json!([model_hash, plan, naive]))?;
+    let out = &under_way.out;
+    if under_way.output.is_made_from(&key)? {
+        let rows = Row::read_parquet(&out.join(PATCH))?;
+        eprintln!("{}: it is whole already", out.display());
+        under_way.remove()?;
+        return print_rows(&rows, &model, json, out);
+    }
+    let (mut journal, done) = under_way.journal(&key, &plan)?;
     let rows = sweep_on("patch", &*engine, &model, &plan, done, |batch| {
         journal.append(batch)
     })?;
     let sweep_s = start.elapsed().as_secs_f64();
-    let out = &under_way.out;
-    whole_folder(out, |folder| {
+    under_way.output.fill_from(&key, |folder| {
         let mut inputs = vec![Fact::new("model", model_hash)];
         inputs.extend(
             model
@@ -103,15 +109,13 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
                 .served()
                 .map(|s| Fact::new("grouped queries", s)),
         );
-        if let Some(path) = &args.suite {
-            inputs.push(Fact::new("suite", files::sha256_file(path)?));
-        }
+        inputs.extend(suite_hash.map(|hash| Fact::new("suite", hash)));
         let manifest = Manifest {
             engram: env!("CARGO_PKG_VERSION").to_owned(),
             title: "Sweep".to_owned(),
-            command: crate::command_line(None),
+            command: crate::command_line(),
             reproduction: Reproduction {
-                command: crate::command_line(Some("--out")),
+                command: crate::reproducing_line(),
                 seeds: vec![Fact::new("seed", args.seed.to_string())],
                 versions: vec![Fact::new("engram", env!("CARGO_PKG_VERSION"))],
                 inputs,
@@ -132,18 +136,32 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
         files::write_json(&folder.join(MANIFEST), &manifest).map_err(anyhow::Error::from)
     })?;
     under_way.remove()?;
-    super::print(json, &rows, || {
+    print_rows(&rows, &model, json, out)
+}
+
+fn print_rows(rows: &Vec<Row>, model: &Model, json: bool, out: &Path) -> Result<()> {
+    super::print(json, rows, || {
         let of_keys = |r: &Row| r.head.is_some() && ["k", "v"].contains(&r.site.as_str());
         let served = model.shape().served().filter(|_| rows.iter().any(of_keys));
-        shown(&rows) + &served.map_or(String::new(), |s| format!("\n{s}"))
+        shown(rows) + &served.map_or(String::new(), |s| format!("\n{s}"))
     })?;
     eprintln!("{}", out.join(PATCH).display());
     Ok(())
 }
 
+/// The reference engine, without a short cut, within some memory.
+fn naive_engine(memory: u64) -> NaiveEngine {
+    NaiveEngine {
+        skip_trivial: false,
+        memory: memory.min(NaiveEngine::default().memory),
+        ..NaiveEngine::default()
+    }
+}
+
 /// A sweep whose results are not whole yet: its journal stands beside the folder that they will be in.
 struct UnderWay {
     out: PathBuf,
+    output: Output,
     journal: PathBuf,
     resume: bool,
 }
@@ -151,44 +169,43 @@ struct UnderWay {
 impl UnderWay {
     /// Refuses what would lose an earlier sweep's results.
     fn at(out: &Path, resume: bool) -> Result<UnderWay> {
-        must_be_free(out)?;
         let journal = files::beside(out, ".partial.jsonl");
-        if !resume && journal.exists() {
-            bail!(
-                "{}: a sweep to this folder was broken off; --resume goes on with it, or remove the file",
-                journal.display()
-            );
-        }
         Ok(UnderWay {
             out: out.to_owned(),
+            output: Output::resumable(out, &journal, resume)?,
             journal,
             resume,
         })
     }
 
     fn journal(&self, key: &str, plan: &Plan) -> Result<(Journal, Done)> {
-        if let Some(parent) = self.journal.parent() {
-            std::fs::create_dir_all(parent)
-                .with_context(|| format!("cannot make {}", parent.display()))?;
-        }
         if !(self.resume && self.journal.exists()) {
             return Ok((Journal::create(&self.journal, key)?, Done::nothing(plan)));
         }
         let (journal, resumed) = Journal::resume(&self.journal, key, plan)?;
-        if resumed.cut > 0 {
-            eprintln!(
-                "{}: its last {} bytes were no whole batch and are computed again",
-                self.journal.display(),
+        let at = self.journal.display();
+        match resumed.damaged {
+            Some(line) => eprintln!(
+                "{at}: line {line} is damaged; it and what follows, {} bytes, are computed again",
                 resumed.cut
-            );
+            ),
+            None if resumed.cut > 0 => eprintln!(
+                "{at}: its last {} bytes were no whole batch and are computed again",
+                resumed.cut
+            ),
+            None => {}
         }
         eprintln!("{} cells are done already", resumed.done.cells());
         Ok((journal, resumed.done))
     }
 
     fn remove(&self) -> Result<()> {
-        std::fs::remove_file(&self.journal)
-            .with_context(|| format!("cannot remove {}", self.journal.display()))
+        match std::fs::remove_file(&self.journal) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(e).with_context(|| format!("cannot remove {}", self.journal.display()))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use engram_core::Suite;
+use engram_core::{Lock, Suite};
 use engram_corpus::{FactTable, read_counterfact};
 use engram_patch::{
     Balance, BuildSettings, Fitness, Reading, build, build_counterfact, build_paper, check,
@@ -27,6 +27,7 @@ pub fn suite(command: SuiteCommand, json: bool) -> Result<()> {
             seed,
             out,
         } => {
+            let _held = Lock::beside(&out)?;
             let most = (max_pairs_per_kind > 0).then_some(max_pairs_per_kind);
             let model = crate::model::read(&model)?;
             let Some(facts) = facts else {

@@ -15,14 +15,16 @@ use engram_train::{
     Event, Keep, Observer, Rate, TrainSettings, TrainText, Trained, TrainingRecord, Validation,
     plan,
 };
+use serde_json::json;
 
 use super::corpus::read_corpus;
 use super::{named, print, say, table, thousands};
 use crate::args::TrainArgs;
 use crate::curve::{Origin, curve};
 use crate::progress::Progress;
+use crate::results::{Machine, TRAINING};
 use crate::scratch::Scratch;
-use crate::stage::{done_with, must_be_free, partial, whole_folder};
+use crate::stage::{Output, done_with, fingerprint, partial};
 
 /// The share held out where neither texts nor a share are given: the study's.
 const SPLIT: f64 = 0.2;
@@ -63,16 +65,10 @@ pub fn train(args: &TrainArgs, json: bool) -> Result<()> {
         resume: args.resume,
     };
     let device = engram_model::device(&args.device)?;
-    if !args.dry_run {
-        must_be_free(&args.out)?;
-        if !args.resume && keep.folder.exists() {
-            bail!(
-                "{}: a run to {} was broken off; --resume goes on with it, or remove the folder",
-                keep.folder.display(),
-                args.out.display()
-            );
-        }
-    }
+    let output = match args.dry_run {
+        true => None,
+        false => Some(Output::resumable(&args.out, &keep.folder, args.resume)?),
+    };
     let (start, settings) = match (&args.from_scratch, &args.base, &args.config) {
         (Some(file), ..) => {
             let scratch = Scratch::read(file)?;
@@ -108,12 +104,12 @@ pub fn train(args: &TrainArgs, json: bool) -> Result<()> {
             scratch.model(&train, &settings)?.to_device(&device)?
         }
     };
-    if args.dry_run {
+    let Some(output) = output else {
         let plan = plan(&base, &texts(&train), &texts(&validation), &settings)?;
         let name = args.out.file_name().unwrap_or_default().to_string_lossy();
         warn_of_rate(&name, plan.rate.as_ref());
         return print(json, &plan, || planned(&plan));
-    }
+    };
     let name = args.out.file_name().unwrap_or_default().to_string_lossy();
     let recipe = Recipe {
         name: &name,
@@ -122,7 +118,13 @@ pub fn train(args: &TrainArgs, json: bool) -> Result<()> {
         validation: &validation,
         settings: &settings,
     };
-    let record = whole_folder(&args.out, |folder| fine_tune(&recipe, &keep, folder))?;
+    let inputs = inputs(&recipe)?;
+    let record = if output.is_made_from(&inputs)? {
+        eprintln!("{}: it is whole already", args.out.display());
+        files::read_json(&args.out.join(TRAINING))?
+    } else {
+        output.fill_from(&inputs, |folder| fine_tune(&recipe, &keep, folder))?
+    };
     done_with(&keep.folder)?;
     warn_of_rate(&name, record.rate.as_ref());
     let origin = Origin {
@@ -132,6 +134,20 @@ pub fn train(args: &TrainArgs, json: bool) -> Result<()> {
     let curve = curve(&name, &origin, &Settings::default(), &record)?;
     print(json, &curve, || epochs(&curve))?;
     say(args.out.display())
+}
+
+/// All that a run's weights depend on.
+fn inputs(recipe: &Recipe<'_>) -> Result<serde_json::Value> {
+    let weights = recipe.base.flat()?;
+    let bytes = |part: &[f32]| part.iter().flat_map(|w| w.to_le_bytes()).collect();
+    let weights = files::sha256_of_parts(weights.values().chunks(1 << 16).map(bytes));
+    let device = format!("{:?}", recipe.base.device().location());
+    let texts = [
+        fingerprint(&recipe.train)?,
+        fingerprint(&recipe.validation)?,
+    ];
+    let threads = Machine::here().threads;
+    Ok(json!([recipe.settings, texts, weights, threads, device]))
 }
 
 /// A preset with `key=value` laid over it.

@@ -109,10 +109,8 @@ impl Edit {
             );
         }
         Editor::check(base, self.method)?;
-        for path in &self.texts {
-            std::fs::File::open(path)
-                .with_context(|| format!("texts: cannot read {}", path.display()))?;
-        }
+        // Read whole: a damaged corpus is told now, not after the trainings.
+        crate::commands::edit::texts_of(&self.texts).context("texts")?;
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use candle_core::Device;
 use engram_core::Suite;
 use engram_edit::{Covariance, EditSettings, Editor, Method, Overlay, Reader, Sample, Statistics};
 
-use crate::args::{EditCommand, EditMethod, HowArgs};
+use crate::args::{EditCommand, EditMethod, HowArgs, LayerChoice};
 use crate::progress::Progress;
 use crate::stage::checkpoint_hash;
 
@@ -119,26 +119,39 @@ pub fn texts_of(paths: &[PathBuf]) -> Result<Vec<String>> {
     Ok(texts)
 }
 
+/// The texts whose keys a method is to leave alone, where it needs any.
+///
+/// # Errors
+/// As [`texts_of`].
+fn kept_texts(how: &HowArgs) -> Result<Vec<String>> {
+    match Editor::needs_covariance(method(how.method)) {
+        true => texts_of(&how.texts),
+        false => Ok(Vec::new()),
+    }
+}
+
+/// Refuses a layer that the model does not have, and a family that the method is not defined for.
+fn check_model(opened: &Opened, how: &HowArgs) -> Result<()> {
+    let model = opened.reader.model();
+    let last = model.architecture().layers().saturating_sub(1);
+    if let LayerChoice::One(layer) | LayerChoice::Range(_, layer) = how.layer
+        && layer > last
+    {
+        bail!("--layer {layer}: the model has layers 0 to {last}");
+    }
+    Ok(Editor::check(model, method(how.method))?)
+}
+
 /// C of the layers that a method needs them of, kept for the next time.
 fn covariances(
     opened: &Opened,
     how: &HowArgs,
-    settings: &EditSettings,
+    (settings, texts): (&EditSettings, &[String]),
     layers: &[usize],
 ) -> Result<Vec<Covariance>> {
-    let last = opened
-        .reader
-        .model()
-        .architecture()
-        .layers()
-        .saturating_sub(1);
-    if let Some(layer) = layers.iter().find(|l| **l > last) {
-        bail!("--layer {layer}: the model has layers 0 to {last}");
-    }
     if !Editor::needs_covariance(method(how.method)) {
         return Ok(Vec::new());
     }
-    let texts = texts_of(&how.texts)?;
     let texts = texts.iter().map(String::as_str);
     let sample = Sample::of(opened.reader.model(), texts, settings.taking())?;
     let folder = match &how.statistics {

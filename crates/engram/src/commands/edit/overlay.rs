@@ -3,17 +3,19 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use engram_core::files;
+use engram_core::{Lock, files};
 use engram_edit::delta::Change;
 use engram_edit::overlay::short;
 use engram_edit::{Delta, Overlay};
 use engram_findings::words::plural;
 use serde::Serialize;
 
-use crate::stage::checkpoint_hash;
+use crate::stage::{Output, checkpoint_hash};
 
 /// Lays edits over a checkpoint, in a folder that may have some already.
 pub fn apply(model: &Path, edits: &[PathBuf], out: &Path, json: bool) -> Result<()> {
+    // Two at a time would lose one's edits.
+    let _held = Lock::beside(out)?;
     let path = crate::model::locate(model)?;
     let (mut overlay, from) = match (Overlay::is_at(out), Overlay::is_at(&path)) {
         (true, _) => (Overlay::read(out)?, Some(out.to_owned())),
@@ -92,6 +94,7 @@ fn must_hold_edits(folder: &Path) -> Result<Overlay> {
 
 /// Takes an edit off.
 pub fn revert(folder: &Path, edit: &str, json: bool) -> Result<()> {
+    let _held = Lock::beside(folder)?;
     let mut overlay = must_hold_edits(folder)?;
     let hash = overlay.revert(folder, edit)?;
     overlay.write(folder)?;
@@ -190,11 +193,9 @@ pub fn show(path: &Path, json: bool) -> Result<()> {
 
 /// Writes the edited model as a checkpoint.
 pub fn merge(model: &Path, out: &Path) -> Result<()> {
-    if out.exists() {
-        bail!("{} exists; name another folder", out.display());
-    }
+    let output = Output::free(out)?;
     let model = crate::model::read(model)?;
-    crate::stage::whole_folder(out, |folder| Ok(model.write(folder)?))?;
+    output.fill(|folder| Ok(model.write(folder)?))?;
     eprintln!("{}", out.display());
     Ok(())
 }

@@ -1,14 +1,14 @@
 //! `engram edit request`.
 
 use anyhow::{Context, Result, bail};
-use engram_core::Score;
+use engram_core::{Lock, Score};
 use engram_corpus::read_counterfact;
 use engram_edit::overlay::short;
 use engram_edit::tokens::continued;
 use engram_edit::{Asked, Case, EditRequest, Editor, Facts, Method, Reader};
 use serde::Serialize;
 
-use super::{covariances, layers, method, open, settings, suite};
+use super::{check_model, covariances, kept_texts, layers, method, open, settings, suite};
 use crate::args::EditRequestArgs;
 use crate::progress::Progress;
 use crate::results::Machine;
@@ -38,7 +38,11 @@ pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
     if args.out.exists() {
         bail!("{} exists; name another file", args.out.display());
     }
+    let _held = Lock::beside(&args.out)?;
+    let rows = layers::recovery(args.how.recovery.as_deref())?;
+    let texts = kept_texts(&args.how)?;
     let opened = open(&args.how.model)?;
+    check_model(&opened, &args.how)?;
     let (reader, model) = (&opened.reader, opened.reader.model());
     let cases = asked(args, reader)?;
     let requests: Vec<EditRequest> = cases.iter().map(|c| c.request.clone()).collect();
@@ -48,7 +52,6 @@ pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
     let together = method(args.how.method) != Method::Rome;
     let names: Vec<&str> = requests.iter().map(|r| r.id.as_str()).collect();
     let count = model.architecture().layers();
-    let rows = layers::recovery(args.how.recovery.as_deref())?;
     let sets = layers::layer_sets(args.how.layer, together, count, rows.as_deref(), &names)?;
     let [layers] = &sets[..] else {
         bail!("an edit with ROME is of one layer; give --layer N, or use `engram edit sweep`");
@@ -56,7 +59,7 @@ pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
     for request in &requests {
         refuse_present(reader, request)?;
     }
-    let found = covariances(&opened, &args.how, &settings, layers)?;
+    let found = covariances(&opened, &args.how, (&settings, &texts), layers)?;
     let editor = Editor::new(reader, method(args.how.method), settings, found)?;
     let mut progress = Progress::new("edit", requests.len() as u64);
     let edited = editor.edit(&requests, layers, &mut |done| {

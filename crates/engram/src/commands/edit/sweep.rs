@@ -1,32 +1,38 @@
 //! `engram edit sweep`: every fact edited by itself at every layer, and scored.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use engram_core::{Suite, files};
+use engram_core::{Row, Site, Suite, files};
 use engram_corpus::{CounterFact, read_counterfact};
-use engram_edit::{Choosing, Facts};
+use engram_edit::{Choosing, Facts, of_counterfact, of_suite};
 use engram_findings::{Condition, EditFindings, Settings, Study, editing};
 use engram_report::editing_text;
 
 use super::layers::{chosen_layers, recovery};
-use super::{covariances, method, open, settings, texts_of};
+use super::{check_model, covariances, kept_texts, method, open, settings, texts_of};
 use crate::args::EditSweepArgs;
 use crate::commands::{look, print};
 use crate::edits::{self, Record, Sweep};
 use crate::results::STATS;
-use crate::stage::{must_be_free, whole_folder};
+use crate::stage::Output;
 
 /// What the edits of a sweep by itself are called.
 const NAME: &str = "sweep";
 
 pub fn sweep(args: &EditSweepArgs, json: bool) -> Result<()> {
     let settings = settings(&args.how)?;
-    must_be_free(&args.out)?;
+    let output = Output::free(&args.out)?;
     let (suite, counterfact) = read(args)?;
     let rows = recovery(args.how.recovery.as_deref())?;
+    if let (Some(folder), Some(rows)) = (&args.how.recovery, &rows) {
+        check_recovery(folder, rows, &suite, &counterfact)?;
+    }
     let held_out = texts_of(args.held_out.as_slice())?;
+    let texts = kept_texts(&args.how)?;
     let opened = open(&args.how.model)?;
+    check_model(&opened, &args.how)?;
     let sweep = Sweep {
         label: "edit",
         reader: &opened.reader,
@@ -56,12 +62,12 @@ pub fn sweep(args: &EditSweepArgs, json: bool) -> Result<()> {
     }
     let sets = chosen_layers(args.how.layer, &sweep, &chosen, rows.as_deref())?;
     let swept = sweep.run(&chosen, &sets, |layers| {
-        covariances(&opened, &args.how, &settings, layers)
+        covariances(&opened, &args.how, (&settings, &texts), layers)
     })?;
     let model = name(&args.how.model);
     let names = (NAME, model.as_str(), opened.identity.as_str());
     let record = Record::of(&sweep, names, &chosen, &sets, &swept);
-    let found = whole_folder(&args.out, |folder| {
+    let found = output.fill(|folder| {
         edits::write(folder, &swept, &record)?;
         let condition = Condition {
             name: model.clone(),
@@ -85,6 +91,33 @@ pub fn sweep(args: &EditSweepArgs, json: bool) -> Result<()> {
     })?;
     print(json, &found, || editing_text(&found, look()))?;
     eprintln!("{}", args.out.display());
+    Ok(())
+}
+
+/// Refuses a sweep that edits could not be joined to: without `mlp_out`, or of other facts.
+fn check_recovery(
+    folder: &Path,
+    rows: &[Row],
+    suite: &Suite,
+    counterfact: &[CounterFact],
+) -> Result<()> {
+    let at = folder.display();
+    let cases = match counterfact {
+        [] => of_suite(suite, &|_| true),
+        facts => of_counterfact(facts),
+    };
+    let ids: BTreeSet<&str> = cases.iter().map(|c| c.request.id.as_str()).collect();
+    let of_mlp = |row: &&Row| row.site == Site::MlpOut.name();
+    if !rows.iter().any(|row| of_mlp(&row)) {
+        bail!("--recovery {at}: it has no rows of mlp_out; sweep that site");
+    }
+    if !rows
+        .iter()
+        .filter(of_mlp)
+        .any(|row| ids.contains(row.pair.as_str()))
+    {
+        bail!("--recovery {at}: it has rows of other pairs than the facts to be edited");
+    }
     Ok(())
 }
 

@@ -1,0 +1,75 @@
+//! Sweeps checked on the base model before any model is trained: the others have its sizes and its tokenizer.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use engram_core::{Row, Suite};
+use engram_findings::check_rows;
+use engram_patch::{
+    Done, Plan, Profile, Reading, Schedule, SweepSpec, Unpatched, paper_spec, result,
+};
+
+use super::Run;
+use crate::commands::patch::prepare;
+use crate::memory;
+use crate::results::{PAPER_SUITE, SUITE};
+
+impl Run {
+    /// Refuses sweeps that cannot be planned, do not fit into memory, or measure one cell twice.
+    pub(super) fn check_sweeps(&self, suite: &Path) -> Result<()> {
+        let pairs = Suite::read(&suite.join(SUITE))?;
+        let mut rows: Vec<(&str, Vec<Row>)> = Vec::new();
+        for (name, sweep) in &self.study.sweep {
+            let planned = || {
+                let spec = self.spec(sweep, &self.base)?;
+                self.plan(&pairs, spec, &Reading::default())
+            };
+            let plan = planned().with_context(|| format!("sweep.{name}"))?;
+            rows.push((name, rows_of_first(&plan)));
+        }
+        if self.study.paper.is_some() {
+            let reading = Reading {
+                profile: Profile::Paper,
+                ..Reading::default()
+            };
+            let pairs = Suite::read(&suite.join(PAPER_SUITE))?;
+            self.plan(&pairs, paper_spec(&self.base.sites()), &reading)
+                .context("paper")?;
+        }
+        let settings = self.study.stats;
+        for model in self.study.models() {
+            let of_model = |name: &str| self.study.sweep[name].models.iter().any(|m| m == model);
+            let of_model = rows.iter().filter(|(name, _)| of_model(name));
+            let (names, rows): (Vec<&str>, Vec<&Vec<Row>>) =
+                of_model.map(|(name, rows)| (*name, rows)).unzip();
+            let rows: Vec<Row> = rows.into_iter().flatten().cloned().collect();
+            check_rows(&pairs.pairs, settings, model, &rows)
+                .with_context(|| format!("sweep.{}", names.join(", sweep.")))?;
+        }
+        Ok(())
+    }
+
+    fn plan(&self, suite: &Suite, spec: SweepSpec, reading: &Reading) -> Result<Plan> {
+        let (pairs, _) = prepare(suite, &self.base, reading, false)?;
+        let plan = Plan::new(spec, self.base.shape(), pairs)?;
+        let (nothing, threads) = (Done::nothing(&plan), rayon::current_num_threads());
+        Schedule::of(&plan, &nothing, memory::allowed(None), threads)?;
+        Ok(plan)
+    }
+}
+
+/// A plan's rows of its first pair, with 0 for every value: cells are the same for each.
+fn rows_of_first(plan: &Plan) -> Vec<Row> {
+    let none = vec![0.0; plan.spec.metrics.len()];
+    let unpatched = Unpatched {
+        clean: none.clone(),
+        corrupt: none.clone(),
+        gap: 0.0,
+    };
+    let first = plan.pairs.first().into_iter();
+    let rows = first.flat_map(|pair| {
+        let values = vec![Some(none.clone()); pair.cells.len()];
+        result(&plan.spec, pair, &unpatched, &values).rows
+    });
+    rows.collect()
+}
