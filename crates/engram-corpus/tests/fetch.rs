@@ -365,7 +365,7 @@ fn what_cannot_be_fetched_is_said() {
     assert!(refused(&|f| f.query = "nothing".into()).contains("not found: nothing"));
     let gone = refused(&|f| f.base = "http://127.0.0.1:9/eutils".into());
     assert!(
-        gone.contains("cannot be reached") && gone.contains("6 tries"),
+        gone.contains("cannot be reached") && gone.contains("check the network"),
         "{gone}"
     );
     assert!(EUTILS.starts_with("https://"));
@@ -379,6 +379,7 @@ fn progress_is_told() {
     let out = folder.path().join("a.jsonl");
     fetch(&wanted(&server, 450), &out, &Fast::default(), &mut |p| {
         told.push(match p {
+            Progress::Asking(service) => format!("asking {}", service == server.base),
             Progress::Searched(found, asked) => format!("{found} {asked}"),
             Progress::At(done) => done.to_string(),
             Progress::Again(pause, why) => format!("again {}, {why}", pause.as_secs()),
@@ -388,7 +389,8 @@ fn progress_is_told() {
     assert_eq!(
         told,
         [
-            "again 3, the service answers 429",
+            "asking true",
+            "again 3, the service answers 429 (try 1 of 6)",
             "450 450",
             "200",
             "400",

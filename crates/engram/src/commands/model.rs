@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::{print, table, thousands};
 use crate::args::{CacheArgs, ModelCommand};
+use crate::progress::note;
 
 #[derive(Serialize)]
 struct Info {
@@ -41,7 +42,7 @@ pub fn model(command: ModelCommand, json: bool) -> Result<()> {
                 bail!("--out is the checkpoint itself; name another folder");
             }
             crate::model::read(&model)?.write(&out)?;
-            eprintln!("{}", out.display());
+            note(out.display());
             Ok(())
         }
     }
@@ -122,7 +123,7 @@ pub fn cache(args: &CacheArgs) -> Result<()> {
         .collect();
     let count = tensors.len();
     write_tensors(&args.out, tensors)?;
-    eprintln!("{}: {count} tensors", args.out.display());
+    note(format!("{}: {count} tensors", args.out.display()));
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use serde_json::json;
 use super::model::resolve;
 use crate::args::{EngineName, PatchArgs, Profile};
 use crate::memory;
-use crate::progress::Progress;
+use crate::progress::{Progress, note};
 use crate::results::{CONFOUNDS, EXCLUDED, MANIFEST, Machine, Manifest, PATCH, SUITE};
 use crate::stage::{checkpoint_hash, must_be_free, whole_folder};
 
@@ -137,7 +137,7 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
         let served = model.shape().served().filter(|_| rows.iter().any(of_keys));
         shown(&rows) + &served.map_or(String::new(), |s| format!("\n{s}"))
     })?;
-    eprintln!("{}", out.join(PATCH).display());
+    note(out.join(PATCH).display());
     Ok(())
 }
 
@@ -176,13 +176,13 @@ impl UnderWay {
         }
         let (journal, resumed) = Journal::resume(&self.journal, key, plan)?;
         if resumed.cut > 0 {
-            eprintln!(
+            note(format!(
                 "{}: its last {} bytes were no whole batch and are computed again",
                 self.journal.display(),
                 resumed.cut
-            );
+            ));
         }
-        eprintln!("{} cells are done already", resumed.done.cells());
+        note(format!("{} cells are done already", resumed.done.cells()));
         Ok((journal, resumed.done))
     }
 
@@ -288,7 +288,11 @@ pub fn prepare(
     }
     let (fit, unfit) = skip_unfit(checked);
     for pair in &unfit {
-        eprintln!("left out: {} ({})", pair.pair, pair.problems.join("; "));
+        note(format!(
+            "left out: {} ({})",
+            pair.pair,
+            pair.problems.join("; ")
+        ));
     }
     if fit.is_empty() {
         bail!("none of {} pairs can be patched", unfit.len());

@@ -20,7 +20,7 @@ use super::corpus::read_corpus;
 use super::{print, say, table, thousands};
 use crate::args::TrainArgs;
 use crate::curve::{Origin, curve};
-use crate::progress::Progress;
+use crate::progress::{Progress, note};
 use crate::scratch::Scratch;
 use crate::stage::{done_with, must_be_free, partial, whole_folder};
 
@@ -96,7 +96,10 @@ pub fn train(args: &TrainArgs, json: bool) -> Result<()> {
     let base = match start {
         Start::From(base) => *base,
         Start::New(scratch) => {
-            eprintln!("learning a tokenizer from {} texts", thousands(train.len()));
+            note(format!(
+                "learning a tokenizer from {} texts",
+                thousands(train.len())
+            ));
             scratch.model(&train, &settings)?.to_device(&device)?
         }
     };
@@ -249,8 +252,10 @@ impl Observer for Watch<'_> {
                     plan.total_steps as u64,
                 ));
             }
-            Event::Resumed(step) => eprintln!("{}: goes on after step {step}", self.name),
-            Event::Base(found) => eprintln!("{}: before training, {}", self.name, losses(found)),
+            Event::Resumed(step) => note(format!("{}: goes on after step {step}", self.name)),
+            Event::Base(found) => {
+                note(format!("{}: before training, {}", self.name, losses(found)))
+            }
             Event::Step {
                 record,
                 tokens_per_second,
@@ -265,14 +270,14 @@ impl Observer for Watch<'_> {
                     bar.at(record.step as u64, &message);
                 }
             }
-            Event::Epoch(epoch) => eprintln!(
+            Event::Epoch(epoch) => note(format!(
                 "{}: epoch {}, training loss {:.4}, {}{}",
                 self.name,
                 epoch.epoch,
                 epoch.train,
                 losses(&epoch.validation),
                 if epoch.best { ", best so far" } else { "" }
-            ),
+            )),
             _ => {}
         }
     }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use engram_core::files;
 use engram_edit::{EditSettings, Editor, Method};
 use engram_model::Model;
 use indexmap::IndexMap;
@@ -110,8 +111,7 @@ impl Edit {
         }
         Editor::check(base, self.method)?;
         for path in &self.texts {
-            std::fs::File::open(path)
-                .with_context(|| format!("texts: cannot read {}", path.display()))?;
+            files::open(path).with_context(|| format!("texts: cannot read {}", path.display()))?;
         }
         Ok(())
     }

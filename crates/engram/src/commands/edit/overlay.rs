@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use engram_core::files;
+use engram_core::text::plain;
 use engram_edit::delta::Change;
 use engram_edit::overlay::short;
 use engram_edit::{Delta, Overlay};
 use engram_findings::words::plural;
 use serde::Serialize;
 
+use crate::progress::note;
 use crate::stage::checkpoint_hash;
 
 /// Lays edits over a checkpoint, in a folder that may have some already.
@@ -65,7 +67,7 @@ pub fn apply(model: &Path, edits: &[PathBuf], out: &Path, json: bool) -> Result<
     }
     overlay.write(out)?;
     list(out, json)?;
-    eprintln!("{}", out.display());
+    note(out.display());
     Ok(())
 }
 
@@ -75,7 +77,7 @@ fn path_of(overlay: &Overlay, from: Option<&Path>) -> PathBuf {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    let bytes = std::fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+    let bytes = files::read(from)?;
     files::write_atomic(to, |w| std::io::Write::write_all(w, &bytes))?;
     Ok(())
 }
@@ -119,7 +121,7 @@ pub fn list(folder: &Path, json: bool) -> Result<()> {
         format!(
             "{table}\n{} over {} ({})",
             plural(overlay.edits.len(), "edit"),
-            overlay.base.display(),
+            plain(&overlay.base.to_string_lossy()),
             short(&overlay.hash)
         )
     })
@@ -195,6 +197,6 @@ pub fn merge(model: &Path, out: &Path) -> Result<()> {
     }
     let model = crate::model::read(model)?;
     crate::stage::whole_folder(out, |folder| Ok(model.write(folder)?))?;
-    eprintln!("{}", out.display());
+    note(out.display());
     Ok(())
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{covariances, layers, method, open, settings, suite};
 use crate::args::EditRequestArgs;
-use crate::progress::Progress;
+use crate::progress::{Progress, note};
 use crate::results::Machine;
 
 /// Tokens of what the model says before and after.
@@ -82,7 +82,7 @@ pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
         hash,
     };
     super::super::print(json, &done, || shown(&done, &first.prompt))?;
-    eprintln!("{}", args.out.display());
+    note(args.out.display());
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use super::{covariances, method, open, settings, texts_of};
 use crate::args::EditSweepArgs;
 use crate::commands::{look, print};
 use crate::edits::{self, Record, Sweep};
+use crate::progress::note;
 use crate::results::STATS;
 use crate::stage::{must_be_free, whole_folder};
 
@@ -84,7 +85,7 @@ pub fn sweep(args: &EditSweepArgs, json: bool) -> Result<()> {
         Ok(found)
     })?;
     print(json, &found, || editing_text(&found, look()))?;
-    eprintln!("{}", args.out.display());
+    note(args.out.display());
     Ok(())
 }
 
