@@ -1,20 +1,23 @@
 //! Nullable columns of text, integers, reals and flags, to and from Parquet.
 
+mod delta;
+mod guard;
+mod thrift;
+
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
 use parquet::basic::{Compression, LogicalType, Repetition, Type as Physical};
 use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DoubleType, Int64Type};
 use parquet::file::properties::WriterProperties;
-use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::record::Field;
 use parquet::schema::types::Type;
 
 use crate::error::{CoreError, Result};
-use crate::files::{io_error, write_atomic};
+use crate::files::write_atomic;
+use guard::Guarded;
 
 /// A nullable column.
 #[derive(Debug, Clone, PartialEq)]
@@ -165,29 +168,6 @@ impl Table {
         }
     }
 
-    /// A text or integer cell as text; nothing where the column is missing.
-    ///
-    /// # Errors
-    /// [`CoreError::Parquet`] where the cell is of another type.
-    pub fn word(&self, name: &str, row: usize, path: &Path) -> Result<Option<String>> {
-        match self.columns.get(name).and_then(|c| c.get(row)) {
-            None | Some(Field::Null) => Ok(None),
-            Some(Field::Str(v)) => Ok(Some(v.clone())),
-            Some(Field::Bytes(v)) => match v.as_utf8() {
-                Ok(text) => Ok(Some(text.to_owned())),
-                Err(_) => Err(Self::wrong(name, path)),
-            },
-            Some(Field::Long(v)) => Ok(Some(v.to_string())),
-            Some(Field::Int(v)) => Ok(Some(v.to_string())),
-            Some(_) => Err(Self::wrong(name, path)),
-        }
-    }
-
-    /// The columns' names, sorted.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.columns.keys().map(String::as_str)
-    }
-
     /// An integer cell.
     ///
     /// # Errors
@@ -227,23 +207,101 @@ impl Table {
     }
 }
 
-/// Reads all columns of a Parquet file.
+/// The most memory of a table: its cells and their texts.
+const TABLE_LIMIT: usize = 4 << 30;
+
+/// Reads all columns of a Parquet file. What is unpacked at one time is at most 512 MiB, the table at most 4 GiB.
 ///
 /// # Errors
-/// [`CoreError::Io`]; [`CoreError::Parquet`] where the file is damaged.
+/// [`CoreError::Io`]; [`CoreError::Parquet`] where the file is damaged or unpacks to more than that.
 pub fn read_columns(path: &Path) -> Result<Table> {
-    let damaged = |e: parquet::errors::ParquetError| CoreError::Parquet {
-        path: path.to_owned(),
-        why: format!("not a readable Parquet file: {e}"),
-    };
-    let file = File::open(path).map_err(io_error(path))?;
-    let reader = SerializedFileReader::new(file).map_err(damaged)?;
-    let mut table = Table::default();
-    for row in reader.get_row_iter(None).map_err(damaged)? {
-        for (name, field) in row.map_err(damaged)?.into_columns() {
-            table.columns.entry(name).or_default().push(field);
-        }
-        table.rows += 1;
+    let mut file = Guarded::open(path)?;
+    let names = file.names();
+    let mut columns: Vec<Vec<Field>> = vec![Vec::new(); names.len()];
+    let (mut rows, mut bytes) = (0, 0);
+    file.rows(
+        |_| true,
+        |row| {
+            for (column, field) in columns.iter_mut().zip(row) {
+                // A vector that grows holds up to twice as many.
+                bytes += 2 * size_of::<Field>() + text_length(&field);
+                column.push(field);
+            }
+            rows += 1;
+            match bytes > TABLE_LIMIT {
+                true => Err(CoreError::Parquet {
+                    path: path.to_owned(),
+                    why: format!(
+                        "it has more than {} GiB of cells, the most that is read",
+                        TABLE_LIMIT >> 30
+                    ),
+                }),
+                false => Ok(()),
+            }
+        },
+    )?;
+    Ok(Table {
+        rows,
+        columns: names.into_iter().zip(columns).collect(),
+    })
+}
+
+fn text_length(field: &Field) -> usize {
+    match field {
+        Field::Str(text) => text.len(),
+        Field::Bytes(bytes) => bytes.len(),
+        _ => 0,
     }
-    Ok(table)
+}
+
+/// A Parquet file of text columns, a row at a time: what is unpacked at one time is at most 512 MiB.
+pub struct TextRows {
+    file: Guarded,
+    path: std::path::PathBuf,
+}
+
+impl TextRows {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// As [`read_columns`].
+    pub fn open(path: &Path) -> Result<TextRows> {
+        Ok(TextRows {
+            file: Guarded::open(path)?,
+            path: path.to_owned(),
+        })
+    }
+
+    /// The columns' names, in the file's order.
+    pub fn names(&self) -> Vec<String> {
+        self.file.names()
+    }
+
+    /// Gives the rows' cells of the columns that are `wanted`, in the file's order, as text; a cell without a value as
+    /// the empty text.
+    ///
+    /// # Errors
+    /// As [`read_columns`]; [`CoreError::Parquet`] for a cell that is neither text nor an integer; those of `take`.
+    pub fn each<E: From<CoreError>>(
+        &mut self,
+        wanted: impl Fn(&str) -> bool,
+        mut take: impl FnMut(&[String]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let names: Vec<String> = self.names().into_iter().filter(|n| wanted(n)).collect();
+        let path = &self.path;
+        self.file.rows(&wanted, |row| {
+            let cells = names.iter().zip(row).map(|(name, field)| match field {
+                Field::Null => Ok(String::new()),
+                Field::Str(text) => Ok(text),
+                Field::Bytes(bytes) => match bytes.as_utf8() {
+                    Ok(text) => Ok(text.to_owned()),
+                    Err(_) => Err(Table::wrong(name, path)),
+                },
+                Field::Long(value) => Ok(value.to_string()),
+                Field::Int(value) => Ok(value.to_string()),
+                _ => Err(Table::wrong(name, path)),
+            });
+            take(&cells.collect::<Result<Vec<_>>>()?)
+        })
+    }
 }

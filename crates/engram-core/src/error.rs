@@ -1,6 +1,9 @@
 //! What can go wrong with names and files.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
+
+use crate::range::OutOfRange;
 
 /// Result of this crate.
 pub type Result<T, E = CoreError> = std::result::Result<T, E>;
@@ -53,7 +56,7 @@ pub enum CoreError {
         /// The parser's reason.
         why: String,
     },
-    /// A file that cannot be read or written.
+    /// A file that cannot be read.
     #[error("{}: {source}", path.display())]
     Io {
         /// The file.
@@ -61,6 +64,25 @@ pub enum CoreError {
         /// The operating system's reason.
         source: std::io::Error,
     },
+    /// A file that cannot be written.
+    #[error("cannot write {}: {source}{}", path.display(), room(source))]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's reason.
+        source: std::io::Error,
+    },
+    /// A path that is to be read and is no file: opening it could wait for ever.
+    #[error("{}: it is {found}, expected a file{}", path.display(), copy(found))]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
+    /// A number outside its range.
+    #[error(transparent)]
+    OutOfRange(#[from] OutOfRange),
     /// A Parquet file that is damaged or has other columns.
     #[error("{}: {why}", path.display())]
     Parquet {
@@ -110,6 +132,23 @@ pub enum CoreError {
         /// The file.
         path: PathBuf,
     },
+}
+
+fn room(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "; make room, or write to another disk"
+        }
+        ErrorKind::FileTooLarge => "; files of that size are not allowed there",
+        _ => "",
+    }
+}
+
+fn copy(found: &str) -> &'static str {
+    match found {
+        "a folder" => "",
+        _ => "; copy what it gives to a file first",
+    }
 }
 
 fn near_text(near: &[String]) -> String {

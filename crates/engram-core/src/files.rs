@@ -19,32 +19,117 @@ pub fn io_error(path: &Path) -> impl FnOnce(std::io::Error) -> CoreError + '_ {
     }
 }
 
-/// Writes a file through `fill` under a temporary name beside it, syncs it and renames it when whole.
-/// Missing parent folders are made; temporary files that killed processes left of this file are removed.
+/// Opens a file to read it. What never ends or never begins (a pipe, a device, a socket) is refused by name before it
+/// is opened, and so is a folder.
 ///
 /// # Errors
-/// [`CoreError::Io`] with the final path; the temporary file is removed.
+/// [`CoreError::Io`]; [`CoreError::NotAFile`].
+pub fn open(path: &Path) -> Result<File> {
+    let kind = std::fs::metadata(path).map_err(io_error(path))?.file_type();
+    match kind.is_file() {
+        true => File::open(path).map_err(io_error(path)),
+        false => Err(CoreError::NotAFile {
+            path: path.to_owned(),
+            found: name_of(kind),
+        }),
+    }
+}
+
+/// A file's bytes; as [`open`], a pipe and what else is no file is refused.
+///
+/// # Errors
+/// As [`open`].
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let whole = open(path)?.read_to_end(&mut bytes);
+    whole.map_err(io_error(path))?;
+    Ok(bytes)
+}
+
+/// A file's text.
+///
+/// # Errors
+/// As [`open`]; [`CoreError::Io`] where it is not UTF-8.
+pub fn read_text(path: &Path) -> Result<String> {
+    let mut text = String::new();
+    let whole = open(path)?.read_to_string(&mut text);
+    whole.map_err(io_error(path))?;
+    Ok(text)
+}
+
+fn name_of(kind: std::fs::FileType) -> &'static str {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        if kind.is_fifo() {
+            return "a pipe";
+        }
+        if kind.is_socket() {
+            return "a socket";
+        }
+        if kind.is_char_device() || kind.is_block_device() {
+            return "a device";
+        }
+    }
+    match kind.is_dir() {
+        true => "a folder",
+        false => "no file",
+    }
+}
+
+/// Wraps an operating-system error with the path that could not be written.
+pub fn write_error(path: &Path) -> impl FnOnce(std::io::Error) -> CoreError + '_ {
+    move |source| CoreError::Write {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Writes a file through `fill` under a temporary name beside it, syncs it and renames it when whole.
+/// Missing parent folders are made; temporary files that killed processes left of this file are removed. What is there and is no file, such as a pipe or `/dev/stdout`, is written to as it
+/// is.
+///
+/// # Errors
+/// [`CoreError::Write`] with the final path; the temporary file is removed.
 pub fn write_atomic(
     path: &Path,
     fill: impl FnOnce(&mut BufWriter<&File>) -> std::io::Result<()>,
 ) -> Result<()> {
-    replace(path, |file, _| {
+    let fill = |file: &File| {
         let mut writer = BufWriter::with_capacity(1 << 20, file);
         fill(&mut writer)?;
         writer.flush()
-    })
+    };
+    match is_stream(path) {
+        true => {
+            let file = File::options().write(true).open(path);
+            file.and_then(|file| fill(&file)).map_err(write_error(path))
+        }
+        false => replace(path, |file, _| fill(file)),
+    }
 }
 
 /// As [`write_atomic`], where `fill` wants the temporary file's path.
 ///
 /// # Errors
-/// As [`write_atomic`].
+/// As [`write_atomic`]; [`CoreError::NotAFile`] for what is no file.
 pub fn write_atomic_at(path: &Path, fill: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
-    replace(path, |_, temporary| fill(temporary))
+    match std::fs::metadata(path) {
+        Ok(there) if is_stream(path) => Err(CoreError::NotAFile {
+            path: path.to_owned(),
+            found: name_of(there.file_type()),
+        }),
+        _ => replace(path, |_, temporary| fill(temporary)),
+    }
+}
+
+/// Whether a path is there and is neither a file nor a folder: nothing may be renamed over it.
+fn is_stream(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir())
 }
 
 fn replace(path: &Path, fill: impl FnOnce(&File, &Path) -> std::io::Result<()>) -> Result<()> {
-    let at = || io_error(path);
+    let at = || write_error(path);
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -56,10 +141,8 @@ fn replace(path: &Path, fill: impl FnOnce(&File, &Path) -> std::io::Result<()>) 
     fill(temporary.as_file(), temporary.path()).map_err(at())?;
     temporary.as_file().sync_all().map_err(at())?;
     set_usual_permissions(temporary.as_file());
-    temporary.persist(path).map_err(|e| CoreError::Io {
-        path: path.to_owned(),
-        source: e.error,
-    })?;
+    let persisted = temporary.persist(path);
+    persisted.map_err(|e| e.error).map_err(at())?;
     Ok(())
 }
 
@@ -153,7 +236,7 @@ fn set_usual_permissions(file: &File) {
 /// Writes a value as indented JSON, atomically, with a newline at the end.
 ///
 /// # Errors
-/// [`CoreError::Io`].
+/// [`CoreError::Write`].
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     write_atomic(path, |w| {
         serde_json::to_writer_pretty(&mut *w, value)?;
@@ -166,7 +249,7 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
 /// # Errors
 /// [`CoreError::Io`], [`CoreError::Json`].
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = std::fs::read(path).map_err(io_error(path))?;
+    let text = read(path)?;
     serde_json::from_slice(&text).map_err(|source| CoreError::Json {
         path: path.to_owned(),
         source,
@@ -176,7 +259,7 @@ pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
 /// Writes values as JSONL, one a line, atomically.
 ///
 /// # Errors
-/// [`CoreError::Io`].
+/// [`CoreError::Write`].
 pub fn write_jsonl<T: Serialize>(path: &Path, values: &[T]) -> Result<()> {
     write_atomic(path, |w| {
         for value in values {
@@ -193,7 +276,7 @@ pub fn write_jsonl<T: Serialize>(path: &Path, values: &[T]) -> Result<()> {
 /// [`CoreError::Io`]; [`CoreError::Line`] with the number of a line that is not the expected JSON;
 /// [`CoreError::Empty`] where there is no value.
 pub fn read_jsonl<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
-    let file = File::open(path).map_err(io_error(path))?;
+    let file = open(path)?;
     let values = parse_jsonl(BufReader::new(file), path)?;
     if values.is_empty() {
         return Err(CoreError::Empty {
@@ -237,7 +320,7 @@ fn without_position(error: &serde_json::Error) -> String {
 /// # Errors
 /// [`CoreError::Io`].
 pub fn sha256_file(path: &Path) -> Result<String> {
-    let mut file = File::open(path).map_err(io_error(path))?;
+    let mut file = open(path)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0u8; 1 << 16];
     loop {

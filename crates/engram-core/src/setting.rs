@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{CoreError, Result};
+use crate::range::Range;
 
 /// Declares an enum whose variants are words: parsed, displayed and (de)serialised by that word.
 macro_rules! words {
@@ -85,6 +86,9 @@ words! {
     }
 }
 
+/// Standard deviations of noise.
+const SPREAD: Range = Range::real(0.0, 1000.0).above();
+
 /// What the corrupted run is.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
@@ -120,7 +124,7 @@ impl FromStr for Corruption {
         let unknown = || CoreError::UnknownWord {
             what: "corruption",
             value: text.to_owned(),
-            known: "swap, gaussian:K, resample, zero, mean".to_owned(),
+            known: format!("swap, gaussian:K (K {SPREAD}), resample, zero, mean"),
         };
         match text {
             "swap" => Ok(Corruption::Swap),
@@ -132,10 +136,9 @@ impl FromStr for Corruption {
                     .strip_prefix("gaussian:")
                     .and_then(|k| k.parse().ok())
                     .ok_or_else(unknown)?;
-                if k.is_finite() && k > 0.0 {
-                    Ok(Corruption::Gaussian(k))
-                } else {
-                    Err(unknown())
+                match SPREAD.contains(k) {
+                    true => Ok(Corruption::Gaussian(k)),
+                    false => Err(unknown()),
                 }
             }
         }

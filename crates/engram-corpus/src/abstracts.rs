@@ -57,6 +57,23 @@ pub struct Abstract {
 }
 
 impl Abstract {
+    /// About the bytes that it takes in memory, or as a line of JSONL.
+    pub(crate) fn size(&self) -> u64 {
+        let others = [
+            &self.pmid,
+            &self.journal,
+            &self.keywords,
+            &self.url,
+            &self.year,
+            &self.source,
+        ];
+        let texts = others
+            .into_iter()
+            .flatten()
+            .chain([&self.title, &self.body]);
+        texts.map(|text| text.len() as u64).sum::<u64>() + 64
+    }
+
     /// Title, a space and the abstract; the one of them alone where the other is empty.
     pub fn text(&self) -> String {
         match (self.title.is_empty(), self.body.is_empty()) {

@@ -64,9 +64,9 @@ pub enum CorpusError {
         /// What is wrong with it.
         why: String,
     },
-    /// A compressed file that unpacks to more than any corpus of its size holds.
+    /// A file that unpacks to more than any corpus of its size holds.
     #[error(
-        "{}: it unpacks to more than {times} times its size; refused as a decompression bomb (unpack it yourself if it is none)",
+        "{}: it unpacks to more than {times} times its size; refused as a decompression bomb (unpack it, or write it as JSONL, yourself if it is none)",
         path.display()
     )]
     Bomb {
@@ -107,7 +107,8 @@ pub enum CorpusError {
     },
     /// A split that would leave one side empty.
     #[error(
-        "cannot split {abstracts} abstracts with a validation share of {fraction}: both sides need one at least"
+        "cannot split {abstracts} abstract{} with a validation share of {fraction}: training and validation need one at least; {}",
+        if *abstracts == 1 { "" } else { "s" }, share(*abstracts)
     )]
     Split {
         /// How many there are.
@@ -163,6 +164,22 @@ pub enum CorpusError {
         /// The limit.
         max_tokens: usize,
     },
+}
+
+/// What would do to split so many.
+fn share(abstracts: usize) -> String {
+    match abstracts {
+        0 | 1 => {
+            "give a corpus of 2 abstracts or more, or the validation texts in a file of their own"
+                .to_owned()
+        }
+        // The share is rounded to the nearest whole number of abstracts.
+        n => format!(
+            "give a share from {:.4} to {:.4}",
+            1.0 / n as f64,
+            (n - 1) as f64 / n as f64
+        ),
+    }
 }
 
 fn place(relation: Option<&str>, subject: Option<&str>) -> String {

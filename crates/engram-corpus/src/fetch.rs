@@ -3,11 +3,13 @@
 //! A run is kept under way in `OUT.partial`: the search with its PMIDs, and each batch's citations. A run that was
 //! broken off goes on where it stopped and ends with the same file.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use engram_core::pace::Paced;
 use engram_core::{CoreError, files, sealed};
 use serde::{Deserialize, Serialize};
 
@@ -22,8 +24,9 @@ pub const EUTILS: &str = "https://eutils.ncbi.nlm.nih.gov/entrez/eutils";
 pub const MOST: usize = 9_999;
 /// Citations asked for at once.
 const BATCH: usize = 200;
-/// Tries of one request.
+/// Tries of one request, and of one where nothing was answered yet.
 const TRIES: u32 = 6;
+const FEW_TRIES: u32 = 3;
 /// The most bytes that one answer may have: a batch has some 4 MB.
 const ANSWER_LIMIT: u64 = 256 << 20;
 /// The file in the partial folder that says what is fetched.
@@ -64,13 +67,15 @@ pub struct Fetched {
 /// How a run goes.
 #[derive(Debug, Clone, Copy)]
 pub enum Progress<'a> {
+    /// The service at this address is asked.
+    Asking(&'a str),
     /// The search is done: PubMed has so many, so many are fetched.
     Searched(usize, usize),
     /// So many citations are there.
     At(usize),
     /// Kept citations are damaged in this file and are fetched again.
     Damaged(&'a Path),
-    /// A request failed, for this reason, and is made again after so long.
+    /// A request failed, for this reason (with the number of the try, and of how many), and is made again after so long.
     Again(Duration, &'a str),
 }
 
@@ -128,6 +133,7 @@ pub fn fetch(
     let search = match kept(wanted, &partial)? {
         Some(search) => search,
         None => {
+            progress(Progress::Asking(&wanted.base));
             let search = service.search(progress)?;
             sealed::write(&partial.join(SEARCH), SEARCH, &search)?;
             search
@@ -271,6 +277,8 @@ struct Service<'a> {
     agent: ureq::Agent,
     /// When the last request was made.
     last: Option<Duration>,
+    /// Whether anything was answered yet: where nothing was, there may be no network.
+    answered: Cell<bool>,
     /// The search on the service's history, of this run's own search.
     history: Option<History>,
 }
@@ -312,6 +320,7 @@ impl<'a> Service<'a> {
             clock,
             agent,
             last: None,
+            answered: Cell::new(false),
             history: None,
         }
     }
@@ -446,11 +455,17 @@ impl<'a> Service<'a> {
                 Err(Trouble::Lasting(why)) => return Err(failed(format!("{what}: {why}"))),
                 Err(Trouble::Passing(why, after)) => (why, after),
             };
-            if tried == TRIES {
+            let tries = if self.answered.get() {
+                TRIES
+            } else {
+                FEW_TRIES
+            };
+            if tried >= tries {
                 return Err(failed(format!(
-                    "{what}: {why}; given up after {TRIES} tries, --resume goes on with what is there"
+                    "{what}: {why}; given up after {tries} tries, --resume goes on with what is there"
                 )));
             }
+            let why = format!("{why} (try {tried} of {tries})");
             let pause = after.unwrap_or(Duration::from_secs(1 << tried.min(5)));
             progress(Progress::Again(pause, &why));
             self.clock.sleep(pause);
@@ -482,7 +497,9 @@ impl<'a> Service<'a> {
         form.extend(wanted.api_key.as_deref().map(|key| ("api_key", key)));
         form.extend_from_slice(fields);
         let url = format!("{}/{what}", wanted.base.trim_end_matches('/'));
-        let mut response = self.agent.post(&url).send_form(form).map_err(trouble)?;
+        let sent = self.agent.post(&url).send_form(form);
+        let mut response = sent.map_err(|e| trouble(e, self.answered.get()))?;
+        self.answered.set(true);
         let status = response.status().as_u16();
         let after = response
             .headers()
@@ -495,6 +512,7 @@ impl<'a> Service<'a> {
             .with_config()
             .limit(ANSWER_LIMIT)
             .reader();
+        let body = Paced::new(body, || self.clock.now());
         let whole = body.take(ANSWER_LIMIT).read_to_end(&mut bytes);
         match status {
             200..=299 => match whole {
@@ -526,11 +544,27 @@ fn passing(why: String) -> Trouble {
     Trouble::Passing(why, None)
 }
 
-fn trouble(error: ureq::Error) -> Trouble {
+fn trouble(error: ureq::Error, answered: bool) -> Trouble {
+    // Where a host has no address, or nobody listens there, trying again in a minute changes nothing.
+    let is_nobody = match &error {
+        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
+        ureq::Error::Io(e) => !matches!(
+            e.kind(),
+            ErrorKind::ConnectionReset
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::BrokenPipe
+                | ErrorKind::UnexpectedEof
+                | ErrorKind::TimedOut
+        ),
+        _ => false,
+    };
     match error {
         ureq::Error::BadUri(_) | ureq::Error::Tls(_) | ureq::Error::TooManyRedirects => {
             Trouble::Lasting(error.to_string())
         }
+        other if is_nobody && !answered => Trouble::Lasting(format!(
+            "the service cannot be reached ({other}); check the network and its proxy (HTTPS_PROXY)"
+        )),
         other => Trouble::Passing(format!("the service cannot be reached ({other})"), None),
     }
 }

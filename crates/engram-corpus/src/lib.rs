@@ -10,13 +10,15 @@ pub mod counterfact;
 pub mod error;
 pub mod facts;
 pub mod fetch;
+mod limits;
 mod medline;
+mod parquet;
 mod pubmed;
 pub mod read;
 pub mod split;
 pub mod stats;
-mod tables;
 pub mod write;
+mod xlsx;
 
 pub use abstracts::Abstract;
 pub use counterfact::{CounterFact, read_counterfact};

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, ErrorKind, Read, Write};
 use std::path::Path;
 use std::rc::Rc;
@@ -12,17 +11,10 @@ use flate2::read::MultiGzDecoder;
 
 use crate::abstracts::{Abstract, some_text};
 use crate::error::{CorpusError, Result};
+pub use crate::limits::RECORD_LIMIT;
+use crate::limits::{self, BOMB_TIMES, Limited, TooLong, Unending, Unpacked};
 use crate::pubmed::{Document, Fault, Found};
-use crate::{medline, tables};
-
-/// The most decompressed bytes that one record may have. A long abstract has some 10 kB; a file of one
-/// endless line, or a gzip that unpacks to one, stops here.
-pub const RECORD_LIMIT: usize = 16 << 20;
-
-/// How many times its size a compressed file may unpack to: ten is common, a thousand the most there is.
-pub(crate) const BOMB_TIMES: u64 = 200;
-/// Unpacked bytes below which no ratio counts.
-pub(crate) const BOMB_FROM: u64 = 64 << 20;
+use crate::{medline, parquet, xlsx};
 
 /// The abstracts of a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,7 +35,8 @@ pub struct Corpus {
 /// # Errors
 /// The file cannot be read; it has no abstract; or, with the line: a record is no JSON or CSV, has
 /// neither title nor abstract, has more than [`RECORD_LIMIT`] bytes, or the gzip is damaged there.
-/// XML that is damaged, declares entities or is not PubMed's, with the byte.
+/// XML that is damaged, declares entities or is not PubMed's, with the byte. [`CorpusError::Bomb`]: whatever the format,
+/// a file gives at most 200 times its size (and 64 MiB always).
 pub fn read(path: &Path) -> Result<Corpus> {
     let mut abstracts = Vec::new();
     let counts = each(path, |found| {
@@ -56,13 +49,19 @@ pub fn read(path: &Path) -> Result<Corpus> {
     })
 }
 
-/// As [`read`], an abstract at a time: a file of any length takes the memory of one record and of the PMIDs
-/// seen (spreadsheets and Parquet files are read whole). What it gives has the counts and no abstracts.
+/// As [`read`], an abstract at a time: a file of any length takes the memory of one record, of at most
+/// [`RECORD_LIMIT`] bytes, and of the PMIDs seen; a Parquet file also that of its pages, a spreadsheet that of its shared
+/// strings, of at most 512 MiB each. What it gives has the counts and no abstracts.
 ///
 /// # Errors
 /// As [`read`], and those of `take`.
 pub fn each(path: &Path, mut take: impl FnMut(Abstract) -> Result<()>) -> Result<Corpus> {
+    let size = files::open(path)?
+        .metadata()
+        .map_err(files::io_error(path))?;
     let mut into = Gather {
+        path,
+        left: limits::most(size.len()),
         counts: Corpus::default(),
         given: 0,
         pmids: BTreeSet::new(),
@@ -97,8 +96,8 @@ pub fn each(path: &Path, mut take: impl FnMut(Abstract) -> Result<()>) -> Result
                 Found::Deleted(_) => Ok(()),
             })?;
         }
-        Format::Xlsx => tables::xlsx(path, &mut into)?,
-        Format::Parquet => tables::parquet(path, &mut into)?,
+        Format::Xlsx => xlsx::read(path, &mut into)?,
+        Format::Parquet => parquet::read(path, &mut into)?,
     }
     if into.given == 0 {
         return Err(CorpusError::EmptyCorpus {
@@ -112,7 +111,7 @@ pub fn each(path: &Path, mut take: impl FnMut(Abstract) -> Result<()>) -> Result
 /// as [`each`] does.
 ///
 /// # Errors
-/// As [`each`]; [`CorpusError::Core`] where the file cannot be written.
+/// As [`each`]; [`engram_core::CoreError::Write`] where the file cannot be written.
 pub fn convert(from: &Path, to: &Path) -> Result<(usize, Corpus)> {
     let (mut written, mut failed, mut counts) = (0, None, Corpus::default());
     let found = files::write_atomic(to, |w| {
@@ -120,7 +119,7 @@ pub fn convert(from: &Path, to: &Path) -> Result<(usize, Corpus)> {
             written += 1;
             let line = serde_json::to_writer(&mut *w, &found).map_err(std::io::Error::from);
             let line = line.and_then(|()| w.write_all(b"\n"));
-            line.map_err(|e| files::io_error(to)(e).into())
+            line.map_err(|e| files::write_error(to)(e).into())
         });
         match made {
             Ok(made) => {
@@ -141,7 +140,7 @@ pub fn convert(from: &Path, to: &Path) -> Result<(usize, Corpus)> {
 
 /// A file's text, decompressed, from after a byte order mark.
 fn open(path: &Path) -> Result<(Source<'_>, Box<dyn BufRead>)> {
-    let file = File::open(path).map_err(files::io_error(path))?;
+    let file = files::open(path)?;
     let size = file.metadata().map_err(files::io_error(path))?.len();
     let mut raw = BufReader::new(file);
     let gzip = raw
@@ -156,8 +155,7 @@ fn open(path: &Path) -> Result<(Source<'_>, Box<dyn BufRead>)> {
     let mut reader: Box<dyn BufRead> = match gzip {
         true => Box::new(BufReader::new(Unpacked {
             inner: MultiGzDecoder::new(raw),
-            unpacked: 0,
-            most: BOMB_FROM.max(size.saturating_mul(BOMB_TIMES)),
+            left: Rc::new(Cell::new(limits::most(size))),
         })),
         false => Box::new(raw),
     };
@@ -218,6 +216,9 @@ fn format_of_text(head: &[u8]) -> Format {
 
 /// Abstracts as they come, without those whose PMID was there before or is to be deleted.
 pub(crate) struct Gather<'a> {
+    path: &'a Path,
+    /// Bytes that the file may still give: a short file that says one text a million times ends here.
+    left: u64,
     counts: Corpus,
     given: usize,
     pmids: BTreeSet<String>,
@@ -227,6 +228,15 @@ pub(crate) struct Gather<'a> {
 
 impl Gather<'_> {
     pub fn push(&mut self, found: Abstract) -> Result<()> {
+        self.left = match self.left.checked_sub(found.size()) {
+            Some(left) => left,
+            None => {
+                return Err(CorpusError::Bomb {
+                    path: self.path.to_owned(),
+                    times: BOMB_TIMES,
+                });
+            }
+        };
         if let Some(pmid) = &found.pmid {
             if self.deleted.contains(pmid) {
                 self.counts.deleted += 1;
@@ -264,13 +274,13 @@ impl Source<'_> {
     /// What a failing read means: too long a record, a bomb, damaged gzip or a failing disk.
     fn failed(&self, error: std::io::Error) -> CorpusError {
         let path = self.path.to_owned();
-        if error.get_ref().is_some_and(|e| e.is::<Unending>()) {
+        if limits::is::<Unending>(&error) {
             return CorpusError::Bomb {
                 path,
                 times: BOMB_TIMES,
             };
         }
-        if error.get_ref().is_some_and(|e| e.is::<TooLong>()) {
+        if limits::is::<TooLong>(&error) {
             return CorpusError::RecordTooLong {
                 path,
                 line: self.line + 1,
@@ -476,6 +486,7 @@ impl Columns {
         Columns::KNOWN.contains(&name.trim().to_lowercase().as_str())
     }
 
+    /// The columns of a header.
     pub fn of(header: &[&str], path: &Path) -> Result<Columns> {
         let names: Vec<String> = header.iter().map(|n| n.trim().to_lowercase()).collect();
         if !names.iter().any(|n| n == "title" || n == "abstract") {
@@ -507,56 +518,5 @@ impl Columns {
             source: some_text(field("source")),
             answers: Vec::new(),
         }
-    }
-}
-
-/// Fails where more than [`RECORD_LIMIT`] bytes are read before the counter is set back.
-struct Limited<R> {
-    inner: R,
-    since_record: Rc<Cell<usize>>,
-}
-
-impl<R: Read> Read for Limited<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.since_record.set(self.since_record.get() + read);
-        match self.since_record.get() > RECORD_LIMIT {
-            true => Err(TooLong.into()),
-            false => Ok(read),
-        }
-    }
-}
-
-/// Fails where a gzip unpacks to more than any text does.
-struct Unpacked<R> {
-    inner: R,
-    unpacked: u64,
-    most: u64,
-}
-
-impl<R: Read> Read for Unpacked<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.unpacked += read as u64;
-        match self.unpacked > self.most {
-            true => Err(std::io::Error::other(Unending)),
-            false => Ok(read),
-        }
-    }
-}
-
-/// A gzip that does not end.
-#[derive(Debug, thiserror::Error)]
-#[error("a gzip that unpacks without end")]
-struct Unending;
-
-/// A record that does not end.
-#[derive(Debug, thiserror::Error)]
-#[error("a record longer than any abstract")]
-struct TooLong;
-
-impl From<TooLong> for std::io::Error {
-    fn from(error: TooLong) -> Self {
-        std::io::Error::other(error)
     }
 }

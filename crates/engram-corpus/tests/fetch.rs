@@ -405,7 +405,7 @@ fn what_cannot_be_fetched_is_said() {
     assert!(refused(&|f| f.query = "nothing".into()).contains("not found: nothing"));
     let gone = refused(&|f| f.base = "http://127.0.0.1:9/eutils".into());
     assert!(
-        gone.contains("cannot be reached") && gone.contains("6 tries"),
+        gone.contains("cannot be reached") && gone.contains("check the network"),
         "{gone}"
     );
     assert!(EUTILS.starts_with("https://"));
@@ -419,6 +419,7 @@ fn progress_is_told() {
     let out = folder.path().join("a.jsonl");
     fetch(&wanted(&server, 450), &out, &Fast::default(), &mut |p| {
         told.push(match p {
+            Progress::Asking(service) => format!("asking {}", service == server.base),
             Progress::Searched(found, asked) => format!("{found} {asked}"),
             Progress::At(done) => done.to_string(),
             Progress::Damaged(path) => format!("damaged {}", path.display()),
@@ -429,7 +430,8 @@ fn progress_is_told() {
     assert_eq!(
         told,
         [
-            "again 3, the service answers 429",
+            "asking true",
+            "again 3, the service answers 429 (try 1 of 6)",
             "450 450",
             "200",
             "400",

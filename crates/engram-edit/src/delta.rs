@@ -173,7 +173,7 @@ impl Delta {
     /// # Errors
     /// [`EditError::Delta`]; the file system's.
     pub fn read(path: &Path) -> Result<(Delta, String)> {
-        let bytes = std::fs::read(path).map_err(files::io_error(path))?;
+        let bytes = files::read(path)?;
         let wrong = |why: String| EditError::Delta {
             path: path.to_owned(),
             why,

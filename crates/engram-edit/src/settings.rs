@@ -1,5 +1,6 @@
 //! How edits are made, as one flat table of named numbers.
 
+use engram_core::{OutOfRange, Range};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -133,6 +134,9 @@ impl EditSettings {
             Value::Number(n) if n.is_u64() => "expected a whole number",
             _ => "expected a number",
         };
+        if let Some((_, range)) = EditSettings::RANGES.iter().find(|(n, _)| *n == name) {
+            range.parse::<f64>(name, value).map_err(refused)?;
+        }
         let wrong_kind = || wrong(expected.to_owned());
         *field = serde_json::from_str(value).map_err(|_| wrong_kind())?;
         let laid: EditSettings =
@@ -142,40 +146,41 @@ impl EditSettings {
         Ok(())
     }
 
+    /// What the numbers may be; the seed may be any.
+    pub const RANGES: [(&'static str, Range); 12] = [
+        ("rate", Range::real(0.0, 100.0).above()),
+        ("steps", Range::whole(1, 100_000)),
+        ("stop", Range::real(0.0, 1e6)),
+        ("kl", Range::real(0.0, 1e6)),
+        ("decay", Range::real(0.0, 1e6)),
+        ("clamp", Range::real(0.0, 1e6).above()),
+        ("ridge", Range::real(0.0, 1e3)),
+        ("sample_tokens", Range::whole(1, 1_000_000_000)),
+        ("lambda", Range::real(0.0, 1e9).above()),
+        ("bound", Range::real(0.0, 1e6).above()),
+        ("rank", Range::whole(1, 4096)),
+        ("prefixes", Range::whole(0, 1000)),
+    ];
+
     fn check(&self) -> Result<()> {
-        let positive = [
-            ("rate", self.rate),
-            ("clamp", self.clamp),
-            ("lambda", self.lambda),
-            ("bound", self.bound),
-            ("steps", self.steps as f64),
-            ("rank", self.rank as f64),
-            ("sample_tokens", self.sample_tokens as f64),
+        let values = [
+            self.rate,
+            self.steps as f64,
+            self.stop,
+            self.kl,
+            self.decay,
+            self.clamp,
+            self.ridge,
+            self.sample_tokens as f64,
+            self.lambda,
+            self.bound,
+            self.rank as f64,
+            self.prefixes as f64,
         ];
-        let not_negative = [
-            ("stop", self.stop),
-            ("kl", self.kl),
-            ("decay", self.decay),
-            ("ridge", self.ridge),
-        ];
-        let low = |(_, v): &&(&str, f64)| !(v.is_finite() && *v > 0.0);
-        let negative = |(_, v): &&(&str, f64)| !(v.is_finite() && *v >= 0.0);
-        let found = (positive
-            .iter()
-            .find(low)
-            .map(|f| (f, "expected more than 0")))
-        .or(not_negative
-            .iter()
-            .find(negative)
-            .map(|f| (f, "expected at least 0")));
-        match found {
-            None => Ok(()),
-            Some(((name, value), expected)) => Err(EditError::Setting {
-                name: (*name).to_owned(),
-                value: value.to_string(),
-                expected: expected.to_owned(),
-            }),
+        for ((name, range), value) in EditSettings::RANGES.into_iter().zip(values) {
+            range.check(name, value).map_err(refused)?;
         }
+        Ok(())
     }
 
     /// For ROME, and for MEMIT's z.
@@ -218,5 +223,13 @@ impl EditSettings {
             stop: self.stop,
             seed: self.seed,
         }
+    }
+}
+
+fn refused(error: OutOfRange) -> EditError {
+    EditError::Setting {
+        name: error.key,
+        value: error.value,
+        expected: format!("expected {}", error.range),
     }
 }

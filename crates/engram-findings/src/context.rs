@@ -24,6 +24,7 @@ pub(crate) struct Context<'a> {
 
 impl<'a> Context<'a> {
     pub fn new(pairs: &'a [Pair], settings: Settings) -> Result<Context<'a>> {
+        settings.check()?;
         let mut index = BTreeMap::new();
         let mut names = BTreeMap::new();
         let mut clusters = Vec::with_capacity(pairs.len());

@@ -9,6 +9,9 @@ pub type Result<T, E = FindingsError> = std::result::Result<T, E>;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum FindingsError {
+    /// A setting of the tests outside its range.
+    #[error(transparent)]
+    Setting(#[from] engram_core::OutOfRange),
     /// A NaN or an infinity in a result row.
     #[error("{condition}: pair \"{pair}\", {place}: {column} is {value}, expected a finite number")]
     NotFinite {

@@ -1,6 +1,6 @@
 //! What findings are drawn from.
 
-use engram_core::{Confounds, Pair, PreferenceRow, Row};
+use engram_core::{Confounds, OutOfRange, Pair, PreferenceRow, Range, Row};
 use serde::{Deserialize, Serialize};
 
 use crate::editing::EditResults;
@@ -68,6 +68,31 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// What the numbers may be; the seed may be any.
+    pub const RANGES: [(&'static str, Range); 4] = [
+        ("eligible_gap", Range::real(0.0, 1000.0)),
+        ("resamples", Range::whole(1, 1_000_000)),
+        ("permutations", Range::whole(1, 1_000_000)),
+        ("level", Range::real(0.5, 0.9999)),
+    ];
+
+    /// Checks the numbers against their ranges.
+    ///
+    /// # Errors
+    /// [`OutOfRange`] with the first that is outside.
+    pub fn check(&self) -> Result<(), OutOfRange> {
+        let values = [
+            self.eligible_gap,
+            self.resamples as f64,
+            self.permutations as f64,
+            self.level,
+        ];
+        for ((name, range), value) in Settings::RANGES.into_iter().zip(values) {
+            range.check(&format!("stats.{name}"), value)?;
+        }
+        Ok(())
+    }
+
     /// The threshold below which a p value is called significant.
     pub fn alpha(&self) -> f64 {
         // The difference of decimals is not their decimal difference: 1 − 0.95 > 0.05.

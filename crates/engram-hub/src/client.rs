@@ -13,6 +13,8 @@ use crate::snapshot::Progress;
 
 /// Tries of one request, or of a download that gets no further.
 pub(crate) const TRIES: u32 = 6;
+/// Tries where nothing was answered yet, and of a download whose bytes come too slowly.
+const FEW_TRIES: u32 = 3;
 /// The most redirects of one request.
 const REDIRECTS: usize = 10;
 /// The longest wait that a server may ask for.
@@ -35,6 +37,8 @@ pub(crate) struct Client<'a> {
 pub(crate) enum Trouble {
     /// It may the next time; after so long, where the server says.
     Passing(String, Option<Duration>),
+    /// Bytes come too slowly.
+    Slow(String),
     /// It will not.
     Lasting(HubError),
 }
@@ -94,9 +98,12 @@ impl<'a> Client<'a> {
         tries: u32,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<()> {
-        let (why, after) = match trouble {
+        let few = tries.min(FEW_TRIES);
+        let (why, after, tries) = match trouble {
             Trouble::Lasting(error) => return Err(error),
-            Trouble::Passing(why, after) => (why, after),
+            Trouble::Passing(why, after) if self.answered.get() => (why, after, tries),
+            Trouble::Passing(why, after) => (why, after, few),
+            Trouble::Slow(why) => (why, None, few),
         };
         if tries == 1 {
             return Err(self.unreachable(why));
@@ -107,6 +114,7 @@ impl<'a> Client<'a> {
             )));
         }
         let pause = after.unwrap_or(Duration::from_secs(1 << tried.min(5)));
+        let why = format!("{why} (try {tried} of {tries})");
         progress(Progress::Again(pause, &why));
         (self.options.sleep)(pause);
         Ok(())
@@ -272,6 +280,7 @@ mod tests {
             token: None,
             offline: false,
             sleep: |_| {},
+            now: || Duration::ZERO,
         };
         let wanted = Reference::parse("a/b").unwrap();
         let client = Client::new(&options, &wanted).unwrap();

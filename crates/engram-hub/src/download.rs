@@ -1,13 +1,15 @@
 //! One blob: fetched from where it was left, checked, and given its name.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
+
+use engram_core::pace;
 
 use crate::cache::Cache;
 use crate::client::{Client, TRIES, Trouble};
 use crate::error::{HubError, Result, io_error};
-use crate::hub::Remote;
+use crate::hub::{Remote, broken};
 use crate::snapshot::Progress;
 
 /// Bytes read and written at once.
@@ -79,7 +81,8 @@ impl Wanted<'_> {
                 Err(trouble) => trouble,
             };
             let there = length(file, path)?;
-            if there > furthest {
+            // A drip gets further each time, and nowhere.
+            if there >= furthest + pace::LEAST {
                 (tried, furthest) = (0, there);
             }
             tried += 1;
@@ -118,17 +121,15 @@ impl Wanted<'_> {
             let why = format!("{name}: another part came than was asked for");
             return Err(Trouble::Passing(why, None));
         }
-        let mut body = response.into_body().into_reader();
+        let mut body = client.paced(response);
         let mut buffer = vec![0; CHUNK];
         while there < size {
             let read = match body.read(&mut buffer) {
-                Ok(0) => Err("the bytes ended early".to_owned()),
-                Ok(read) => Ok(read),
-                Err(e) => Err(format!("the connection broke ({e})")),
+                Ok(0) => Err(ErrorKind::UnexpectedEof.into()),
+                read => read,
             };
-            let read = read.map_err(|why| {
-                Trouble::Passing(format!("{name}: {why}, {there} of {size}"), None)
-            })?;
+            let far = format!(", {there} of {size}");
+            let read = read.map_err(|e| broken(&format!("{name}: "), &e, &far))?;
             there += read as u64;
             if there > size {
                 std::fs::remove_file(path).map_err(lasting)?;

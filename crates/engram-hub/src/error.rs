@@ -107,7 +107,9 @@ pub enum HubError {
 impl From<CoreError> for HubError {
     fn from(error: CoreError) -> HubError {
         match error {
-            CoreError::Io { path, source } => HubError::Io { path, source },
+            CoreError::Io { path, source } | CoreError::Write { path, source } => {
+                HubError::Io { path, source }
+            }
             other => HubError::Core(other),
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 
+use engram_core::pace::{self, Paced};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use ureq::http::{HeaderMap, Method, Uri};
@@ -54,9 +55,9 @@ impl Client<'_> {
         let bytes = self.insist(tries, progress, || {
             let response = self.send(Method::GET, &url, 0)?;
             let mut bytes = Vec::new();
-            let body = response.into_body().into_reader();
+            let body = self.paced(response);
             let whole = body.take(LISTING_LIMIT + 1).read_to_end(&mut bytes);
-            whole.map_err(|e| Trouble::Passing(format!("the connection broke ({e})"), None))?;
+            whole.map_err(|e| broken("", &e, ""))?;
             Ok(bytes)
         })?;
         let answer: Answer = serde_json::from_slice(&bytes).map_err(|e| {
@@ -117,6 +118,11 @@ impl Client<'_> {
             )));
         }
         Ok(Remote { checksum, size })
+    }
+
+    /// An answer's body, which fails where it comes too slowly.
+    pub(crate) fn paced(&self, response: Response) -> impl Read {
+        Paced::new(response.into_body().into_reader(), self.options.now)
     }
 
     /// Asks for a commit's file from a byte on.
@@ -180,6 +186,14 @@ impl Client<'_> {
             )),
             _ => self.lost(format!("{host} answers {status}{said}")),
         }
+    }
+}
+
+/// What a read that failed in the middle of a body means; `of` and `far` say of what, and how far it was.
+pub(crate) fn broken(of: &str, error: &std::io::Error, far: &str) -> Trouble {
+    match pace::is_too_slow(error) {
+        true => Trouble::Slow(format!("{of}{error}{far}")),
+        false => Trouble::Passing(format!("{of}the connection broke ({error}){far}"), None),
     }
 }
 

@@ -27,5 +27,5 @@ mod snapshot;
 
 pub use error::{HubError, Result};
 pub use options::{HUB, Options, Token};
-pub use reference::{Reference, looks_like_reference};
+pub use reference::{Reference, full_name, looks_like_reference};
 pub use snapshot::{Progress, locate, snapshot};

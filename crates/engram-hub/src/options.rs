@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use ureq::http::{HeaderValue, Uri};
 
@@ -24,6 +25,8 @@ pub struct Options {
     pub offline: bool,
     /// What waits between tries; tests have one of their own.
     pub sleep: fn(Duration),
+    /// The time since some moment, by which it is told that bytes come too slowly.
+    pub now: fn() -> Duration,
 }
 
 /// A token of the hub, which is never shown.
@@ -96,8 +99,14 @@ impl Options {
                 None => "TRANSFORMERS_OFFLINE",
             }),
             sleep: std::thread::sleep,
+            now,
         })
     }
+}
+
+fn now() -> Duration {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed()
 }
 
 fn endpoint(text: &str) -> Result<String> {

@@ -32,7 +32,10 @@ impl Reference {
         let (path, revision) = text.split_once('@').unwrap_or((text, MAIN));
         let mut parts = path.splitn(3, '/');
         let (Some(org), Some(name), file) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(wrong("a model's name has two parts, org/name"));
+            return Err(match full_name(path) {
+                Some(full) => wrong(&format!("its full name is {full}")),
+                None => wrong("a model's name has two parts, org/name"),
+            });
         };
         if !is_name(org) || !is_name(name) || org.len() + 1 + name.len() > NAME_LIMIT {
             return Err(wrong(
@@ -89,6 +92,24 @@ impl fmt::Display for Reference {
 /// Whether a text can name a model of the hub. So can many a relative path: look whether that exists first.
 pub fn looks_like_reference(text: &str) -> bool {
     Reference::parse(text).is_ok()
+}
+
+/// The full name of a model that the Python tools also know by a name of one part: the hub redirects these.
+pub fn full_name(text: &str) -> Option<String> {
+    let org = match text {
+        "gpt2" | "gpt2-medium" | "gpt2-large" | "gpt2-xl" | "openai-gpt" => "openai-community",
+        "distilgpt2" | "distilbert-base-uncased" | "distilbert-base-cased" => "distilbert",
+        "bert-base-uncased" | "bert-base-cased" | "bert-large-uncased" | "bert-large-cased" => {
+            "google-bert"
+        }
+        "roberta-base" | "roberta-large" | "xlm-roberta-base" | "xlm-roberta-large" => "FacebookAI",
+        "t5-small" | "t5-base" | "t5-large" | "t5-3b" | "t5-11b" => "google-t5",
+        "albert-base-v2" => "albert",
+        "xlnet-base-cased" | "xlnet-large-cased" => "xlnet",
+        "ctrl" => "Salesforce",
+        _ => return None,
+    };
+    Some(format!("{org}/{text}"))
 }
 
 /// Whether a revision is a whole commit, which never changes.
@@ -153,6 +174,14 @@ mod tests {
             assert_eq!(read(text).to_string(), text);
         }
         assert_eq!(read("a/b@main").to_string(), "a/b");
+    }
+
+    #[test]
+    fn names_of_one_part_are_told_in_full() {
+        let why = |text: &str| Reference::parse(text).unwrap_err().to_string();
+        assert!(why("gpt2").ends_with("its full name is openai-community/gpt2"));
+        assert!(why("distilgpt2@main").ends_with("its full name is distilbert/distilgpt2"));
+        assert!(why("smollm").ends_with("a model's name has two parts, org/name"));
     }
 
     #[test]

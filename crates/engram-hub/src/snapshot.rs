@@ -17,6 +17,8 @@ use crate::reference::{Reference, is_commit};
 /// How it goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress<'a> {
+    /// The hub at this address is asked what the model has.
+    Asking(&'a str),
     /// So many files are to be fetched, of so many bytes together; where there is an index of weights, it comes
     /// first and alone.
     Wanted(usize, u64),
@@ -26,7 +28,7 @@ pub enum Progress<'a> {
     Checking(&'a str),
     /// Another process is fetching this file, and is waited for.
     Waiting(&'a str),
-    /// A request failed, for this reason, and is made again after so long.
+    /// A request failed, for this reason (with the number of the try, and of how many), and is made again after so long.
     Again(Duration, &'a str),
     /// The hub could not be asked, for this reason; what it last said, and the cache has, is used.
     Cached(&'a str),
@@ -93,6 +95,7 @@ pub fn snapshot(
         return Ok(path.clone());
     }
     let client = Client::new(options, wanted)?;
+    progress(Progress::Asking(&options.endpoint));
     // Where there is something to fall back on, nobody waits for a hub that does not answer.
     let tries = if known.is_ok() { 1 } else { TRIES };
     let listing = match (client.listing(tries, progress), known) {

@@ -1,6 +1,7 @@
 //! The same conclusions in a terminal.
 
 use comfy_table::{ContentArrangement, LineStyle, Table as Grid, TableStyle};
+use engram_core::text::plain;
 use engram_findings::editing::{BeforeAfter, EditScores, Part};
 use engram_findings::words::{layer_set, number, percent};
 use engram_findings::{EditFindings, Findings};
@@ -30,14 +31,14 @@ impl Look {
 
 /// The findings as sentences, compact text tables and a small heat map.
 pub fn summary_text(findings: &Findings, look: Look) -> String {
-    let mut text = format!("{}\n", lead(findings));
+    let mut text = format!("{}\n", plain(&lead(findings)));
     for sentence in &findings.headline {
-        text.push_str(&format!("  {sentence}\n"));
+        text.push_str(&format!("  {}\n", plain(sentence)));
     }
     for condition in &findings.conditions {
-        text.push_str(&format!("\n{}\n", condition.name));
+        text.push_str(&format!("\n{}\n", plain(&condition.name)));
         for sentence in &condition.conclusions {
-            text.push_str(&format!("  - {sentence}\n"));
+            text.push_str(&format!("  - {}\n", plain(sentence)));
         }
     }
     let parts = [
@@ -75,9 +76,12 @@ pub fn editing_text(editing: &[EditFindings], look: Look) -> String {
     let mut text = String::new();
     for found in editing {
         let (name, model, method) = (&found.name, &found.model, &found.method);
-        text.push_str(&format!("\n{name}: {model}, {method}\n"));
+        text.push_str(&format!(
+            "\n{}\n",
+            plain(&format!("{name}: {model}, {method}"))
+        ));
         for sentence in &found.conclusions {
-            text.push_str(&format!("  - {sentence}\n"));
+            text.push_str(&format!("  - {}\n", plain(sentence)));
         }
         let table = scores(&found.scores);
         if !table.rows.is_empty() {
@@ -163,7 +167,7 @@ const STYLE: TableStyle =
 fn grid(table: &Table, width: u16) -> Grid {
     let plain = |row: &Vec<String>| -> Vec<String> {
         row.iter()
-            .map(|cell| cell.replace(tables::NO_BREAK, " "))
+            .map(|cell| plain(&cell.replace(tables::NO_BREAK, " ")).into_owned())
             .collect()
     };
     let mut grid = Grid::new();

@@ -56,11 +56,16 @@ function save(name, url) {
   link.remove();
 }
 
+// A text that a spreadsheet would take for a formula (OWASP, CSV injection; its full-width signs too) begins with an
+// apostrophe. A number is no formula, whether it comes as one or as text.
 function csv(rows) {
   const columns = [...new Set(rows.flatMap(Object.keys))];
+  const isNumber = text => /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text);
   const cell = value => {
-    const text = value === null || value === undefined ? '' : String(value);
-    return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+    const plain = value === null || value === undefined ? '' : String(value);
+    const isFormula = /^[=+\-@\t\r\n＝＋－＠]/.test(plain) && typeof value !== 'number' && !isNumber(plain);
+    const text = isFormula ? `'${plain}` : plain;
+    return /[",;\t\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   return [columns, ...rows.map(r => columns.map(c => r[c]))].map(r => r.map(cell).join(',')).join('\n') + '\n';
 }

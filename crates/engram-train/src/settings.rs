@@ -1,5 +1,6 @@
 //! Training settings, the two presets, and how a run departs from them.
 
+use engram_core::{OutOfRange, Range};
 use engram_model::kernels::{Products, bfloat16};
 use serde::{Deserialize, Serialize};
 
@@ -179,6 +180,26 @@ impl TrainSettings {
         "pad_attention",
     ];
 
+    /// What the numbers among them may be; a seed may be any. With a product of settings, see
+    /// [`TrainSettings::check`].
+    pub const RANGES: [(&'static str, Range); 15] = [
+        ("epochs", Range::whole(1, 100_000)),
+        ("patience", Range::whole(1, 100_000)),
+        ("learning_rate", Range::real(0.0, 10.0).above()),
+        ("warmup_steps", Range::whole(0, 100_000_000)),
+        ("warmup_fraction", Range::real(0.0, 1.0)),
+        ("weight_decay", Range::real(0.0, 10.0)),
+        ("batch_size", Range::whole(1, 4096)),
+        ("accumulation", Range::whole(1, 65_536)),
+        ("max_length", Range::whole(2, 1 << 20)),
+        ("max_grad_norm", Range::real(0.0, 1e6)),
+        ("dropout", Range::real(0.0, 1.0).below()),
+        ("final_rate", Range::real(0.0, 1.0)),
+        ("beta_2", Range::real(0.0, 1.0).below()),
+        ("epoch_steps", Range::whole(0, 10_000_000)),
+        ("max_steps", Range::whole(0, 1_000_000_000)),
+    ];
+
     /// A configuration of the published study: `config-1` or `config-2`.
     ///
     /// # Errors
@@ -232,6 +253,9 @@ impl TrainSettings {
     /// # Errors
     /// [`TrainError::UnknownSetting`], [`TrainError::Value`]; the settings are then as they were.
     pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
+        if let Some((_, range)) = TrainSettings::RANGES.iter().find(|(n, _)| *n == name) {
+            range.parse::<f64>(name, value).map_err(refused)?;
+        }
         let mut changed = self.clone();
         changed.assign(name, value)?;
         changed.in_range()?;
@@ -291,12 +315,14 @@ impl TrainSettings {
         Ok(())
     }
 
-    /// Checks that every value is one that a run can have.
+    /// Checks that every value is one that a run can have: those of [`TrainSettings::RANGES`], and at most 65,536
+    /// sequences and 2^26 tokens in an optimizer step, and 2^26 sequences in an epoch.
     ///
     /// # Errors
     /// [`TrainError::Value`] with the first that is not.
     pub fn check(&self) -> Result<()> {
         self.in_range()?;
+        self.check_products()?;
         if self.sequences == Sequences::Crop {
             if self.epoch_steps == 0 {
                 return Err(wrong(
@@ -313,53 +339,50 @@ impl TrainSettings {
     }
 
     fn in_range(&self) -> Result<()> {
-        let at_least = |name: &str, value: usize, least: usize| {
-            let expected = format!("a whole number of at least {least}");
-            (value >= least)
-                .then_some(())
-                .ok_or_else(|| wrong(name, &expected, &value.to_string()))
-        };
-        at_least("epochs", self.epochs, 1)?;
-        at_least("patience", self.patience, 1)?;
-        at_least("batch_size", self.batch_size, 1)?;
-        at_least("accumulation", self.accumulation, 1)?;
-        at_least("max_length", self.max_length, 2)?;
-        let within = |name: &str, value: f64, good: bool, expected: &str| {
-            (value.is_finite() && good)
-                .then_some(())
-                .ok_or_else(|| wrong(name, expected, &value.to_string()))
-        };
-        let rate = self.learning_rate;
-        within("learning_rate", rate, rate > 0.0, "a number above 0")?;
-        let decay = self.weight_decay;
-        within(
-            "weight_decay",
-            decay,
-            decay >= 0.0,
-            "a number of at least 0",
-        )?;
-        let norm = self.max_grad_norm;
-        within("max_grad_norm", norm, norm >= 0.0, "a number of at least 0")?;
-        let p = self.dropout;
-        within(
-            "dropout",
-            p,
-            (0.0..1.0).contains(&p),
-            "a number from 0 to below 1",
-        )?;
-        let b = self.beta_2;
-        within(
-            "beta_2",
-            b,
-            (0.0..1.0).contains(&b),
-            "a number from 0 to below 1",
-        )?;
-        let last = self.final_rate;
-        let good = (0.0..=1.0).contains(&last);
-        within("final_rate", last, good, "a number from 0 to 1")?;
-        let share = self.warmup_fraction.unwrap_or(0.0);
-        let good = (0.0..=1.0).contains(&share);
-        within("warmup_fraction", share, good, "a number from 0 to 1")
+        let values = [
+            self.epochs as f64,
+            self.patience as f64,
+            self.learning_rate,
+            self.warmup_steps as f64,
+            self.warmup_fraction.unwrap_or(0.0),
+            self.weight_decay,
+            self.batch_size as f64,
+            self.accumulation as f64,
+            self.max_length as f64,
+            self.max_grad_norm,
+            self.dropout,
+            self.final_rate,
+            self.beta_2,
+            self.epoch_steps as f64,
+            self.max_steps as f64,
+        ];
+        for ((name, range), value) in TrainSettings::RANGES.into_iter().zip(values) {
+            range.check(name, value).map_err(refused)?;
+        }
+        Ok(())
+    }
+
+    /// What the settings make together: an epoch's sequences are drawn, and a step's passed, all at once.
+    fn check_products(&self) -> Result<()> {
+        let step = (self.batch_size as u128) * (self.accumulation as u128);
+        let products = [
+            ("batch_size × accumulation", step, STEP_SEQUENCES),
+            (
+                "batch_size × accumulation × max_length",
+                step * self.max_length as u128,
+                STEP_TOKENS,
+            ),
+            (
+                "epoch_steps × batch_size × accumulation",
+                step * self.epoch_steps as u128,
+                EPOCH_SEQUENCES,
+            ),
+        ];
+        for (name, product, range) in products {
+            let product = u64::try_from(product).unwrap_or(u64::MAX);
+            range.check(name, product).map_err(refused)?;
+        }
+        Ok(())
     }
 
     /// Warm-up steps of a run of `planned` optimizer steps.
@@ -435,6 +458,17 @@ impl TrainSettings {
             self.pad_attention.to_string(),
         ]
     }
+}
+
+/// Sequences of an optimizer step.
+const STEP_SEQUENCES: Range = Range::whole(1, 65_536);
+/// Tokens of an optimizer step; the largest models take 2^24.
+const STEP_TOKENS: Range = Range::whole(1, 1 << 26);
+/// Sequences of an epoch, whose order takes 8 bytes for each.
+const EPOCH_SEQUENCES: Range = Range::whole(0, 1 << 26);
+
+fn refused(error: OutOfRange) -> TrainError {
+    wrong(&error.key, &error.range, &error.value)
 }
 
 fn beta_2() -> f64 {

@@ -92,7 +92,7 @@ fn bad_names_and_values_are_named() {
     let text = |r: Result<(), TrainError>| r.unwrap_err().to_string();
     assert_eq!(
         text(settings.set("epochs", "many")),
-        "training setting epochs: expected a whole number, found \"many\""
+        "training setting epochs: expected a whole number from 1 to 100000, found \"many\""
     );
     for (name, value) in [
         ("batch_size", "0"),

@@ -4,7 +4,10 @@
 //! [`engram_corpus`], [`engram_model`], [`engram_train`], [`engram_patch`], [`engram_findings`],
 //! [`engram_report`].
 
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 pub mod args;
+pub mod bounds;
 pub mod commands;
 pub mod confounds;
 pub mod curve;

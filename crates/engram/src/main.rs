@@ -5,16 +5,20 @@ use std::process::ExitCode;
 use clap::Parser;
 use engram::args::{Cli, Command};
 use engram::commands::{bench, compare, corpus, edit, model, patch, report, suite, train};
+use engram::progress::note;
 use engram::run;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
     set_threads(cli.threads);
     match dispatch(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("engram: {}", one_line(&error));
+            note(format!("engram: {}", one_line(&error)));
             ExitCode::from(1)
         }
     }
@@ -36,6 +40,21 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Model(command) => model::model(command, json),
         Command::Edit(command) => edit::edit(command, json),
     }
+}
+
+/// Help goes to stdout, an error of usage to stderr; words that it repeats may hold anything.
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() || !error.to_string().contains(is_obeyed) {
+        error.exit();
+    }
+    for line in error.to_string().lines() {
+        note(line);
+    }
+    ExitCode::from(2)
+}
+
+fn is_obeyed(c: char) -> bool {
+    c != '\n' && c.is_control()
 }
 
 /// An error and its causes; a cause that its effect has named already is not told twice.

@@ -9,7 +9,7 @@ use engram_edit::overlay::short;
 use engram_hub::{Options, Progress as Told};
 use engram_model::Model;
 
-use crate::progress::Progress;
+use crate::progress::{Progress, note};
 use crate::stage::checkpoint_hash;
 
 /// A model and where it is on disk: `--model` may also name a repository of the hub, `org/name[@revision]`, which
@@ -72,6 +72,7 @@ impl Watch {
     fn told(&mut self, told: &Told<'_>) {
         let name = &self.name;
         match told {
+            Told::Asking(hub) => note(format!("{name}: asking {hub}")),
             Told::Wanted(_, 0) => {}
             Told::Wanted(files, bytes) => {
                 self.end();
@@ -83,10 +84,10 @@ impl Watch {
                     bar.at(*bytes, file);
                 }
             }
-            Told::Checking(file) => eprintln!("{name}: checking {file}"),
-            Told::Waiting(file) => eprintln!("{name}: another process fetches {file}"),
-            Told::Again(wait, why) => eprintln!("{name}: {why}; again in {} s", wait.as_secs()),
-            Told::Cached(why) => eprintln!("{name}: {why}; taken from the cache"),
+            Told::Checking(file) => note(format!("{name}: checking {file}")),
+            Told::Waiting(file) => note(format!("{name}: another process fetches {file}")),
+            Told::Again(wait, why) => note(format!("{name}: {why}; again in {} s", wait.as_secs())),
+            Told::Cached(why) => note(format!("{name}: {why}; taken from the cache")),
         }
     }
 

@@ -1,9 +1,19 @@
 //! Progress on stderr: a bar where it is a terminal, plain lines otherwise.
 
+use std::fmt::Display;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use engram_core::text::plain;
 use indicatif::{ProgressBar, ProgressStyle};
+
+/// Says something on stderr, in one line: everything that is not data goes through here.
+pub fn note(text: impl Display) {
+    #[expect(clippy::print_stderr, reason = "the one place that prints there")]
+    {
+        eprintln!("{}", plain(&text.to_string()));
+    }
+}
 
 /// How often a plain line is printed.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
@@ -25,11 +35,11 @@ impl Progress {
             if let Ok(style) = ProgressStyle::with_template(style) {
                 bar.set_style(style);
             }
-            bar.set_prefix(label.to_owned());
+            bar.set_prefix(plain(label).into_owned());
             bar
         });
         if bar.is_none() {
-            eprintln!("{label}: {total} to do");
+            note(format!("{label}: {total} to do"));
         }
         Progress {
             bar,
@@ -44,11 +54,11 @@ impl Progress {
         match &self.bar {
             Some(bar) => {
                 bar.set_position(done);
-                bar.set_message(message.to_owned());
+                bar.set_message(plain(message).into_owned());
             }
             None if self.last.elapsed() >= PLAIN_EVERY => {
                 self.last = Instant::now();
-                eprintln!("{}: {done}/{} {message}", self.label, self.total);
+                note(format!("{}: {done}/{} {message}", self.label, self.total));
             }
             None => {}
         }
@@ -59,6 +69,6 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        eprintln!("{}: {message}", self.label);
+        note(format!("{}: {message}", self.label));
     }
 }

@@ -124,7 +124,10 @@ impl Results {
                 folder.display()
             );
         }
-        let manifest: Manifest = files::read_json(&manifest)?;
+        let path = manifest;
+        let manifest: Manifest = files::read_json(&path)?;
+        let tested = manifest.stats.check();
+        tested.with_context(|| format!("{}", path.display()))?;
         let sweep = folder.join(PATCH);
         if sweep.exists() {
             return Results::of_sweep(folder, manifest);

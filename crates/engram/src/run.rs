@@ -30,6 +30,7 @@ use crate::commands::{look, named, print, say, thousands};
 use crate::confounds::confounds;
 use crate::curve::Origin;
 use crate::memory;
+use crate::progress::note;
 use crate::results::{
     CONFOUNDS, CORPUS, EXCLUDED, MANIFEST, Machine, Manifest, PAPER, PAPER_SUITE, PATCH,
     PREFERENCES, Results, STATS, SUITE, TRAINING,
@@ -96,7 +97,7 @@ fn run_study(args: &RunArgs, as_json: bool) -> Result<()> {
     let folder = run.folder.path().to_owned();
     files::write_json(&folder.join(MANIFEST), &run.manifest(args)?)?;
     let results = Results::read(&folder)?;
-    eprintln!("findings: testing");
+    note(format!("findings: testing"));
     let findings = results.findings()?;
     files::write_json(&folder.join(STATS), &findings)?;
     print(as_json, &findings, || summary_text(&findings, look()))?;
@@ -203,7 +204,7 @@ impl Run {
             self.timing
                 .insert(format!("{name}_s"), start.elapsed().as_secs_f64());
         } else {
-            eprintln!("{name}: up to date");
+            note(format!("{name}: up to date"));
         }
         Ok(folder)
     }
@@ -334,7 +335,7 @@ impl Run {
                 let built = build_paper(run.facts()?, tokenizer, &settings)?;
                 let found = built.suite.pairs.len();
                 if found < pairs {
-                    eprintln!("suite: {found} of {pairs} pairs of the published protocol (pairs come in whole cycles)");
+                    note(format!("suite: {found} of {pairs} pairs of the published protocol (pairs come in whole cycles)"));
                 }
                 built.suite.write(&folder.join(PAPER_SUITE))?;
             }
@@ -421,10 +422,10 @@ impl Run {
             let pairs = Suite::read(&suite.join(SUITE))?;
             let preferred = preferences(&model, &pairs.pairs, &Reading::default(), true)?;
             for (pair, template, why) in &preferred.left_out {
-                eprintln!(
+                note(format!(
                     "{name}: {pair} not asked in {} ({why})",
                     template.as_deref().unwrap_or("its wording")
-                );
+                ));
             }
             PreferenceRow::write_parquet(&folder.join(PREFERENCES), &preferred.rows)?;
             let (prepared, _) = prepare(&pairs, &model, &Reading::default(), false)?;
@@ -438,11 +439,11 @@ impl Run {
                 let mut patched = prepared.clone();
                 if sweep_of.known {
                     patched.retain(|p| known.contains(p.id.as_str()));
-                    eprintln!(
+                    note(format!(
                         "{name}: {} of {} pairs are known and patched",
                         patched.len(),
                         prepared.len()
-                    );
+                    ));
                 }
                 if patched.is_empty() {
                     continue;

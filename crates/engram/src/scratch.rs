@@ -3,10 +3,17 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
+use engram_core::{Range, files};
 use engram_corpus::Abstract;
 use engram_model::{Gpt2Config, Model, Tokenizer};
 use engram_train::TrainSettings;
 use serde::{Deserialize, Serialize};
+
+use crate::bounds;
+use crate::progress::note;
+
+/// Parameters of a new model: training takes some 24 bytes for each.
+const PARAMETERS: Range = Range::whole(1, 20_000_000_000);
 
 /// A new model's recipe.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,20 +56,30 @@ impl Scratch {
     /// The file's, with the line; sizes that no network has.
     pub fn read(path: &Path) -> Result<Scratch> {
         let at = || format!("{}", path.display());
-        let text = std::fs::read_to_string(path).with_context(at)?;
-        let scratch: Scratch = toml::from_str(&text).map_err(|e| {
+        let text = files::read_text(path)?;
+        let broken = |e: toml::de::Error| {
             let start = e.span().map_or(0, |span| span.start);
             let line = 1 + text.bytes().take(start).filter(|b| *b == b'\n').count();
             anyhow!("{}, line {line}: {}", at(), e.message().replace('\n', ", "))
-        })?;
+        };
+        let table: toml::Table = toml::from_str(&text).map_err(broken)?;
+        bounds::check_scratch(&table).with_context(at)?;
+        let scratch: Scratch = toml::from_str(&text).map_err(broken)?;
         let sizes = &scratch.model;
-        let least = [sizes.layers, sizes.heads, sizes.d_model, sizes.context];
-        if least.contains(&0) || !sizes.d_model.is_multiple_of(sizes.heads) {
+        if !sizes.d_model.is_multiple_of(sizes.heads) {
             bail!(
-                "{}: layers, heads, d_model and context are at least 1, and d_model is a multiple of heads",
-                path.display()
+                "{}: model.d_model is {}, which is no multiple of model.heads, {}",
+                path.display(),
+                sizes.d_model,
+                sizes.heads
             );
         }
+        // 12 d² for a block, and the embeddings.
+        let (width, layers) = (sizes.d_model as u64, sizes.layers as u64);
+        let embedded = (scratch.tokenizer.vocabulary + sizes.context) as u64;
+        let parameters = width * (12 * width * layers + embedded);
+        let range = PARAMETERS.check("model.layers × d_model² × 12 + embeddings", parameters);
+        range.with_context(at)?;
         scratch.train.check().with_context(at)?;
         Ok(scratch)
     }
@@ -76,10 +93,10 @@ impl Scratch {
         let tokenizer = Tokenizer::learn(&texts, self.tokenizer.vocabulary)?;
         let vocabulary = tokenizer.highest_id() as usize + 1;
         if vocabulary < self.tokenizer.vocabulary {
-            eprintln!(
+            note(format!(
                 "the texts give {vocabulary} tokens of the {} asked for",
                 self.tokenizer.vocabulary
-            );
+            ));
         }
         let sizes = &self.model;
         let mut config = Gpt2Config::new(

@@ -36,7 +36,7 @@ impl Mark {
         }
         let mark = sealed::read(&path, MARK);
         if let Err(error) = &mark {
-            eprintln!("{error}");
+            crate::progress::note(error);
         }
         mark.ok()
     }
@@ -59,7 +59,7 @@ impl Mark {
         for (name, hash) in &self.files {
             let path = folder.join(name);
             if !path.exists() {
-                eprintln!("{}: it is missing", path.display());
+                crate::progress::note(format!("{}: it is missing", path.display()));
                 return Ok(false);
             }
             if files::sha256_file(&path)? != *hash {

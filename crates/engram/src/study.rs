@@ -5,10 +5,12 @@ mod edit;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use engram_core::{Corruption, Direction, Metric, Positions};
+use engram_core::{Corruption, Direction, Metric, Positions, files};
 use engram_corpus::WriteSettings;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
+
+use crate::bounds;
 
 pub use edit::Edit;
 
@@ -181,7 +183,7 @@ impl Study {
     /// A file that is missing or no TOML, an unknown key, a value of the wrong type, a contradiction:
     /// each with the place.
     pub fn read(path: &Path, settings: &[String]) -> Result<Study> {
-        let text = std::fs::read_to_string(path)
+        let text = files::read_text(path)
             .with_context(|| format!("cannot read the study {}", path.display()))?;
         let mut table: toml::Table = toml::from_str(&text)
             .map_err(|e| anyhow::anyhow!("{}: {}", path.display(), one_line(&e.to_string())))?;
@@ -190,6 +192,7 @@ impl Study {
         for setting in settings {
             set(&mut table, setting)?;
         }
+        bounds::check_study(&table).with_context(|| format!("{}", path.display()))?;
         let study: Study = table.try_into().map_err(|e: toml::de::Error| {
             anyhow::anyhow!("{}: {}", path.display(), one_line(&e.to_string()))
         })?;
@@ -204,6 +207,10 @@ impl Study {
         let mut train = IndexMap::new();
         for (name, training) in std::mem::take(&mut self.train) {
             let mut names = Vec::new();
+            bounds::SEEDS.check(
+                &format!("the number of train.{name}.seeds"),
+                training.seeds.len(),
+            )?;
             for seed in &training.seeds {
                 let replicate = format!("{name}-seed-{seed}");
                 let mut other = training.clone();
@@ -302,12 +309,6 @@ impl Study {
             }
             edit.check(self).with_context(|| format!("edit.{name}"))?;
         }
-        if let Some(paper) = self.paper.as_ref().filter(|p| p.pairs < 4) {
-            bail!(
-                "paper.pairs is {}; a reciprocal pair of each kind takes 4",
-                paper.pairs
-            );
-        }
         if let Some((name, _)) = self
             .sweep
             .iter()
@@ -344,7 +345,11 @@ fn resolve_paths(table: &mut toml::Table, folder: &Path) {
         if let Some(toml::Value::String(path)) = find(table, keys) {
             let there = tidy(&folder.join(&*path));
             // A base that is no folder here may be a repository of the hub.
-            let of_hub = *keys == ["base"] && engram_hub::looks_like_reference(path);
+            // So may a name of one part, whose error tells it in full.
+            let named = |path: &str| {
+                engram_hub::looks_like_reference(path) || engram_hub::full_name(path).is_some()
+            };
+            let of_hub = *keys == ["base"] && named(path);
             if there.exists() || !of_hub {
                 *path = there.to_string_lossy().into_owned();
             }

@@ -123,7 +123,7 @@ impl FactTable {
     /// # Errors
     /// The file cannot be read ([`CorpusError::Core`]) or is not a sound table, as [`FactTable::parse`].
     pub fn read(path: &Path) -> Result<FactTable> {
-        let text = std::fs::read_to_string(path).map_err(files::io_error(path))?;
+        let text = files::read_text(path)?;
         FactTable::parse(&text, &path.display().to_string())
     }
 

@@ -7,7 +7,7 @@ mod stock;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use engram_core::files;
+use engram_core::{Range, files};
 use serde::{Deserialize, Serialize};
 
 use crate::Tokenize;
@@ -44,6 +44,41 @@ impl Default for WriteSettings {
             max_tokens: 256,
             seed: 42,
         }
+    }
+}
+
+impl WriteSettings {
+    /// What the numbers may be, those of `facts_per_text` each; the seed may be any.
+    pub const RANGES: [(&'static str, Range); 5] = [
+        // Far beyond what a model needs to learn a fact, and within what memory holds.
+        ("exposures", Range::whole(1, 10_000)),
+        ("wordings", Range::whole(1, 1000)),
+        ("validation_exposures", Range::whole(1, 10_000)),
+        ("facts_per_text", Range::whole(1, 1000)),
+        ("max_tokens", Range::whole(1, 1_000_000)),
+    ];
+
+    /// Checks the numbers against their ranges.
+    ///
+    /// # Errors
+    /// [`crate::CorpusError::Settings`] with the first that is outside.
+    pub fn check(&self) -> Result<()> {
+        let [least, most] = self.facts_per_text;
+        let values = [
+            [self.exposures; 2],
+            [self.wordings; 2],
+            [self.validation_exposures; 2],
+            [least, most],
+            [self.max_tokens; 2],
+        ];
+        for ((name, range), values) in WriteSettings::RANGES.into_iter().zip(values) {
+            for value in values {
+                range
+                    .check(name, value)
+                    .map_err(|e| crate::CorpusError::Settings { why: e.to_string() })?;
+            }
+        }
+        Ok(())
     }
 }
 

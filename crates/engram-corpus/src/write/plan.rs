@@ -74,23 +74,13 @@ fn frames(relation: &Relation) -> (Vec<usize>, Vec<usize>) {
     (0..relation.frames.len()).partition(|frame| cloze.contains(frame))
 }
 
-/// Far beyond what a model needs to learn a fact, and within what memory holds.
-const MOST_EXPOSURES: usize = 10_000;
-
 pub(super) fn check(table: &FactTable, settings: &WriteSettings) -> Result<()> {
     let wrong = |why: String| Err(CorpusError::Settings { why });
+    settings.check()?;
     let [least, most] = settings.facts_per_text;
-    if least == 0 || least > most {
+    if least > most {
         return wrong(format!(
-            "facts_per_text is [{least}, {most}]; it must be [least, most] from 1"
-        ));
-    }
-    if settings.validation_exposures == 0 {
-        return wrong("validation_exposures is 0; every fact is validated once at least".into());
-    }
-    if settings.exposures.max(settings.validation_exposures) > MOST_EXPOSURES {
-        return wrong(format!(
-            "more than {MOST_EXPOSURES} exposures are no corpus to train on"
+            "facts_per_text is [{least}, {most}]; it must be [least, most]"
         ));
     }
     if settings.exposures < settings.wordings {

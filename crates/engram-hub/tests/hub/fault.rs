@@ -1,6 +1,7 @@
 //! What goes wrong on the way, and what is said of it.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use engram_hub::{HubError, Options, Progress, Reference, snapshot};
@@ -243,6 +244,7 @@ fn waiting_is_the_callers() {
     );
     let options = Options {
         sleep: |time| SLEPT.lock().unwrap().push(time),
+        now: || Duration::ZERO,
         ..hub.options(folder.path())
     };
     get(REPO, &options).unwrap();
@@ -280,4 +282,71 @@ fn a_cache_that_cannot_be_written_is_said() {
             .contains("set HF_HUB_CACHE to a folder in which you may write"),
         "{error}"
     );
+}
+
+/// A clock by which every byte, or few, takes ten seconds.
+fn slow_clock() -> Duration {
+    static SECONDS: AtomicU64 = AtomicU64::new(0);
+    Duration::from_secs(SECONDS.fetch_add(10, Ordering::Relaxed))
+}
+
+#[test]
+fn a_hub_that_drips_is_given_up() {
+    let hub = Hub::new(&checkpoint());
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options {
+        now: slow_clock,
+        ..hub.options(folder.path())
+    };
+    for _ in 0..3 {
+        hub.fault("GET", "/blobs/", Fault::Drip(400));
+    }
+    let (found, waits) = waits(&options);
+    let error = found.unwrap_err().to_string();
+    let parts = [
+        "model.safetensors: only ",
+        " bytes came in 30 s, less than 1 kB a second",
+        "given up after 3 tries",
+    ];
+    for part in parts {
+        assert!(error.contains(part), "{error}");
+    }
+    let tries: Vec<bool> = (waits.iter().zip(1..))
+        .map(|((_, why), n)| why.ends_with(&format!("(try {n} of 3)")))
+        .collect();
+    assert_eq!(tries, [true, true], "{waits:?}");
+    // What came is kept, and gone on with where the hub is itself again.
+    let kept = std::fs::metadata(incomplete(&options)).unwrap().len();
+    assert!(kept > 0);
+    get(REPO, &hub.options(folder.path())).unwrap();
+    assert_eq!(weights(&options), WEIGHTS);
+    // So is a list of files that drips.
+    let other = tempfile::tempdir().unwrap();
+    for _ in 0..3 {
+        hub.fault("GET", "/revision/", Fault::Drip(400));
+    }
+    let options = Options {
+        cache: other.path().to_owned(),
+        ..options
+    };
+    let error = get(REPO, &options).unwrap_err().to_string();
+    assert!(error.contains("less than 1 kB a second"), "{error}");
+}
+
+#[test]
+fn a_connection_that_nothing_ever_answered_is_tried_three_times() {
+    let hub = Hub::new(&checkpoint());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options {
+        endpoint: format!("http://{address}"),
+        ..hub.options(folder.path())
+    };
+    let (found, waits) = waits(&options);
+    let error = found.unwrap_err().to_string();
+    assert!(error.contains("given up after 3 tries"), "{error}");
+    let pauses: Vec<u64> = waits.iter().map(|(pause, _)| *pause).collect();
+    assert_eq!(pauses, [2, 4]);
 }

@@ -287,9 +287,11 @@ fn progress_is_told() {
     })
     .unwrap();
     told.dedup();
+    let asking = format!("Asking({:?})", hub.address);
     assert_eq!(
         told,
         [
+            asking.as_str(),
             "Wanted(4, 1000040)",
             "At(21, \"config.json\")",
             "Checking(\"config.json\")",
@@ -300,7 +302,7 @@ fn progress_is_told() {
             "At(40, \"tokenizer.json\")",
             "Checking(\"tokenizer.json\")",
             "At(40, \"tokenizer.json\")",
-            "Again(2s, \"model.safetensors: the connection broke (Peer disconnected), 400000 of 1000000\")",
+            "Again(2s, \"model.safetensors: the connection broke (Peer disconnected), 400000 of 1000000 (try 1 of 6)\")",
             "At(1000040, \"model.safetensors\")",
             "Checking(\"model.safetensors\")",
             "At(1000040, \"model.safetensors\")",

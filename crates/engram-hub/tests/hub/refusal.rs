@@ -95,6 +95,7 @@ fn without_a_network_that_is_said_at_once() {
     let options = Options {
         endpoint: "http://127.0.0.1:9".to_owned(),
         sleep: |_| panic!("nothing to wait for"),
+        now: || Duration::ZERO,
         ..hub.options(folder.path())
     };
     let error = get(REPO, &options).unwrap_err().to_string();

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use engram_hub::{Options, Token};
 use sha1::Sha1;
@@ -23,6 +24,8 @@ pub enum Fault {
     Body(Vec<u8>),
     /// The connection ends after so many bytes.
     Cut(usize),
+    /// So many bytes, one at a time.
+    Drip(usize),
     /// The whole file, whatever part was asked for.
     Whole,
     /// A header in place of the one of this name.
@@ -122,6 +125,7 @@ impl Hub {
             token: Token::new("hf_secret"),
             offline: false,
             sleep: |_| {},
+            now: || Duration::ZERO,
         }
     }
 }
@@ -169,6 +173,7 @@ fn serve(mut stream: TcpStream, elsewhere: bool, state: &Mutex<State>) {
     };
     drop(state);
     let whole = matches!(fault, Some(Fault::Whole));
+    let is_drip = matches!(fault, Some(Fault::Drip(_)));
     let from = seen
         .header("range")
         .filter(|_| !whole && answer.status == 200);
@@ -200,7 +205,7 @@ fn serve(mut stream: TcpStream, elsewhere: bool, state: &Mutex<State>) {
             (length, sent) = (body.len(), body.len());
             answer.body = body;
         }
-        Some(Fault::Cut(after)) => sent = after.min(length),
+        Some(Fault::Cut(after) | Fault::Drip(after)) => sent = after.min(length),
         Some(Fault::Header(name, value)) => {
             answer
                 .headers
@@ -222,7 +227,15 @@ fn serve(mut stream: TcpStream, elsewhere: bool, state: &Mutex<State>) {
     }
     let _ = stream.write_all(format!("{head}\r\n").as_bytes());
     if seen.method != "HEAD" {
-        let _ = stream.write_all(&answer.body[..sent]);
+        let step = if is_drip { 1 } else { sent.max(1) };
+        for part in answer.body[..sent].chunks(step) {
+            if stream.write_all(part).is_err() {
+                return;
+            }
+            if is_drip {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
     }
 }
 

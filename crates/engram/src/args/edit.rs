@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 
+use crate::bounds::{COUNT, TOKENS, within};
+
 /// Edit commands.
 #[derive(Debug, Subcommand)]
 pub enum EditCommand {
@@ -210,7 +212,7 @@ pub struct EditSweepArgs {
     #[arg(long)]
     pub counterfact: Option<PathBuf>,
     /// The most facts of a kind, spread over its relations (0: no limit).
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = within::<usize>(COUNT))]
     pub most: usize,
     /// Also edit facts that the model does not know, and take them as neighbours.
     #[arg(long)]
@@ -219,13 +221,13 @@ pub struct EditSweepArgs {
     #[arg(long, value_name = "FILE")]
     pub held_out: Option<PathBuf>,
     /// The most tokens of those texts.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = within::<usize>(TOKENS))]
     pub held_out_tokens: usize,
     /// Measure how every edit moves every other fact.
     #[arg(long)]
     pub side_effects: bool,
     /// Measure the n-gram entropy of so many continuations of 100 tokens, before and after every edit.
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = within::<usize>(COUNT))]
     pub fluency: usize,
     /// The folder to write.
     #[arg(long)]

@@ -2,11 +2,15 @@
 
 mod edit;
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use engram_core::{Align, Corruption, Direction, Metric, Positions};
+
+use crate::bounds::{
+    BATCH, COUNT, EVERY, NULLS, PAIRS, POSITION, REPEATS, SAMPLES, SEQUENCE, SPLIT, TOP, WINDOW,
+    within,
+};
 
 pub use edit::*;
 
@@ -130,7 +134,7 @@ pub enum CorpusCommand {
         /// The corpus.
         file: PathBuf,
         /// The share held out for validation.
-        #[arg(long, default_value_t = 0.2, conflicts_with = "held_out")]
+        #[arg(long, default_value_t = 0.2, conflicts_with = "held_out", value_parser = within::<f64>(SPLIT))]
         fraction: f64,
         /// Hold out the texts that begin as a line of this file does, and no others.
         #[arg(long, value_name = "FILE")]
@@ -187,7 +191,7 @@ pub struct TrainArgs {
     #[arg(long, conflicts_with = "split")]
     pub validation: Option<PathBuf>,
     /// Hold this share of the corpus out for validation (default 0.2).
-    #[arg(long)]
+    #[arg(long, value_parser = within::<f64>(SPLIT))]
     pub split: Option<f64>,
     /// The checkpoint to write.
     #[arg(long)]
@@ -199,7 +203,7 @@ pub struct TrainArgs {
     #[arg(long, conflicts_with = "dry_run")]
     pub resume: bool,
     /// Seconds between checkpoints, which are kept in OUT.partial until the run is whole.
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = within::<u64>(EVERY))]
     pub checkpoint_every: u64,
     /// Print steps, tokens and memory, and train nothing.
     #[arg(long)]
@@ -227,7 +231,7 @@ pub enum SuiteCommand {
         #[arg(long)]
         profile: Option<Profile>,
         /// The most pairs of one kind (0: no limit).
-        #[arg(long, default_value_t = 0)]
+        #[arg(long, default_value_t = 0, value_parser = within::<usize>(COUNT))]
         max_pairs_per_kind: usize,
         /// Seed of the pairing.
         #[arg(long, default_value_t = 42)]
@@ -252,7 +256,7 @@ pub enum SuiteCommand {
         #[arg(long)]
         model: PathBuf,
         /// How many pairs.
-        #[arg(long, default_value_t = 5)]
+        #[arg(long, default_value_t = 5, value_parser = within::<usize>(COUNT))]
         most: usize,
     },
 }
@@ -319,13 +323,13 @@ pub struct PatchArgs {
     #[arg(long, value_enum, default_value = "staged")]
     pub engine: EngineName,
     /// How many layers one cell covers, centred on its own.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = within::<usize>(WINDOW))]
     pub window: usize,
     /// What gaussian noise and resampled prompts are drawn from.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Noise samples a pair, for gaussian:K.
-    #[arg(long, default_value_t = engram_patch::spec::SAMPLES)]
+    #[arg(long, default_value_t = engram_patch::spec::SAMPLES, value_parser = within::<usize>(SAMPLES))]
     pub samples: usize,
     /// The most memory to take, the model's included: 4GiB, 800MB (default: half of what is free).
     #[arg(long)]
@@ -375,13 +379,13 @@ pub struct BenchTrainArgs {
     #[arg(long)]
     pub model: Option<PathBuf>,
     /// Tokens of a sequence.
-    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 512, value_parser = within::<u32>(SEQUENCE))]
     pub tokens: u32,
     /// Sequences of a step.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 4, value_parser = within::<u32>(BATCH))]
     pub batch: u32,
     /// Steps that are timed, after one that is not; the median counts.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 5, value_parser = within::<u32>(REPEATS))]
     pub steps: u32,
     /// Number format of products with weights.
     #[arg(long, value_enum, default_value = "f32")]
@@ -398,13 +402,13 @@ pub struct BenchSweepArgs {
     #[arg(long)]
     pub model: Option<PathBuf>,
     /// Tokens of a prompt.
-    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u32).range(2..))]
+    #[arg(long, default_value_t = 15, value_parser = within::<u32>(SEQUENCE))]
     pub tokens: u32,
     /// The first token in which clean and corrupted prompts differ.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 4, value_parser = within::<u32>(POSITION))]
     pub differ_from: u32,
     /// Number of pairs.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 1, value_parser = within::<u32>(PAIRS))]
     pub pairs: u32,
     /// Sites, comma-separated.
     #[arg(long, value_delimiter = ',', default_value = "resid_pre")]
@@ -419,7 +423,7 @@ pub struct BenchSweepArgs {
     #[arg(long)]
     pub memory: Option<bytesize::ByteSize>,
     /// How often the sweep is timed; the median counts.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 5, value_parser = within::<u32>(REPEATS))]
     pub repeats: u32,
 }
 
@@ -456,8 +460,8 @@ pub struct StatsArgs {
     pub folder: PathBuf,
     /// Calibration instead: permute kinds over relations so often, and say in which share of them each test between kinds
     /// rejects.
-    #[arg(long, value_name = "TIMES")]
-    pub nulls: Option<NonZeroUsize>,
+    #[arg(long, value_name = "TIMES", value_parser = within::<usize>(NULLS))]
+    pub nulls: Option<usize>,
 }
 
 /// A report to write.
@@ -488,7 +492,7 @@ pub enum ModelCommand {
         #[arg(long)]
         prompt: String,
         /// How many tokens.
-        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+        #[arg(long, default_value_t = 10, value_parser = within::<u32>(TOP))]
         top: u32,
     },
     /// Logits of token ids, as safetensors: tensor "logits", [pos, vocab], f32.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use engram_core::Pair;
+use engram_core::text::plain;
 use engram_findings::words::{number, p_value};
 use engram_findings::{Condition, RunComparison, compare_runs};
 
@@ -120,12 +121,13 @@ fn told_apart(a: &Condition, b: &Condition, args: &CompareArgs) -> (Condition, C
 }
 
 fn shown(found: &RunComparison) -> String {
-    let mut text = format!("{} against {}, {} pairs", found.to, found.from, found.pairs);
+    let (to, from) = (plain(&found.to), plain(&found.from));
+    let mut text = format!("{to} against {from}, {} pairs", found.pairs);
     if found.unmatched > 0 {
         text += &format!("; {} have no partner and are left out", found.unmatched);
     }
     for sentence in &found.sentences {
-        text += &format!("\n  - {sentence}");
+        text += &format!("\n  - {}", plain(sentence));
     }
     for measure in found.measures.iter().filter(|m| m.measure.is_primary()) {
         let rows = measure.layers.iter().map(|l| {

@@ -3,15 +3,17 @@
 use std::cell::RefCell;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
-use engram_core::Lock;
+use anyhow::{Error, Result, bail};
+use engram_core::{CoreError, Lock, files};
 use engram_corpus::fetch::{self, Fetch};
-use engram_corpus::{Abstract, Corpus, FactTable, WriteSettings, read, stats, write_texts};
+use engram_corpus::{
+    Abstract, Corpus, CorpusError, FactTable, WriteSettings, read, stats, write_texts,
+};
 use engram_model::{ModelError, Tokenizer};
 
 use super::{print, say, table, thousands};
 use crate::args::{CorpusCommand, FetchArgs};
-use crate::progress::Progress;
+use crate::progress::{Progress, note};
 
 /// Runs a corpus command.
 ///
@@ -22,10 +24,13 @@ pub fn corpus(command: CorpusCommand, json: bool) -> Result<()> {
         CorpusCommand::Fetch(args) => fetch_pubmed(args, json),
         CorpusCommand::Import { file, out } => {
             let _held = Lock::beside(&out)?;
-            let (written, counts) = read::convert(&file, &out)
-                .with_context(|| format!("cannot read the corpus {}", file.display()))?;
+            let (written, counts) = read::convert(&file, &out).map_err(|e| unread(&file, e))?;
             left_out(&file, &counts);
-            eprintln!("{}: {} abstracts", out.display(), thousands(written));
+            note(format!(
+                "{}: {} abstracts",
+                out.display(),
+                thousands(written)
+            ));
             Ok(())
         }
         CorpusCommand::Stats { file, terms, model } => {
@@ -47,12 +52,12 @@ pub fn corpus(command: CorpusCommand, json: bool) -> Result<()> {
             };
             read::write(&out.join("train.jsonl"), &train)?;
             read::write(&out.join("validation.jsonl"), &validation)?;
-            eprintln!(
+            note(format!(
                 "{}: {} and {} abstracts",
                 out.display(),
                 train.len(),
                 validation.len()
-            );
+            ));
             Ok(())
         }
         CorpusCommand::Write {
@@ -78,13 +83,13 @@ pub fn corpus(command: CorpusCommand, json: bool) -> Result<()> {
                 Ok(write_texts(&facts, &settings, t)?)
             })?;
             written.save(&out)?;
-            eprintln!(
+            note(format!(
                 "{}: {} training and {} validation texts, each of {} facts stated {exposures} times",
                 out.display(),
                 written.train.len(),
                 written.validation.len(),
                 written.exposures.len(),
-            );
+            ));
             Ok(())
         }
     }
@@ -114,8 +119,12 @@ fn fetch_pubmed(args: FetchArgs, json: bool) -> Result<()> {
         &args.out,
         &fetch::System::default(),
         &mut |told| match told {
+            fetch::Progress::Asking(service) => note(format!("asking {service}")),
             fetch::Progress::Searched(found, asked) => {
-                eprintln!("PubMed has {} citations for the query", thousands(found));
+                note(format!(
+                    "PubMed has {} citations for the query",
+                    thousands(found)
+                ));
                 bar = Some(Progress::new("citations", asked as u64));
             }
             fetch::Progress::At(done) => {
@@ -124,10 +133,13 @@ fn fetch_pubmed(args: FetchArgs, json: bool) -> Result<()> {
                 }
             }
             fetch::Progress::Damaged(path) => {
-                eprintln!("{}: it is damaged and is fetched again", path.display());
+                note(format!(
+                    "{}: it is damaged and is fetched again",
+                    path.display()
+                ));
             }
             fetch::Progress::Again(pause, why) => {
-                eprintln!("{why}; asked again in {} s", pause.as_secs());
+                note(format!("{why}; asked again in {} s", pause.as_secs()));
             }
         },
     )?;
@@ -150,7 +162,7 @@ fn fetch_pubmed(args: FetchArgs, json: bool) -> Result<()> {
 
 /// Training and validation texts: to the latter go those that begin as a line of `list` does.
 fn hold_out(corpus: Vec<Abstract>, list: &Path) -> Result<(Vec<Abstract>, Vec<Abstract>)> {
-    let text = std::fs::read_to_string(list).with_context(|| format!("{}", list.display()))?;
+    let text = files::read_text(list)?;
     let beginnings: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
     let held = |a: &Abstract| {
         let text = a.text();
@@ -158,12 +170,12 @@ fn hold_out(corpus: Vec<Abstract>, list: &Path) -> Result<(Vec<Abstract>, Vec<Ab
     };
     let (validation, train): (Vec<_>, Vec<_>) = corpus.into_iter().partition(held);
     if validation.len() < beginnings.len() {
-        eprintln!(
+        note(format!(
             "{}: {} of its {} lines begin a text of the corpus",
             list.display(),
             validation.len(),
             beginnings.len()
-        );
+        ));
     }
     if train.is_empty() || validation.is_empty() {
         bail!(
@@ -181,10 +193,17 @@ fn hold_out(corpus: Vec<Abstract>, list: &Path) -> Result<(Vec<Abstract>, Vec<Ab
 /// # Errors
 /// As [`read::read`].
 pub fn read_corpus(path: &Path) -> Result<Vec<Abstract>> {
-    let corpus =
-        read::read(path).with_context(|| format!("cannot read the corpus {}", path.display()))?;
+    let corpus = read::read(path).map_err(|e| unread(path, e))?;
     left_out(path, &corpus);
     Ok(corpus.abstracts)
+}
+
+/// An error of a corpus, unless it is that of the file that is written meanwhile.
+fn unread(path: &Path, error: CorpusError) -> Error {
+    match error {
+        CorpusError::Core(CoreError::Write { .. }) => error.into(),
+        error => Error::new(error).context(format!("cannot read the corpus {}", path.display())),
+    }
 }
 
 /// Says what of a file did not become an abstract.
@@ -198,7 +217,7 @@ fn left_out(path: &Path, counts: &Corpus) {
         (counts.deleted, "citations that the file deletes left out"),
     ] {
         if count > 0 {
-            eprintln!("{}: {} {what}", path.display(), thousands(count));
+            note(format!("{}: {} {what}", path.display(), thousands(count)));
         }
     }
 }

@@ -14,18 +14,23 @@ use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use comfy_table::{LineStyle, Table, TableStyle};
+use engram_core::text::{plain, plain_json, plain_lines};
 use engram_report::Look;
 use serde::Serialize;
 
-/// Writes a line to stdout. A reader that has gone away is an error for `main`, not a panic.
+/// Writes lines to stdout; characters that a terminal would obey are escaped, colours of our own apart. A reader that
+/// has gone away is an error for `main`, not a panic.
 ///
 /// # Errors
 /// The operating system's.
 pub fn say(text: impl Display) -> Result<()> {
-    writeln!(std::io::stdout().lock(), "{text}")?;
-    Ok(())
+    write(&plain_lines(&text.to_string(), look().colour))
+}
+
+fn write(text: &str) -> Result<()> {
+    writeln!(std::io::stdout().lock(), "{text}").context("cannot write to the standard output")
 }
 
 /// Prints a value as JSON where asked, or else as text.
@@ -34,7 +39,7 @@ pub fn say(text: impl Display) -> Result<()> {
 /// As [`say`].
 pub fn print(json: bool, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
     if json {
-        say(serde_json::to_string_pretty(value)?)
+        write(&plain_json(&serde_json::to_string_pretty(value)?))
     } else {
         say(text().trim_end())
     }
@@ -54,7 +59,7 @@ pub fn look() -> Look {
 const STYLE: TableStyle =
     TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
-/// A plain table.
+/// A plain table; a cell is one line, whatever its text.
 pub fn table<const N: usize>(
     header: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
@@ -63,7 +68,7 @@ pub fn table<const N: usize>(
     table.load_style(STYLE);
     table.set_header(header);
     for row in rows {
-        table.add_row(row);
+        table.add_row(row.map(|cell| plain(&cell).into_owned()));
     }
     table.to_string()
 }

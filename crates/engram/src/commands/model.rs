@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::{print, table, thousands};
 use crate::args::{CacheArgs, ModelCommand};
+use crate::progress::note;
 
 #[derive(Serialize)]
 struct Info {
@@ -42,7 +43,7 @@ pub fn model(command: ModelCommand, json: bool) -> Result<()> {
             }
             let _held = Lock::beside(&out)?;
             crate::model::read(&model)?.write(&out)?;
-            eprintln!("{}", out.display());
+            note(out.display());
             Ok(())
         }
     }
@@ -124,7 +125,7 @@ pub fn cache(args: &CacheArgs) -> Result<()> {
         .collect();
     let count = tensors.len();
     write_tensors(&args.out, tensors)?;
-    eprintln!("{}: {count} tensors", args.out.display());
+    note(format!("{}: {count} tensors", args.out.display()));
     Ok(())
 }
 

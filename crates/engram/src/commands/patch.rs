@@ -18,7 +18,7 @@ use serde_json::json;
 use super::model::resolve;
 use crate::args::{EngineName, PatchArgs, Profile};
 use crate::memory;
-use crate::progress::Progress;
+use crate::progress::{Progress, note};
 use crate::results::{CONFOUNDS, EXCLUDED, MANIFEST, Machine, Manifest, PATCH, SUITE};
 use crate::stage::{Output, checkpoint_hash, fingerprint};
 
@@ -92,7 +92,7 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
     let out = &under_way.out;
     if under_way.output.is_made_from(&key)? {
         let rows = Row::read_parquet(&out.join(PATCH))?;
-        eprintln!("{}: it is whole already", out.display());
+        note(format!("{}: it is whole already", out.display()));
         under_way.remove()?;
         return print_rows(&rows, &model, json, out);
     }
@@ -145,7 +145,7 @@ fn print_rows(rows: &Vec<Row>, model: &Model, json: bool, out: &Path) -> Result<
         let served = model.shape().served().filter(|_| rows.iter().any(of_keys));
         shown(rows) + &served.map_or(String::new(), |s| format!("\n{s}"))
     })?;
-    eprintln!("{}", out.join(PATCH).display());
+    note(out.join(PATCH).display());
     Ok(())
 }
 
@@ -185,17 +185,17 @@ impl UnderWay {
         let (journal, resumed) = Journal::resume(&self.journal, key, plan)?;
         let at = self.journal.display();
         match resumed.damaged {
-            Some(line) => eprintln!(
+            Some(line) => note(format!(
                 "{at}: line {line} is damaged; it and what follows, {} bytes, are computed again",
                 resumed.cut
-            ),
-            None if resumed.cut > 0 => eprintln!(
+            )),
+            None if resumed.cut > 0 => note(format!(
                 "{at}: its last {} bytes were no whole batch and are computed again",
                 resumed.cut
-            ),
+            )),
             None => {}
         }
-        eprintln!("{} cells are done already", resumed.done.cells());
+        note(format!("{} cells are done already", resumed.done.cells()));
         Ok((journal, resumed.done))
     }
 
@@ -305,7 +305,11 @@ pub fn prepare(
     }
     let (fit, unfit) = skip_unfit(checked);
     for pair in &unfit {
-        eprintln!("left out: {} ({})", pair.pair, pair.problems.join("; "));
+        note(format!(
+            "left out: {} ({})",
+            pair.pair,
+            pair.problems.join("; ")
+        ));
     }
     if fit.is_empty() {
         bail!("none of {} pairs can be patched", unfit.len());

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
+use engram_core::text::plain;
 use engram_core::{Lock, Suite};
 use engram_corpus::{FactTable, read_counterfact};
 use engram_patch::{
@@ -11,6 +12,7 @@ use engram_patch::{
 
 use super::{print, table};
 use crate::args::{Profile, SuiteCommand};
+use crate::progress::note;
 
 /// Runs a suite command.
 ///
@@ -34,12 +36,12 @@ pub fn suite(command: SuiteCommand, json: bool) -> Result<()> {
                 let facts = read_counterfact(&counterfact.unwrap_or_default())?;
                 let suite = build_counterfact(&facts, model.tokenizer(), seed, most)?;
                 suite.write(&out)?;
-                eprintln!(
+                note(format!(
                     "{}: {} pairs from {} facts",
                     out.display(),
                     suite.pairs.len(),
                     facts.len()
-                );
+                ));
                 return Ok(());
             };
             let facts = FactTable::read(&facts)?;
@@ -54,14 +56,14 @@ pub fn suite(command: SuiteCommand, json: bool) -> Result<()> {
             };
             built.suite.write(&out)?;
             for unpaired in &built.unpaired {
-                eprintln!("left out: {} ({})", unpaired.fact, unpaired.reason);
+                note(format!("left out: {} ({})", unpaired.fact, unpaired.reason));
             }
-            eprintln!(
+            note(format!(
                 "{}: {} pairs, {} facts left out",
                 out.display(),
                 built.suite.pairs.len(),
                 built.unpaired.len()
-            );
+            ));
             print(json, &built.balance, || balance(&built.balance))
         }
         SuiteCommand::Check { suite, model } => {
@@ -71,7 +73,8 @@ pub fn suite(command: SuiteCommand, json: bool) -> Result<()> {
                 let mut text = String::new();
                 for fitness in &unfit {
                     for problem in &fitness.problems {
-                        text += &format!("{}: {problem}\n", fitness.pair.id);
+                        let line = format!("{}: {problem}", fitness.pair.id);
+                        text += &format!("{}\n", plain(&line));
                     }
                 }
                 text + &format!(
@@ -149,5 +152,6 @@ fn tokens(fitness: &Fitness) -> String {
         ]
     });
     let body = table(["position", "clean", "corrupt", "differs"], rows);
-    format!("{} ({})\n{body}", pair.id, pair.kind)
+    let head = format!("{} ({})", pair.id, pair.kind);
+    format!("{}\n{body}", plain(&head))
 }

@@ -21,7 +21,7 @@ use super::corpus::read_corpus;
 use super::{named, print, say, table, thousands};
 use crate::args::TrainArgs;
 use crate::curve::{Origin, curve};
-use crate::progress::Progress;
+use crate::progress::{Progress, note};
 use crate::results::{Machine, TRAINING};
 use crate::scratch::Scratch;
 use crate::stage::{Output, done_with, fingerprint, partial};
@@ -100,7 +100,10 @@ pub fn train(args: &TrainArgs, json: bool) -> Result<()> {
     let base = match start {
         Start::From(base) => *base,
         Start::New(scratch) => {
-            eprintln!("learning a tokenizer from {} texts", thousands(train.len()));
+            note(format!(
+                "learning a tokenizer from {} texts",
+                thousands(train.len())
+            ));
             scratch.model(&train, &settings)?.to_device(&device)?
         }
     };
@@ -120,7 +123,7 @@ pub fn train(args: &TrainArgs, json: bool) -> Result<()> {
     };
     let inputs = inputs(&recipe)?;
     let record = if output.is_made_from(&inputs)? {
-        eprintln!("{}: it is whole already", args.out.display());
+        note(format!("{}: it is whole already", args.out.display()));
         files::read_json(&args.out.join(TRAINING))?
     } else {
         output.fill_from(&inputs, |folder| fine_tune(&recipe, &keep, folder))?
@@ -213,7 +216,7 @@ fn texts(abstracts: &[Abstract]) -> Vec<TrainText> {
 /// Says that a run's learning rate never reaches its value, where that is so.
 pub fn warn_of_rate(name: &str, rate: Option<&Rate>) {
     if let Some(why) = rate.and_then(Rate::shortfall) {
-        eprintln!("warning: {name}: {why}");
+        note(format!("warning: {name}: {why}"));
     }
 }
 
@@ -273,8 +276,10 @@ impl Observer for Watch<'_> {
                     plan.total_steps as u64,
                 ));
             }
-            Event::Resumed(step) => eprintln!("{}: goes on after step {step}", self.name),
-            Event::Base(found) => eprintln!("{}: before training, {}", self.name, losses(found)),
+            Event::Resumed(step) => note(format!("{}: goes on after step {step}", self.name)),
+            Event::Base(found) => {
+                note(format!("{}: before training, {}", self.name, losses(found)))
+            }
             Event::Step {
                 record,
                 tokens_per_second,
@@ -289,14 +294,14 @@ impl Observer for Watch<'_> {
                     bar.at(record.step as u64, &message);
                 }
             }
-            Event::Epoch(epoch) => eprintln!(
+            Event::Epoch(epoch) => note(format!(
                 "{}: epoch {}, training loss {:.4}, {}{}",
                 self.name,
                 epoch.epoch,
                 epoch.train,
                 losses(&epoch.validation),
                 if epoch.best { ", best so far" } else { "" }
-            ),
+            )),
             _ => {}
         }
     }

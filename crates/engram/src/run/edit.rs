@@ -15,7 +15,7 @@ use crate::args::LayerChoice;
 use crate::commands::edit::{chosen_layers, texts_of};
 use crate::commands::model::resolve;
 use crate::edits::{self, Record};
-use crate::progress::Progress;
+use crate::progress::{Progress, note};
 use crate::results::{Machine, PATCH, SUITE};
 use crate::stage::checkpoint_hash;
 use crate::study::Study;
@@ -123,10 +123,10 @@ impl Run {
                         .with_context(|| format!("edit.{name}, {}", from.name))?,
                 };
                 if sets.is_empty() {
-                    eprintln!(
+                    note(format!(
                         "{label}: the model knows none of {} facts; none is edited",
                         chosen.facts
-                    );
+                    ));
                 }
                 let swept = sweep.run(&chosen, &sets, |layers| {
                     let texts = texts_of(&texts)?;

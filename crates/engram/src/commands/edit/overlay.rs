@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use engram_core::text::plain;
 use engram_core::{Lock, files};
 use engram_edit::delta::Change;
 use engram_edit::overlay::short;
@@ -10,6 +11,7 @@ use engram_edit::{Delta, Overlay};
 use engram_findings::words::plural;
 use serde::Serialize;
 
+use crate::progress::note;
 use crate::stage::{Output, checkpoint_hash};
 
 /// Lays edits over a checkpoint, in a folder that may have some already.
@@ -67,7 +69,7 @@ pub fn apply(model: &Path, edits: &[PathBuf], out: &Path, json: bool) -> Result<
     }
     overlay.write(out)?;
     list(out, json)?;
-    eprintln!("{}", out.display());
+    note(out.display());
     Ok(())
 }
 
@@ -77,7 +79,7 @@ fn path_of(overlay: &Overlay, from: Option<&Path>) -> PathBuf {
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    let bytes = std::fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+    let bytes = files::read(from)?;
     files::write_atomic(to, |w| std::io::Write::write_all(w, &bytes))?;
     Ok(())
 }
@@ -122,7 +124,7 @@ pub fn list(folder: &Path, json: bool) -> Result<()> {
         format!(
             "{table}\n{} over {} ({})",
             plural(overlay.edits.len(), "edit"),
-            overlay.base.display(),
+            plain(&overlay.base.to_string_lossy()),
             short(&overlay.hash)
         )
     })
@@ -196,6 +198,6 @@ pub fn merge(model: &Path, out: &Path) -> Result<()> {
     let output = Output::free(out)?;
     let model = crate::model::read(model)?;
     output.fill(|folder| Ok(model.write(folder)?))?;
-    eprintln!("{}", out.display());
+    note(out.display());
     Ok(())
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{check_model, covariances, kept_texts, layers, method, open, settings, suite};
 use crate::args::EditRequestArgs;
-use crate::progress::Progress;
+use crate::progress::{Progress, note};
 use crate::results::Machine;
 
 /// Tokens of what the model says before and after.
@@ -85,7 +85,7 @@ pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
         hash,
     };
     super::super::print(json, &done, || shown(&done, &first.prompt))?;
-    eprintln!("{}", args.out.display());
+    note(args.out.display());
     Ok(())
 }
 

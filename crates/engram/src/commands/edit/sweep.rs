@@ -15,6 +15,7 @@ use super::{check_model, covariances, kept_texts, method, open, settings, texts_
 use crate::args::EditSweepArgs;
 use crate::commands::{look, print};
 use crate::edits::{self, Record, Sweep};
+use crate::progress::note;
 use crate::results::STATS;
 use crate::stage::Output;
 
@@ -90,7 +91,7 @@ pub fn sweep(args: &EditSweepArgs, json: bool) -> Result<()> {
         Ok(found)
     })?;
     print(json, &found, || editing_text(&found, look()))?;
-    eprintln!("{}", args.out.display());
+    note(args.out.display());
     Ok(())
 }
 

@@ -1,0 +1,114 @@
+//! The least rate at which bytes may come from a network: a server that sends a byte now and then is not waited for.
+
+use std::io::Read;
+use std::time::Duration;
+
+/// How long a rate is measured over.
+pub const WINDOW: Duration = Duration::from_secs(30);
+/// The fewest bytes that have to come in a [`WINDOW`]: 1 kB a second.
+pub const LEAST: u64 = 30_000;
+
+/// Fewer bytes than [`LEAST`] came in a [`WINDOW`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("only {bytes} bytes came in {seconds} s, less than 1 kB a second")]
+pub struct TooSlow {
+    /// Bytes that came.
+    pub bytes: u64,
+    /// In so many seconds.
+    pub seconds: u64,
+}
+
+/// A reader that fails where bytes come more slowly than [`LEAST`] in each [`WINDOW`].
+pub struct Paced<R, F> {
+    inner: R,
+    /// The time since some moment.
+    now: F,
+    began: Duration,
+    bytes: u64,
+}
+
+impl<R: Read, F: Fn() -> Duration> Paced<R, F> {
+    /// Watches over a reader by a clock.
+    pub fn new(inner: R, now: F) -> Paced<R, F> {
+        let began = now();
+        Paced {
+            inner,
+            now,
+            began,
+            bytes: 0,
+        }
+    }
+}
+
+impl<R: Read, F: Fn() -> Duration> Read for Paced<R, F> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.bytes += read as u64;
+        let now = (self.now)();
+        let passed = now.saturating_sub(self.began);
+        if read == 0 || passed < WINDOW {
+            return Ok(read);
+        }
+        if self.bytes < LEAST {
+            return Err(std::io::Error::other(TooSlow {
+                bytes: self.bytes,
+                seconds: passed.as_secs(),
+            }));
+        }
+        (self.began, self.bytes) = (now, 0);
+        Ok(read)
+    }
+}
+
+/// Whether a failing read means that bytes came too slowly.
+pub fn is_too_slow(error: &std::io::Error) -> bool {
+    error.get_ref().is_some_and(|e| e.is::<TooSlow>())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// Gives `step` bytes a second.
+    struct Drip<'a> {
+        seconds: &'a Cell<u64>,
+        step: usize,
+    }
+
+    impl Read for Drip<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            self.seconds.set(self.seconds.get() + 1);
+            Ok(self.step.min(buffer.len()))
+        }
+    }
+
+    fn read(step: usize, bytes: u64) -> (std::io::Result<usize>, u64) {
+        let seconds = Cell::new(0);
+        let drip = Drip {
+            seconds: &seconds,
+            step,
+        };
+        let mut paced = Paced::new(drip, || Duration::from_secs(seconds.get()));
+        let all = paced.by_ref().take(bytes).read_to_end(&mut Vec::new());
+        (all, seconds.get())
+    }
+
+    #[test]
+    fn a_drip_ends_after_a_window_and_a_slow_line_goes_on() {
+        let (found, seconds) = read(1, 1_000_000);
+        let error = found.unwrap_err();
+        assert!(is_too_slow(&error));
+        assert_eq!(
+            error.to_string(),
+            "only 30 bytes came in 30 s, less than 1 kB a second"
+        );
+        assert_eq!(seconds, 30);
+        let (found, seconds) = read(1000, 100_000);
+        assert_eq!((found.unwrap(), seconds), (100_000, 100));
+        assert!(read(999, 100_000).0.is_err());
+        // What ends within the window may be as short as it is.
+        assert_eq!(read(1, 20).0.unwrap(), 20);
+    }
+}

@@ -1,0 +1,104 @@
+//! Text of unknown origin on a terminal: characters that a terminal obeys are shown, not sent.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+/// A text on one line: control characters (C0, DEL, C1), line and paragraph separators, and characters that change the
+/// direction of writing are escaped as Rust has it, `\n`, `\u{1b}`. All else stays as it is, backslashes too.
+///
+/// ```
+/// assert_eq!(engram_core::text::plain("a\u{1b}[31m\nb"), "a\\u{1b}[31m\\nb");
+/// ```
+pub fn plain(text: &str) -> Cow<'_, str> {
+    escaped(text, |_, _| false)
+}
+
+/// A text of several lines: as [`plain`], but line ends stay, and with `colour` also the codes that set colours
+/// (`ESC [ … m`).
+pub fn plain_lines(text: &str, colour: bool) -> Cow<'_, str> {
+    escaped(text, |c, rest| match c {
+        '\n' => true,
+        '\u{1b}' => colour && is_colour(rest),
+        _ => false,
+    })
+}
+
+/// JSON text: characters that JSON may hold as they are, and a terminal obeys, as JSON's own escapes.
+pub fn plain_json(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(|c| c != '\n' && is_obeyed(c)) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c != '\n' && is_obeyed(c) {
+            // All of them are within the first 65,536.
+            true => drop(write!(out, "\\u{:04x}", u32::from(c))),
+            false => out.push(c),
+        }
+    }
+    Cow::Owned(out)
+}
+
+fn escaped(text: &str, keeps: impl Fn(char, &str) -> bool) -> Cow<'_, str> {
+    if !text.chars().any(is_obeyed) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for (at, c) in text.char_indices() {
+        match is_obeyed(c) && !keeps(c, &text[at + c.len_utf8()..]) {
+            true => out.extend(c.escape_default()),
+            false => out.push(c),
+        }
+    }
+    Cow::Owned(out)
+}
+
+fn is_obeyed(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}')
+        // Marks, embeddings, overrides and isolates of direction.
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Whether a text goes on as the code of a colour, after its ESC.
+fn is_colour(rest: &str) -> bool {
+    let Some(code) = rest.strip_prefix('[') else {
+        return false;
+    };
+    let ends = code.find(|c: char| !c.is_ascii_digit() && c != ';');
+    ends.is_some_and(|at| code[at..].starts_with('m'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_obeys_is_escaped() {
+        let is = |text: &str, shown: &str| assert_eq!(plain(text), shown);
+        is("plain, é → ‘x’ \\n \"q\"", "plain, é → ‘x’ \\n \"q\"");
+        is("a\nb\tc\r", "a\\nb\\tc\\r");
+        is("\u{7}\u{7f}\u{9b}2J", "\\u{7}\\u{7f}\\u{9b}2J");
+        is("\u{202e}cod.exe\u{2028}", "\\u{202e}cod.exe\\u{2028}");
+    }
+
+    #[test]
+    fn lines_and_colours_of_our_own_stay() {
+        let text = "a\n\u{1b}[38;5;12mred\u{1b}[0m\u{1b}]0;title\u{7}\u{1b}[2J";
+        let shown = "a\n\u{1b}[38;5;12mred\u{1b}[0m\\u{1b}]0;title\\u{7}\\u{1b}[2J";
+        assert_eq!(plain_lines(text, true), shown);
+        assert!(!plain_lines(text, false).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn json_stays_the_same_value() {
+        let value = serde_json::json!({"a\u{9b}": "\u{202e}x\u{1b}\u{7f}\n"});
+        let text = serde_json::to_string_pretty(&value).unwrap();
+        let shown = plain_json(&text);
+        assert!(shown.chars().all(|c| c == '\n' || !is_obeyed(c)), "{shown}");
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&shown).unwrap(),
+            value
+        );
+    }
+}
