@@ -13,6 +13,7 @@ pub mod pair;
 pub mod row;
 pub mod setting;
 pub mod site;
+pub mod subject;
 
 pub use confounds::Confounds;
 pub use edit::{Aside, EditRow, Fit, Moved, Said, Score, Won};
@@ -22,3 +23,4 @@ pub use pair::{Neighbour, Pair, Prompt, Span, Suite, Wording};
 pub use row::{PreferenceRow, Row};
 pub use setting::{Align, Corruption, Direction, Positions};
 pub use site::{NamedSite, Part, Select, Site, SiteTable};
+pub use subject::{Located, SubjectAt};

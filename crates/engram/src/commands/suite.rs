@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use engram_core::Suite;
-use engram_corpus::{FactTable, read_counterfact};
+use engram_corpus::{CounterFact, FactTable, read_counterfact};
 use engram_patch::{
     Balance, BuildSettings, Fitness, Reading, build, build_counterfact, build_paper, check,
 };
@@ -33,6 +33,12 @@ pub fn suite(command: SuiteCommand, json: bool) -> Result<()> {
                 let facts = read_counterfact(&counterfact.unwrap_or_default())?;
                 let suite = build_counterfact(&facts, model.tokenizer(), seed, most)?;
                 suite.write(&out)?;
+                for (fact, times) in facts.iter().filter_map(ambiguous) {
+                    let (case, subject) = (fact.case, &fact.subject);
+                    eprintln!(
+                        "notice: case {case}: the prompt has the subject \"{subject}\" {times} times, and the last is taken"
+                    );
+                }
                 eprintln!(
                     "{}: {} pairs from {} facts",
                     out.display(),
@@ -68,16 +74,24 @@ pub fn suite(command: SuiteCommand, json: bool) -> Result<()> {
             let unfit: Vec<&Fitness> = checked.iter().filter(|c| !c.is_fit()).collect();
             print(json, &checked, || {
                 let mut text = String::new();
-                for fitness in &unfit {
+                for fitness in &checked {
                     for problem in &fitness.problems {
                         text += &format!("{}: {problem}\n", fitness.pair.id);
                     }
+                    for notice in &fitness.notices {
+                        text += &format!("{}: notice: {notice}\n", fitness.pair.id);
+                    }
                 }
-                text + &format!(
+                let noticed = checked.iter().filter(|c| !c.notices.is_empty()).count();
+                text += &format!(
                     "{} of {} pairs are fit",
                     checked.len() - unfit.len(),
                     checked.len()
-                )
+                );
+                match noticed {
+                    0 => text,
+                    noticed => text + &format!("; {noticed} with a notice"),
+                }
             })?;
             if !unfit.is_empty() {
                 bail!(
@@ -96,6 +110,12 @@ pub fn suite(command: SuiteCommand, json: bool) -> Result<()> {
             })
         }
     }
+}
+
+/// A fact whose subject could be in several places of its prompt, and in how many.
+fn ambiguous(fact: &CounterFact) -> Option<(&CounterFact, usize)> {
+    let choices = fact.locate()?.choices;
+    (choices > 1).then_some((fact, choices))
 }
 
 fn balance(found: &Balance) -> String {
