@@ -18,6 +18,7 @@ pub mod row;
 pub mod sealed;
 pub mod setting;
 pub mod site;
+pub mod subject;
 pub mod text;
 
 pub use confounds::Confounds;
@@ -30,3 +31,4 @@ pub use range::{OutOfRange, Range};
 pub use row::{PreferenceRow, Row};
 pub use setting::{Align, Corruption, Direction, Positions};
 pub use site::{NamedSite, Part, Select, Site, SiteTable};
+pub use subject::{Located, SubjectAt};

@@ -7,15 +7,31 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{CoreError, Result};
 use crate::files;
+use crate::subject::{Located, SubjectAt};
 
-/// Where a subject stands: a text (its last occurrence in the prompt) or a span of tokens.
+/// Where a prompt names its subject.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "expected a subject: a text, {\"text\": TEXT, \"at\": BYTE} or [FIRST TOKEN, END]"
+)]
 pub enum Span {
-    /// The subject's text.
+    /// The subject's text, found in the prompt by the rule of [`crate::subject`].
     Text(String),
+    /// The subject's text, and the byte of the prompt at which it begins.
+    At(SubjectAt),
     /// First token and one past the last.
     Tokens(usize, usize),
+}
+
+impl std::fmt::Display for Span {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Span::Text(text) => write!(f, "\"{text}\""),
+            Span::At(SubjectAt { text, at }) => write!(f, "\"{text}\" at byte {at}"),
+            Span::Tokens(first, end) => write!(f, "[{first}, {end}]"),
+        }
+    }
 }
 
 /// A prompt given as text or as token ids.
@@ -90,7 +106,7 @@ pub struct Pair {
     /// The relation that both facts are of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relation: Option<String>,
-    /// The wording: which cloze frame of the relation.
+    /// The wording: the name of the relation's cloze frame, or the prompt with `{}` in the subject's place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
     /// The clean fact.
@@ -120,6 +136,13 @@ fn either<'a>(ids: &'a Option<Vec<u32>>, text: &'a str) -> Prompt<'a> {
     }
 }
 
+fn locate(subject: &Option<Span>, prompt: &Prompt<'_>, pair: &Pair) -> Option<Located> {
+    match prompt {
+        Prompt::Text(prompt) => subject.as_ref()?.locate(prompt, pair.template.as_deref()),
+        Prompt::Ids(_) => None,
+    }
+}
+
 impl Pair {
     /// The clean prompt.
     pub fn clean_prompt(&self) -> Prompt<'_> {
@@ -139,6 +162,16 @@ impl Pair {
     /// The foil.
     pub fn foil_prompt(&self) -> Prompt<'_> {
         either(&self.foil_ids, &self.foil)
+    }
+
+    /// The subject in the clean prompt, if both are texts.
+    pub fn locate_subject(&self) -> Option<Located> {
+        locate(&self.subject, &self.clean_prompt(), self)
+    }
+
+    /// The subject in the corrupted prompt, if both are texts.
+    pub fn locate_corrupt_subject(&self) -> Option<Located> {
+        locate(&self.corrupt_subject, &self.corrupt_prompt(), self)
     }
 
     /// The name of the cluster: the pair's own id where none is given.

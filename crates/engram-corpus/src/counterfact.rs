@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use engram_core::files;
+use engram_core::subject::locate_at;
+use engram_core::{Located, files};
 use serde::Deserialize;
 
 use crate::error::{CorpusError, Result};
@@ -18,6 +19,8 @@ pub struct CounterFact {
     pub prompt: String,
     /// What it is about; occurs in the prompt.
     pub subject: String,
+    /// Byte of the prompt at which it begins, where the record has `{}` there and the text alone leaves a doubt.
+    pub subject_at: Option<usize>,
     /// The true answer, without the blank before it.
     pub answer: String,
     /// The answer that an edit is to put in its place.
@@ -29,9 +32,20 @@ pub struct CounterFact {
 }
 
 impl CounterFact {
+    /// The subject in the prompt.
+    pub fn locate(&self) -> Option<Located> {
+        locate_at(&self.prompt, &self.subject, self.subject_at)
+    }
+
     /// The prompt with `{}` in the subject's place.
     pub fn template(&self) -> String {
-        self.prompt.replacen(&self.subject, "{}", 1)
+        match self.locate() {
+            Some(Located { bytes, .. }) => {
+                let (before, after) = (&self.prompt[..bytes.start], &self.prompt[bytes.end..]);
+                format!("{before}{{}}{after}")
+            }
+            None => self.prompt.clone(),
+        }
     }
 }
 
@@ -89,6 +103,7 @@ impl From<Record> for CounterFact {
                 case: record.case_id,
                 prompt: record.prompt,
                 subject: record.subject,
+                subject_at: None,
                 neighbours: (record.locality_prompt)
                     .zip(record.locality_ground_truth)
                     .into_iter()
@@ -102,9 +117,13 @@ impl From<Record> for CounterFact {
                 // A neighbour shares the fact's true answer.
                 let answer = rewrite.target_true.str;
                 let neighbours = record.neighborhood_prompts.into_iter();
+                let prompt = rewrite.prompt.replacen("{}", &rewrite.subject, 1);
+                let place = rewrite.prompt.find("{}");
+                let place = place.map(|at| Located::known(at..at + rewrite.subject.len()));
                 CounterFact {
                     case: record.case_id,
-                    prompt: rewrite.prompt.replacen("{}", &rewrite.subject, 1),
+                    subject_at: place.and_then(|found| found.noted(&prompt)),
+                    prompt,
                     subject: rewrite.subject,
                     neighbours: neighbours.map(|p| (p, answer.clone())).collect(),
                     answer,
@@ -130,7 +149,7 @@ pub fn read_counterfact(path: &Path) -> Result<Vec<CounterFact>> {
             case: fact.case,
             why,
         };
-        if fact.subject.is_empty() || !fact.prompt.contains(&fact.subject) {
+        if fact.locate().is_none() {
             return Err(wrong("the subject does not occur in the prompt"));
         }
         if fact.answer.trim().is_empty() {

@@ -61,14 +61,22 @@ impl Facts<'_> {
         if all_facts {
             return Ok(every);
         }
-        let mut asked = Vec::new();
+        let (mut names, mut asked) = (Vec::new(), Vec::new());
         for case in &every {
-            asked.push(Asked::own(reader.model().tokenizer(), case)?);
+            match Asked::own(reader.model().tokenizer(), case) {
+                Ok(own) => {
+                    names.push(case.request.id.as_str());
+                    asked.push(own);
+                }
+                // What cannot be asked is not known; `choose` names it.
+                Err(error) if error.is_of_request() => {}
+                Err(error) => return Err(error),
+            }
         }
         let found = reader.likelihoods(&asked)?;
-        let known: BTreeSet<&str> = (every.iter().zip(found))
+        let known: BTreeSet<&str> = (names.into_iter().zip(found))
             .filter(|(_, l)| l.greedy)
-            .map(|(case, _)| case.request.id.as_str())
+            .map(|(name, _)| name)
             .collect();
         Ok(of_suite(suite, &|id| known.contains(id)))
     }
@@ -95,14 +103,17 @@ pub fn choose(reader: &Reader, facts: Facts<'_>, how: Choosing) -> Result<Chosen
             if full {
                 continue;
             }
-            match case.request.check() {
-                Ok(()) => {
-                    if let Some(found) = Asked::of(reader.model().tokenizer(), case)? {
-                        places.push(place);
-                        asked.push(found);
-                    }
+            let checked = case.request.check();
+            match checked.and_then(|()| Asked::of(reader.model().tokenizer(), case)) {
+                Ok(Some(found)) => {
+                    places.push(place);
+                    asked.push(found);
                 }
-                Err(error) => chosen.left_out.push(error.to_string()),
+                Ok(None) => {}
+                Err(error) if error.is_of_request() => {
+                    chosen.left_out.push(error.named(&case.request.id));
+                }
+                Err(error) => return Err(error),
             }
         }
         chosen.facts += asked.len();

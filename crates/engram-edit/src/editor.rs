@@ -279,13 +279,7 @@ impl Scored {
     /// The model's.
     pub fn of(reader: &Reader, case: Case, asked: Asked) -> Result<Scored> {
         let before = asked.score(reader)?;
-        let EditRequest {
-            id,
-            prompt,
-            subject,
-            ..
-        } = &case.request;
-        let position = subject_last(reader.model().tokenizer(), prompt, subject, id)? as i64;
+        let position = subject_last(reader.model().tokenizer(), &case.request, "")? as i64;
         Ok(Scored {
             case,
             position,

@@ -46,6 +46,16 @@ pub enum EditError {
         /// What is wrong.
         why: String,
     },
+    /// An answer that cannot be read after its prompt.
+    #[error("prompt \"{prompt}\" and answer \"{answer}\": {why}")]
+    Continuation {
+        /// The prompt.
+        prompt: String,
+        /// The answer.
+        answer: String,
+        /// What is wrong.
+        why: &'static str,
+    },
     /// A setting outside its range.
     #[error("{name} {value}: {expected}")]
     Setting {
@@ -155,4 +165,25 @@ pub enum EditError {
         /// The delta.
         delta: String,
     },
+}
+
+impl EditError {
+    /// Whether the fault is one request's, and others can be edited all the same.
+    pub fn is_of_request(&self) -> bool {
+        matches!(
+            self,
+            EditError::Subject { .. }
+                | EditError::SameAnswer { .. }
+                | EditError::Request { .. }
+                | EditError::Continuation { .. }
+        )
+    }
+
+    /// The error with the name of the request that it is of.
+    pub fn named(&self, request: &str) -> String {
+        match self {
+            EditError::Continuation { .. } => format!("{request}: {self}"),
+            _ => self.to_string(),
+        }
+    }
 }

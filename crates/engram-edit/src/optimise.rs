@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{EditError, Result};
 use crate::reader::{Reader, run};
 use crate::request::EditRequest;
-use crate::tokens::{Continued, continued, subject_last};
+use crate::tokens::{Continued, continued, last_token, subject_last};
 
 /// Settings of the optimisation, by default those published for GPT-2 XL.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -71,22 +71,22 @@ impl Rewriting {
     pub fn of(model: &Model, request: &EditRequest, prefixes: &[String]) -> Result<Rewriting> {
         request.check()?;
         let tokenizer = model.tokenizer();
-        let (id, subject) = (&request.id, &request.subject);
         let mut prompts = Vec::with_capacity(prefixes.len());
         for prefix in prefixes {
             let prompt = format!("{prefix}{}", request.prompt);
             let ids = continued(tokenizer, &prompt, &request.target_new)?;
-            let last = subject_last(tokenizer, &prompt, subject, id)?;
+            let last = subject_last(tokenizer, request, prefix)?;
             if last >= ids.from {
                 return Err(EditError::Request {
-                    request: id.clone(),
+                    request: request.id.clone(),
                     why: "the tokenizer joins the subject with the answer".to_owned(),
                 });
             }
             prompts.push(Placed { ids, subject: last });
         }
-        let text = format!("{subject} is a");
-        let last = subject_last(tokenizer, &text, subject, id)?;
+        let text = format!("{} is a", request.subject);
+        let last = last_token(tokenizer, &text, &(0..request.subject.len()))?
+            .ok_or_else(|| request.no_subject())?;
         Ok(Rewriting {
             prompts,
             essence: (tokenizer.encode(&text)?, last),

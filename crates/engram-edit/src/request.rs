@@ -1,6 +1,9 @@
 //! What is asked for: a fact, its new answer, and what else to look at.
 
-use engram_core::{Neighbour, Span, Suite};
+use std::ops::Range;
+
+use engram_core::subject::locate_at;
+use engram_core::{Located, Neighbour, Suite};
 use engram_corpus::CounterFact;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -14,8 +17,11 @@ pub struct EditRequest {
     pub id: String,
     /// The prompt, which stops just before the answer.
     pub prompt: String,
-    /// What it is about; its last occurrence in the prompt counts.
+    /// What it is about, found in the prompt by the rule of [`engram_core::subject`].
     pub subject: String,
+    /// Byte of the prompt at which the subject begins, where its text alone leaves a doubt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject_at: Option<usize>,
     /// The new answer, without the blank before it.
     pub target_new: String,
     /// The present answer, where known.
@@ -43,6 +49,28 @@ pub struct Case {
 }
 
 impl EditRequest {
+    /// The subject's place in the prompt.
+    pub fn locate(&self) -> Option<Located> {
+        locate_at(&self.prompt, &self.subject, self.subject_at)
+    }
+
+    /// The bytes of the subject in the prompt.
+    ///
+    /// # Errors
+    /// [`EditError::Subject`].
+    pub fn place(&self) -> Result<Range<usize>> {
+        let found = self.locate().ok_or_else(|| self.no_subject())?;
+        Ok(found.bytes)
+    }
+
+    pub(crate) fn no_subject(&self) -> EditError {
+        EditError::Subject {
+            request: self.id.clone(),
+            subject: self.subject.clone(),
+            prompt: self.prompt.clone(),
+        }
+    }
+
     /// Refuses what cannot be edited whatever the model.
     ///
     /// # Errors
@@ -58,13 +86,7 @@ impl EditRequest {
         if self.subject.is_empty() {
             return Err(wrong("the subject is empty"));
         }
-        if !self.prompt.contains(&self.subject) {
-            return Err(EditError::Subject {
-                request: self.id.clone(),
-                subject: self.subject.clone(),
-                prompt: self.prompt.clone(),
-            });
-        }
+        self.place()?;
         let present = self.target_true.as_deref().map(str::trim);
         match present == Some(self.target_new.trim()) {
             true => Err(EditError::SameAnswer {
@@ -89,7 +111,7 @@ pub const NEIGHBOURS: usize = 10;
 pub fn of_suite(suite: &Suite, may_be_neighbour: &dyn Fn(&str) -> bool) -> Vec<Case> {
     let usable = |p: &&engram_core::Pair| {
         let text = p.clean_ids.is_none() && p.answer_ids.is_none();
-        text && matches!(p.subject, Some(Span::Text(_)))
+        text && p.subject.as_ref().is_some_and(|s| s.text().is_some())
     };
     let mut by_relation: IndexMap<&str, Vec<&engram_core::Pair>> = IndexMap::new();
     for pair in suite.pairs.iter().filter(usable) {
@@ -99,8 +121,13 @@ pub fn of_suite(suite: &Suite, may_be_neighbour: &dyn Fn(&str) -> bool) -> Vec<C
     let mut cases = Vec::new();
     for (relation, pairs) in &by_relation {
         for (i, pair) in pairs.iter().enumerate() {
-            let Some(Span::Text(subject)) = &pair.subject else {
+            let Some((span, subject)) = pair.subject.as_ref().and_then(|s| Some((s, s.text()?)))
+            else {
                 continue;
+            };
+            let subject_at = match pair.locate_subject() {
+                Some(found) => found.noted(&pair.clean),
+                None => span.at(),
             };
             let others = (1..pairs.len()).map(|step| pairs[(i + step) % pairs.len()]);
             let answer = pair.answer.trim();
@@ -128,7 +155,8 @@ pub fn of_suite(suite: &Suite, may_be_neighbour: &dyn Fn(&str) -> bool) -> Vec<C
                 request: EditRequest {
                     id: pair.id.clone(),
                     prompt: pair.clean.clone(),
-                    subject: subject.clone(),
+                    subject: subject.to_owned(),
+                    subject_at,
                     target_new: new.to_owned(),
                     target_true: Some(answer.to_owned()),
                     kind: Some(pair.kind.clone()),
@@ -151,6 +179,7 @@ pub fn of_counterfact(facts: &[CounterFact]) -> Vec<Case> {
             id: format!("counterfact/{}", fact.case),
             prompt: fact.prompt.clone(),
             subject: fact.subject.clone(),
+            subject_at: fact.subject_at,
             target_new: fact.new_answer.trim().to_owned(),
             target_true: Some(fact.answer.trim().to_owned()),
             kind: Some("associative".to_owned()),

@@ -1,9 +1,12 @@
 //! Texts as a model's tokenizer cuts them: whole, with places found by offsets, never piece by piece.
 
+use std::ops::Range;
+
 use candle_core::{Device, Tensor};
-use engram_model::{Model, Tokenizer};
+use engram_model::{Model, Tokenizer, covering};
 
 use crate::error::{EditError, Result};
+use crate::request::EditRequest;
 
 /// A prompt followed by an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,41 +29,52 @@ impl Continued {
     }
 }
 
-/// A prompt, exactly one blank, and an answer, without special tokens.
+/// A prompt, exactly one blank, and an answer, as one text.
 ///
 /// # Errors
-/// The tokenizer's; [`EditError::Request`] for an answer of no token, or a prompt of none.
+/// The tokenizer's; [`EditError::Continuation`] for an answer of no token, a prompt of none, or one whose own tokens
+/// change when the answer is joined to it.
 pub fn continued(tokenizer: &Tokenizer, prompt: &str, answer: &str) -> Result<Continued> {
-    let text = format!("{prompt} {}", answer.trim_start());
-    let tokens = tokenizer.encode_with_offsets(&text)?;
-    let of_prompt = |(_, at): &&(u32, std::ops::Range<usize>)| at.end <= prompt.len();
-    let from = tokens.iter().take_while(of_prompt).count();
-    if from == 0 || from == tokens.len() {
-        return Err(EditError::Request {
-            request: format!("\"{text}\""),
-            why: "prompt and answer must have a token each".to_owned(),
-        });
+    let wrong = |why| EditError::Continuation {
+        prompt: prompt.to_owned(),
+        answer: answer.trim().to_owned(),
+        why,
+    };
+    let mut ids = tokenizer.encode(prompt)?;
+    let from = ids.len();
+    let next = format!(" {}", answer.trim_start());
+    let answer = tokenizer.continuation(prompt, &ids, &next)?;
+    let answer = answer.ok_or_else(|| wrong("joining them changes the prompt's own tokens"))?;
+    if from == 0 || answer.is_empty() {
+        return Err(wrong("each must have a token"));
     }
-    Ok(Continued {
-        ids: tokens.into_iter().map(|(id, _)| id).collect(),
-        from,
-    })
+    ids.extend(answer);
+    Ok(Continued { ids, from })
 }
 
-/// Index of the last token of a subject's last occurrence in a text, by offsets.
+/// Index of the last token of a request's subject in its prompt, with a prefix before it.
 ///
 /// # Errors
 /// The tokenizer's; [`EditError::Subject`].
-pub fn subject_last(tokenizer: &Tokenizer, text: &str, subject: &str, id: &str) -> Result<usize> {
-    let missing = || EditError::Subject {
-        request: id.to_owned(),
-        subject: subject.to_owned(),
-        prompt: text.to_owned(),
-    };
-    let end = text.rfind(subject).ok_or_else(missing)? + subject.len();
+pub fn subject_last(tokenizer: &Tokenizer, request: &EditRequest, prefix: &str) -> Result<usize> {
+    let place = request.place()?;
+    let bytes = prefix.len() + place.start..prefix.len() + place.end;
+    let text = format!("{prefix}{}", request.prompt);
+    last_token(tokenizer, &text, &bytes)?.ok_or_else(|| request.no_subject())
+}
+
+/// Index of the last token that a range of a text's bytes touches.
+///
+/// # Errors
+/// The tokenizer's.
+pub fn last_token(
+    tokenizer: &Tokenizer,
+    text: &str,
+    bytes: &Range<usize>,
+) -> Result<Option<usize>> {
     let tokens = tokenizer.encode_with_offsets(text)?;
-    let before = tokens.iter().filter(|(_, at)| at.start < end).count();
-    before.checked_sub(1).ok_or_else(missing)
+    let offsets: Vec<Range<usize>> = tokens.into_iter().map(|(_, at)| at).collect();
+    Ok(covering(&offsets, bytes).map(|tokens| tokens.end - 1))
 }
 
 /// Rows of one length, padded on the right: what comes after a position does not reach it.

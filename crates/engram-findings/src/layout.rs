@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use engram_core::subject::locate;
 use engram_core::{Direction, Pair, Span};
 use serde::{Deserialize, Serialize};
 
@@ -86,10 +87,11 @@ fn subject_tokens(
     tokens: &BTreeMap<i64, Option<String>>,
 ) -> Option<Range<i64>> {
     let denoise = direction == Direction::Denoise.name();
-    let subject = if denoise {
-        &pair.corrupt_subject
+    let (subject, prompt, found) = if denoise {
+        let found = pair.locate_corrupt_subject();
+        (&pair.corrupt_subject, &pair.corrupt, found)
     } else {
-        &pair.subject
+        (&pair.subject, &pair.clean, pair.locate_subject())
     };
     if let Some(Span::Tokens(start, end)) = subject {
         let (start, end) = (i64::try_from(*start).ok()?, i64::try_from(*end).ok()?);
@@ -99,11 +101,13 @@ fn subject_tokens(
         .map(|position| tokens.get(&position)?.as_deref())
         .collect::<Option<_>>()?;
     let text = texts.concat();
-    let named = match subject {
-        Some(Span::Text(subject)) if !subject.is_empty() => text
-            .rfind(subject.as_str())
-            .map(|start| start..start + subject.len()),
-        _ => None,
+    // The tokens' texts may begin with more than the prompt: a special token, SentencePiece's first blank.
+    let before = text.strip_suffix(prompt.as_str()).map(str::len);
+    let named = match (before, found) {
+        (Some(before), Some(found)) => Some(before + found.bytes.start..before + found.bytes.end),
+        (None, _) => (subject.as_ref().and_then(Span::text))
+            .and_then(|subject| Some(locate(&text, subject)?.bytes)),
+        (Some(_), None) => None,
     };
     let bytes = named.or_else(|| {
         let (own, other) = if denoise {

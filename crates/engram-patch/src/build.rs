@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use engram_core::{Pair, Span, Suite, Wording};
-use engram_corpus::{Fact, FactTable, Relation};
+use engram_core::{Located, Pair, Span, Suite, Wording};
+use engram_corpus::{Fact, FactTable, Relation, Rendered};
 use engram_model::Tokenizer;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::balance::{Balance, Group, Kept, balance};
-use crate::error::Result;
+use crate::error::{PatchError, Result};
 use crate::pairing::{Cycle, cycles};
+use crate::verdict::Tally;
 use crate::wording::{Prompts, question_prompts, statement_prompts};
 
 /// How a suite is built.
@@ -71,7 +72,7 @@ type Compose = fn(&Relation, &Prompts, (usize, usize), &Cycle, &str) -> Pair;
 /// be), odd facts closed in three-cycles. Clozes held back become `paraphrases`.
 ///
 /// # Errors
-/// The tokenizer's.
+/// [`PatchError::NoPair`]; the tokenizer's.
 pub fn build(table: &FactTable, tokenizer: &Tokenizer, settings: &BuildSettings) -> Result<Built> {
     let prompts = |relation: &Relation| statement_prompts(relation, tokenizer);
     assemble(table, settings, settings.balance, prompts, statement_pair)
@@ -82,7 +83,7 @@ pub fn build(table: &FactTable, tokenizer: &Tokenizer, settings: &BuildSettings)
 /// are the answers. Kinds are not balanced: nothing is read at an answer's first token here.
 ///
 /// # Errors
-/// The tokenizer's.
+/// [`PatchError::NoPair`]; the tokenizer's.
 pub fn build_paper(
     table: &FactTable,
     tokenizer: &Tokenizer,
@@ -114,7 +115,7 @@ fn assemble(
                 chars: cycle
                     .facts
                     .iter()
-                    .map(|f| prompts.first_chars(*f))
+                    .map(|f| prompts.first_chars(*f, cycle.wording))
                     .collect(),
                 fate: Kept::Yes,
             });
@@ -171,11 +172,39 @@ fn assemble(
             }
         }
     }
+    if suite.pairs.is_empty() {
+        let why = match found.len() {
+            0 => no_pair(all_prompts.iter().map(Prompts::tally)),
+            _ => why_dropped(&unpaired),
+        };
+        let facts = unpaired.len();
+        return Err(PatchError::NoPair { facts, why });
+    }
     Ok(Built {
         suite,
         unpaired,
         balance,
     })
+}
+
+/// Why there is no pair where no two facts fit.
+pub(crate) fn no_pair(tallies: impl Iterator<Item = Tally>) -> String {
+    let mut all = Tally::default();
+    tallies.for_each(|tally| all.merge(&tally));
+    match all.total() {
+        0 => "no two of them are of one relation".to_owned(),
+        total => format!("of {total} possible pairs {all}"),
+    }
+}
+
+/// Why there is no pair where some were found.
+fn why_dropped(unpaired: &[Unpaired]) -> String {
+    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+    for fact in unpaired {
+        *reasons.entry(&fact.reason).or_default() += 1;
+    }
+    let parts = reasons.iter().map(|(reason, n)| format!("{n} {reason}"));
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 /// FNV-1a.
@@ -210,12 +239,6 @@ fn statement_pair(
     let cloze = trained[cycle.wording];
     let (a, b) = (&relation.facts[clean], &relation.facts[corrupt]);
     let (of_a, of_b) = (cloze.text.render(a), cloze.text.render(b));
-    let subject = |r: &engram_corpus::Rendered| {
-        r.subject
-            .clone()
-            .and_then(|s| r.text.get(s))
-            .map(|s| Span::Text(s.to_owned()))
-    };
     let held_back = relation.clozes(true);
     let paraphrases = held_back
         .iter()
@@ -230,14 +253,20 @@ fn statement_pair(
     Pair {
         answer: format!(" {}", a.answer),
         foil: format!(" {}", b.answer),
-        subject: subject(&of_a),
-        corrupt_subject: subject(&of_b),
+        subject: subject(&of_a, &of_a.text),
+        corrupt_subject: subject(&of_b, &of_b.text),
         clean: of_a.text,
         corrupt: of_b.text,
         template: Some(cloze.template.clone()),
         paraphrases,
         ..pair_of(relation, a, b, cluster)
     }
+}
+
+/// The subject that a template names, in a prompt that begins with the template.
+fn subject(rendered: &Rendered, prompt: &str) -> Option<Span> {
+    let found = Located::known(rendered.subject.clone()?);
+    Span::of(prompt, &found)
 }
 
 fn question_pair(
@@ -249,15 +278,15 @@ fn question_pair(
 ) -> Pair {
     let (a, b) = (&relation.facts[clean], &relation.facts[corrupt]);
     let question = relation.question.render(a);
-    let subject = question.subject.and_then(|s| question.text.get(s));
-    let subject = subject.map(|s| Span::Text(s.to_owned()));
+    let input = |fact: &Fact| format!("{} {}", question.text, fact.answer);
+    let (clean, corrupt) = (input(a), input(b));
     Pair {
-        clean: format!("{} {}", question.text, a.answer),
-        corrupt: format!("{} {}", question.text, b.answer),
+        subject: subject(&question, &clean),
+        corrupt_subject: subject(&question, &corrupt),
+        clean,
+        corrupt,
         answer: a.answer.clone(),
         foil: b.answer.clone(),
-        subject: subject.clone(),
-        corrupt_subject: subject,
         template: Some(format!("{}/question", relation.name)),
         ..pair_of(relation, a, b, cluster)
     }

@@ -18,7 +18,7 @@ pub enum Problem {
     #[error("the {what} is empty")]
     Empty {
         /// Which text.
-        what: &'static str,
+        what: String,
     },
     /// Prompts that cannot be laid over each other.
     #[error("the clean prompt has {clean} tokens, the corrupted one {corrupt}")]
@@ -40,15 +40,21 @@ pub enum Problem {
     /// A mean difference that is always 0.
     #[error("answer and foil are the same tokens")]
     SameAnswers,
-    /// Prompt and continuation that melt into other tokens.
+    /// A prompt whose tokens are others when a continuation follows.
     #[error(
-        "the {what} joins the {prompt} prompt in other tokens than it has alone (a leading space missing, or a trailing one too many?)"
+        "joining the {what} to the {which} prompt changes the prompt's own tokens (a blank missing before the {what}, or one too many after the prompt?)"
     )]
     Joined {
         /// `answer` or `foil`.
         what: &'static str,
         /// `clean` or `corrupted`.
-        prompt: &'static str,
+        which: &'static str,
+    },
+    /// A continuation that is not the same tokens after both prompts.
+    #[error("the {what} has other tokens after the corrupted prompt than after the clean one")]
+    Differs {
+        /// `answer` or `foil`.
+        what: &'static str,
     },
     /// Longer than the model can read.
     #[error("{length} tokens with the answer do not fit the model's context of {context}")]
@@ -82,13 +88,50 @@ pub enum Problem {
     },
 }
 
-/// A pair as tokens, and what keeps it from being patched.
+/// One thing about a pair that its author may not have meant. The pair can be patched.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize)]
+#[serde(tag = "notice", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Notice {
+    /// A subject in several places.
+    #[error(
+        "the subject {subject} is ambiguous: the {which} prompt has it {choices} times, and the last is taken (choose one: {{\"text\": TEXT, \"at\": BYTE}})"
+    )]
+    Ambiguous {
+        /// The subject as given.
+        subject: String,
+        /// `clean` or `corrupted`.
+        which: &'static str,
+        /// How often it occurs.
+        choices: usize,
+    },
+    /// A subject that is no word.
+    #[error("the subject {subject} is found inside another word only in the {which} prompt")]
+    InsideWord {
+        /// The subject as given.
+        subject: String,
+        /// `clean` or `corrupted`.
+        which: &'static str,
+    },
+    /// Two words made one.
+    #[error("the {what} has no blank before it and makes one word with the {which} prompt's end")]
+    NoBlank {
+        /// `answer` or `foil`.
+        what: &'static str,
+        /// `clean` or `corrupted`.
+        which: &'static str,
+    },
+}
+
+/// A pair as tokens, what keeps it from being patched, and what is to be looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fitness {
     /// The pair; it may be used only where there is no problem.
     pub pair: PreparedPair,
     /// What is wrong with it; nothing, for a pair that is fit.
     pub problems: Vec<Problem>,
+    /// What its author may not have meant.
+    pub notices: Vec<Notice>,
 }
 
 /// A pair that was left out, and why.
@@ -135,16 +178,14 @@ pub fn check(
         .pairs
         .iter()
         .map(|pair| {
-            let (prepared, mut problems) = prepare(pair, tokenizer, reading)?;
-            problems.extend(sizes(&prepared, tokenizer, shape, reading));
+            let mut found = prepare(pair, tokenizer, reading)?;
+            let sizes = sizes(&found.pair, tokenizer, shape, reading);
+            found.problems.extend(sizes);
             match times.get(pair.id.as_str()) {
-                Some(&times) if times > 1 => problems.push(Problem::DuplicateId { times }),
+                Some(&times) if times > 1 => found.problems.push(Problem::DuplicateId { times }),
                 _ => {}
             }
-            Ok(Fitness {
-                pair: prepared,
-                problems,
-            })
+            Ok(found)
         })
         .collect()
 }

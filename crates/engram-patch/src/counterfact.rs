@@ -1,28 +1,31 @@
 //! Suites from CounterFact.
 
+use std::ops::Range;
+
+use engram_core::subject::replace;
 use engram_core::{Neighbour, Pair, Span, Suite, Wording};
 use engram_corpus::CounterFact;
-use engram_model::Tokenizer;
-use indexmap::IndexMap;
+use engram_model::{Tokenizer, covering};
+use indexmap::{IndexMap, IndexSet};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::error::Result;
+use crate::build::no_pair;
+use crate::error::{PatchError, Result};
 use crate::pairing::cycles;
+use crate::verdict::{Answers, Asked, Verdict, Verdicts, compare_all, fits, tally};
 
 /// The kind of every pair: a contingent link between things that have meanings of their own.
 const KIND: &str = "associative";
 
 /// A fact as a model's tokenizer cuts it.
-struct Asked<'a> {
+struct Cut<'a> {
     fact: &'a CounterFact,
     /// Tokens of the prompt.
-    length: usize,
+    ids: Vec<u32>,
     /// Tokens before the subject's end.
     subject_end: usize,
-    /// First token of the answer.
-    answer: Option<u32>,
 }
 
 /// Pairs of facts that one prompt asks of two subjects: equally long in tokens, the subjects' last tokens at the same
@@ -30,28 +33,27 @@ struct Asked<'a> {
 /// corrupted once. At most `most` pairs, taken from the prompts in turn.
 ///
 /// # Errors
-/// The tokenizer's.
+/// [`PatchError::NoPair`]; the tokenizer's.
 pub fn build_counterfact(
     facts: &[CounterFact],
     tokenizer: &Tokenizer,
     seed: u64,
     most: Option<usize>,
 ) -> Result<Suite> {
-    let mut by_template: IndexMap<String, Vec<Asked<'_>>> = IndexMap::new();
+    let mut by_template: IndexMap<String, Vec<Cut<'_>>> = IndexMap::new();
     for fact in facts {
-        let asked = Asked::of(fact, tokenizer)?;
-        by_template.entry(fact.template()).or_default().push(asked);
+        let cut = Cut::of(fact, tokenizer)?;
+        by_template.entry(fact.template()).or_default().push(cut);
     }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut groups: Vec<Vec<[Pair; 2]>> = Vec::new();
-    for (template, asked) in &by_template {
-        let fits = |a: &Asked<'_>, b: &Asked<'_>| vec![a.fits(b)];
-        let fits = asked
-            .iter()
-            .map(|a| asked.iter().map(|b| fits(a, b)).collect());
-        let found = cycles(&fits.collect(), 1, &mut rng);
+    let mut tallies = Vec::new();
+    for (template, cut) in &by_template {
+        let verdicts = compare(cut, tokenizer)?;
+        tallies.push(tally(&verdicts));
+        let found = cycles(&fits(&verdicts), 1, &mut rng);
         let both = found.iter().filter_map(|cycle| match cycle.facts[..] {
-            [a, b, ..] => Some(pairs(template, asked[a].fact, asked[b].fact)),
+            [a, b, ..] => Some(pairs(template, cut[a].fact, cut[b].fact)),
             _ => None,
         });
         let mut both: Vec<[Pair; 2]> = both.collect();
@@ -59,43 +61,72 @@ pub fn build_counterfact(
         groups.push(both);
     }
     groups.shuffle(&mut rng);
-    let mut suite = Suite::default();
     let rounds = groups.iter().map(Vec::len).max().unwrap_or(0);
-    for round in 0..rounds {
-        for both in groups.iter().filter_map(|group| group.get(round)) {
-            if most.is_some_and(|most| suite.pairs.len() + 2 > most) {
-                return Ok(suite);
-            }
-            suite.pairs.extend(both.iter().cloned());
-        }
+    let in_turn = (0..rounds).flat_map(|round| groups.iter().filter_map(move |g| g.get(round)));
+    let most = most.unwrap_or(usize::MAX) / 2;
+    let pairs: Vec<Pair> = in_turn.take(most).flatten().cloned().collect();
+    if pairs.is_empty() {
+        let why = match most {
+            0 => "at most 1 pair is asked for, and each comes with its reciprocal".to_owned(),
+            _ => no_pair(tallies.into_iter()),
+        };
+        let facts = facts.len();
+        return Err(PatchError::NoPair { facts, why });
     }
-    Ok(suite)
+    Ok(Suite { pairs })
 }
 
-impl<'a> Asked<'a> {
-    fn of(fact: &'a CounterFact, tokenizer: &Tokenizer) -> Result<Asked<'a>> {
-        let tokens = tokenizer.encode_with_offsets(&fact.prompt)?;
-        let end = fact.prompt.find(&fact.subject).unwrap_or(0) + fact.subject.len();
-        Ok(Asked {
-            fact,
-            length: tokens.len(),
-            subject_end: tokens.iter().filter(|(_, at)| at.start < end).count(),
-            answer: tokenizer
-                .encode(&with_blank(&fact.answer))?
-                .first()
-                .copied(),
-        })
-    }
+/// Which facts of one template fit each other.
+fn compare(cut: &[Cut<'_>], tokenizer: &Tokenizer) -> Result<Verdicts> {
+    // Few answers are given to many subjects: each is numbered once.
+    let mut texts: IndexSet<String> = IndexSet::new();
+    let numbers = cut
+        .iter()
+        .map(|c| texts.insert_full(with_blank(&c.fact.answer)).0);
+    let numbers: Vec<usize> = numbers.collect();
+    let answers = Answers::new(tokenizer, texts.into_iter().collect());
+    let asked = |fact: usize| Asked {
+        number: fact,
+        text: &cut[fact].fact.prompt,
+        ids: &cut[fact].ids,
+        answer: numbers[fact],
+    };
+    compare_all(cut.len(), 1, |a, b, _| {
+        let (of_a, of_b) = (&cut[a], &cut[b]);
+        if of_a.fact.subject == of_b.fact.subject || of_a.subject_end != of_b.subject_end {
+            return Ok(Verdict::Subject);
+        }
+        if of_a.ids.len() != of_b.ids.len() {
+            return Ok(Verdict::Length);
+        }
+        if numbers[a] == numbers[b] {
+            return Ok(Verdict::Answers);
+        }
+        answers.compare(asked(a), asked(b))
+    })
+}
 
-    fn fits(&self, other: &Asked<'_>) -> bool {
-        let places = (self.length, self.subject_end) == (other.length, other.subject_end);
-        let told_apart = self.answer.is_some() && self.answer != other.answer;
-        places && told_apart && self.fact.subject != other.fact.subject
+impl<'a> Cut<'a> {
+    fn of(fact: &'a CounterFact, tokenizer: &Tokenizer) -> Result<Cut<'a>> {
+        let tokens = tokenizer.encode_with_offsets(&fact.prompt)?;
+        let (ids, offsets): (Vec<u32>, Vec<Range<usize>>) = tokens.into_iter().unzip();
+        let subject = fact
+            .locate()
+            .and_then(|found| covering(&offsets, &found.bytes));
+        Ok(Cut {
+            fact,
+            ids,
+            subject_end: subject.map_or(0, |tokens| tokens.end),
+        })
     }
 }
 
 fn with_blank(answer: &str) -> String {
     format!(" {}", answer.trim_start())
+}
+
+fn subject(fact: &CounterFact) -> Option<Span> {
+    Span::of(&fact.prompt, &fact.locate()?)
 }
 
 /// A pair and its reciprocal.
@@ -109,19 +140,20 @@ fn pairs(template: &str, a: &CounterFact, b: &CounterFact) -> [Pair; 2] {
         corrupt: corrupt.prompt.clone(),
         answer: with_blank(&clean.answer),
         foil: with_blank(&corrupt.answer),
-        subject: Some(Span::Text(clean.subject.clone())),
-        corrupt_subject: Some(Span::Text(corrupt.subject.clone())),
+        subject: subject(clean),
+        corrupt_subject: subject(corrupt),
         relation: Some(template.to_owned()),
         template: Some(template.to_owned()),
         fact: Some(name(clean)),
         foil_fact: Some(name(corrupt)),
         cluster: Some(cluster.clone()),
         paraphrases: (clean.rephrased.iter())
-            .filter(|text| text.contains(&clean.subject))
-            .map(|text| Wording {
-                clean: text.clone(),
-                corrupt: text.replace(&clean.subject, &corrupt.subject),
-                template: Some("rephrased".to_owned()),
+            .filter_map(|text| {
+                Some(Wording {
+                    clean: text.clone(),
+                    corrupt: replace(text, &clean.subject, &corrupt.subject)?,
+                    template: Some("rephrased".to_owned()),
+                })
             })
             .collect(),
         neighbours: (clean.neighbours.iter())

@@ -23,6 +23,14 @@ pub enum PatchError {
         /// What there is none of.
         why: &'static str,
     },
+    /// Facts of which no two can be paired.
+    #[error("no pair can be built from {facts} facts: {why}")]
+    NoPair {
+        /// How many facts there are.
+        facts: usize,
+        /// What stands in the way, counted.
+        why: String,
+    },
     /// A setting that no engine here can do.
     #[error("{what} \"{value}\" is not supported; supported: {supported}")]
     Unsupported {

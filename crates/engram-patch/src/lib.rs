@@ -25,12 +25,13 @@ pub mod reach;
 pub mod schedule;
 pub mod spec;
 pub mod staged;
+mod verdict;
 mod wording;
 mod worlds;
 
 pub use balance::{Balance, KindBalance};
 pub use build::{BuildSettings, Built, Unpaired, build, build_paper};
-pub use check::{Fitness, Problem, Unfit, check, refuse_unfit, skip_unfit};
+pub use check::{Fitness, Notice, Problem, Unfit, check, refuse_unfit, skip_unfit};
 pub use counterfact::build_counterfact;
 pub use engine::{Batch, Done, Engine, PairResult, Sink, Unpatched, result};
 pub use error::{PatchError, Result};

@@ -6,6 +6,7 @@ use engram_model::{Capture, Model, NoTap};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
+use crate::check::Fitness;
 use crate::continuation::Continuation;
 use crate::error::{PatchError, Result};
 use crate::metric::Logits;
@@ -120,7 +121,11 @@ fn ask_pair(
             ..pair.clone()
         },
     };
-    let (prepared, mut problems) = prepare(&reworded, model.tokenizer(), reading)?;
+    let Fitness {
+        pair: prepared,
+        mut problems,
+        ..
+    } = prepare(&reworded, model.tokenizer(), reading)?;
     let continuation = Continuation::of(&prepared.answer, &prepared.foil, true);
     let length = prepared.clean.len().max(prepared.corrupt.len()) + continuation.appended();
     let shape = model.shape();

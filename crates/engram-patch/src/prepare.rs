@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
-use engram_core::{Confounds, Pair, Prompt, Span};
-use engram_model::{ModelError, Tokenizer};
+use engram_core::subject::in_word;
+use engram_core::{Confounds, Located, Pair, Prompt, Span};
+use engram_model::{ModelError, Tokenizer, covering};
 use serde::{Deserialize, Serialize};
 
-use crate::check::Problem;
+use crate::check::{Fitness, Notice, Problem};
 
 /// Which procedure a suite is for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,30 +71,40 @@ impl PreparedPair {
     }
 }
 
-/// A tokenised prompt; offsets where it was given as text.
-struct Tokenised {
+/// A tokenised prompt.
+struct Read<'a> {
+    /// `clean` or `corrupted`.
+    which: &'static str,
+    given: Prompt<'a>,
     ids: Vec<u32>,
+    /// Bytes of the tokens, where the prompt was given as text.
     offsets: Option<Vec<Range<usize>>>,
 }
 
-fn tokenise(prompt: &Prompt<'_>, tokenizer: &Tokenizer) -> Result<Tokenised, ModelError> {
-    Ok(match prompt {
-        Prompt::Ids(ids) => Tokenised {
-            ids: ids.to_vec(),
-            offsets: None,
-        },
-        Prompt::Text(text) => {
-            let (ids, offsets) = tokenizer.encode_with_offsets(text)?.into_iter().unzip();
-            Tokenised {
-                ids,
-                offsets: Some(offsets),
+impl<'a> Read<'a> {
+    fn new(
+        which: &'static str,
+        given: Prompt<'a>,
+        tokenizer: &Tokenizer,
+    ) -> Result<Read<'a>, ModelError> {
+        let (ids, offsets) = match &given {
+            Prompt::Ids(ids) => (ids.to_vec(), None),
+            Prompt::Text(text) => {
+                let (ids, offsets) = tokenizer.encode_with_offsets(text)?.into_iter().unzip();
+                (ids, Some(offsets))
             }
-        }
-    })
+        };
+        Ok(Read {
+            which,
+            given,
+            ids,
+            offsets,
+        })
+    }
 }
 
-/// Tokenises a pair. What would keep it from being patched comes back as problems; the pair is usable
-/// only where there are none (sizes against a model are [`crate::check()`]'s to compare).
+/// Tokenises a pair, and says what would keep it from being patched (sizes against a model are [`crate::check()`]'s to
+/// compare) and what is to be looked at.
 ///
 /// # Errors
 /// The tokenizer's.
@@ -101,39 +112,40 @@ pub fn prepare(
     pair: &Pair,
     tokenizer: &Tokenizer,
     reading: &Reading,
-) -> Result<(PreparedPair, Vec<Problem>), ModelError> {
-    let mut problems = Vec::new();
-    let clean = tokenise(&pair.clean_prompt(), tokenizer)?;
-    let corrupt = tokenise(&pair.corrupt_prompt(), tokenizer)?;
-    let answer = tokenise(&pair.answer_prompt(), tokenizer)?.ids;
-    let foil = tokenise(&pair.foil_prompt(), tokenizer)?.ids;
-    for (what, ids) in [
-        ("clean prompt", &clean.ids),
-        ("corrupted prompt", &corrupt.ids),
-        ("answer", &answer),
-        ("foil", &foil),
-    ] {
-        if ids.is_empty() {
+) -> Result<Fitness, ModelError> {
+    let (mut problems, mut notices) = (Vec::new(), Vec::new());
+    let prompts = [
+        Read::new("clean", pair.clean_prompt(), tokenizer)?,
+        Read::new("corrupted", pair.corrupt_prompt(), tokenizer)?,
+    ];
+    for prompt in prompts.iter().filter(|p| p.ids.is_empty()) {
+        let what = format!("{} prompt", prompt.which);
+        problems.push(Problem::Empty { what });
+    }
+    let mut follows = |what: &'static str, next: Prompt<'_>| -> Result<Vec<u32>, ModelError> {
+        let profile = reading.profile;
+        if profile == Profile::Standard {
+            notices.extend(no_blank(what, &next, &prompts));
+        }
+        let found = problems.len();
+        let ids = tokens_after(what, &next, &prompts, tokenizer, profile, &mut problems)?;
+        if ids.is_empty() && problems.len() == found {
+            let what = what.to_owned();
             problems.push(Problem::Empty { what });
         }
-    }
-    if reading.profile == Profile::Standard && problems.is_empty() {
-        problems.extend(join_problems(pair, tokenizer)?);
-    }
-    let subject = locate(
-        pair.subject.as_ref(),
-        &pair.clean_prompt(),
-        &clean,
-        "clean",
-        &mut problems,
-    );
-    let corrupt_subject = locate(
-        pair.corrupt_subject.as_ref(),
-        &pair.corrupt_prompt(),
-        &corrupt,
-        "corrupted",
-        &mut problems,
-    );
+        Ok(ids)
+    };
+    let answer = follows("answer", pair.answer_prompt())?;
+    let foil = follows("foil", pair.foil_prompt())?;
+    let mut subject_of = |span: &Option<Span>, found, prompt| {
+        let span = span.as_ref()?;
+        locate(span, found, prompt, &mut problems, &mut notices)
+    };
+    let [clean, corrupt] = &prompts;
+    let subject = subject_of(&pair.subject, pair.locate_subject(), clean);
+    let found = pair.locate_corrupt_subject();
+    let corrupt_subject = subject_of(&pair.corrupt_subject, found, corrupt);
+    let [clean, corrupt] = prompts;
     let lead = reading.bos.iter().len();
     let with_bos = |ids: Vec<u32>| -> Vec<u32> { reading.bos.into_iter().chain(ids).collect() };
     let shift = |span: Option<Range<usize>>| span.map(|s| s.start + lead..s.end + lead);
@@ -151,75 +163,89 @@ pub fn prepare(
         subject: shift(subject),
         corrupt_subject: shift(corrupt_subject),
     };
-    Ok((prepared, problems))
+    Ok(Fitness {
+        pair: prepared,
+        problems,
+        notices,
+    })
 }
 
-/// Where prompt and continuation, written as one text, are cut into other tokens than apart. Both are
-/// read after both prompts.
-fn join_problems(pair: &Pair, tokenizer: &Tokenizer) -> Result<Vec<Problem>, ModelError> {
-    let mut problems = Vec::new();
-    for (prompt, where_) in [
-        (pair.clean_prompt(), "clean"),
-        (pair.corrupt_prompt(), "corrupted"),
-    ] {
-        for (next, what) in [
-            (pair.answer_prompt(), "answer"),
-            (pair.foil_prompt(), "foil"),
-        ] {
-            let (Prompt::Text(prompt), Prompt::Text(next)) = (&prompt, &next) else {
-                continue;
-            };
-            if !joins(tokenizer, prompt, next)? {
-                problems.push(Problem::Joined {
-                    what,
-                    prompt: where_,
-                });
-            }
+/// The tokens of answer or foil, which are read after both prompts: those that follow the prompt's own in the joined
+/// text. The published script's phrases are tokenised alone.
+fn tokens_after(
+    what: &'static str,
+    next: &Prompt<'_>,
+    prompts: &[Read<'_>; 2],
+    tokenizer: &Tokenizer,
+    profile: Profile,
+    problems: &mut Vec<Problem>,
+) -> Result<Vec<u32>, ModelError> {
+    let text = match (next, profile) {
+        (Prompt::Ids(ids), _) => return Ok(ids.to_vec()),
+        (Prompt::Text(text), Profile::Paper) => return tokenizer.encode(text),
+        (Prompt::Text(text), Profile::Standard) => text,
+    };
+    let mut found: Option<Vec<u32>> = None;
+    for Read {
+        which, given, ids, ..
+    } in prompts
+    {
+        let after = match given {
+            Prompt::Text(prompt) => tokenizer.continuation(prompt, ids, text)?,
+            Prompt::Ids(_) => tokenizer.continuation_of_ids(ids, text)?,
+        };
+        let differs = |found: &Vec<u32>| after.as_ref().is_some_and(|after| after != found);
+        match &found {
+            _ if after.is_none() => problems.push(Problem::Joined { what, which }),
+            Some(found) if differs(found) => problems.push(Problem::Differs { what }),
+            _ => found = after,
         }
     }
-    Ok(problems)
+    Ok(found.unwrap_or_default())
 }
 
-/// Whether two texts written as one are cut into the same tokens as apart.
-///
-/// # Errors
-/// The tokenizer's.
-pub fn joins(tokenizer: &Tokenizer, prompt: &str, next: &str) -> Result<bool, ModelError> {
-    let mut apart = tokenizer.encode(prompt)?;
-    apart.extend(tokenizer.encode(next)?);
-    Ok(tokenizer.encode(&format!("{prompt}{next}"))? == apart)
-}
-
-/// The tokens of a subject: those that a text's last occurrence touches, or the span as given.
-fn locate(
-    span: Option<&Span>,
-    prompt: &Prompt<'_>,
-    tokens: &Tokenised,
-    which: &'static str,
-    problems: &mut Vec<Problem>,
-) -> Option<Range<usize>> {
-    let found = match (span?, prompt, &tokens.offsets) {
-        (Span::Tokens(first, end), _, _) => {
-            (first < end && *end <= tokens.ids.len()).then_some(*first..*end)
+/// Answer or foil that makes one word with a prompt's end.
+fn no_blank(what: &'static str, next: &Prompt<'_>, prompts: &[Read<'_>; 2]) -> Vec<Notice> {
+    let one_word = |prompt: &Read<'_>| match (&prompt.given, next) {
+        (Prompt::Text(text), Prompt::Text(next)) => {
+            let which = prompt.which;
+            let goes_on = text.ends_with(in_word) && next.starts_with(in_word);
+            goes_on.then_some(Notice::NoBlank { what, which })
         }
-        (Span::Text(text), Prompt::Text(prompt), Some(offsets)) => prompt
-            .rfind(text.as_str())
-            .filter(|_| !text.is_empty())
-            .and_then(|start| {
-                let end = start + text.len();
-                let touches = |o: &Range<usize>| o.start < end && o.end > start;
-                let first = offsets.iter().position(touches)?;
-                let last = offsets.iter().rposition(touches)?;
-                Some(first..last + 1)
-            }),
         _ => None,
     };
-    if found.is_none() {
-        let subject = match span? {
-            Span::Text(text) => format!("\"{text}\""),
-            Span::Tokens(first, end) => format!("[{first}, {end}]"),
-        };
-        problems.push(Problem::Subject { subject, which });
+    prompts.iter().filter_map(one_word).collect()
+}
+
+/// The tokens of a subject: those that its text touches, or the span as given.
+fn locate(
+    span: &Span,
+    found: Option<Located>,
+    prompt: &Read<'_>,
+    problems: &mut Vec<Problem>,
+    notices: &mut Vec<Notice>,
+) -> Option<Range<usize>> {
+    let tokens = match (span, &found, &prompt.offsets) {
+        (Span::Tokens(first, end), _, _) => {
+            (first < end && *end <= prompt.ids.len()).then_some(*first..*end)
+        }
+        (_, Some(found), Some(offsets)) => covering(offsets, &found.bytes),
+        _ => None,
+    };
+    let (subject, which) = (span.to_string(), prompt.which);
+    match (&tokens, found) {
+        (None, _) => problems.push(Problem::Subject { subject, which }),
+        (Some(_), Some(Located { choices, .. })) if choices > 1 => {
+            notices.push(Notice::Ambiguous {
+                subject,
+                which,
+                choices,
+            });
+        }
+        (Some(_), Some(found)) if found.inside_word => {
+            notices.push(Notice::InsideWord { subject, which });
+        }
+        _ => {}
     }
-    found
+    tokens
 }

@@ -5,21 +5,7 @@ use engram_model::Tokenizer;
 
 use crate::error::Result;
 use crate::pairing::Fits;
-
-/// Why two facts cannot be paired in a wording, or that they can.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Verdict {
-    /// The answer is cut into other tokens after this prompt than alone.
-    Joined,
-    /// Another number of tokens, or another text around the subject.
-    Length,
-    /// Answers that are equal, both true of one subject, or begin with the same token.
-    Answers,
-    Fits,
-}
-
-/// [fact][fact][wording].
-type Verdicts = Vec<Vec<Vec<Verdict>>>;
+use crate::verdict::{Answers, Asked, Tally, Verdict, Verdicts, compare_all, fits, tally};
 
 /// The prompts of one relation.
 #[derive(Debug)]
@@ -28,8 +14,8 @@ pub(crate) struct Prompts {
     /// In wordings held back.
     held_back: Verdicts,
     wordings: usize,
-    /// Characters of the first token of each fact's answer, blanks left out.
-    first_chars: Vec<f64>,
+    /// Characters of the first token of each fact's answer after its prompt in each wording.
+    first_chars: Vec<Vec<f64>>,
 }
 
 impl Prompts {
@@ -37,8 +23,13 @@ impl Prompts {
         self.wordings
     }
 
-    pub(crate) fn first_chars(&self, fact: usize) -> f64 {
-        self.first_chars[fact]
+    pub(crate) fn first_chars(&self, fact: usize, wording: usize) -> f64 {
+        self.first_chars[fact][wording]
+    }
+
+    /// How near every two facts come to fitting.
+    pub(crate) fn tally(&self) -> Tally {
+        tally(&self.verdicts)
     }
 
     pub(crate) fn fits_held_back(&self, a: usize, b: usize, wording: usize) -> bool {
@@ -46,32 +37,26 @@ impl Prompts {
     }
 
     pub(crate) fn fits(&self) -> Fits {
-        let fits = |row: &Vec<Verdict>| row.iter().map(|v| *v == Verdict::Fits).collect();
-        let rows = self.verdicts.iter();
-        rows.map(|row| row.iter().map(fits).collect()).collect()
+        fits(&self.verdicts)
     }
 
-    /// Why a fact found no partner: what stood in the way of the one that came nearest.
+    /// Why a fact found no partner.
     pub(crate) fn why_alone(&self, fact: usize) -> String {
-        let others = self.verdicts[fact].iter().enumerate();
-        let nearest = others
-            .filter(|(b, _)| *b != fact)
-            .flat_map(|(_, v)| v)
-            .max();
-        let reason = match nearest {
-            None => "it is the only fact of its relation",
-            Some(Verdict::Joined) => {
-                "its prompts and answers are cut into other tokens together than apart"
+        let mut others = Tally::default();
+        let row = self.verdicts[fact].iter().enumerate();
+        for (_, wordings) in row.filter(|(b, _)| *b != fact) {
+            match wordings.iter().max() {
+                Some(Verdict::Fits) => {
+                    return "all facts that it fits are paired with others".to_owned();
+                }
+                Some(nearest) => others.add(*nearest),
+                None => {}
             }
-            Some(Verdict::Length) => {
-                "no other fact of its relation has an input of as many tokens in the same wording"
-            }
-            Some(Verdict::Answers) => {
-                "every other fact with an input of as many tokens has the same answer, one that is true of both, or one that begins with the same token"
-            }
-            Some(Verdict::Fits) => "all facts that it fits are paired with others",
-        };
-        reason.to_owned()
+        }
+        match others.total() {
+            0 => "it is the only fact of its relation".to_owned(),
+            total => format!("no other fact of its relation fits; of {total}: {others}"),
+        }
     }
 }
 
@@ -83,32 +68,10 @@ fn true_of_one_only(a: &Fact, b: &Fact) -> bool {
         && !b.also.iter().any(|also| same(also, &a.answer))
 }
 
-/// Compares every two facts in each of `wordings`.
-fn compare(
-    facts: usize,
-    wordings: usize,
-    verdict: impl Fn(usize, usize, usize) -> Result<Verdict>,
-) -> Result<Verdicts> {
-    let row = |a, b| {
-        (0..wordings)
-            .map(|w| verdict(a, b, w))
-            .collect::<Result<Vec<_>>>()
-    };
-    let mut all = vec![vec![vec![Verdict::Length; wordings]; facts]; facts];
-    for (a, b) in (0..facts).flat_map(|a| (0..a).map(move |b| (a, b))) {
-        let found = row(a, b)?;
-        all[a][b].clone_from(&found);
-        all[b][a] = found;
-    }
-    Ok(all)
-}
-
-fn first_chars(tokenizer: &Tokenizer, answers: &[Vec<u32>]) -> Vec<f64> {
-    let chars = |ids: &Vec<u32>| {
-        let token = ids.first().map(|id| tokenizer.token(*id));
-        token.map_or(0, |t| t.trim().chars().count()) as f64
-    };
-    answers.iter().map(chars).collect()
+/// Characters of a token's text, blanks left out.
+fn chars(tokenizer: &Tokenizer, token: Option<&u32>) -> f64 {
+    let text = token.map(|id| tokenizer.token(*id));
+    text.map_or(0, |t| t.trim().chars().count()) as f64
 }
 
 /// A fact's prompt in one cloze.
@@ -116,6 +79,18 @@ struct Filled {
     text: String,
     ids: Vec<u32>,
     around: (String, String),
+}
+
+impl Filled {
+    /// The prompt of a fact in a wording, of so many, with the fact's own answer.
+    fn asked(&self, fact: usize, wording: usize, wordings: usize) -> Asked<'_> {
+        Asked {
+            number: fact * wordings + wording,
+            text: &self.text,
+            ids: &self.ids,
+            answer: fact,
+        }
+    }
 }
 
 fn fill(cloze: &Cloze, fact: &Fact, tokenizer: &Tokenizer) -> Result<Filled> {
@@ -136,40 +111,44 @@ fn fill(cloze: &Cloze, fact: &Fact, tokenizer: &Tokenizer) -> Result<Filled> {
 pub(crate) fn statement_prompts(relation: &Relation, tokenizer: &Tokenizer) -> Result<Prompts> {
     let facts = &relation.facts;
     let spaced: Vec<String> = facts.iter().map(|f| format!(" {}", f.answer)).collect();
-    let answers = spaced.iter().map(|a| tokenizer.encode(a));
-    let answers = answers.collect::<Result<Vec<_>, _>>()?;
-    let table = |held_back: bool| -> Result<Verdicts> {
+    let fill_all = |held_back: bool| -> Result<Vec<Vec<Filled>>> {
         let clozes = relation.clozes(held_back);
-        let filled = facts
-            .iter()
-            .map(|f| clozes.iter().map(|c| fill(c, f, tokenizer)).collect())
-            .collect::<Result<Vec<Vec<Filled>>>>()?;
-        let joins = |fact: usize, w: usize, answer: usize| -> Result<bool> {
-            let prompt = &filled[fact][w];
-            let joined = tokenizer.encode(&format!("{}{}", prompt.text, spaced[answer]))?;
-            Ok(joined == [prompt.ids.as_slice(), &answers[answer]].concat())
-        };
-        compare(facts.len(), clozes.len(), |a, b, w| {
+        let row = |fact| clozes.iter().map(|c| fill(c, fact, tokenizer)).collect();
+        facts.iter().map(row).collect()
+    };
+    let table = |filled: &[Vec<Filled>], answers: &Answers<'_>| -> Result<Verdicts> {
+        let wordings = filled.first().map_or(0, Vec::len);
+        compare_all(facts.len(), wordings, |a, b, w| {
             let (of_a, of_b) = (&filled[a][w], &filled[b][w]);
-            if of_a.ids.len() != of_b.ids.len() || of_a.around != of_b.around {
+            if of_a.around != of_b.around {
+                return Ok(Verdict::Around);
+            }
+            if of_a.ids.len() != of_b.ids.len() {
                 return Ok(Verdict::Length);
             }
-            if !true_of_one_only(&facts[a], &facts[b]) || answers[a].first() == answers[b].first() {
+            if !true_of_one_only(&facts[a], &facts[b]) {
                 return Ok(Verdict::Answers);
             }
-            for (fact, answer) in [(a, a), (a, b), (b, a), (b, b)] {
-                if !joins(fact, w, answer)? {
-                    return Ok(Verdict::Joined);
-                }
-            }
-            Ok(Verdict::Fits)
+            answers.compare(of_a.asked(a, w, wordings), of_b.asked(b, w, wordings))
         })
     };
+    let trained = fill_all(false)?;
+    let answers = Answers::new(tokenizer, spaced.clone());
+    let verdicts = table(&trained, &answers)?;
+    let first_chars = (trained.iter().enumerate())
+        .map(|(fact, row)| {
+            let of_wording = |(w, filled): (usize, &Filled)| -> Result<f64> {
+                let answer = answers.after(filled.asked(fact, w, row.len()), fact)?;
+                Ok(chars(tokenizer, answer.unwrap_or_default().first()))
+            };
+            row.iter().enumerate().map(of_wording).collect()
+        })
+        .collect::<Result<_>>()?;
     Ok(Prompts {
-        verdicts: table(false)?,
-        held_back: table(true)?,
+        verdicts,
+        held_back: table(&fill_all(true)?, &Answers::new(tokenizer, spaced))?,
         wordings: relation.clozes(false).len(),
-        first_chars: first_chars(tokenizer, &answers),
+        first_chars,
     })
 }
 
@@ -182,9 +161,9 @@ pub(crate) fn question_prompts(relation: &Relation, tokenizer: &Tokenizer) -> Re
         let question = relation.question.render(&facts[subject]).text;
         Ok(tokenizer.encode(&format!("{question} {}", facts[answer].answer))?)
     };
-    let verdicts = compare(facts.len(), 1, |a, b, _| {
+    let verdicts = compare_all(facts.len(), 1, |a, b, _| {
         if answers[a].len() != answers[b].len() {
-            return Ok(Verdict::Length);
+            return Ok(Verdict::AnswerLength);
         }
         for (own, other) in [(a, b), (b, a)] {
             if input(own, own)?.len() != input(own, other)?.len() {
@@ -200,6 +179,8 @@ pub(crate) fn question_prompts(relation: &Relation, tokenizer: &Tokenizer) -> Re
         verdicts,
         held_back: Vec::new(),
         wordings: 1,
-        first_chars: first_chars(tokenizer, &answers),
+        first_chars: (answers.iter())
+            .map(|ids| vec![chars(tokenizer, ids.first())])
+            .collect(),
     })
 }

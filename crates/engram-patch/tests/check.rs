@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 
 use common::{model, pair, prepared, sites, spec};
-use engram_core::{Align, Corruption, NamedSite, Pair, Positions, Site, Span, Suite};
+use engram_core::{Align, Corruption, NamedSite, Pair, Positions, Site, Span, SubjectAt, Suite};
 use engram_model::{Shape, Tokenizer};
 use engram_patch::{
     PatchError, Place, Plan, Reading, SweepSpec, Tokens, check, refuse_unfit, skip_unfit,
@@ -116,9 +116,106 @@ fn every_problem_is_a_sentence() {
         ..good()
     });
     assert!(
-        joined[0].starts_with("the answer joins the clean prompt in other tokens"),
+        joined[0]
+            .starts_with("joining the answer to the clean prompt changes the prompt's own tokens"),
         "{joined:?}"
     );
+}
+
+/// Each prompt's subject as tokens, and the notices.
+fn subjects(pair: Pair) -> (Vec<String>, Vec<String>) {
+    let suite = Suite { pairs: vec![pair] };
+    let checked = check(&suite, &tokenizer(), &shape(512), &Reading::default()).unwrap();
+    let found = &checked[0];
+    assert!(found.is_fit(), "{:?}", found.problems);
+    let both = [
+        (&found.pair.clean_tokens, &found.pair.subject),
+        (&found.pair.corrupt_tokens, &found.pair.corrupt_subject),
+    ];
+    let text = |(tokens, span): (&Vec<String>, &Option<std::ops::Range<usize>>)| {
+        let span = span.clone()?;
+        Some(format!("{}:{}", span.start, tokens[span.clone()].concat()))
+    };
+    let notices = found.notices.iter().map(ToString::to_string).collect();
+    (both.into_iter().filter_map(text).collect(), notices)
+}
+
+#[test]
+fn a_subject_is_a_word_before_it_is_a_part_of_one_and_what_is_in_doubt_is_said() {
+    let named = |clean: &str, corrupt: &str| Pair {
+        subject: Some(Span::Text("rat".into())),
+        corrupt_subject: Some(Span::Text("dog".into())),
+        ..text("p", clean, corrupt, " liquid", " gas")
+    };
+    let inside = named(
+        "In the rat the drug was separated by",
+        "In the dog the drug was separated by",
+    );
+    let found = ["2: rat", "2: dog"].map(str::to_owned).to_vec();
+    assert_eq!(subjects(inside), (found.clone(), vec![]));
+
+    let twice = named(
+        "In the rat and the rat we saw",
+        "In the dog and the rat we saw",
+    );
+    let (tokens, notices) = subjects(twice.clone());
+    assert_eq!(tokens, ["5: rat", "2: dog"]);
+    assert_eq!(
+        notices,
+        [
+            "the subject \"rat\" is ambiguous: the clean prompt has it 2 times, and the last is taken (choose one: {\"text\": TEXT, \"at\": BYTE})"
+        ]
+    );
+    let by_template = Pair {
+        template: Some("In the {} and the rat we saw".into()),
+        ..twice.clone()
+    };
+    assert_eq!(subjects(by_template), (found.clone(), vec![]));
+    let by_byte = Pair {
+        subject: Some(Span::At(SubjectAt {
+            text: "rat".into(),
+            at: 7,
+        })),
+        ..twice.clone()
+    };
+    assert_eq!(subjects(by_byte), (found, vec![]));
+    let beside = Pair {
+        subject: Some(Span::At(SubjectAt {
+            text: "rat".into(),
+            at: 8,
+        })),
+        ..twice
+    };
+    assert_eq!(
+        problems(beside),
+        ["the subject \"rat\" at byte 8 is not found in the clean prompt"]
+    );
+    let part = Pair {
+        corrupt_subject: None,
+        ..named("It was separated in the", "It was separated in a")
+    };
+    assert_eq!(
+        subjects(part).1,
+        ["the subject \"rat\" is found inside another word only in the clean prompt"]
+    );
+}
+
+#[test]
+fn a_missing_blank_is_told() {
+    let pair = text(
+        "p",
+        "The patient with fever was treated with",
+        "The patient with cough was treated with",
+        "antibiotics",
+        " steroids",
+    );
+    let one_word = |which| {
+        format!(
+            "the answer has no blank before it and makes one word with the {which} prompt's end"
+        )
+    };
+    let (_, notices) = subjects(pair);
+    assert_eq!(notices, ["clean", "corrupted"].map(one_word));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use engram_core::Span;
 use engram_corpus::read_counterfact;
 use engram_model::Tokenizer;
-use engram_patch::build_counterfact;
+use engram_patch::{Reading, build_counterfact, check};
 
 fn tokenizer() -> Tokenizer {
     let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets");
@@ -62,15 +62,65 @@ fn pairs_are_reciprocal_equally_long_and_told_apart_by_their_first_token() {
         assert!(!pair.paraphrases[0].corrupt.contains(subject));
         assert_eq!(pair.neighbours[0].answer, " same");
     }
+    let one = build_counterfact(&facts, &tokenizer, 1, Some(1)).unwrap_err();
     assert_eq!(
-        build_counterfact(&facts, &tokenizer, 1, Some(1))
-            .unwrap()
-            .pairs
-            .len(),
-        0
+        one.to_string(),
+        "no pair can be built from 5 facts: at most 1 pair is asked for, and each comes with its reciprocal"
+    );
+    let alone = build_counterfact(&facts[..4], &tokenizer, 1, None).unwrap();
+    assert_eq!(alone.pairs.len(), 2);
+    let none = build_counterfact(&facts[3..], &tokenizer, 1, None).unwrap_err();
+    assert_eq!(
+        none.to_string(),
+        "no pair can be built from 2 facts: no two of them are of one relation"
     );
     let again = build_counterfact(&facts, &tokenizer, 1, None).unwrap();
     assert_eq!(again, suite);
+}
+
+/// "{}" stands at the first "rat"; the last one is a word too, and "separated" has a third.
+#[test]
+fn the_place_of_the_braces_is_kept() {
+    let published = |case: u64, subject: &str, answer: &str| {
+        serde_json::json!({
+            "case_id": case,
+            "requested_rewrite": {
+                "prompt": "The {} beside a rat was separated by", "subject": subject,
+                "target_true": {"str": answer}, "target_new": {"str": "nothing"},
+            },
+            "paraphrase_prompts": [format!("It was separated from the {subject} by")],
+            "neighborhood_prompts": [],
+        })
+    };
+    let file = write(&[published(1, "rat", "gas"), published(2, "dog", "water")]);
+    let facts = read_counterfact(file.path()).unwrap();
+    let template = "The {} beside a rat was separated by";
+    assert!(facts.iter().all(|f| f.template() == template));
+    let tokenizer = tokenizer();
+    let suite = build_counterfact(&facts, &tokenizer, 1, None).unwrap();
+    let checked = check(&suite, &tokenizer, &common::shape(), &Reading::default()).unwrap();
+    assert_eq!(checked.len(), 2);
+    for (found, pair) in checked.iter().zip(&suite.pairs) {
+        assert!(found.is_fit() && found.notices.is_empty(), "{found:?}");
+        let subjects = (
+            found.pair.subject.clone(),
+            found.pair.corrupt_subject.clone(),
+        );
+        assert_eq!(subjects, (Some(1..2), Some(1..2)));
+        let (own, other) = match pair.id.ends_with('1') {
+            true => ("rat", "dog"),
+            false => ("dog", "rat"),
+        };
+        let paraphrase = &pair.paraphrases[0];
+        assert_eq!(
+            paraphrase.clean,
+            format!("It was separated from the {own} by")
+        );
+        assert_eq!(
+            paraphrase.corrupt,
+            format!("It was separated from the {other} by")
+        );
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use engram_core::{Metric, NamedSite, Pair, Row, Site, Suite};
-use engram_model::{Gpt2Config, Model, Tokenizer, checkpoint, families};
+use engram_model::{Gpt2Config, Model, Shape, Tokenizer, checkpoint, families};
 use engram_patch::{Engine, NaiveEngine, Plan, PreparedPair, Reading, SweepSpec};
 use engram_patch::{check, refuse_unfit};
 use rand::{Rng, SeedableRng};
@@ -96,6 +96,15 @@ pub fn pair(id: &str, length: usize, differ: &[usize], seed: u64) -> Pair {
         answer_ids: Some(answer),
         foil_ids: Some(foil),
         ..Pair::default()
+    }
+}
+
+/// The sizes of the bundled model.
+pub fn shape() -> Shape {
+    Shape {
+        vocab: 8192,
+        context: 512,
+        ..model(1, 0).shape()
     }
 }
 

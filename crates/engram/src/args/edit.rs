@@ -170,16 +170,16 @@ pub struct EditRequestArgs {
     #[command(flatten)]
     pub how: HowArgs,
     /// The prompt, which stops just before the answer.
-    #[arg(long, requires_all = ["subject", "to"], required_unless_present_any = ["suite", "counterfact"])]
+    #[arg(long, allow_hyphen_values = true, requires_all = ["subject", "to"], required_unless_present_any = ["suite", "counterfact"])]
     pub prompt: Option<String>,
     /// What it is about, as the prompt has it.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub subject: Option<String>,
     /// The new answer.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub to: Option<String>,
     /// The present answer, where it is to be scored against.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub from: Option<String>,
     /// Take facts from a suite.
     #[arg(long, conflicts_with_all = ["prompt", "counterfact"])]
@@ -188,7 +188,7 @@ pub struct EditRequestArgs {
     #[arg(long, conflicts_with = "prompt")]
     pub counterfact: Option<PathBuf>,
     /// Which facts of it, by name (default: all).
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub fact: Vec<String>,
     /// The edit's file to write.
     #[arg(long)]

@@ -83,7 +83,7 @@ pub struct RunArgs {
 #[derive(Debug, Args)]
 pub struct FetchArgs {
     /// The query, as PubMed's search field takes it.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub query: String,
     /// The most abstracts (PubMed gives 9,999 of one search).
     #[arg(long, default_value_t = 1000)]
@@ -123,7 +123,7 @@ pub enum CorpusCommand {
         /// The corpus.
         file: PathBuf,
         /// Terms to count, comma-separated.
-        #[arg(long, value_delimiter = ',')]
+        #[arg(long, allow_hyphen_values = true, value_delimiter = ',')]
         terms: Vec<String>,
         /// The checkpoint whose tokenizer counts tokens.
         #[arg(long)]
@@ -287,16 +287,16 @@ pub struct PatchArgs {
     #[arg(long, conflicts_with_all = ["clean", "corrupt", "answer", "foil"])]
     pub suite: Option<PathBuf>,
     /// Clean prompt of one pair.
-    #[arg(long, requires_all = ["corrupt", "answer", "foil"], required_unless_present = "suite")]
+    #[arg(long, allow_hyphen_values = true, requires_all = ["corrupt", "answer", "foil"], required_unless_present = "suite")]
     pub clean: Option<String>,
     /// Corrupted prompt.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub corrupt: Option<String>,
     /// Answer, with its leading space.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub answer: Option<String>,
     /// Foil, with its leading space.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub foil: Option<String>,
     /// Sites, comma-separated, by any of their names (`modules`: every module). A name without a layer
     /// stands for all. Brackets choose heads or neurons: `z.3[5]`, `z[:]` (all heads in one cell),
@@ -434,7 +434,7 @@ pub struct CacheArgs {
     #[arg(long)]
     pub model: PathBuf,
     /// The prompt.
-    #[arg(long)]
+    #[arg(long, allow_hyphen_values = true)]
     pub prompt: String,
     /// Sites, comma-separated.
     #[arg(long, value_delimiter = ',', required = true)]
@@ -489,7 +489,7 @@ pub enum ModelCommand {
         #[arg(long)]
         model: PathBuf,
         /// The prompt.
-        #[arg(long)]
+        #[arg(long, allow_hyphen_values = true)]
         prompt: String,
         /// How many tokens.
         #[arg(long, default_value_t = 10, value_parser = within::<u32>(TOP))]

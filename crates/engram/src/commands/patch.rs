@@ -300,6 +300,11 @@ pub fn prepare(
     skip: bool,
 ) -> Result<(Vec<PreparedPair>, Vec<Excluded>)> {
     let checked = check(suite, model.tokenizer(), &model.shape(), reading)?;
+    for found in &checked {
+        for notice in &found.notices {
+            eprintln!("notice: {}: {notice}", found.pair.id);
+        }
+    }
     if !skip {
         return Ok((refuse_unfit(checked)?, Vec::new()));
     }
@@ -312,7 +317,14 @@ pub fn prepare(
         ));
     }
     if fit.is_empty() {
-        bail!("none of {} pairs can be patched", unfit.len());
+        let first = unfit
+            .first()
+            .map(|u| (u.pair.as_str(), u.problems.join("; ")));
+        let (pair, why) = first.unwrap_or(("none", "the suite has no pair".to_owned()));
+        bail!(
+            "none of {} pairs can be patched; the first, {pair}: {why}",
+            unfit.len()
+        );
     }
     let excluded = unfit.into_iter().map(|u| Excluded {
         pair: u.pair,

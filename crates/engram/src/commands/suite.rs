@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use engram_core::text::plain;
 use engram_core::{Lock, Suite};
-use engram_corpus::{FactTable, read_counterfact};
+use engram_corpus::{CounterFact, FactTable, read_counterfact};
 use engram_patch::{
     Balance, BuildSettings, Fitness, Reading, build, build_counterfact, build_paper, check,
 };
@@ -36,6 +36,12 @@ pub fn suite(command: SuiteCommand, json: bool) -> Result<()> {
                 let facts = read_counterfact(&counterfact.unwrap_or_default())?;
                 let suite = build_counterfact(&facts, model.tokenizer(), seed, most)?;
                 suite.write(&out)?;
+                for (fact, times) in facts.iter().filter_map(ambiguous) {
+                    let (case, subject) = (fact.case, &fact.subject);
+                    note(format!(
+                        "notice: case {case}: the prompt has the subject \"{subject}\" {times} times, and the last is taken"
+                    ));
+                }
                 note(format!(
                     "{}: {} pairs from {} facts",
                     out.display(),
@@ -71,17 +77,26 @@ pub fn suite(command: SuiteCommand, json: bool) -> Result<()> {
             let unfit: Vec<&Fitness> = checked.iter().filter(|c| !c.is_fit()).collect();
             print(json, &checked, || {
                 let mut text = String::new();
-                for fitness in &unfit {
+                for fitness in &checked {
                     for problem in &fitness.problems {
                         let line = format!("{}: {problem}", fitness.pair.id);
                         text += &format!("{}\n", plain(&line));
                     }
+                    for notice in &fitness.notices {
+                        let line = format!("{}: notice: {notice}", fitness.pair.id);
+                        text += &format!("{}\n", plain(&line));
+                    }
                 }
-                text + &format!(
+                let noticed = checked.iter().filter(|c| !c.notices.is_empty()).count();
+                text += &format!(
                     "{} of {} pairs are fit",
                     checked.len() - unfit.len(),
                     checked.len()
-                )
+                );
+                match noticed {
+                    0 => text,
+                    noticed => text + &format!("; {noticed} with a notice"),
+                }
             })?;
             if !unfit.is_empty() {
                 bail!(
@@ -100,6 +115,12 @@ pub fn suite(command: SuiteCommand, json: bool) -> Result<()> {
             })
         }
     }
+}
+
+/// A fact whose subject could be in several places of its prompt, and in how many.
+fn ambiguous(fact: &CounterFact) -> Option<(&CounterFact, usize)> {
+    let choices = fact.locate()?.choices;
+    (choices > 1).then_some((fact, choices))
 }
 
 fn balance(found: &Balance) -> String {

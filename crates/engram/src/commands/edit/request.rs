@@ -48,6 +48,12 @@ pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
     let requests: Vec<EditRequest> = cases.iter().map(|c| c.request.clone()).collect();
     for request in &requests {
         request.check()?;
+        if let Some(found) = request.locate().filter(|found| found.choices > 1) {
+            let (id, subject, times) = (&request.id, &request.subject, found.choices);
+            eprintln!(
+                "notice: {id}: the prompt has the subject \"{subject}\" {times} times, and the last is taken"
+            );
+        }
     }
     let together = method(args.how.method) != Method::Rome;
     let names: Vec<&str> = requests.iter().map(|r| r.id.as_str()).collect();
