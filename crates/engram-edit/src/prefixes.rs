@@ -65,7 +65,9 @@ pub fn generate(
     let mut rows = vec![prompt.to_vec(); count];
     for _ in 0..tokens.min(context.saturating_sub(prompt.len())) {
         let last = rows[0].len() - 1;
-        let logits = model.forward_from(&rows, last, &mut NoTap)?.squeeze(1)?;
+        let logits = model.forward_from(&rows, last, &mut NoTap)?;
+        model.refuse_not_finite(&rows, [&logits])?;
+        let logits = logits.squeeze(1)?;
         for (row, logits) in rows.iter_mut().zip(logits.to_vec2::<f32>()?) {
             row.push(draw(&logits, model.end_of_text(), &mut random));
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use engram_core::PartName;
 use serde::Deserialize;
 
 use crate::reference::{Reference, is_gguf};
@@ -35,7 +36,7 @@ pub(crate) enum Weights {
     One,
     /// In the files that `model.safetensors.index.json` names.
     Shards,
-    /// In this GGUF file, with all else.
+    /// In this GGUF file, with all else; of a split model the first, with the others beside it.
     Gguf(String),
 }
 
@@ -44,7 +45,7 @@ pub(crate) fn choose(names: &BTreeSet<String>, wanted: &Reference) -> Result<Cho
     let has = |name: &str| names.contains(name);
     if let Some(file) = wanted.file() {
         return match has(file) {
-            true => Ok(gguf(file)),
+            true => gguf(names, file),
             false => Err(format!("no {file}{}", instead(names))),
         };
     }
@@ -83,10 +84,24 @@ pub(crate) struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-fn gguf(name: &str) -> Choice {
-    Choice {
-        beside: Vec::new(),
-        weights: Weights::Gguf(name.to_owned()),
+/// A GGUF file, with the other parts where it is one of a split model.
+fn gguf(names: &BTreeSet<String>, file: &str) -> Result<Choice, String> {
+    let Some(name) = PartName::parse(file) else {
+        return Ok(Choice {
+            beside: Vec::new(),
+            weights: Weights::Gguf(file.to_owned()),
+        });
+    };
+    let mut beside: Vec<String> = (1..=name.count).map(|part| name.of_part(part)).collect();
+    match beside.iter().find(|part| !names.contains(*part)) {
+        Some(missing) => Err(format!(
+            "no {missing}, without which {file}, part {} of {}, is no model",
+            name.number, name.count
+        )),
+        None => Ok(Choice {
+            weights: Weights::Gguf(beside.remove(0)),
+            beside,
+        }),
     }
 }
 
@@ -94,7 +109,10 @@ fn without_safetensors(names: &BTreeSet<String>, wanted: &Reference) -> Result<C
     let found: Vec<&str> = ggufs(names).collect();
     match found[..] {
         [] => Err(without_weights(names, wanted)),
-        [one] => Ok(gguf(one)),
+        [one] => gguf(names, one),
+        [first, ref others @ ..] if others.iter().all(|other| of_one_model(first, other)) => {
+            gguf(names, first)
+        }
         [first, ..] => {
             let repo = wanted.repo();
             let revision = wanted.to_string().split_off(repo.len());
@@ -104,6 +122,11 @@ fn without_safetensors(names: &BTreeSet<String>, wanted: &Reference) -> Result<C
             ))
         }
     }
+}
+
+fn of_one_model(file: &str, other: &str) -> bool {
+    let model = |file| PartName::parse(file).map(|name| (name.stem, name.count));
+    model(file).is_some() && model(file) == model(other)
 }
 
 fn without_weights(names: &BTreeSet<String>, wanted: &Reference) -> String {
@@ -168,6 +191,35 @@ mod tests {
         choose(&names, &Reference::parse(wanted).unwrap())
     }
 
+    fn only(file: &str) -> Choice {
+        Choice {
+            beside: Vec::new(),
+            weights: Weights::Gguf(file.to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_split_gguf_is_taken_whole_whichever_part_is_named() {
+        let parts = "x/m-00001-of-00003.gguf x/m-00002-of-00003.gguf x/m-00003-of-00003.gguf";
+        let whole = Choice {
+            beside: parts.split(' ').skip(1).map(str::to_owned).collect(),
+            weights: Weights::Gguf("x/m-00001-of-00003.gguf".to_owned()),
+        };
+        assert_eq!(chosen(parts, "a/b"), Ok(whole.clone()));
+        assert_eq!(chosen(parts, "a/b/x/m-00002-of-00003.gguf"), Ok(whole));
+        let lacks = chosen("m-00002-of-00002.gguf", "a/b").unwrap_err();
+        assert!(
+            lacks.starts_with("no m-00001-of-00002.gguf, without which"),
+            "{lacks}"
+        );
+        let two = format!("{parts} y.gguf");
+        assert!(
+            chosen(&two, "a/b")
+                .unwrap_err()
+                .starts_with("several GGUF files")
+        );
+    }
+
     fn beside(names: &str) -> String {
         chosen(names, "a/b").unwrap().beside.join(" ")
     }
@@ -192,13 +244,13 @@ mod tests {
     #[test]
     fn one_gguf_file_is_taken_and_one_of_several_is_named() {
         let one = chosen("README.md config.json Q4/x.gguf", "a/b").unwrap();
-        assert_eq!(one, gguf("Q4/x.gguf"));
+        assert_eq!(one, only("Q4/x.gguf"));
         let several = chosen("x.Q4.gguf y.gguf", "a/b@v1").unwrap_err();
         assert_eq!(
             several,
             "several GGUF files: x.Q4.gguf, y.gguf; name one, as a/b/x.Q4.gguf@v1"
         );
-        assert_eq!(chosen("x.gguf y.gguf", "a/b/y.gguf"), Ok(gguf("y.gguf")));
+        assert_eq!(chosen("x.gguf y.gguf", "a/b/y.gguf"), Ok(only("y.gguf")));
         let other = chosen("x.gguf", "a/b/y.gguf").unwrap_err();
         assert_eq!(other, "no y.gguf; of GGUF files it has x.gguf");
         let none = chosen("model.safetensors", "a/b/y.gguf").unwrap_err();

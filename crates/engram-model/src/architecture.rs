@@ -23,6 +23,38 @@ pub enum Normalisation {
 pub struct Rotary {
     /// Radians a position, one for each pair of dimensions; the layers share them.
     pub frequencies: Arc<[f32]>,
+    /// Factor on cosine and sine, and so its square on the scores; 1 but for YaRN and LongRoPE.
+    pub scale: f32,
+    /// Frequencies that depend on the prompt's length, where there are any.
+    pub longer: Option<Longer>,
+}
+
+/// The frequencies of prompts beyond a length.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Longer {
+    /// Up to this many tokens a prompt has [`Rotary::frequencies`].
+    pub than: usize,
+    /// What a longer one has.
+    pub frequencies: LongFrequencies,
+}
+
+/// The frequencies of a long prompt.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LongFrequencies {
+    /// The same for every length (LongRoPE, Ding et al. 2024).
+    Fixed(Arc<[f32]>),
+    /// Of a base that grows with the length (dynamic NTK scaling, as the transformers library has it).
+    Dynamic {
+        /// The base of shorter prompts.
+        theta: f64,
+        /// By how much the context may grow.
+        factor: f64,
+    },
+}
+
+/// θ^(−2i/width) for each pair of `width` dimensions, in float32, as the transformers library has them.
+pub(crate) fn frequencies(theta: f32, width: usize) -> impl Iterator<Item = f32> {
+    (0..width / 2).map(move |i| 1.0 / theta.powf((2 * i) as f32 / width as f32))
 }
 
 /// Cosine and sine of the angle that a pair of dimensions turns by.
@@ -33,13 +65,44 @@ pub(crate) struct Turn {
 }
 
 impl Rotary {
-    /// The turns at a position, one for each frequency; angles in float32, as the transformers library has them.
+    /// Frequencies that are the same for prompts of every length.
+    pub fn of(frequencies: impl Into<Arc<[f32]>>) -> Rotary {
+        Rotary {
+            frequencies: frequencies.into(),
+            scale: 1.0,
+            longer: None,
+        }
+    }
+
+    /// The rotary embedding of a prompt of a length: frequencies that no longer depend on one.
+    pub(crate) fn of_prompt(&self, length: usize) -> Rotary {
+        let frequencies = match &self.longer {
+            Some(longer) if length > longer.than => match &longer.frequencies {
+                LongFrequencies::Fixed(frequencies) => frequencies.clone(),
+                LongFrequencies::Dynamic { theta, factor } => {
+                    let width = 2 * self.frequencies.len();
+                    let (factor, power) = (*factor as f32, width as f32 / (width as f32 - 2.0));
+                    let stretched = factor * length as f32 / longer.than as f32 - (factor - 1.0);
+                    frequencies(*theta as f32 * stretched.powf(power), width).collect()
+                }
+            },
+            _ => self.frequencies.clone(),
+        };
+        Rotary {
+            frequencies,
+            scale: self.scale,
+            longer: None,
+        }
+    }
+
+    /// The turns at a position, one for each of [`Rotary::frequencies`]; angles in float32, as the transformers
+    /// library has them.
     pub(crate) fn at(&self, position: usize) -> impl Iterator<Item = Turn> + '_ {
         self.frequencies.iter().map(move |frequency| {
             let angle = f64::from(position as f32 * frequency);
             Turn {
-                cos: angle.cos() as f32,
-                sin: angle.sin() as f32,
+                cos: angle.cos() as f32 * self.scale,
+                sin: angle.sin() as f32 * self.scale,
             }
         })
     }
@@ -74,8 +137,10 @@ pub struct Architecture {
     pub family: String,
     /// Number of embeddings.
     pub vocab: usize,
-    /// Longest prompt.
+    /// Longest prompt of a sweep, an edit, a text: rotary frequencies are the same for every length up to it.
     pub context: usize,
+    /// Longest prompt of a single forward pass; above `context` only where rotary frequencies depend on the length.
+    pub longest: usize,
     /// Width of the residual stream.
     pub d_model: usize,
     /// Neurons of a block.
@@ -117,6 +182,19 @@ pub struct Architecture {
 }
 
 impl Architecture {
+    /// With the context within which no layer's rotary frequencies depend on the prompt's length.
+    pub(crate) fn bounded(mut self) -> Architecture {
+        let rotaries = self.attention.iter().flat_map(|layer| &layer.rotary);
+        for longer in rotaries.flat_map(|rotary| &rotary.longer) {
+            if let LongFrequencies::Dynamic { factor, .. } = longer.frequencies {
+                let stretched = longer.than as f64 * factor;
+                self.longest = self.longest.max(stretched as usize);
+            }
+            self.context = self.context.min(longer.than);
+        }
+        self
+    }
+
     /// Number of blocks.
     pub fn layers(&self) -> usize {
         self.attention.len()

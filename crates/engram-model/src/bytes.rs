@@ -1,34 +1,32 @@
-//! A file's bytes, read as they are asked for.
+//! A file's bytes, read by position as they are asked for. No file is mapped into memory: one that is cut short while
+//! it is open is an error that names it, not a signal that ends the process.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind};
-use std::ops::Deref;
-use std::path::Path;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
+use rayon::prelude::*;
 
 use crate::error::{ModelError, Result};
 
-/// The bytes of a whole file.
+/// Where a file's bytes are.
 #[derive(Debug)]
-pub(crate) enum Bytes {
-    Mapped(Mmap),
+enum Source {
+    File(File),
     Held(Vec<u8>),
 }
 
-impl Deref for Bytes {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Bytes::Mapped(map) => map,
-            Bytes::Held(bytes) => bytes,
-        }
-    }
+/// The bytes of a whole file.
+#[derive(Debug)]
+pub(crate) struct Bytes {
+    path: PathBuf,
+    source: Source,
+    length: usize,
 }
 
 impl Bytes {
-    /// Those of a file, mapped into memory. It must not be cut short while it is open.
+    /// Those of a file on disk.
     ///
     /// # Errors
     /// [`ModelError::Io`].
@@ -37,13 +35,109 @@ impl Bytes {
             path: path.to_owned(),
             source,
         };
-        let file = File::open(path).map_err(failed)?;
-        if !file.metadata().map_err(failed)?.is_file() {
+        // Asked before it is opened: opening a pipe waits for its writer.
+        if !std::fs::metadata(path).map_err(failed)?.is_file() {
             return Err(failed(Error::new(ErrorKind::InvalidInput, "not a file")));
         }
-        // SAFETY: the map is read-only and private to this value. Whoever writes to the file meanwhile changes
-        // what is read, which every reader checks; whoever cuts it short ends the process, as the docs say.
-        let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
-        Ok(Bytes::Mapped(map))
+        let file = File::open(path).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        Ok(Bytes {
+            path: path.to_owned(),
+            source: Source::File(file),
+            length: usize::try_from(length).unwrap_or(usize::MAX),
+        })
     }
+
+    /// Those in memory; errors name them "(bytes)".
+    pub fn held(bytes: Vec<u8>) -> Bytes {
+        Bytes {
+            path: PathBuf::from("(bytes)"),
+            length: bytes.len(),
+            source: Source::Held(bytes),
+        }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file's length when it was opened.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// The bytes of a range, read into a buffer where they are not in memory.
+    ///
+    /// # Errors
+    /// [`ModelError::CutShort`] where the file has become shorter; [`ModelError::Io`].
+    pub fn read<'b>(&'b self, range: Range<usize>, buffer: &'b mut Vec<u8>) -> Result<&'b [u8]> {
+        let cut_short = || ModelError::CutShort {
+            path: self.path.clone(),
+            from: range.start,
+            to: range.end,
+        };
+        match &self.source {
+            Source::Held(bytes) => bytes.get(range.clone()).ok_or_else(cut_short),
+            Source::File(file) => {
+                buffer.resize(range.len(), 0);
+                match read_exact_at(file, buffer, range.start as u64) {
+                    Ok(()) => Ok(buffer),
+                    Err(e) if e.kind() == ErrorKind::UnexpectedEof => Err(cut_short()),
+                    Err(source) => Err(ModelError::Io {
+                        path: self.path.clone(),
+                        source,
+                    }),
+                }
+            }
+        }
+    }
+
+    /// Decodes a range on all threads: from each `bytes` of it come `values` of the result. Tasks read into a
+    /// buffer that each thread uses again.
+    ///
+    /// # Errors
+    /// As [`Bytes::read`].
+    pub fn decoded(
+        &self,
+        range: Range<usize>,
+        (values, bytes): (usize, usize),
+        decode: impl Fn(&[u8], &mut [f32]) + Sync,
+    ) -> Result<Vec<f32>> {
+        let mut out = vec![0f32; range.len() / bytes * values];
+        let blocks = (TASK / values).max(1);
+        out.par_chunks_mut(blocks * values)
+            .enumerate()
+            .try_for_each_init(Vec::new, |buffer, (task, out)| {
+                let from = range.start + task * blocks * bytes;
+                let length = out.len() / values * bytes;
+                decode(self.read(from..from + length, buffer)?, out);
+                Ok::<(), ModelError>(())
+            })?;
+        Ok(out)
+    }
+}
+
+/// Elements of one task: a multiple of every block of the tensor types, and small enough to stay in a core's cache.
+const TASK: usize = 1 << 16;
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, buffer: &mut [u8], at: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, at)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut buffer: &mut [u8], mut at: u64) -> std::io::Result<()> {
+    while !buffer.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, buffer, at) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(read) => {
+                buffer = &mut buffer[read..];
+                at += read as u64;
+            }
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
 }

@@ -1,10 +1,12 @@
 //! Hugging Face checkpoints: `model.safetensors` in float32, float16 or bfloat16, whole or in shards.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::{Device, Tensor};
+use engram_core::PartName;
 use engram_core::files::{write_atomic, write_json};
 use indexmap::IndexMap;
 use safetensors::Dtype;
@@ -12,7 +14,8 @@ use safetensors::tensor::TensorView;
 use serde::Deserialize;
 
 use crate::error::{ModelError, Result, shown};
-use crate::families::Family;
+use crate::families::{self, Family, ROTARY_DIM};
+use crate::gguf::Gguf;
 use crate::shard::Shard;
 
 /// The weights' file name.
@@ -28,22 +31,16 @@ pub type Parameters = IndexMap<String, Tensor>;
 /// Reads all parameters that a family calls for.
 ///
 /// # Errors
-/// As [`weight_files`], [`Shard::open`] and [`Shard::tensor`]; [`ModelError::TensorShape`].
+/// As [`Stored::open`] and [`Stored::parameters`].
 pub fn read(folder: &Path, family: &dyn Family, device: &Device) -> Result<Parameters> {
-    let stored = Stored::open(folder)?;
-    let mut parameters = Parameters::new();
-    for (name, expected) in family.parameters() {
-        let names = family.stored_names(&name);
-        let values = stored.values(&name, &names, &expected)?;
-        parameters.insert(name, Tensor::from_vec(values, expected, device)?);
-    }
-    Ok(parameters)
+    Stored::open(folder)?.parameters(family, device)
 }
 
-/// The GGUF file that a path stands for: itself, or the only one of a folder without [`CONFIG`].
+/// The GGUF file that a path stands for: itself, or the only one of a folder without [`CONFIG`]; where that is split, its
+/// first part.
 ///
 /// # Errors
-/// [`ModelError::GgufKind`] where a folder has several.
+/// [`ModelError::GgufKind`] where a folder has several models.
 pub fn gguf_file(path: &Path) -> Result<Option<PathBuf>> {
     if path.is_file() {
         return Ok(Some(path.to_owned()));
@@ -63,8 +60,15 @@ pub fn gguf_file(path: &Path) -> Result<Option<PathBuf>> {
         })
         .collect();
     files.sort();
+    let part = |file: &PathBuf| PartName::parse(file.file_name()?.to_str()?);
+    let of = |file| part(file).map(|name| (name.stem, name.count));
     match files.as_slice() {
         [] => Ok(None),
+        [first, others @ ..]
+            if of(first).is_some() && others.iter().all(|f| of(f) == of(first)) =>
+        {
+            Ok(Some(first.clone()))
+        }
         [only] => Ok(Some(only.clone())),
         [first, ..] => Err(ModelError::GgufKind {
             path: path.to_owned(),
@@ -80,10 +84,10 @@ pub fn gguf_file(path: &Path) -> Result<Option<PathBuf>> {
 /// The files that a model is read from, in a fixed order: what its identity is.
 ///
 /// # Errors
-/// As [`gguf_file`] and [`weight_files`].
+/// As [`gguf_file`], [`Gguf::open`] and [`weight_files`].
 pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
     if let Some(file) = gguf_file(path)? {
-        return Ok(vec![file]);
+        return Ok(Gguf::open(&file)?.files());
     }
     let named = |name: &str| Some(path.join(name)).filter(|file| file.exists());
     let mut files: Vec<PathBuf> = named(CONFIG).into_iter().collect();
@@ -161,15 +165,20 @@ impl Index {
     }
 }
 
-/// All weights of a checkpoint.
-struct Stored {
+/// The open weights of a checkpoint.
+#[derive(Debug)]
+pub struct Stored {
     /// What names them: the file of weights, or the index.
     path: PathBuf,
     shards: Vec<Shard>,
 }
 
 impl Stored {
-    fn open(folder: &Path) -> Result<Stored> {
+    /// Opens the weights of a folder.
+    ///
+    /// # Errors
+    /// As [`weight_files`] and [`Shard::open`].
+    pub fn open(folder: &Path) -> Result<Stored> {
         let (whole, index) = (folder.join(WEIGHTS), folder.join(INDEX));
         let files = weight_files(folder)?;
         let shards = files.iter().map(|file| Shard::open(file));
@@ -179,13 +188,98 @@ impl Stored {
         })
     }
 
+    /// The family as the weights have it: where the configuration ties the head to the embedding and the file holds a
+    /// head with other values, that head is a parameter, as in the transformers library from version 5 on.
+    ///
+    /// # Errors
+    /// As [`Stored::parameters`].
+    pub fn family(&self, family: Arc<dyn Family>) -> Result<Arc<dyn Family>> {
+        let Some(untied) = untied(&*family) else {
+            return Ok(family);
+        };
+        let names = untied.untied.stored_names(&untied.head);
+        let embed = family.stored_names(&untied.embed);
+        if self.find(&names).is_none() || self.find(&embed).is_none() {
+            return Ok(family);
+        }
+        let head = self.values(&untied.head, &names, &untied.shape)?;
+        let embed = self.values(&untied.embed, &embed, &untied.shape)?;
+        Ok(if head == embed { family } else { untied.untied })
+    }
+
+    /// All parameters that a family calls for.
+    ///
+    /// # Errors
+    /// As [`Shard::tensor`]; [`ModelError::TensorShape`], [`ModelError::UnusedTensor`].
+    pub fn parameters(&self, family: &dyn Family, device: &Device) -> Result<Parameters> {
+        let untied = untied(family);
+        let mut parameters = Parameters::new();
+        for (name, expected) in family.parameters() {
+            let mut names = family.stored_names(&name);
+            // Of what is tied a file may hold either.
+            if let Some(untied) = untied.as_ref().filter(|untied| untied.embed == name) {
+                names.extend(untied.untied.stored_names(&untied.head));
+            }
+            let values = self.values(&name, &names, &expected)?;
+            parameters.insert(name, Tensor::from_vec(values, expected, device)?);
+        }
+        self.unused(family)?;
+        Ok(parameters)
+    }
+
+    /// The names of tensors that the family has no use for, such as a head of another task. Buffers that older files
+    /// hold (masks, frequencies of rotary embedding) are left out.
+    ///
+    /// # Errors
+    /// [`ModelError::UnusedTensor`] for one in the network itself: it contradicts the configuration.
+    pub fn unused(&self, family: &dyn Family) -> Result<Vec<String>> {
+        let mut used = HashSet::new();
+        let mut modules = HashSet::new();
+        let mut known = |family: &dyn Family, name: &str| {
+            let names = family.stored_names(name);
+            modules.extend(names.iter().map(|name| first_module(name).to_owned()));
+            used.extend(self.find(&names).map(|(_, name)| name.clone()));
+        };
+        for (name, _) in family.parameters() {
+            known(family, &name);
+        }
+        if let Some(untied) = untied(family) {
+            known(&*untied.untied, &untied.head);
+        }
+        let mut unused = Vec::new();
+        let mut seen = HashSet::new();
+        for shard in &self.shards {
+            for name in shard.names() {
+                let again = !seen.insert(name.clone());
+                if !again && (used.contains(&name) || is_buffer(&name)) {
+                    continue;
+                }
+                if again || modules.contains(first_module(&name)) {
+                    return Err(ModelError::UnusedTensor {
+                        path: shard.path().to_owned(),
+                        name: shown(&name),
+                        family: family.architecture().family,
+                    });
+                }
+                unused.push(name);
+            }
+        }
+        Ok(unused)
+    }
+
+    /// The file that holds a tensor under one of some names, and that name.
+    fn find<'n>(&self, names: &'n [String]) -> Option<(&Shard, &'n String)> {
+        names.iter().find_map(|name| {
+            let mut shards = self.shards.iter();
+            let shard = shards.find(|shard| shard.shape(name).is_some())?;
+            Some((shard, name))
+        })
+    }
+
     /// The elements, in float32, of the tensor that is stored under one of some names.
     fn values(&self, name: &str, names: &[String], expected: &[usize]) -> Result<Vec<f32>> {
-        let found = names.iter().find_map(|name| {
-            let mut shards = self.shards.iter();
-            shards.find_map(|shard| Some((shard, name, shard.shape(name)?)))
-        });
-        match found {
+        let found = self.find(names);
+        match found.and_then(|(shard, name)| Some((shard, name, shard.shape(name)?))) {
             Some((shard, name, found)) if found == expected => shard.tensor(name),
             Some((shard, name, found)) => Err(ModelError::TensorShape {
                 path: shard.path().to_owned(),
@@ -201,15 +295,99 @@ impl Stored {
     }
 }
 
+fn first_module(name: &str) -> &str {
+    name.split('.').next().unwrap_or(name)
+}
+
+/// Whether a tensor is a constant that older versions of the transformers library stored among the weights.
+fn is_buffer(name: &str) -> bool {
+    [
+        "attn.bias",
+        "attn.masked_bias",
+        "attention.bias",
+        "attention.masked_bias",
+        "rotary_emb.inv_freq",
+        "rotary_emb.cos_cached",
+        "rotary_emb.sin_cached",
+        "position_ids",
+    ]
+    .iter()
+    .any(|buffer| {
+        let module = name.strip_suffix(buffer);
+        module.is_some_and(|module| module.is_empty() || module.ends_with('.'))
+    })
+}
+
+/// A family whose head is tied, as it is with a head of its own.
+struct Untied {
+    untied: Arc<dyn Family>,
+    /// The head's parameter, there only.
+    head: String,
+    /// The embedding's, which it is tied to.
+    embed: String,
+    /// Of both.
+    shape: Vec<usize>,
+}
+
+/// `None` for a family whose head is not tied.
+fn untied(family: &dyn Family) -> Option<Untied> {
+    let mut config = family.config();
+    config.insert("tie_word_embeddings".to_owned(), false.into());
+    let untied = families::of(config).ok()?;
+    let tied = family.parameters();
+    let (embed, _) = tied.first()?.clone();
+    let has = |name: &str| tied.iter().any(|(own, _)| own == name);
+    let mut of_untied = untied.parameters().into_iter();
+    let (head, shape) = of_untied.find(|(name, _)| !has(name))?;
+    Some(Untied {
+        untied,
+        head,
+        embed,
+        shape,
+    })
+}
+
+/// Refuses what a GGUF file can say and no configuration of the transformers library: rotary embedding of a part of each
+/// head, which the library would turn whole without a word.
+fn refuse_part_of_heads(folder: &Path, family: &dyn Family) -> Result<()> {
+    let architecture = family.architecture();
+    let turned = family
+        .config()
+        .get(ROTARY_DIM)
+        .and_then(serde_json::Value::as_u64);
+    let d_head = architecture.d_head;
+    match turned.filter(|turned| *turned != d_head as u64) {
+        None => Ok(()),
+        Some(turned) => Err(ModelError::Config {
+            path: folder.join(CONFIG),
+            why: format!(
+                "not written: rotary embedding turns {turned} of a head's {d_head} dimensions, which no {} of the \
+                 transformers library does; use the GGUF file",
+                architecture.family
+            ),
+        }),
+    }
+}
+
 /// Writes configuration and weights (float32, under the names that the transformers library gives them), each
 /// atomically.
 ///
 /// # Errors
-/// As [`write_atomic`].
+/// As [`write_atomic`]; [`ModelError::NotFinite`], and [`ModelError::Config`] for a model that has no such form, before
+/// anything is written.
 pub fn write(folder: &Path, family: &dyn Family, parameters: &Parameters) -> Result<()> {
+    refuse_part_of_heads(folder, family)?;
     let mut buffers = Vec::with_capacity(parameters.len());
     for (name, tensor) in parameters {
         let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+        if let Some(element) = values.iter().position(|v| !v.is_finite()) {
+            return Err(ModelError::NotFinite {
+                path: folder.join(WEIGHTS),
+                name: name.clone(),
+                value: values[element],
+                element,
+            });
+        }
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         let stored = family.stored_names(name).into_iter().next();
         let stored = stored.unwrap_or_else(|| name.clone());

@@ -47,6 +47,16 @@ pub enum ModelError {
         /// The operating system's reason.
         source: std::io::Error,
     },
+    /// A file that became shorter while it was read.
+    #[error("{}: cut short while it was read: bytes {from} to {to} are gone; fetch or copy it again, and change no checkpoint that is in use", path.display())]
+    CutShort {
+        /// The file.
+        path: PathBuf,
+        /// The first byte of what was to be read.
+        from: usize,
+        /// The byte after it.
+        to: usize,
+    },
     /// A configuration that does not parse or describes no model that exists.
     #[error("{}: {why}", path.display())]
     Config {
@@ -108,6 +118,28 @@ pub enum ModelError {
         value: f32,
         /// Its index, row-major.
         element: usize,
+    },
+    /// A run whose values leave float32's range.
+    #[error(
+        "{site} holds {value} at position {position}: the weights are too large for float32, or damaged"
+    )]
+    Overflow {
+        /// The first site, in the order of the forward pass, layer included.
+        site: String,
+        /// The first position there.
+        position: usize,
+        /// The value.
+        value: f32,
+    },
+    /// A tensor that is neither a parameter of the model nor a buffer that older files hold.
+    #[error("{}: tensor {name} has no part in a {family} of this configuration; correct the configuration, or write the model anew without the tensor", path.display())]
+    UnusedTensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name.
+        name: String,
+        /// The model's family.
+        family: String,
     },
     /// A tensor of a type that is not read.
     #[error("{}: tensor {name} is {found}; engram reads F32, F16 and BF16: write the model anew in one of them", path.display())]
@@ -197,6 +229,16 @@ pub enum ModelError {
         /// The prompt's length in tokens.
         length: usize,
         /// The model's context.
+        context: usize,
+    },
+    /// A prompt so long that the frequencies of the model's rotary embedding depend on its length.
+    #[error(
+        "{length} tokens: beyond {context} the model's rotary frequencies (rope_type dynamic or longrope) depend on the prompt's length, and sweeps, edits and scores of texts do not take such prompts; model ask, model logits and cache do"
+    )]
+    RotaryLength {
+        /// The prompt's length in tokens.
+        length: usize,
+        /// Up to this many tokens they do not.
         context: usize,
     },
     /// Rows of a batch that differ in length, or no token at all.

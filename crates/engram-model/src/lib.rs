@@ -9,6 +9,7 @@ pub mod checkpoint;
 mod device;
 pub mod error;
 pub mod families;
+mod finite;
 pub mod gguf;
 pub mod joined;
 pub mod kernels;

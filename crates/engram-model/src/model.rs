@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor, Var};
 use engram_core::SiteTable;
 
 use crate::architecture::{Architecture, Shape};
-use crate::checkpoint::{self, Parameters};
+use crate::checkpoint::{self, Parameters, Stored};
 use crate::error::{ModelError, Result};
 use crate::families::{self, Family, Gpt2Config};
 use crate::tap::{NoTap, Tap};
@@ -23,6 +23,7 @@ pub struct Model {
     parameters: Parameters,
     tokenizer: Tokenizer,
     folder: PathBuf,
+    unused: Vec<String>,
 }
 
 /// Refuses a tokenizer whose ids the embeddings do not hold.
@@ -58,8 +59,12 @@ impl Model {
         let family = families::read(&path)?;
         let tokenizer = Tokenizer::read(folder)?;
         fits(&tokenizer, &*family, folder)?;
-        let parameters = checkpoint::read(folder, &*family, device)?;
-        Model::assemble(family, parameters, tokenizer, folder.to_owned())
+        let stored = Stored::open(folder)?;
+        let family = stored.family(family)?;
+        let parameters = stored.parameters(&*family, device)?;
+        let unused = stored.unused(&*family)?;
+        let model = Model::assemble(family, parameters, tokenizer, folder.to_owned())?;
+        Ok(Model { unused, ..model })
     }
 
     fn read_gguf(path: &Path, device: &Device) -> Result<Model> {
@@ -147,6 +152,7 @@ impl Model {
             parameters,
             tokenizer,
             folder,
+            unused: Vec::new(),
         })
     }
 
@@ -238,6 +244,11 @@ impl Model {
     /// The folder that the checkpoint was read from.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// The names of tensors of the checkpoint that have no part in the network, such as a head of another task.
+    pub fn unused(&self) -> &[String] {
+        &self.unused
     }
 
     /// The device that the weights are on.

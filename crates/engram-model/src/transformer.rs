@@ -115,6 +115,7 @@ fn changed(plain: &Tensor, before: &Tensor, after: &Tensor) -> Result<Tensor> {
 /// Each head's rows turned by their positions; x: [batch, pos, head, d_head].
 fn turn(x: &Tensor, rotary: &Rotary) -> Result<Tensor> {
     let (_, positions, _, d_head) = x.dims4()?;
+    let rotary = rotary.of_prompt(positions);
     let n = rotary.frequencies.len();
     let (mut cos, mut sin) = (
         vec![1f32; positions * d_head],
@@ -564,7 +565,7 @@ impl Transformer {
                 lengths: ids.iter().map(Vec::len).collect(),
             });
         }
-        let context = self.architecture.context;
+        let context = self.architecture.longest;
         if positions > context {
             return Err(ModelError::Context {
                 length: positions,

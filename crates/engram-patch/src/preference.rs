@@ -218,7 +218,9 @@ pub struct NextToken {
 /// The model's and the tokenizer's.
 pub fn ask(model: &Model, prompt: &[u32], top: usize) -> Result<Vec<NextToken>> {
     let end = prompt.len().saturating_sub(1);
-    let logits = model.forward_from(&[prompt.to_vec()], end, &mut NoTap)?;
+    let ids = [prompt.to_vec()];
+    let logits = model.forward_from(&ids, end, &mut NoTap)?;
+    model.refuse_not_finite(&ids, [&logits])?;
     let last: Vec<f32> = logits.get(0)?.get(0)?.to_vec1()?;
     let row = Logits::new(&last);
     let mut order: Vec<u32> = (0..last.len() as u32).collect();
@@ -242,7 +244,10 @@ pub fn cache(
     sites: &[NamedSite],
 ) -> Result<IndexMap<String, Tensor>> {
     let mut capture = Capture::of(sites.iter().map(|s| (s.site, s.layer)));
-    model.forward(&[prompt.to_vec()], &mut capture)?;
+    let ids = [prompt.to_vec()];
+    let logits = model.forward(&ids, &mut capture)?;
+    let captured = capture.values.values().flatten();
+    model.refuse_not_finite(&ids, captured.chain([&logits]))?;
     let mut values = IndexMap::new();
     for site in sites {
         let value = capture.get(site.site, site.layer).ok_or_else(|| {

@@ -32,7 +32,10 @@ const PREFIX: &str = "model.";
 impl Decoder {
     pub fn checked(self) -> std::result::Result<Decoder, String> {
         check(&self.architecture)?;
-        Ok(self)
+        Ok(Decoder {
+            architecture: self.architecture.bounded(),
+            ..self
+        })
     }
 
     /// The module before the MLP, and those after attention and after the MLP.

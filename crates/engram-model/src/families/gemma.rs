@@ -56,8 +56,8 @@ pub(super) fn read(config: Map<String, Value>) -> Result<Decoder, String> {
     };
     let (full, sliding) = ropes(&config, number)?;
     let (full, sliding) = (
-        full.rotary(architecture.d_head)?,
-        sliding.rotary(architecture.d_head)?,
+        full.of_heads(architecture.d_head)?,
+        sliding.of_heads(architecture.d_head)?,
     );
     let attention = slides.into_iter().map(|slides| LayerAttention {
         scale: (1.0 / scale.sqrt()) as f32,
@@ -132,7 +132,7 @@ fn ropes(config: &Map<String, Value>, number: usize) -> Result<(Rope, Rope), Str
     let newer = settings.get("rope_parameters").and_then(Value::as_object);
     let sliding = match newer.is_some_and(|all| all.contains_key("sliding_attention")) {
         true => Rope::read(config, Some("sliding_attention"), 1e4)?,
-        false => Rope::plain(settings.number_or("rope_local_base_freq", 1e4)?),
+        false => Rope::plain(config, settings.number_or("rope_local_base_freq", 1e4)?)?,
     };
     Ok((full, sliding))
 }

@@ -308,6 +308,7 @@ impl Family for Gpt2Config {
             family: self.model_type.clone(),
             vocab: self.vocab_size,
             context: self.n_positions,
+            longest: self.n_positions,
             d_model: self.n_embd,
             d_mlp: self.d_mlp(),
             heads: self.n_head,

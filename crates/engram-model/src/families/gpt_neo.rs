@@ -44,6 +44,7 @@ impl GptNeo {
             family: "gpt_neo".to_owned(),
             vocab: settings.size("vocab_size")?,
             context: settings.size("max_position_embeddings")?,
+            longest: settings.size("max_position_embeddings")?,
             d_model,
             d_mlp: settings.size_or("intermediate_size", Some(4 * d_model))?,
             heads,

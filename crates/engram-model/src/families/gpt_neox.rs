@@ -59,6 +59,7 @@ impl GptNeoX {
             family: "gpt_neox".to_owned(),
             vocab: settings.size("vocab_size")?,
             context: settings.size("max_position_embeddings")?,
+            longest: settings.size("max_position_embeddings")?,
             d_model,
             d_mlp: settings.size("intermediate_size")?,
             heads,
@@ -83,7 +84,7 @@ impl GptNeoX {
         Ok(GptNeoX {
             biased: settings.flag_or("attention_bias", true)?,
             tied: settings.flag_or("tie_word_embeddings", false)?,
-            architecture,
+            architecture: architecture.bounded(),
             config,
         })
     }

@@ -24,7 +24,7 @@ pub(super) fn read(config: Map<String, Value>) -> Result<Decoder, String> {
     };
     let kv_heads = mistral.then_some(8);
     let architecture = base(&config, family, kv_heads)?;
-    let rotary = Rope::read(&config, None, 10_000.0)?.rotary(architecture.d_head)?;
+    let rotary = Rope::read(&config, None, 10_000.0)?.of_heads(architecture.d_head)?;
     let attention = LayerAttention {
         scale: 1.0 / (architecture.d_head as f32).sqrt(),
         window,
@@ -76,6 +76,7 @@ pub(super) fn base(
         family,
         vocab: settings.size("vocab_size")?,
         context: settings.size("max_position_embeddings")?,
+        longest: settings.size("max_position_embeddings")?,
         d_model,
         d_mlp: settings.size("intermediate_size")?,
         heads,

@@ -27,6 +27,7 @@ use crate::error::{ModelError, Result, shown};
 
 pub use from_gguf::{family as gguf_family, open as open_gguf, parameters as gguf_parameters};
 pub use gpt2::Gpt2Config;
+pub(crate) use rope::ROTARY_DIM;
 
 /// x·weight + bias; weight: [in, out], where the file has it the other way round a view of it.
 #[derive(Debug, Clone)]
@@ -182,6 +183,7 @@ pub fn of(config: Map<String, Value>) -> std::result::Result<Arc<dyn Family>, St
     let Some(name) = config.get("model_type").and_then(Value::as_str) else {
         return Err("model_type is missing".to_owned());
     };
+    settings::refuse_of_other_families(&config)?;
     Ok(match name {
         "gpt2" => Arc::new(Gpt2Config::of(config)?),
         "gpt_neo" => Arc::new(gpt_neo::GptNeo::of(config)?),

@@ -23,7 +23,7 @@ pub(super) fn read(config: Map<String, Value>) -> Result<Decoder, String> {
     }
     let architecture = base(&with_head, family, Some(32))?;
     let layers = settings.layers("num_hidden_layers")?;
-    let rotary = Rope::read(&config, None, 10_000.0)?.rotary(architecture.d_head)?;
+    let rotary = Rope::read(&config, None, 10_000.0)?.of_heads(architecture.d_head)?;
     let slides = slides(&settings, layers)?;
     let window = match slides.contains(&true) {
         true => Some(settings.size_or("sliding_window", Some(4096))?),

@@ -3,14 +3,46 @@
 use serde_json::{Map, Value};
 
 use super::settings::Settings;
-use crate::architecture::Rotary;
+use crate::architecture::{LongFrequencies, Longer, Rotary, frequencies};
 use crate::error::shown;
+
+/// Fields of the scaling of rotary embedding that are read, or that change nothing.
+const KNOWN: [&str; 17] = [
+    "rope_type",
+    "type",
+    "rope_theta",
+    "factor",
+    "original_max_position_embeddings",
+    "low_freq_factor",
+    "high_freq_factor",
+    "attention_factor",
+    "beta_fast",
+    "beta_slow",
+    "mscale",
+    "mscale_all_dim",
+    "truncate",
+    "short_factor",
+    "long_factor",
+    "partial_rotary_factor",
+    "finetuned",
+];
 
 /// What a configuration says of rotary embedding for some layers.
 pub(super) struct Rope {
     pub theta: f64,
     scaling: Map<String, Value>,
+    /// The longest context, and that of the pretraining where it is outside the scaling.
+    context: Option<f64>,
+    original: Option<f64>,
+    /// The share of a head's dimensions that turn, where that is outside the scaling.
+    share: Option<f64>,
+    /// How many do, by [`ROTARY_DIM`].
+    width: Option<usize>,
 }
+
+/// The field that says how many of a head's dimensions turn where not all do. The transformers library has none for
+/// the families laid out like Llama; a GGUF file's `rope.dimension_count` comes to it.
+pub(crate) const ROTARY_DIM: &str = "rotary_dim";
 
 impl Rope {
     /// `rope_parameters` (or, of it, the part for layers of kind `layers`), else `rope_theta` and `rope_scaling`.
@@ -27,13 +59,9 @@ impl Rope {
                 .and_then(Value::as_object);
             part.unwrap_or(all)
         });
-        let scaling = match newer {
-            Some(parameters) => parameters.clone(),
-            None => {
-                let older = settings.get("rope_scaling").and_then(Value::as_object);
-                older.cloned().unwrap_or_default()
-            }
-        };
+        let older = settings.get("rope_scaling").and_then(Value::as_object);
+        let older = older.filter(|older| newer.is_none() || layers.is_none() && !older.is_empty());
+        let scaling = older.or(newer).cloned().unwrap_or_default();
         let theta = Settings(&scaling).number("rope_theta")?;
         let theta = match theta {
             Some(theta) => theta,
@@ -44,20 +72,42 @@ impl Rope {
                 "rope_theta is {theta:?}; expected a number above 1"
             ));
         }
-        Ok(Rope { theta, scaling })
+        Ok(Rope {
+            scaling,
+            ..Rope::plain(config, theta)?
+        })
     }
 
     /// A base of its own, unscaled.
-    pub fn plain(theta: f64) -> Rope {
-        Rope {
+    pub fn plain(config: &Map<String, Value>, theta: f64) -> Result<Rope, String> {
+        let settings = Settings(config);
+        Ok(Rope {
             theta,
             scaling: Map::new(),
-        }
+            context: settings.number("max_position_embeddings")?,
+            original: settings.number("original_max_position_embeddings")?,
+            share: settings.number("partial_rotary_factor")?,
+            width: match settings.get(ROTARY_DIM) {
+                Some(_) => Some(settings.size(ROTARY_DIM)?),
+                None => None,
+            },
+        })
     }
 
     /// The share of a head's dimensions that turn, where this configuration says so.
     pub fn share(&self) -> Result<Option<f64>, String> {
         Settings(&self.scaling).number("partial_rotary_factor")
+    }
+
+    /// The rotary embedding of whole heads, as of the families laid out like Llama. A share of each head is refused:
+    /// of these families the transformers library reads none.
+    pub fn of_heads(&self, d_head: usize) -> Result<Rotary, String> {
+        match self.share()?.or(self.share) {
+            Some(share) if share != 1.0 => Err(format!(
+                "partial_rotary_factor is {share:?}; in this family all dimensions of a head turn"
+            )),
+            _ => self.rotary(self.width.unwrap_or(d_head)),
+        }
     }
 
     /// Frequencies of the first `width` dimensions of a head: θ^(−2i/width), scaled as asked. In float32, as the
@@ -68,36 +118,173 @@ impl Rope {
                 "rotary embedding of {width} dimensions; expected an even number"
             ));
         }
-        let frequency = |i: usize| {
-            let power = (2 * i) as f32 / width as f32;
-            1.0 / (self.theta as f32).powf(power)
-        };
-        let plain: Vec<f32> = (0..width / 2).map(frequency).collect();
+        let plain: Vec<f32> = frequencies(self.theta as f32, width).collect();
         let scaling = Settings(&self.scaling);
         let kind = match scaling.get("rope_type") {
             Some(_) => scaling.text_or("rope_type", "default")?,
             None => scaling.text_or("type", "default")?,
         };
-        let frequencies = match kind {
-            "default" => plain,
+        let rotary = match kind {
+            "default" => Rotary::of(plain),
             "linear" => {
                 let factor = positive(&scaling, "factor")? as f32;
-                plain.iter().map(|f| f / factor).collect()
+                Rotary::of(plain.iter().map(|f| f / factor).collect::<Vec<_>>())
             }
-            "llama3" => self.llama3(&plain)?,
+            "dynamic" => self.dynamic(plain)?,
+            "yarn" => self.yarn(&plain)?,
+            "longrope" => self.longrope(&plain)?,
+            "llama3" => Rotary::of(self.llama3(&plain)?),
             other => {
                 let other = shown(other);
                 return Err(format!(
-                    "rotary embedding scaled by \"{other}\" is not supported; default, linear and llama3 are"
+                    "rotary embedding scaled by \"{other}\" is not supported; default, linear, dynamic, yarn, longrope and \
+                     llama3 are"
                 ));
             }
         };
-        match frequencies.iter().all(|f| f.is_finite()) {
-            true => Ok(Rotary {
-                frequencies: frequencies.into(),
-            }),
-            false => Err("rotary embedding with a factor too small to divide by".to_owned()),
+        let unread = self
+            .scaling
+            .keys()
+            .find(|key| !KNOWN.contains(&key.as_str()));
+        if let (Some(unread), true) = (unread, kind != "default") {
+            return Err(format!(
+                "rotary embedding scaled by \"{kind}\" with {}, which engram does not read",
+                shown(unread)
+            ));
         }
+        let finite = |frequencies: &[f32]| frequencies.iter().all(|f| f.is_finite());
+        let long = match &rotary.longer {
+            Some(Longer {
+                frequencies: LongFrequencies::Fixed(long),
+                ..
+            }) => finite(long),
+            _ => true,
+        };
+        if finite(&rotary.frequencies) && long && rotary.scale.is_finite() {
+            Ok(rotary)
+        } else {
+            Err("rotary embedding with a factor too small to divide by".to_owned())
+        }
+    }
+
+    /// The context of the pretraining.
+    fn original(&self) -> Result<f64, String> {
+        const NAME: &str = "original_max_position_embeddings";
+        let found = match self.original {
+            Some(outside) => Some(outside),
+            None => Settings(&self.scaling).number(NAME)?.or(self.context),
+        };
+        match found {
+            Some(value) if value > 0.0 => Ok(value),
+            Some(value) => Err(format!("{NAME} is {value:?}; expected a number above 0")),
+            None => Err(format!("scaled rotary embedding without {NAME}")),
+        }
+    }
+
+    /// By how much the context was extended, where the scaling does not say: its share of the pretraining's.
+    fn factor(&self, original: f64) -> Result<f64, String> {
+        let scaling = Settings(&self.scaling);
+        match (scaling.number("factor")?, self.context) {
+            (None, Some(context)) => Ok(context / original),
+            _ => positive(&scaling, "factor"),
+        }
+    }
+
+    /// Dynamic NTK scaling: within the context plain, beyond it of a base that grows with the prompt's length.
+    fn dynamic(&self, plain: Vec<f32>) -> Result<Rotary, String> {
+        let factor = positive(&Settings(&self.scaling), "factor")?;
+        let than = self
+            .context
+            .ok_or("scaled rotary embedding without max_position_embeddings")?;
+        if plain.len() < 2 {
+            return Err("dynamic rotary embedding of 2 dimensions; it takes 4 at least".to_owned());
+        }
+        Ok(Rotary {
+            longer: Some(Longer {
+                than: than as usize,
+                frequencies: LongFrequencies::Dynamic {
+                    theta: self.theta,
+                    factor,
+                },
+            }),
+            ..Rotary::of(plain)
+        })
+    }
+
+    /// YaRN (Peng et al. 2023): dimensions of many turns within the pretraining's context kept, those of few divided by
+    /// the factor, a ramp between them.
+    fn yarn(&self, plain: &[f32]) -> Result<Rotary, String> {
+        let scaling = Settings(&self.scaling);
+        let original = self.original()?;
+        let factor = self.factor(original)?;
+        let number = |name: &str| Ok::<_, String>(scaling.number(name)?.filter(|v| *v != 0.0));
+        let grown = |times: f64| 1.0 + 0.1 * times * factor.max(1.0).ln();
+        let scale = match (
+            scaling.number("attention_factor")?,
+            number("mscale")?,
+            number("mscale_all_dim")?,
+        ) {
+            (Some(scale), ..) => scale,
+            (None, Some(times), Some(of_all)) => grown(times) / grown(of_all),
+            _ => grown(1.0),
+        };
+        let width = 2.0 * plain.len() as f64;
+        // The dimension that turns so often within the pretraining's context.
+        let turning = |times: f64| {
+            let waves = original / (times * 2.0 * std::f64::consts::PI);
+            width * waves.ln() / (2.0 * self.theta.ln())
+        };
+        let mut low = turning(number("beta_fast")?.unwrap_or(32.0));
+        let mut high = turning(number("beta_slow")?.unwrap_or(1.0));
+        if scaling.flag_or("truncate", true)? {
+            (low, high) = (low.floor(), high.ceil());
+        }
+        (low, high) = (low.max(0.0), high.min(width - 1.0));
+        if low == high {
+            high += 0.001;
+        }
+        let scaled = |(i, frequency): (usize, &f32)| {
+            let ramp = (i as f32 - low as f32) / (high - low) as f32;
+            let kept = 1.0 - ramp.clamp(0.0, 1.0);
+            frequency / factor as f32 * (1.0 - kept) + frequency * kept
+        };
+        let frequencies: Vec<f32> = plain.iter().enumerate().map(scaled).collect();
+        Ok(Rotary {
+            scale: scale as f32,
+            ..Rotary::of(frequencies)
+        })
+    }
+
+    /// LongRoPE (Ding et al. 2024): a factor for each frequency, others beyond the pretraining's context.
+    fn longrope(&self, plain: &[f32]) -> Result<Rotary, String> {
+        let scaling = Settings(&self.scaling);
+        let original = self.original()?;
+        let scale = match scaling.number("attention_factor")? {
+            Some(scale) => scale,
+            None => match self.factor(original)? {
+                factor if factor <= 1.0 => 1.0,
+                factor => (1.0 + factor.ln() / original.ln()).sqrt(),
+            },
+        };
+        let divided = |name: &str| {
+            let list = scaling.get(name).and_then(Value::as_array);
+            let factors = list.map(|l| l.iter().map(Value::as_f64).collect::<Option<Vec<f64>>>());
+            let factors = factors.flatten().filter(|f| f.len() == plain.len());
+            let factors = factors.ok_or_else(|| {
+                let n = plain.len();
+                format!("{name}: expected {n} numbers, one for each frequency")
+            })?;
+            let each = plain.iter().zip(factors);
+            Ok::<Vec<f32>, String>(each.map(|(f, factor)| f / factor as f32).collect())
+        };
+        Ok(Rotary {
+            scale: scale as f32,
+            longer: Some(Longer {
+                than: original as usize,
+                frequencies: LongFrequencies::Fixed(divided("long_factor")?.into()),
+            }),
+            ..Rotary::of(divided("short_factor")?)
+        })
     }
 
     /// Llama 3.1's: long waves divided by a factor, short ones kept, a ramp between them.
@@ -106,7 +293,7 @@ impl Rope {
         let factor = positive(&scaling, "factor")? as f32;
         let low = positive(&scaling, "low_freq_factor")? as f32;
         let high = positive(&scaling, "high_freq_factor")? as f32;
-        let old = positive(&scaling, "original_max_position_embeddings")? as f32;
+        let old = self.original()? as f32;
         if low >= high {
             return Err(format!(
                 "low_freq_factor {low} is not below high_freq_factor {high}"

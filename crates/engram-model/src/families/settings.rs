@@ -113,6 +113,47 @@ fn wrong(name: &str, value: &Value, expected: &str) -> String {
     )
 }
 
+/// Fields that other families compute by, and none of those that are read.
+const OF_OTHER_FAMILIES: [&str; 16] = [
+    "alibi",
+    "attention_multiplier",
+    "attn_temperature_tuning",
+    "clip_qkv",
+    "embedding_multiplier",
+    "logit_scale",
+    "logits_scaling",
+    "n_routed_experts",
+    "no_rope_layers",
+    "num_experts",
+    "num_local_experts",
+    "qk_layernorm",
+    "residual_multiplier",
+    "rope_interleaved",
+    "use_alibi",
+    "use_qk_norm",
+];
+
+/// Refuses fields that say of another computation, unless their value changes nothing: the transformers library would
+/// compute without them, and without a word.
+pub(super) fn refuse_of_other_families(config: &Map<String, Value>) -> Result<()> {
+    for name in OF_OTHER_FAMILIES {
+        let value = config.get(name).unwrap_or(&Value::Null);
+        let neutral = match value {
+            Value::Null | Value::Bool(false) => true,
+            Value::Number(number) => number.as_f64().is_some_and(|v| v == 0.0 || v == 1.0),
+            Value::Array(list) => list.is_empty(),
+            _ => false,
+        };
+        if !neutral {
+            let value = shown(&value.to_string());
+            return Err(format!(
+                "{name} is {value}, and no model of this family computes by it"
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// An activation function by its name in the transformers library.
 pub(super) fn activation(field: &str, name: &str) -> Result<Activation> {
     Ok(match name {

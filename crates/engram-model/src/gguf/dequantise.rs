@@ -8,17 +8,8 @@ use rayon::prelude::*;
 /// Turns whole blocks into float32.
 pub(super) type Decode = fn(&[u8], &mut [f32]);
 
-/// Elements of one task: a multiple of every block, and small enough to stay in a core's cache.
+/// Elements of one task.
 const TASK: usize = 1 << 14;
-
-/// The elements of a tensor whose bytes are whole blocks of `bytes` that hold `elements` each.
-pub(super) fn run(decode: Decode, data: &[u8], (elements, bytes): (usize, usize)) -> Vec<f32> {
-    let mut out = vec![0f32; data.len() / bytes * elements];
-    out.par_chunks_mut(TASK)
-        .zip(data.par_chunks(TASK / elements * bytes))
-        .for_each(|(out, data)| decode(data, out));
-    out
-}
 
 /// The first element that is NaN or infinite.
 pub(super) fn not_finite(values: &[f32]) -> Option<usize> {

@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 
 use super::types::TensorType;
 use super::value::{Array, Kind, Value};
+use crate::bytes::Bytes;
 use crate::error::{ModelError, Result, shown};
 
 const MAGIC: &[u8] = b"GGUF";
@@ -22,6 +23,10 @@ const LEAST_TENSOR: usize = 8 + 4 + 4 + 8;
 const MOST_DIMENSIONS: u32 = 4;
 /// The format sets none; no model needs more than one.
 const MOST_NESTING: usize = 4;
+/// The bytes of a file that are read first; a header has some megabytes, where it holds a vocabulary.
+const FIRST_READ: usize = 1 << 20;
+/// The format sets none; a vocabulary of a million tokens takes a tenth of this.
+const MOST_HEADER: usize = 1 << 28;
 
 /// A tensor of the file.
 #[derive(Debug, Clone)]
@@ -30,8 +35,10 @@ pub struct TensorInfo {
     pub shape: Vec<usize>,
     /// How its elements are stored.
     pub kind: &'static TensorType,
-    /// Where it stands in the file.
+    /// Where it is in its file.
     pub bytes: Range<usize>,
+    /// Which of [`super::Gguf::files`] holds it.
+    pub part: usize,
 }
 
 #[derive(Debug)]
@@ -41,32 +48,46 @@ pub(super) struct Header {
     pub tensors: IndexMap<String, TensorInfo>,
 }
 
-/// Reads and checks the header of a whole file.
-pub(super) fn read(bytes: &[u8], path: &Path) -> Result<Header> {
-    let mut c = Cursor {
-        bytes,
-        path,
-        at: 0,
-        part: "the opening".to_owned(),
-    };
-    let version = c.opening()?;
-    let tensors = c.count("tensors", LEAST_TENSOR)?;
-    let entries = c.count("metadata entries", LEAST_ENTRY)?;
-    let metadata = c.metadata(entries)?;
-    let alignment = c.alignment(metadata.get(ALIGNMENT))?;
-    let tensors = c.tensors(tensors, alignment)?;
-    Ok(Header {
-        version,
-        metadata,
-        tensors,
-    })
+/// Reads and checks a file's header; gives it and the bytes that it was read from, in which arrays stay.
+pub(super) fn read(file: &Bytes) -> Result<(Header, Vec<u8>)> {
+    let mut buffer = Vec::new();
+    let mut size = FIRST_READ.min(file.len());
+    loop {
+        let head = file.read(0..size, &mut buffer)?;
+        let mut cursor = Cursor {
+            bytes: head,
+            length: file.len(),
+            path: file.path(),
+            at: 0,
+            wanted: 0,
+            part: "the opening".to_owned(),
+        };
+        let header = cursor.header();
+        if cursor.wanted <= size {
+            let header = header?;
+            return Ok((header, head[..cursor.at].to_vec()));
+        }
+        if cursor.wanted > MOST_HEADER {
+            let part = &cursor.part;
+            return Err(cursor.damaged(format!(
+                "{part} goes beyond byte {MOST_HEADER}, and no header is so long"
+            )));
+        }
+        size = (4 * size).max(cursor.wanted).min(file.len());
+    }
 }
 
 /// A place in the file; errors name the part that is being read.
 struct Cursor<'a> {
+    /// The file's first bytes.
     bytes: &'a [u8],
+    /// The file's length.
+    length: usize,
     path: &'a Path,
     at: usize,
+    /// The end of what was asked for and lies in the file beyond `bytes`; the error that says so is no error of
+    /// the file.
+    wanted: usize,
     part: String,
 }
 
@@ -84,17 +105,35 @@ impl<'a> Cursor<'a> {
         ModelError::GgufKind { path, why }
     }
 
+    fn header(&mut self) -> Result<Header> {
+        let version = self.opening()?;
+        let tensors = self.count("tensors", LEAST_TENSOR)?;
+        let entries = self.count("metadata entries", LEAST_ENTRY)?;
+        let metadata = self.metadata(entries)?;
+        let alignment = self.alignment(metadata.get(ALIGNMENT))?;
+        let tensors = self.tensors(tensors, alignment)?;
+        Ok(Header {
+            version,
+            metadata,
+            tensors,
+        })
+    }
+
     /// The next bytes; `length` is believed only as far as the file goes.
     fn take(&mut self, length: usize) -> Result<&'a [u8]> {
-        let rest = &self.bytes[self.at..];
-        let taken = rest.get(..length).ok_or_else(|| {
-            self.damaged(format!(
-                "{} needs {length} bytes, and {} are left of the file",
-                self.part,
-                rest.len()
-            ))
-        })?;
-        self.at += length;
+        let left = self.length - self.at;
+        if length > left {
+            return Err(self.damaged(format!(
+                "{} needs {length} bytes, and {left} are left of the file",
+                self.part
+            )));
+        }
+        let end = self.at + length;
+        let Some(taken) = self.bytes.get(self.at..end) else {
+            self.wanted = end;
+            return Err(self.damaged(format!("{} is not read yet", self.part)));
+        };
+        self.at = end;
         Ok(taken)
     }
 
@@ -152,7 +191,7 @@ impl<'a> Cursor<'a> {
     /// A count of things that take `least` bytes each.
     fn count(&mut self, of: &str, least: usize) -> Result<usize> {
         let count = self.size()?;
-        let room = (self.bytes.len() - self.at) / least;
+        let room = (self.length - self.at) / least;
         if count > room {
             return Err(self.damaged(format!(
                 "{} claims {count} {of}, and the file has room for {room} at most",
@@ -222,7 +261,9 @@ impl<'a> Cursor<'a> {
         let length = self.count(of.name(), least)?;
         let start = self.at;
         match (of, of.width()) {
-            (_, Some(width)) => self.at += length * width,
+            (_, Some(width)) => {
+                self.take(length * width)?;
+            }
             (Kind::Array, _) => {
                 for _ in 0..length {
                     self.array(depth + 1)?;
@@ -306,6 +347,7 @@ impl<'a> Cursor<'a> {
             kind,
             // Too large a sum is beyond every file, as `place` finds.
             bytes: offset..offset.saturating_add(length),
+            part: 0,
         })
     }
 
@@ -343,8 +385,8 @@ impl<'a> Cursor<'a> {
             let Range { start, end } = &mut tensor.bytes;
             *start = start.saturating_add(data);
             *end = end.saturating_add(data);
-            if *end > self.bytes.len() {
-                let (end, has) = (*end, self.bytes.len());
+            if *end > self.length {
+                let (end, has) = (*end, self.length);
                 return Err(self.damaged(format!(
                     "tensor {} ends at byte {end}, and the file has {has}: it is cut off",
                     shown(name)

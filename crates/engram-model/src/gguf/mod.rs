@@ -4,6 +4,7 @@
 mod dequantise;
 mod header;
 mod rotary;
+mod split;
 mod tokenizer;
 mod types;
 mod value;
@@ -21,21 +22,25 @@ use crate::bytes::Bytes;
 use crate::error::{ModelError, Result, shown};
 use crate::tokenizer::Tokenizer;
 
-/// An open GGUF file. Tensors are read from the disk when they are asked for.
+/// An open GGUF file, or all files of a model that is split into several. Tensors are read from the disk when they
+/// are asked for.
 #[derive(Debug)]
 pub struct Gguf {
     path: PathBuf,
-    bytes: Bytes,
+    /// The first file up to its tensors; arrays of metadata stay in it.
+    head: Vec<u8>,
     header: header::Header,
+    /// In order.
+    files: Vec<Bytes>,
 }
 
 impl Gguf {
-    /// Opens a file and checks its header. The file must not be cut short while it is open.
+    /// Opens a file and checks its header; of a split model any part stands for all, which are read from the folder.
     ///
     /// # Errors
-    /// [`ModelError::Io`], [`ModelError::Gguf`], [`ModelError::GgufKind`].
+    /// [`ModelError::Io`], [`ModelError::Gguf`], [`ModelError::GgufKind`], [`ModelError::CutShort`].
     pub fn open(path: &Path) -> Result<Gguf> {
-        Gguf::new(path.to_owned(), Bytes::open(path)?)
+        split::whole(Gguf::new(Bytes::open(path)?)?)
     }
 
     /// A file whose bytes are in memory; errors name it "(bytes)".
@@ -43,19 +48,27 @@ impl Gguf {
     /// # Errors
     /// [`ModelError::Gguf`], [`ModelError::GgufKind`].
     pub fn parse(bytes: Vec<u8>) -> Result<Gguf> {
-        Gguf::new(PathBuf::from("(bytes)"), Bytes::Held(bytes))
+        Gguf::new(Bytes::held(bytes))
     }
 
-    fn new(path: PathBuf, bytes: Bytes) -> Result<Gguf> {
-        let header = header::read(&bytes, &path)?;
+    /// One file, whether it is a whole model or a part.
+    fn new(file: Bytes) -> Result<Gguf> {
+        let (header, head) = header::read(&file)?;
         Ok(Gguf {
-            path,
-            bytes,
+            path: file.path().to_owned(),
+            head,
             header,
+            files: vec![file],
         })
     }
 
-    /// The file.
+    /// The files, in order: one, but for a split model.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let paths = self.files.iter().map(|file| file.path().to_owned());
+        paths.collect()
+    }
+
+    /// The file, of a split model the first.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -79,7 +92,7 @@ impl Gguf {
         let Some(value) = self.header.metadata.get(key) else {
             return Ok(None);
         };
-        let read = T::from_metadata(value, &self.bytes);
+        let read = T::from_metadata(value, &self.head);
         read.map(Some).ok_or_else(|| ModelError::MetadataType {
             path: self.path.clone(),
             key: key.to_owned(),
@@ -117,15 +130,15 @@ impl Gguf {
     ///
     /// # Errors
     /// [`ModelError::MissingTensor`], [`ModelError::GgufKind`] for a type that is not read,
-    /// [`ModelError::NotFinite`].
+    /// [`ModelError::NotFinite`], [`ModelError::CutShort`].
     pub fn tensor(&self, name: &str) -> Result<Vec<f32>> {
-        let path = || self.path.clone();
         let tensor = self.tensors().get(name);
         let tensor = tensor.ok_or_else(|| ModelError::MissingTensor {
-            path: path(),
+            path: self.path.clone(),
             name: name.to_owned(),
         })?;
-        let kind = tensor.kind;
+        let (kind, file) = (tensor.kind, &self.files[tensor.part]);
+        let path = || file.path().to_owned();
         let decode = kind.decode.ok_or_else(|| ModelError::GgufKind {
             path: path(),
             why: format!(
@@ -135,8 +148,8 @@ impl Gguf {
                 TensorType::readable()
             ),
         })?;
-        let bytes = &self.bytes[tensor.bytes.clone()];
-        let values = dequantise::run(decode, bytes, (kind.elements, kind.bytes));
+        let block = (kind.elements, kind.bytes);
+        let values = file.decoded(tensor.bytes.clone(), block, decode)?;
         match dequantise::not_finite(&values) {
             Some(element) => Err(ModelError::NotFinite {
                 path: path(),

@@ -81,6 +81,23 @@ impl Flat {
         self.values.get(range.clone())
     }
 
+    /// The parameter with the largest absolute value, and that value; the first with NaN where there is one.
+    pub fn largest(&self) -> (&str, f32) {
+        let larger = |most: f32, v: f32| {
+            if most.is_nan() || v <= most { most } else { v }
+        };
+        let mut found = ("", 0.0);
+        for (name, range) in self.ranges() {
+            let of_this = self.values[range]
+                .iter()
+                .fold(0.0, |most, v| larger(most, v.abs()));
+            if larger(found.1, of_this).to_bits() != found.1.to_bits() {
+                found = (name, of_this);
+            }
+        }
+        found
+    }
+
     /// Where a parameter stands; parameters that the configuration lacks have no place.
     pub(crate) fn range(&self, name: &str) -> Result<Range<usize>> {
         match self.entries.get(name) {

@@ -318,8 +318,11 @@ impl Wavefront {
         let d = self.shape.d_model;
         for run in runs {
             let length = run.ids.len();
-            if length == 0 || length > self.shape.context {
-                let context = self.shape.context;
+            let context = self.shape.context;
+            if (context + 1..=self.longest).contains(&length) {
+                return Err(ModelError::RotaryLength { length, context });
+            }
+            if length == 0 || length > context {
                 return Err(ModelError::Context { length, context });
             }
             let vocab = self.shape.vocab;

@@ -237,6 +237,8 @@ impl Block {
 #[derive(Clone)]
 pub struct Wavefront {
     shape: Shape,
+    /// Longest prompt of a single forward pass.
+    longest: usize,
     blocks: Vec<Arc<Block>>,
     /// The different rotary embeddings of its blocks.
     rotaries: Vec<Rotary>,
@@ -271,6 +273,7 @@ impl Wavefront {
         let positions = ends.positions.as_ref().map(tensor_values).transpose()?;
         Ok(Wavefront {
             shape,
+            longest: architecture.longest,
             blocks,
             rotaries,
             embed: ends.embed.clone(),

@@ -32,8 +32,13 @@ pub fn model(command: ModelCommand, json: bool) -> Result<()> {
         ModelCommand::Ask { model, prompt, top } => ask(&model, &prompt, top as usize, json),
         ModelCommand::Logits { model, ids, out } => {
             let model = crate::model::read(&model)?;
-            let logits = model.forward(&[ids], &mut NoTap)?.squeeze(0)?;
-            write_tensors(&out, BTreeMap::from([("logits".to_owned(), logits)]))
+            let ids = [ids];
+            let logits = model.forward(&ids, &mut NoTap)?;
+            model.refuse_not_finite(&ids, [&logits])?;
+            write_tensors(
+                &out,
+                BTreeMap::from([("logits".to_owned(), logits.squeeze(0)?)]),
+            )
         }
         ModelCommand::Convert { model, out } => {
             if std::fs::canonicalize(&model)
@@ -59,6 +64,13 @@ fn info(model: &Model, json: bool) -> Result<()> {
     };
     print(json, &info, || {
         let shape = info.shape;
+        let context = match model.architecture().longest {
+            longest if longest > shape.context => format!(
+                "{}; a single pass {longest}, with frequencies by its length",
+                shape.context
+            ),
+            _ => shape.context.to_string(),
+        };
         let rows = [
             ("family", info.family.clone()),
             ("parameters", thousands(shape.parameters)),
@@ -74,7 +86,7 @@ fn info(model: &Model, json: bool) -> Result<()> {
             ),
             ("d_mlp", shape.d_mlp.to_string()),
             ("vocabulary", thousands(shape.vocab)),
-            ("context", shape.context.to_string()),
+            ("context", context),
             ("sites", info.sites.join(" ")),
         ];
         let mut text = String::new();

@@ -1,12 +1,15 @@
 //! The `config.json` that GGUF's metadata amounts to.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use super::ROPE_FACTORS;
 use crate::error::{ModelError, Result, shown};
-use crate::families::rope::Rope;
+use crate::families::rope::{ROTARY_DIM, Rope};
 use crate::families::settings::MOST_LAYERS;
-use crate::gguf::{self, Gguf};
+use crate::gguf::{self, FromMetadata, Gguf};
 
 /// Architectures that are read by GGUF's names, the families that they are, and the transformers library's classes.
 const ARCHITECTURES: [(&str, &str, &str); 8] = [
@@ -25,6 +28,18 @@ const BASE: f64 = 10_000.0;
 
 /// The fields of a `config.json`; what the file does not say is left out.
 pub(super) fn config(file: &Gguf) -> Result<Map<String, Value>> {
+    if let Some(kind) = file
+        .get::<&str>("general.type")?
+        .filter(|kind| *kind != "model")
+    {
+        return Err(ModelError::GgufKind {
+            path: file.path().to_owned(),
+            why: format!(
+                "its general.type is \"{}\"; engram reads models",
+                shown(kind)
+            ),
+        });
+    }
     let name: &str = file.require("general.architecture")?;
     let known = ARCHITECTURES.iter().find(|(known, ..)| *known == name);
     let Some((_, family, class)) = known else {
@@ -37,7 +52,11 @@ pub(super) fn config(file: &Gguf) -> Result<Map<String, Value>> {
             ),
         });
     };
-    let keys = Keys { file, name };
+    let keys = Keys {
+        file,
+        name,
+        read: RefCell::default(),
+    };
     let embed = file.tensors().get("token_embd.weight");
     let mut config = object(json!({
         "model_type": family,
@@ -52,6 +71,7 @@ pub(super) fn config(file: &Gguf) -> Result<Map<String, Value>> {
         "gpt_neox" => gpt_neox(&keys)?,
         family => decoder(&keys, family)?,
     });
+    keys.refuse_unread()?;
     config.retain(|_, value| !value.is_null());
     Ok(config)
 }
@@ -63,15 +83,40 @@ fn object(value: Value) -> Map<String, Value> {
     }
 }
 
-/// The metadata of an architecture.
+/// Keys that change nothing that is computed: a tokenizer's size, how the weights came about.
+const NEUTRAL: [&str; 4] = [
+    "vocab_size",
+    "tensor_data_layout",
+    "rope.scaling.finetuned",
+    "rope.scaling.original_context_length",
+];
+
+/// Factors: 1 changes nothing.
+const FACTORS: [&str; 6] = [
+    "rope.scaling.attn_factor",
+    "rope.scaling.yarn_attn_factor",
+    "rope.scaling.yarn_ext_factor",
+    "logit_scale",
+    "residual_scale",
+    "embedding_scale",
+];
+
+/// The metadata of an architecture; what is asked for is remembered, so that the rest can be refused.
 struct Keys<'a> {
     file: &'a Gguf,
     name: &'a str,
+    read: RefCell<HashSet<String>>,
 }
 
-impl Keys<'_> {
+impl<'a> Keys<'a> {
     fn key(&self, name: &str) -> String {
-        format!("{}.{name}", self.name)
+        let key = format!("{}.{name}", self.name);
+        self.read.borrow_mut().insert(key.clone());
+        key
+    }
+
+    fn get<T: FromMetadata<'a>>(&self, name: &str) -> Result<Option<T>> {
+        self.file.get(&self.key(name))
     }
 
     fn size(&self, name: &str) -> Result<u32> {
@@ -79,13 +124,65 @@ impl Keys<'_> {
     }
 
     fn given_size(&self, name: &str) -> Result<Option<u32>> {
-        self.file.get(&self.key(name))
+        self.get(name)
     }
 
     /// A float32 as the decimal number that it was written from.
     fn number(&self, name: &str) -> Result<Option<f64>> {
-        let value = self.file.get::<f32>(&self.key(name))?;
+        let value = self.get::<f32>(name)?;
         Ok(value.map(|v| v.to_string().parse().unwrap_or(f64::from(v))))
+    }
+
+    /// Refuses what engram computes without.
+    fn refused(&self, name: &str, why: &str) -> ModelError {
+        let key = self.key(name);
+        let value = self.file.metadata().get(&key);
+        let value = value.map_or_else(String::new, gguf::Value::to_string);
+        ModelError::GgufKind {
+            path: self.file.path().to_owned(),
+            why: format!("metadata {} is {value}; {why}", shown(&key)),
+        }
+    }
+
+    /// Refuses keys of the architecture that nothing asked for: they may change what is computed. One whose value is 0
+    /// or false is off.
+    fn refuse_unread(&self) -> Result<()> {
+        if self.get::<bool>("attention.causal")? == Some(false) {
+            return Err(self.refused("attention.causal", "engram reads causal models"));
+        }
+        NEUTRAL.iter().for_each(|name| drop(self.key(name)));
+        let prefix = format!("{}.", self.name);
+        for (key, value) in self.file.metadata() {
+            let read = self.read.borrow().contains(key);
+            let off = match value {
+                gguf::Value::Unsigned(0) | gguf::Value::Signed(0) | gguf::Value::Bool(false) => {
+                    true
+                }
+                gguf::Value::Float(value) => *value == 0.0,
+                _ => false,
+            };
+            let Some(name) = key.strip_prefix(&prefix) else {
+                continue;
+            };
+            let one = FACTORS.contains(&name) && *value == gguf::Value::Float(1.0);
+            if !(read || off || one) {
+                return Err(self.refused(name, "engram does not read it, and computes without it"));
+            }
+        }
+        Ok(())
+    }
+
+    /// How many dimensions of a head turn, where the file says so and not all do.
+    fn rotary_dim(&self, family: &str, d_head: u32) -> Result<Option<u32>> {
+        const NAME: &str = "rope.dimension_count";
+        match self.given_size(NAME)?.filter(|turned| *turned != d_head) {
+            // llama.cpp refuses it, too.
+            Some(_) if family == "llama" => {
+                let why = format!("expected {d_head}, the width of a head");
+                Err(self.refused(NAME, &why))
+            }
+            turned => Ok(turned),
+        }
     }
 
     fn has_tensor(&self, name: &str) -> bool {
@@ -124,7 +221,7 @@ fn gpt_neox(keys: &Keys<'_>) -> Result<Map<String, Value>> {
         "intermediate_size": keys.size("feed_forward_length")?,
         "max_position_embeddings": keys.size("context_length")?,
         "layer_norm_eps": keys.number("attention.layer_norm_epsilon")?,
-        "use_parallel_residual": keys.file.get::<bool>(&keys.key("use_parallel_residual"))?,
+        "use_parallel_residual": keys.get::<bool>("use_parallel_residual")?,
         "rotary_emb_base": keys.number("rope.freq_base")?.unwrap_or(BASE),
         "rotary_pct": share.transpose()?.unwrap_or(1.0),
         "attention_bias": keys.has_tensor("blk.0.attn_qkv.bias"),
@@ -149,7 +246,15 @@ fn decoder(keys: &Keys<'_>, family: &str) -> Result<Map<String, Value>> {
         "rms_norm_eps": keys.number("attention.layer_norm_rms_epsilon")?,
         "rope_theta": theta,
         "rope_scaling": rope_scaling(keys, d_head, theta)?,
+        ROTARY_DIM: keys.rotary_dim(family, d_head)?,
     }));
+    if keys
+        .given_size("attention.value_length")?
+        .is_some_and(|v| v != d_head)
+    {
+        let why = format!("expected {d_head}, the width of queries and keys");
+        return Err(keys.refused("attention.value_length", &why));
+    }
     // Qwen 2 has those of queries, keys and values always, and no other.
     if family != "qwen2" {
         config.insert(
@@ -179,9 +284,10 @@ fn gemma(keys: &Keys<'_>, family: &str, d_head: u32) -> Result<Map<String, Value
     let window = keys
         .given_size("attention.sliding_window")?
         .filter(|w| *w > 0);
+    let listed = slides(keys, layers as usize)?;
     let types = match (family, window) {
         ("gemma3_text", None) => Some(vec![false; (layers as usize).min(MOST_LAYERS)]),
-        _ => slides(keys, layers as usize)?,
+        _ => listed,
     };
     let word = |slides| match slides {
         true => "sliding_attention",
@@ -204,7 +310,9 @@ fn slides(keys: &Keys<'_>, layers: usize) -> Result<Option<Vec<bool>>> {
     if let Some(gguf::Value::Array(_)) = keys.file.metadata().get(&key) {
         return keys.file.get(&key);
     }
-    let period = keys.file.get::<u32>(&key)?.map(|period| period as usize);
+    let period = keys
+        .given_size("attention.sliding_window_pattern")?
+        .map(|period| period as usize);
     let of = |period: usize| {
         let slides = |layer| period == 0 || layer % period < period - 1;
         (0..layers.min(MOST_LAYERS)).map(slides).collect()
@@ -233,14 +341,20 @@ fn rope_scaling(keys: &Keys<'_>, d_head: u32, theta: f64) -> Result<Value> {
             ),
         });
     }
-    let kind: Option<&str> = keys.file.get(&keys.key("rope.scaling.type"))?;
-    let factor = match keys.number("rope.scaling.factor")? {
-        // An older key, which llama.cpp still takes.
-        None => keys.number("rope.scale_linear")?,
-        factor => factor,
-    };
+    let kind: Option<&str> = keys.get("rope.scaling.type")?;
+    // The second is an older key, which llama.cpp still takes.
+    let factors = ["rope.scaling.factor", "rope.scale_linear"].map(|name| keys.number(name));
+    let [factor, older] = factors;
+    let factor = factor?.or(older?);
     Ok(match (kind.unwrap_or("linear"), factor) {
         ("none", _) | ("linear", None) => Value::Null,
+        ("yarn", factor) => Value::Object(object(json!({
+            "rope_type": "yarn",
+            "factor": factor.unwrap_or(1.0),
+            "original_max_position_embeddings": keys.given_size("rope.scaling.original_context_length")?,
+            "beta_fast": keys.number("rope.scaling.yarn_beta_fast")?,
+            "beta_slow": keys.number("rope.scaling.yarn_beta_slow")?,
+        }))),
         (kind, factor) => json!({"rope_type": kind, "factor": factor}),
     })
 }
