@@ -190,7 +190,8 @@ pub fn covariances(
     Ok(found.collect())
 }
 
-/// Covariances kept on disk, each under a hash of the model, the texts, the layer and the number of tokens.
+/// Covariances kept on disk, each under a hash of the model, the texts, the layer and the number of tokens, and with a
+/// checksum of its numbers.
 #[derive(Debug, Clone)]
 pub struct Statistics {
     folder: PathBuf,
@@ -209,7 +210,7 @@ impl Statistics {
     /// C of some layers: those that are kept are read, the others computed in one pass and kept.
     ///
     /// # Errors
-    /// As [`covariances`]; the file system's.
+    /// As [`covariances`]; the file system's; [`EditError::Statistics`] for a kept file that is damaged.
     pub fn covariances(
         &self,
         reader: &Reader,
@@ -225,57 +226,69 @@ impl Statistics {
             self.folder.join(format!("covariance-{name}.safetensors"))
         };
         let width = reader.model().architecture().d_mlp;
-        // A file that is damaged is computed again.
-        let kept = |layer: usize| read(&path(layer), layer, tokens, width);
-        let missing: Vec<usize> = (layers.iter().copied())
-            .filter(|l| kept(*l).is_none())
-            .collect();
-        let mut fresh: HashMap<usize, Covariance> = HashMap::new();
+        let mut found = Vec::with_capacity(layers.len());
+        for &layer in layers {
+            found.push(read(&path(layer), layer, tokens, width)?);
+        }
+        let missing = layers.iter().zip(&found).filter(|(_, kept)| kept.is_none());
+        let missing: Vec<usize> = missing.map(|(layer, _)| *layer).collect();
         if !missing.is_empty() {
-            for covariance in covariances(reader, sample, &missing, progress)? {
+            let fresh = covariances(reader, sample, &missing, progress)?;
+            for (place, covariance) in found.iter_mut().filter(|f| f.is_none()).zip(fresh) {
                 write(&path(covariance.layer), &covariance)?;
-                fresh.insert(covariance.layer, covariance);
+                *place = Some(covariance);
             }
         }
-        let find = |layer: &usize| fresh.remove(layer).or_else(|| kept(*layer));
-        let found: Vec<Covariance> = layers.iter().filter_map(find).collect();
-        Ok(found)
+        Ok(found.into_iter().flatten().collect())
     }
 }
 
 /// The name of the only tensor: the lower triangle, row by row.
 const TENSOR: &str = "covariance";
-/// The key of its checksum. A file without one, or with another, is computed again.
+
+/// The only key of the metadata: SHA-256 of the tensor's bytes.
 const CHECKSUM: &str = "sha256";
 
-fn read(path: &Path, layer: usize, tokens: u64, width: usize) -> Option<Covariance> {
-    let bytes = std::fs::read(path).ok()?;
-    let file = SafeTensors::deserialize(&bytes).ok()?;
-    let tensor = file.tensor(TENSOR).ok()?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).ok()?;
-    let said = header.metadata().as_ref()?.get(CHECKSUM)?;
-    if *said != files::sha256(tensor.data()) {
-        return None;
+/// `None` where no file is kept, or one of a version that wrote no checksum.
+fn read(path: &Path, layer: usize, tokens: u64, width: usize) -> Result<Option<Covariance>> {
+    if !path.exists() {
+        return Ok(None);
     }
+    let bytes = std::fs::read(path).map_err(files::io_error(path))?;
+    let damaged = |why: String| EditError::Statistics {
+        path: path.to_owned(),
+        why,
+    };
+    let wrong = |e: safetensors::SafeTensorError| damaged(e.to_string());
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(wrong)?;
+    let file = SafeTensors::deserialize(&bytes).map_err(wrong)?;
+    let Some(checksum) = header.metadata().as_ref().and_then(|m| m.get(CHECKSUM)) else {
+        return Ok(None);
+    };
+    let tensor = file.tensor(TENSOR).map_err(wrong)?;
     if tensor.dtype() != Dtype::F64 || tensor.shape() != [width * (width + 1) / 2] {
-        return None;
+        return Err(damaged(format!("it is not {width} wide")));
+    }
+    if files::sha256(tensor.data()) != *checksum {
+        return Err(damaged(
+            "its checksum is not that of its numbers".to_owned(),
+        ));
     }
     let mut values = vec![0f64; width * width];
-    let mut numbers = tensor.data().chunks_exact(8);
+    let mut numbers = tensor.data().as_chunks::<8>().0.iter();
     for i in 0..width {
-        for j in 0..=i {
-            let bytes: [u8; 8] = numbers.next()?.try_into().ok()?;
-            let value = f64::from_le_bytes(bytes);
+        for (j, bytes) in numbers.by_ref().take(i + 1).enumerate() {
+            let value = f64::from_le_bytes(*bytes);
             values[i * width + j] = value;
             values[j * width + i] = value;
         }
     }
-    Some(Covariance {
+    Ok(Some(Covariance {
         layer,
         tokens,
         width,
         values,
-    })
+    }))
 }
 
 fn write(path: &Path, covariance: &Covariance) -> Result<()> {
@@ -286,10 +299,9 @@ fn write(path: &Path, covariance: &Covariance) -> Result<()> {
         path: path.to_owned(),
         why: e.to_string(),
     };
+    let checksum = HashMap::from([(CHECKSUM.to_owned(), files::sha256(&bytes))]);
     let view = TensorView::new(Dtype::F64, vec![n * (n + 1) / 2], &bytes).map_err(wrong)?;
-    let checksum = (CHECKSUM.to_owned(), files::sha256(&bytes));
-    let about = HashMap::from([checksum]);
-    let bytes = safetensors::serialize([(TENSOR, view)], Some(about)).map_err(wrong)?;
+    let bytes = safetensors::serialize([(TENSOR, view)], Some(checksum)).map_err(wrong)?;
     files::write_atomic(path, |w| std::io::Write::write_all(w, &bytes))?;
     Ok(())
 }

@@ -60,6 +60,9 @@ pub struct WeightChange {
 pub struct Meta {
     /// Hash of the checkpoint.
     pub base: String,
+    /// The name of its folder or file.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub checkpoint: String,
     /// Hashes of the edits that were applied when it was made, in their order.
     pub on: Vec<String>,
     /// `rome`, `memit`, `ft-l`, `lora`.

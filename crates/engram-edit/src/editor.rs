@@ -196,9 +196,12 @@ impl<'a> Editor<'a> {
         base: &str,
         on: &[String],
     ) -> Delta {
+        let checkpoint = self.model().folder().file_name();
         Delta {
             meta: Meta {
                 base: base.to_owned(),
+                checkpoint: checkpoint
+                    .map_or_else(String::new, |n| n.to_string_lossy().into_owned()),
                 on: on.to_vec(),
                 method: self.method.name().to_owned(),
                 layers: layers.to_vec(),

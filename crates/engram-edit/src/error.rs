@@ -78,6 +78,14 @@ pub enum EditError {
         /// Neurons.
         width: usize,
     },
+    /// A kept covariance that is not as it was written.
+    #[error("{}: this kept covariance is damaged: {why}; remove the file, and it is computed anew", path.display())]
+    Statistics {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
     /// No text to take keys from.
     #[error("the covariance needs texts of at least one token; the sample has none")]
     NoTexts,
@@ -114,9 +122,9 @@ pub enum EditError {
     OtherCheckpoint {
         /// The delta.
         delta: String,
-        /// The hash that it names.
+        /// The checkpoint that it names: name and hash.
         expected: String,
-        /// The hash of the checkpoint.
+        /// The checkpoint that it is laid over: path and hash.
         found: String,
     },
     /// Two deltas that change one weight, neither made on top of the other.

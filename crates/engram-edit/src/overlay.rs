@@ -97,8 +97,11 @@ impl Overlay {
         if delta.meta.base != self.hash {
             return Err(EditError::OtherCheckpoint {
                 delta: name,
-                expected: short(&delta.meta.base).to_owned(),
-                found: short(&self.hash).to_owned(),
+                expected: match &delta.meta.checkpoint[..] {
+                    "" => short(&delta.meta.base).to_owned(),
+                    name => format!("{name} ({})", short(&delta.meta.base)),
+                },
+                found: format!("{} ({})", self.base.display(), short(&self.hash)),
             });
         }
         if self.edits.iter().any(|e| e.hash == hash) {

@@ -62,6 +62,20 @@ pub enum TrainError {
         /// Its value.
         value: f64,
     },
+    /// A loss or a gradient that is no number before any weight has changed.
+    #[error(
+        "{what} is {value} before the first step, so that no setting is to blame; the largest weight is {largest}, in {name}: the checkpoint is damaged, or its numbers leave float32's range"
+    )]
+    Start {
+        /// What it was.
+        what: &'static str,
+        /// Its value.
+        value: f64,
+        /// The parameter with the largest weight.
+        name: String,
+        /// That weight's absolute value; NaN or infinite where the weights themselves are not finite.
+        largest: f32,
+    },
     /// A checkpoint of a run under way that cannot be resumed from.
     #[error("{}: cannot resume from this checkpoint: {why}", path.display())]
     Checkpoint {

@@ -265,6 +265,9 @@ impl<'a> Run<'a> {
                 let start = Instant::now();
                 let (base, base_texts) =
                     evaluate(&mut learner, &weights, held_out, texts, settings.batch_size)?;
+                if !base.counted.is_finite() {
+                    return Err(bad_start(&weights, "the validation loss", base.counted));
+                }
                 State {
                     random: ChaCha8Rng::seed_from_u64(settings.seed),
                     order: Vec::new(),
@@ -431,6 +434,9 @@ impl<'a> Run<'a> {
         if value.is_finite() {
             return Ok(());
         }
+        if self.state.steps.is_empty() {
+            return Err(bad_start(&self.weights, what, value));
+        }
         Err(TrainError::Diverged {
             step: self.state.steps.len() + 1,
             what,
@@ -444,6 +450,17 @@ impl<'a> Run<'a> {
             evaluate_s: self.state.evaluate_s,
             tokens_per_second: self.state.tokens() as f64 / self.state.train_s,
         }
+    }
+}
+
+/// What is not finite though no step has changed a weight.
+fn bad_start(weights: &Flat, what: &'static str, value: f64) -> TrainError {
+    let (name, largest) = weights.largest();
+    TrainError::Start {
+        what,
+        value,
+        name: name.to_owned(),
+        largest,
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use engram_edit::Overlay;
-use engram_edit::overlay::short;
+use engram_edit::overlay::{EDITS, short};
 use engram_hub::{Options, Progress as Told};
 use engram_model::Model;
 
@@ -20,21 +20,46 @@ use crate::stage::checkpoint_hash;
 pub fn open(named: &Path, device: &Device) -> Result<(Model, PathBuf)> {
     let path = locate(named)?;
     if !Overlay::is_at(&path) {
-        return Ok((Model::read(&path, device)?, path));
+        return Ok((read_checkpoint(&path, device)?, path));
     }
     let overlay = Overlay::read(&path)?;
-    let found = checkpoint_hash(&overlay.base)?;
+    let list = path.join(EDITS);
+    let named = || format!("{}: its base, {}", list.display(), overlay.base.display());
+    let found = checkpoint_hash(&overlay.base).with_context(named)?;
     if found != overlay.hash {
         bail!(
-            "{}: its edits were made for the checkpoint {}, {} is {} now",
-            path.display(),
+            "{}: its edits were made for the checkpoint {}, and its base, {}, is {}; correct \"base\", or make the edits anew",
+            list.display(),
             short(&overlay.hash),
             overlay.base.display(),
             short(&found)
         );
     }
-    let base = Model::read(&overlay.base, device)?;
+    let base = read_checkpoint(&overlay.base, device)?;
     Ok((overlay.lay_over(&path, base)?, path))
+}
+
+/// Reads a checkpoint, and names what it holds beside the network.
+fn read_checkpoint(path: &Path, device: &Device) -> Result<Model> {
+    const NAMED: usize = 5;
+    let model = Model::read(path, device)?;
+    if !model.unused().is_empty() {
+        let names: Vec<String> = model
+            .unused()
+            .iter()
+            .map(|n| n.escape_debug().to_string())
+            .collect();
+        let more = match names.len() {
+            0..=NAMED => String::new(),
+            all => format!(" and {} more", all - NAMED),
+        };
+        let shown = names[..names.len().min(NAMED)].join(", ");
+        eprintln!(
+            "{}: not used, no part of the network: {shown}{more}",
+            path.display()
+        );
+    }
+    Ok(model)
 }
 
 /// [`open`] on the CPU, for who does not ask where it is.

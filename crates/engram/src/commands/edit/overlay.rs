@@ -41,9 +41,11 @@ pub fn apply(model: &Path, edits: &[PathBuf], out: &Path, json: bool) -> Result<
     };
     if asked != overlay.hash {
         bail!(
-            "{} holds edits of the checkpoint {}, --model is {}",
+            "{} holds edits of the checkpoint {} ({}), --model is {} ({})",
             out.display(),
+            overlay.base.display(),
             short(&overlay.hash),
+            path.display(),
             short(&asked)
         );
     }
@@ -52,8 +54,9 @@ pub fn apply(model: &Path, edits: &[PathBuf], out: &Path, json: bool) -> Result<
     let mut files_of = Vec::new();
     for edit in edits {
         let (delta, hash) = Delta::read(edit)?;
-        overlay.apply(&delta, &hash)?;
-        model = delta.lay_over(&model)?;
+        let named = || edit.display().to_string();
+        overlay.apply(&delta, &hash).with_context(named)?;
+        model = delta.lay_over(&model).with_context(named)?;
         files_of.push((edit, hash));
     }
     if let Some(from) = from.filter(|from| from != out) {
