@@ -302,7 +302,7 @@ pub fn prepare(
     let checked = check(suite, model.tokenizer(), &model.shape(), reading)?;
     for found in &checked {
         for notice in &found.notices {
-            eprintln!("notice: {}: {notice}", found.pair.id);
+            note(format!("notice: {}: {notice}", found.pair.id));
         }
     }
     if !skip {

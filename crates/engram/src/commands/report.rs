@@ -21,7 +21,7 @@ pub fn stats(args: &StatsArgs, json: bool) -> Result<()> {
     let results = Results::read(&args.folder)?;
     let findings = results.findings()?;
     if let Some(times) = args.nulls {
-        let found = null_rejections(&results.study(), &findings, times.get())?;
+        let found = null_rejections(&results.study(), &findings, times)?;
         return print(json, &found, || rejections(&found));
     }
     files::write_json(&args.folder.join(STATS), &findings)?;

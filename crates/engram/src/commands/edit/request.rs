@@ -50,9 +50,9 @@ pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
         request.check()?;
         if let Some(found) = request.locate().filter(|found| found.choices > 1) {
             let (id, subject, times) = (&request.id, &request.subject, found.choices);
-            eprintln!(
+            note(format!(
                 "notice: {id}: the prompt has the subject \"{subject}\" {times} times, and the last is taken"
-            );
+            ));
         }
     }
     let together = method(args.how.method) != Method::Rome;
