@@ -241,7 +241,9 @@ mod tests {
                 lines.push(line(&[key, &[*name]].concat(), *range));
             }
         }
-        let recipe = |key: &[&str]| [&["recipe"], key].concat();
+        fn recipe<'a>(key: &[&'a str]) -> Vec<&'a str> {
+            [&["recipe"], key].concat()
+        }
         lines.extend(
             SCRATCH
                 .iter()
