@@ -21,6 +21,6 @@ pub use error::{CoreError, Result};
 pub use metric::Metric;
 pub use pair::{Neighbour, Pair, Prompt, Span, Suite, Wording};
 pub use row::{PreferenceRow, Row};
-pub use setting::{Align, Corruption, Direction, Positions};
+pub use setting::{Align, Bos, Corruption, Direction, Positions};
 pub use site::{NamedSite, Part, Select, Site, SiteTable};
 pub use subject::{Located, SubjectAt};

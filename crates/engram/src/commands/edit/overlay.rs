@@ -44,7 +44,7 @@ pub fn apply(model: &Path, edits: &[PathBuf], out: &Path, json: bool) -> Result<
         );
     }
     // All are held against each other, and laid over the model once, before any is written.
-    let mut model = crate::model::read(&path_of(&overlay, from.as_deref()))?;
+    let mut model = crate::model::weights(&path_of(&overlay, from.as_deref()))?;
     let mut files_of = Vec::new();
     for edit in edits {
         let (delta, hash) = Delta::read(edit)?;
@@ -193,7 +193,7 @@ pub fn merge(model: &Path, out: &Path) -> Result<()> {
     if out.exists() {
         bail!("{} exists; name another folder", out.display());
     }
-    let model = crate::model::read(model)?;
+    let model = crate::model::weights(model)?;
     crate::stage::whole_folder(out, |folder| Ok(model.write(folder)?))?;
     eprintln!("{}", out.display());
     Ok(())

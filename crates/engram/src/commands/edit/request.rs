@@ -38,7 +38,7 @@ pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
     if args.out.exists() {
         bail!("{} exists; name another file", args.out.display());
     }
-    let opened = open(&args.how.model)?;
+    let opened = open(&args.how.model, args.how.bos)?;
     let (reader, model) = (&opened.reader, opened.reader.model());
     let cases = asked(args, reader)?;
     let requests: Vec<EditRequest> = cases.iter().map(|c| c.request.clone()).collect();

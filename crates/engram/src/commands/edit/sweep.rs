@@ -26,7 +26,7 @@ pub fn sweep(args: &EditSweepArgs, json: bool) -> Result<()> {
     let (suite, counterfact) = read(args)?;
     let rows = recovery(args.how.recovery.as_deref())?;
     let held_out = texts_of(args.held_out.as_slice())?;
-    let opened = open(&args.how.model)?;
+    let opened = open(&args.how.model, args.how.bos)?;
     let sweep = Sweep {
         label: "edit",
         reader: &opened.reader,
