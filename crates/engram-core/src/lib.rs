@@ -31,6 +31,6 @@ pub use pair::{Neighbour, Pair, Prompt, Span, Suite, Wording};
 pub use part_name::PartName;
 pub use range::{OutOfRange, Range};
 pub use row::{PreferenceRow, Row};
-pub use setting::{Align, Corruption, Direction, Positions};
+pub use setting::{Align, Bos, Corruption, Direction, Positions};
 pub use site::{NamedSite, Part, Select, Site, SiteTable};
 pub use subject::{Located, SubjectAt};

@@ -89,6 +89,18 @@ words! {
 /// Standard deviations of noise.
 const SPREAD: Range = Range::real(0.0, 1000.0).above();
 
+words! {
+    /// Whether a text is given the special tokens of its beginning.
+    Bos, "choice of begin-of-text" {
+        /// As the checkpoint's tokenizer does by itself.
+        Auto => "auto",
+        /// Always: the begin-of-text token also where the tokenizer adds none.
+        Always => "always",
+        /// Texts as they stand.
+        Never => "never",
+    }
+}
+
 /// What the corrupted run is.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]

@@ -34,11 +34,15 @@ impl Default for PrefixSettings {
 /// # Errors
 /// The model's.
 pub fn prefixes(model: &Model, settings: &PrefixSettings) -> Result<Vec<String>> {
-    let start = model.end_of_text().unwrap_or(0);
+    let lead = model.tokenizer().lead();
+    let start = match lead.is_empty() {
+        true => vec![model.end_of_text().unwrap_or(0)],
+        false => lead.to_vec(),
+    };
     let mut texts = vec![String::new()];
     for (group, (count, tokens)) in settings.groups.iter().enumerate() {
         let seed = settings.seed.wrapping_add(group as u64);
-        for ids in generate(model, &[start], *count, *tokens, seed)? {
+        for ids in generate(model, &start, *count, *tokens, seed)? {
             texts.push(format!("{}. ", model.tokenizer().decode(&ids)?));
         }
     }

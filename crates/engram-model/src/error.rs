@@ -281,6 +281,12 @@ pub enum ModelError {
         /// The number given.
         found: usize,
     },
+    /// A begin-of-text token that is asked for and that the tokenizer does not have.
+    #[error("{}: --bos always: this tokenizer has no begin-of-text token (no bos_token, no <|endoftext|>)", path.display())]
+    NoBos {
+        /// The tokenizer's file.
+        path: PathBuf,
+    },
     /// A file helper failed.
     #[error(transparent)]
     Core(#[from] engram_core::CoreError),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::{Device, Tensor, Var};
-use engram_core::SiteTable;
+use engram_core::{Bos, SiteTable};
 
 use crate::architecture::{Architecture, Shape};
 use crate::checkpoint::{self, Parameters, Stored};
@@ -234,6 +234,15 @@ impl Model {
     /// As [`Transformer::forward`].
     pub fn forward_training(&self, ids: &[Vec<u32>], training: TrainingPass<'_>) -> Result<Tensor> {
         self.network.forward(ids, &mut NoTap, training)
+    }
+
+    /// The same model with another choice of what is put before a text.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::with_bos`].
+    pub fn with_bos(mut self, bos: Bos) -> Result<Model> {
+        self.tokenizer = self.tokenizer.with_bos(bos)?;
+        Ok(self)
     }
 
     /// The tokenizer.

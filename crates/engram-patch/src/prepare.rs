@@ -24,8 +24,6 @@ pub enum Profile {
 /// How pairs are tokenised.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reading {
-    /// A token put before every prompt.
-    pub bos: Option<u32>,
     /// What the suite is for.
     pub profile: Profile,
     /// Whether the prompts of a pair may differ in length.
@@ -146,11 +144,8 @@ pub fn prepare(
     let found = pair.locate_corrupt_subject();
     let corrupt_subject = subject_of(&pair.corrupt_subject, found, corrupt);
     let [clean, corrupt] = prompts;
-    let lead = reading.bos.iter().len();
-    let with_bos = |ids: Vec<u32>| -> Vec<u32> { reading.bos.into_iter().chain(ids).collect() };
-    let shift = |span: Option<Range<usize>>| span.map(|s| s.start + lead..s.end + lead);
     let texts = |ids: &[u32]| ids.iter().map(|id| tokenizer.token(*id)).collect();
-    let (clean, corrupt) = (with_bos(clean.ids), with_bos(corrupt.ids));
+    let (clean, corrupt) = (clean.ids, corrupt.ids);
     let prepared = PreparedPair {
         id: pair.id.clone(),
         kind: pair.kind.clone(),
@@ -160,8 +155,8 @@ pub fn prepare(
         corrupt,
         answer,
         foil,
-        subject: shift(subject),
-        corrupt_subject: shift(corrupt_subject),
+        subject,
+        corrupt_subject,
     };
     Ok(Fitness {
         pair: prepared,
@@ -182,7 +177,7 @@ fn tokens_after(
 ) -> Result<Vec<u32>, ModelError> {
     let text = match (next, profile) {
         (Prompt::Ids(ids), _) => return Ok(ids.to_vec()),
-        (Prompt::Text(text), Profile::Paper) => return tokenizer.encode(text),
+        (Prompt::Text(text), Profile::Paper) => return tokenizer.encode_bare(text),
         (Prompt::Text(text), Profile::Standard) => text,
     };
     let mut found: Option<Vec<u32>> = None;

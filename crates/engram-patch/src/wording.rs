@@ -155,7 +155,7 @@ pub(crate) fn statement_prompts(relation: &Relation, tokenizer: &Tokenizer) -> R
 /// Question, space and answer, the answers as they stand.
 pub(crate) fn question_prompts(relation: &Relation, tokenizer: &Tokenizer) -> Result<Prompts> {
     let facts = &relation.facts;
-    let answers = facts.iter().map(|f| tokenizer.encode(&f.answer));
+    let answers = facts.iter().map(|f| tokenizer.encode_bare(&f.answer));
     let answers = answers.collect::<Result<Vec<_>, _>>()?;
     let input = |subject: usize, answer: usize| -> Result<Vec<u32>> {
         let question = relation.question.render(&facts[subject]).text;

@@ -5,7 +5,9 @@ mod common;
 use std::path::Path;
 
 use common::{model, pair, prepared, sites, spec};
-use engram_core::{Align, Corruption, NamedSite, Pair, Positions, Site, Span, SubjectAt, Suite};
+use engram_core::{
+    Align, Bos, Corruption, NamedSite, Pair, Positions, Site, Span, SubjectAt, Suite,
+};
 use engram_model::{Shape, Tokenizer};
 use engram_patch::{
     PatchError, Place, Plan, Reading, SweepSpec, Tokens, check, refuse_unfit, skip_unfit,
@@ -291,22 +293,20 @@ fn subjects_are_the_tokens_that_their_last_occurrence_touches() {
         )
     };
     let suite = Suite { pairs: vec![pair] };
-    for bos in [None, Some(0)] {
-        let reading = Reading {
-            bos,
-            ..Reading::default()
-        };
-        let found = &check(&suite, &tokenizer(), &shape(512), &reading).unwrap()[0].pair;
+    for bos in [Bos::Auto, Bos::Always, Bos::Never] {
+        let tokenizer = tokenizer().with_bos(bos).unwrap();
+        let reading = Reading::default();
+        let found = &check(&suite, &tokenizer, &shape(512), &reading).unwrap()[0].pair;
         let span = found.subject.clone().unwrap();
         assert_eq!(
             found.clean_tokens[span.clone()].concat(),
             " Dravet syndrome"
         );
         assert_eq!(found.clean_tokens[span.end..].concat(), " is due to");
-        assert_eq!(
-            found.clean.len(),
-            tokenizer().encode(&suite.pairs[0].clean).unwrap().len() + usize::from(bos.is_some())
-        );
+        // The tokenizer adds no token by itself.
+        let bare = tokenizer.encode_bare(&suite.pairs[0].clean).unwrap();
+        let added: &[u32] = if bos == Bos::Always { &[0] } else { &[] };
+        assert_eq!(found.clean, [added, &bare].concat());
     }
 }
 

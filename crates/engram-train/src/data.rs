@@ -104,11 +104,16 @@ pub(crate) fn stream(
     let end = model.end_of_text().ok_or(TrainError::NoPadding)?;
     let encoded: Vec<Vec<u32>> = texts
         .par_iter()
-        .map(|text| Ok(model.tokenizer().encode(&text.text)?))
+        .map(|text| {
+            let tokens = model.tokenizer().encode_training(&text.text)?;
+            Ok(tokens.into_iter().map(|(id, _)| id).collect())
+        })
         .collect::<Result<_>>()?;
     let mut ids = Vec::new();
     for text in encoded {
-        ids.push(end);
+        if text.first() != Some(&end) {
+            ids.push(end);
+        }
         ids.extend(text);
     }
     if ids.len() < settings.max_length {
@@ -194,7 +199,7 @@ pub(crate) fn encode(
     };
     let mut all = Vec::new();
     for (index, text) in texts.iter().enumerate() {
-        let tokens = model.tokenizer().encode_with_offsets(&text.text)?;
+        let tokens = model.tokenizer().encode_training(&text.text)?;
         let in_answer = |bytes: &std::ops::Range<usize>| {
             let overlaps = |&(start, end): &(usize, usize)| bytes.start < end && start < bytes.end;
             text.answers.iter().any(overlaps)

@@ -99,7 +99,7 @@ fn plan_of(
             let real: usize = all.iter().map(Encoded::real_predicted).sum();
             let mut text_tokens = 0usize;
             for text in train {
-                text_tokens += model.tokenizer().encode(&text.text)?.len();
+                text_tokens += model.tokenizer().encode_training(&text.text)?.len();
             }
             let kept: usize = all.iter().map(|s| s.real).sum();
             let count = match drawn {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
+use engram_core::Bos;
 use engram_edit::Overlay;
 use engram_edit::overlay::{EDITS, short};
 use engram_hub::{Options, Progress as Told};
@@ -13,16 +14,26 @@ use crate::progress::{Progress, note};
 use crate::stage::checkpoint_hash;
 
 /// A model and where it is on disk: `--model` may also name a repository of the hub, `org/name[@revision]`, which
-/// is fetched into the hub's cache, or be a folder of edits, which are laid over their checkpoint.
+/// is fetched into the hub's cache, or be a folder of edits, which are laid over their checkpoint. `bos` says what is put
+/// before texts; what a person should know of that is told on stderr.
 ///
 /// # Errors
 /// Where there is neither such a path nor such a repository, or the checkpoint's.
-pub fn open(named: &Path, device: &Device) -> Result<(Model, PathBuf)> {
+pub fn open(named: &Path, device: &Device, bos: Bos) -> Result<(Model, PathBuf)> {
     let path = locate(named)?;
-    if !Overlay::is_at(&path) {
-        return Ok((read_checkpoint(&path, device)?, path));
+    let model = at(&path, device)?.with_bos(bos)?;
+    if let Some(notice) = model.tokenizer().notice() {
+        note(notice);
     }
-    let overlay = Overlay::read(&path)?;
+    Ok((model, path))
+}
+
+/// The model of a folder or file.
+fn at(path: &Path, device: &Device) -> Result<Model> {
+    if !Overlay::is_at(path) {
+        return read_checkpoint(path, device);
+    }
+    let overlay = Overlay::read(path)?;
     let list = path.join(EDITS);
     let named = || format!("{}: its base, {}", list.display(), overlay.base.display());
     let found = checkpoint_hash(&overlay.base).with_context(named)?;
@@ -36,7 +47,7 @@ pub fn open(named: &Path, device: &Device) -> Result<(Model, PathBuf)> {
         );
     }
     let base = read_checkpoint(&overlay.base, device)?;
-    Ok((overlay.lay_over(&path, base)?, path))
+    Ok(overlay.lay_over(path, base)?)
 }
 
 /// Reads a checkpoint, and names what it holds beside the network.
@@ -54,10 +65,10 @@ fn read_checkpoint(path: &Path, device: &Device) -> Result<Model> {
             all => format!(" and {} more", all - NAMED),
         };
         let shown = names[..names.len().min(NAMED)].join(", ");
-        eprintln!(
+        note(format!(
             "{}: not used, no part of the network: {shown}{more}",
             path.display()
-        );
+        ));
     }
     Ok(model)
 }
@@ -66,8 +77,24 @@ fn read_checkpoint(path: &Path, device: &Device) -> Result<Model> {
 ///
 /// # Errors
 /// As [`open`].
-pub fn read(named: &Path) -> Result<Model> {
-    Ok(open(named, &Device::Cpu)?.0)
+pub fn read(named: &Path, bos: Bos) -> Result<Model> {
+    Ok(open(named, &Device::Cpu, bos)?.0)
+}
+
+/// A model that is asked no text: it is looked at, written or trained.
+///
+/// # Errors
+/// As [`open`].
+pub fn weights_on(named: &Path, device: &Device) -> Result<Model> {
+    at(&locate(named)?, device)
+}
+
+/// [`weights_on`] on the CPU.
+///
+/// # Errors
+/// As [`open`].
+pub fn weights(named: &Path) -> Result<Model> {
+    weights_on(named, &Device::Cpu)
 }
 
 /// The path of a model.

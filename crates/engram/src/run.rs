@@ -42,6 +42,9 @@ use crate::study::{BASE, RANDOM, Study, Sweep, Training};
 pub const TRAIN: &str = "train.jsonl";
 const VALIDATION: &str = "validation.jsonl";
 
+/// The input that says what is put before texts.
+const BEGIN: &str = "begin of text";
+
 /// A study whose every name, path and value has been checked, and the folder that it is run in.
 struct Run {
     study: Study,
@@ -113,12 +116,16 @@ impl Run {
     fn resolve(args: &RunArgs) -> Result<Run> {
         let study = Study::read(&args.study, &args.set)?;
         let device = engram_model::device(&args.device)?;
-        let (base, folder) = crate::model::open(&study.base, &device).context("the base model")?;
+        let (base, folder) =
+            crate::model::open(&study.base, &device, study.bos).context("the base model")?;
         let study = Study {
             base: folder,
             ..study
         };
-        let mut inputs = BTreeMap::from([("base", checkpoint_hash(&study.base)?)]);
+        let mut inputs = BTreeMap::from([
+            ("base", checkpoint_hash(&study.base)?),
+            (BEGIN, base.tokenizer().begin()),
+        ]);
         let mut table = None;
         if let Some(file) = &study.facts {
             let found = FactTable::read(file).context("the fact table")?;
@@ -412,12 +419,13 @@ impl Run {
             paper,
             files_hashed,
             checkpoint_hash(model)?,
+            self.inputs[BEGIN],
             gap,
             self.study.seed
         ]);
         let (model, suite) = (model.to_owned(), suite.to_owned());
         self.stage(&format!("sweeps/{name}"), inputs, |run, folder| {
-            let model = Model::read(&model, &Device::Cpu)?;
+            let model = Model::read(&model, &Device::Cpu)?.with_bos(run.study.bos)?;
             let engine = StagedEngine::new(&model, memory::allowed(None))?;
             let pairs = Suite::read(&suite.join(SUITE))?;
             let preferred = preferences(&model, &pairs.pairs, &Reading::default(), true)?;

@@ -5,7 +5,7 @@ mod edit;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use engram_core::{Corruption, Direction, Metric, Positions, files};
+use engram_core::{Bos, Corruption, Direction, Metric, Positions, files};
 use engram_corpus::WriteSettings;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,9 @@ fn swap() -> Corruption {
 fn one() -> usize {
     1
 }
+fn auto() -> Bos {
+    Bos::Auto
+}
 fn all() -> Positions {
     Positions::All
 }
@@ -57,6 +60,10 @@ pub struct Study {
     pub seed: u64,
     /// The model that is asked, and fine-tuned where there is training: a checkpoint, a GGUF file, `org/name`.
     pub base: PathBuf,
+    /// Whether texts are given the special tokens of their beginning: `auto` (as the checkpoint's tokenizer does),
+    /// `always`, `never`. Training texts are tokenised as the transformers library does.
+    #[serde(default = "auto")]
+    pub bos: Bos,
     /// Whether a model of the base's sizes with random weights, `random`, may be asked and patched: what layers show in a
     /// network that knows nothing.
     #[serde(default)]

@@ -20,6 +20,7 @@ use tokenizers::tokenizer::SplitDelimiterBehavior::Isolated;
 use super::Gguf;
 use crate::error::{ModelError, Result, shown};
 use crate::tokenizer::Tokenizer;
+use crate::tokenizer::special::{self, Named};
 
 const MODEL: &str = "tokenizer.ggml.model";
 const PRE: &str = "tokenizer.ggml.pre";
@@ -28,6 +29,10 @@ const TYPES: &str = "tokenizer.ggml.token_type";
 const MERGES: &str = "tokenizer.ggml.merges";
 const SCORES: &str = "tokenizer.ggml.scores";
 const UNKNOWN_ID: &str = "tokenizer.ggml.unknown_token_id";
+const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
+const ADD_EOS: &str = "tokenizer.ggml.add_eos_token";
+const BOS_ID: &str = "tokenizer.ggml.bos_token_id";
+const EOS_ID: &str = "tokenizer.ggml.eos_token_id";
 const SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
 
 /// Token types, as the format numbers them.
@@ -48,9 +53,9 @@ const QWEN_2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{
 
 /// Builds the tokenizer of a file.
 pub(super) fn build(file: &Gguf) -> Result<Tokenizer> {
-    let inner = match file.require::<&str>(MODEL)? {
-        "gpt2" => byte_level(file)?,
-        "llama" => sentencepiece(file)?,
+    let (mut inner, defaults) = match file.require::<&str>(MODEL)? {
+        "gpt2" => (byte_level(file)?, Defaults::byte_level(file)?),
+        "llama" => (sentencepiece(file)?, Defaults::SENTENCEPIECE),
         other => {
             return Err(ModelError::GgufKind {
                 path: file.path.clone(),
@@ -62,7 +67,55 @@ pub(super) fn build(file: &Gguf) -> Result<Tokenizer> {
             });
         }
     };
-    Ok(Tokenizer::from_parts(inner, file.path.clone()))
+    let token = |key: &str, default: Option<u32>| -> Result<Option<Named>> {
+        let id = file.get::<u32>(key)?.or(default);
+        Ok(id.and_then(|id| Some((inner.id_to_token(id)?, id))))
+    };
+    let bos = token(BOS_ID, defaults.bos)?;
+    let eos = token(EOS_ID, defaults.eos)?;
+    let asked = |add: &str, default: bool, key: &str, token: &Option<Named>| match (
+        file.get::<bool>(add)?,
+        token,
+    ) {
+        (Some(true), None) => {
+            let why = format!("{add} is true, and {key} names none of the tokens");
+            Err(wrong(file, why))
+        }
+        (said, token) => Ok(token.clone().filter(|_| said.unwrap_or(default))),
+    };
+    let before = asked(ADD_BOS, defaults.add_bos, BOS_ID, &bos)?;
+    let after = asked(ADD_EOS, false, EOS_ID, &eos)?;
+    if before.is_some() || after.is_some() {
+        let processor =
+            special::template(before.as_ref(), after.as_ref()).map_err(|e| wrong(file, e))?;
+        inner.with_post_processor(Some(processor));
+    }
+    Tokenizer::from_parts(inner, file.path.clone(), bos.map(|(_, id)| id))
+}
+
+/// What llama.cpp takes where a file does not say it: `llama_vocab::impl::load`.
+struct Defaults {
+    add_bos: bool,
+    bos: Option<u32>,
+    eos: Option<u32>,
+}
+
+impl Defaults {
+    const SENTENCEPIECE: Defaults = Defaults {
+        add_bos: true,
+        bos: Some(1),
+        eos: Some(2),
+    };
+
+    fn byte_level(file: &Gguf) -> Result<Defaults> {
+        let name = file.get::<&str>(PRE)?.unwrap_or("default");
+        Ok(Defaults {
+            add_bos: ["llama-bpe", "llama3", "llama-v3"].contains(&name),
+            // llama.cpp takes Falcon's, which is another token elsewhere.
+            bos: None,
+            eos: None,
+        })
+    }
 }
 
 fn wrong(file: &Gguf, why: impl Display) -> ModelError {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use engram_core::Bos;
 use serde::{Deserialize, Serialize};
 
 use crate::bounds::{COUNT, TOKENS, within};
@@ -155,6 +156,10 @@ pub struct HowArgs {
     /// Corpora whose keys the edit is to leave alone (rome, memit).
     #[arg(long, value_name = "FILE")]
     pub texts: Vec<PathBuf>,
+    /// Whether texts are given the special tokens of their beginning: auto (as the checkpoint's tokenizer does), always,
+    /// never.
+    #[arg(long, default_value = "auto", value_name = "WHEN")]
+    pub bos: Bos,
     /// Where covariances are kept (default: engram/statistics of the cache folder).
     #[arg(long, value_name = "DIR")]
     pub statistics: Option<PathBuf>,

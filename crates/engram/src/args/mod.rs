@@ -5,7 +5,7 @@ mod edit;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use engram_core::{Align, Corruption, Direction, Metric, Positions};
+use engram_core::{Align, Bos, Corruption, Direction, Metric, Positions};
 
 use crate::bounds::{
     BATCH, COUNT, EVERY, NULLS, PAIRS, POSITION, REPEATS, SAMPLES, SEQUENCE, SPLIT, TOP, WINDOW,
@@ -236,6 +236,10 @@ pub enum SuiteCommand {
         /// Seed of the pairing.
         #[arg(long, default_value_t = 42)]
         seed: u64,
+        /// Whether texts are given the special tokens of their beginning: auto (as the checkpoint's tokenizer does), always,
+        /// never.
+        #[arg(long, default_value = "auto", value_name = "WHEN")]
+        bos: Bos,
         /// The suite to write.
         #[arg(long)]
         out: PathBuf,
@@ -247,6 +251,10 @@ pub enum SuiteCommand {
         /// The checkpoint whose tokenizer decides.
         #[arg(long)]
         model: PathBuf,
+        /// Whether texts are given the special tokens of their beginning: auto (as the checkpoint's tokenizer does), always,
+        /// never.
+        #[arg(long, default_value = "auto", value_name = "WHEN")]
+        bos: Bos,
     },
     /// Show pairs and how they are tokenised.
     Show {
@@ -258,6 +266,10 @@ pub enum SuiteCommand {
         /// How many pairs.
         #[arg(long, default_value_t = 5, value_parser = within::<usize>(COUNT))]
         most: usize,
+        /// Whether texts are given the special tokens of their beginning: auto (as the checkpoint's tokenizer does), always,
+        /// never.
+        #[arg(long, default_value = "auto", value_name = "WHEN")]
+        bos: Bos,
     },
 }
 
@@ -325,6 +337,10 @@ pub struct PatchArgs {
     /// How many layers one cell covers, centred on its own.
     #[arg(long, default_value_t = 1, value_parser = within::<usize>(WINDOW))]
     pub window: usize,
+    /// Whether texts are given the special tokens of their beginning: auto (as the checkpoint's tokenizer does), always,
+    /// never.
+    #[arg(long, default_value = "auto", value_name = "WHEN")]
+    pub bos: Bos,
     /// What gaussian noise and resampled prompts are drawn from.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -439,6 +455,10 @@ pub struct CacheArgs {
     /// Sites, comma-separated.
     #[arg(long, value_delimiter = ',', required = true)]
     pub sites: Vec<String>,
+    /// Whether texts are given the special tokens of their beginning: auto (as the checkpoint's tokenizer does), always,
+    /// never.
+    #[arg(long, default_value = "auto", value_name = "WHEN")]
+    pub bos: Bos,
     /// The safetensors file to write.
     #[arg(long)]
     pub out: PathBuf,
@@ -494,6 +514,10 @@ pub enum ModelCommand {
         /// How many tokens.
         #[arg(long, default_value_t = 10, value_parser = within::<u32>(TOP))]
         top: u32,
+        /// Whether texts are given the special tokens of their beginning: auto (as the checkpoint's tokenizer does), always,
+        /// never.
+        #[arg(long, default_value = "auto", value_name = "WHEN")]
+        bos: Bos,
     },
     /// Logits of token ids, as safetensors: tensor "logits", [pos, vocab], f32.
     Logits {

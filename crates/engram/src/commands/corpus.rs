@@ -71,7 +71,7 @@ pub fn corpus(command: CorpusCommand, json: bool) -> Result<()> {
         } => {
             let _held = Lock::beside(&out)?;
             let facts = FactTable::read(&facts)?;
-            let model = crate::model::read(&model)?;
+            let model = crate::model::weights(&model)?;
             let settings = WriteSettings {
                 exposures,
                 wordings,
@@ -232,7 +232,7 @@ pub fn with_tokenizer<T>(
     work: impl FnOnce(engram_corpus::Tokenize<'_>) -> Result<T>,
 ) -> Result<T> {
     let failed: RefCell<Option<ModelError>> = RefCell::new(None);
-    let tokenize = |text: &str| match tokenizer.encode(text) {
+    let tokenize = |text: &str| match tokenizer.encode_bare(text) {
         Ok(ids) => ids,
         Err(error) => {
             failed.borrow_mut().get_or_insert(error);

@@ -28,10 +28,20 @@ struct Info {
 /// Any of the checkpoint's.
 pub fn model(command: ModelCommand, json: bool) -> Result<()> {
     match command {
-        ModelCommand::Info { model } => info(&crate::model::read(&model)?, json),
-        ModelCommand::Ask { model, prompt, top } => ask(&model, &prompt, top as usize, json),
+        ModelCommand::Info { model } => info(&crate::model::weights(&model)?, json),
+        ModelCommand::Ask {
+            model,
+            prompt,
+            top,
+            bos,
+        } => ask(
+            &crate::model::read(&model, bos)?,
+            &prompt,
+            top as usize,
+            json,
+        ),
         ModelCommand::Logits { model, ids, out } => {
-            let model = crate::model::read(&model)?;
+            let model = crate::model::weights(&model)?;
             let ids = [ids];
             let logits = model.forward(&ids, &mut NoTap)?;
             model.refuse_not_finite(&ids, [&logits])?;
@@ -47,7 +57,7 @@ pub fn model(command: ModelCommand, json: bool) -> Result<()> {
                 bail!("--out is the checkpoint itself; name another folder");
             }
             let _held = Lock::beside(&out)?;
-            crate::model::read(&model)?.write(&out)?;
+            crate::model::weights(&model)?.write(&out)?;
             note(out.display());
             Ok(())
         }
@@ -105,12 +115,11 @@ fn first_block(modules: &[NamedSite]) -> String {
         .collect()
 }
 
-fn ask(folder: &Path, prompt: &str, top: usize, json: bool) -> Result<()> {
+fn ask(model: &Model, prompt: &str, top: usize, json: bool) -> Result<()> {
     if prompt.is_empty() {
         bail!("the prompt is empty");
     }
-    let model = crate::model::read(folder)?;
-    let answers = engram_patch::ask(&model, &model.tokenizer().encode(prompt)?, top)?;
+    let answers = engram_patch::ask(model, &model.tokenizer().encode(prompt)?, top)?;
     print(json, &answers, || {
         let rows = answers.iter().map(|a| {
             [
@@ -129,7 +138,7 @@ fn ask(folder: &Path, prompt: &str, top: usize, json: bool) -> Result<()> {
 /// Any of the checkpoint's; a site that does not exist.
 pub fn cache(args: &CacheArgs) -> Result<()> {
     let _held = Lock::beside(&args.out)?;
-    let model = crate::model::read(&args.model)?;
+    let model = crate::model::read(&args.model, args.bos)?;
     let sites = resolve(&model.sites(), &args.sites)?;
     let ids = model.tokenizer().encode(&args.prompt)?;
     let tensors: BTreeMap<_, _> = engram_patch::cache(&model, &ids, &sites)?

@@ -43,10 +43,9 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
         Some(out) if !args.plan_only => Some(UnderWay::at(out, args.resume)?),
         _ => None,
     };
-    let (model, folder) = crate::model::open(&args.model, &device)?;
+    let (model, folder) = crate::model::open(&args.model, &device, args.bos)?;
     let spec = spec(args, &model)?;
     let reading = Reading {
-        bos: None,
         profile: if paper {
             Procedure::Paper
         } else {
@@ -102,7 +101,10 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
     })?;
     let sweep_s = start.elapsed().as_secs_f64();
     under_way.output.fill_from(&key, |folder| {
-        let mut inputs = vec![Fact::new("model", model_hash)];
+        let mut inputs = vec![
+            Fact::new("model", model_hash),
+            Fact::new("begin of text", model.tokenizer().begin()),
+        ];
         inputs.extend(
             model
                 .shape()

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use engram_core::text::plain;
-use engram_core::{Lock, Suite};
+use engram_core::{Bos, Lock, Suite};
 use engram_corpus::{CounterFact, FactTable, read_counterfact};
 use engram_patch::{
     Balance, BuildSettings, Fitness, Reading, build, build_counterfact, build_paper, check,
@@ -27,11 +27,12 @@ pub fn suite(command: SuiteCommand, json: bool) -> Result<()> {
             profile,
             max_pairs_per_kind,
             seed,
+            bos,
             out,
         } => {
             let _held = Lock::beside(&out)?;
             let most = (max_pairs_per_kind > 0).then_some(max_pairs_per_kind);
-            let model = crate::model::read(&model)?;
+            let model = crate::model::read(&model, bos)?;
             let Some(facts) = facts else {
                 let facts = read_counterfact(&counterfact.unwrap_or_default())?;
                 let suite = build_counterfact(&facts, model.tokenizer(), seed, most)?;
@@ -72,8 +73,8 @@ pub fn suite(command: SuiteCommand, json: bool) -> Result<()> {
             ));
             print(json, &built.balance, || balance(&built.balance))
         }
-        SuiteCommand::Check { suite, model } => {
-            let checked = checked(&suite, &model)?;
+        SuiteCommand::Check { suite, model, bos } => {
+            let checked = checked(&suite, &model, bos)?;
             let unfit: Vec<&Fitness> = checked.iter().filter(|c| !c.is_fit()).collect();
             print(json, &checked, || {
                 let mut text = String::new();
@@ -107,8 +108,13 @@ pub fn suite(command: SuiteCommand, json: bool) -> Result<()> {
             }
             Ok(())
         }
-        SuiteCommand::Show { suite, model, most } => {
-            let checked = checked(&suite, &model)?;
+        SuiteCommand::Show {
+            suite,
+            model,
+            most,
+            bos,
+        } => {
+            let checked = checked(&suite, &model, bos)?;
             let shown = &checked[..most.min(checked.len())];
             print(json, &shown, || {
                 shown.iter().map(|f| tokens(f) + "\n").collect()
@@ -148,9 +154,9 @@ fn balance(found: &Balance) -> String {
     )
 }
 
-fn checked(suite: &Path, model: &Path) -> Result<Vec<Fitness>> {
+fn checked(suite: &Path, model: &Path, bos: Bos) -> Result<Vec<Fitness>> {
     let suite = Suite::read(suite)?;
-    let model = crate::model::read(model)?;
+    let model = crate::model::read(model, bos)?;
     Ok(check(
         &suite,
         model.tokenizer(),

@@ -86,7 +86,7 @@ pub fn train(args: &TrainArgs, json: bool) -> Result<()> {
         (None, Some(base), Some(preset)) => {
             let settings = settings(preset, &args.set)?;
             (
-                Start::From(Box::new(crate::model::open(base, &device)?.0)),
+                Start::From(Box::new(crate::model::weights_on(base, &device)?)),
                 settings,
             )
         }

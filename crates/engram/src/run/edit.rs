@@ -10,7 +10,7 @@ use engram_edit::{Choosing, Facts, Reader, Sample};
 use engram_model::Model;
 use serde_json::json;
 
-use super::{Run, TRAIN, VALIDATION};
+use super::{BEGIN, Run, TRAIN, VALIDATION};
 use crate::args::LayerChoice;
 use crate::commands::edit::{chosen_layers, texts_of};
 use crate::commands::model::resolve;
@@ -86,13 +86,14 @@ impl Run {
             files::sha256_file(&from.suite.join(SUITE))?,
             sweep.transpose()?,
             checkpoint,
+            self.inputs[BEGIN],
             Machine::here().threads
         ]);
         self.stage(
             &format!("edits/{name}/{}", from.name),
             inputs,
-            |_, folder| {
-                let model = Model::read(from.model, &Device::Cpu)?;
+            |run, folder| {
+                let model = Model::read(from.model, &Device::Cpu)?.with_bos(run.study.bos)?;
                 let reader = Reader::new(&model)?;
                 let suite = Suite::read(&from.suite.join(SUITE))?;
                 let settings = edit.settings()?;

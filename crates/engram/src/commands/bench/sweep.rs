@@ -58,7 +58,7 @@ fn sweep(args: &BenchSweepArgs) -> Result<SweepBench> {
         );
     }
     let model = match &args.model {
-        Some(named) => crate::model::read(named)?,
+        Some(named) => crate::model::weights(named)?,
         None => random(&small())?,
     };
     let spec = SweepSpec {

@@ -57,7 +57,7 @@ pub fn bench(args: &BenchTrainArgs, json: bool) -> Result<()> {
 fn train(args: &BenchTrainArgs) -> Result<TrainBench> {
     let device = engram_model::device(&args.device)?;
     let model = match &args.model {
-        Some(named) => crate::model::open(named, &device)?.0,
+        Some(named) => crate::model::weights_on(named, &device)?,
         None => random(&small())?.to_device(&device)?,
     };
     let precision = match args.dtype {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
-use engram_core::Suite;
+use engram_core::{Bos, Suite};
 use engram_edit::{Covariance, EditSettings, Editor, Method, Overlay, Reader, Sample, Statistics};
 
 use crate::args::{EditCommand, EditMethod, HowArgs, LayerChoice};
@@ -45,8 +45,8 @@ struct Opened {
     identity: String,
 }
 
-fn open(named: &Path) -> Result<Opened> {
-    let (model, path) = crate::model::open(named, &Device::Cpu)?;
+fn open(named: &Path, bos: Bos) -> Result<Opened> {
+    let (model, path) = crate::model::open(named, &Device::Cpu, bos)?;
     let (base, on) = match Overlay::is_at(&path) {
         true => {
             let overlay = Overlay::read(&path)?;

@@ -50,7 +50,7 @@ pub fn apply(model: &Path, edits: &[PathBuf], out: &Path, json: bool) -> Result<
         );
     }
     // All are held against each other, and laid over the model once, before any is written.
-    let mut model = crate::model::read(&path_of(&overlay, from.as_deref()))?;
+    let mut model = crate::model::weights(&path_of(&overlay, from.as_deref()))?;
     let mut files_of = Vec::new();
     for edit in edits {
         let (delta, hash) = Delta::read(edit)?;
@@ -199,7 +199,7 @@ pub fn show(path: &Path, json: bool) -> Result<()> {
 /// Writes the edited model as a checkpoint.
 pub fn merge(model: &Path, out: &Path) -> Result<()> {
     let output = Output::free(out)?;
-    let model = crate::model::read(model)?;
+    let model = crate::model::weights(model)?;
     output.fill(|folder| Ok(model.write(folder)?))?;
     note(out.display());
     Ok(())

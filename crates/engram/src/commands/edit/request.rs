@@ -41,7 +41,7 @@ pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
     let _held = Lock::beside(&args.out)?;
     let rows = layers::recovery(args.how.recovery.as_deref())?;
     let texts = kept_texts(&args.how)?;
-    let opened = open(&args.how.model)?;
+    let opened = open(&args.how.model, args.how.bos)?;
     check_model(&opened, &args.how)?;
     let (reader, model) = (&opened.reader, opened.reader.model());
     let cases = asked(args, reader)?;

@@ -32,7 +32,7 @@ pub fn sweep(args: &EditSweepArgs, json: bool) -> Result<()> {
     }
     let held_out = texts_of(args.held_out.as_slice())?;
     let texts = kept_texts(&args.how)?;
-    let opened = open(&args.how.model)?;
+    let opened = open(&args.how.model, args.how.bos)?;
     check_model(&opened, &args.how)?;
     let sweep = Sweep {
         label: "edit",

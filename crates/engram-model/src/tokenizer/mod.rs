@@ -1,31 +1,49 @@
 //! Tokenizers, by the Hugging Face library.
 
+mod config;
+pub(crate) mod special;
+
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use engram_core::Bos;
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
+use self::config::Config;
+use self::special::Special;
 use crate::error::{ModelError, Result};
 
-/// The token that ends a text.
+/// The token that ends a text, and begins one, in GPT-2.
 const END: &str = "<|endoftext|>";
 
-/// A tokenizer. It never adds a special token, cuts or pads unless it is told to.
+/// A tokenizer. [`Tokenizer::encode`] takes a text from its beginning and gives it the leading special tokens that the
+/// checkpoint asks for, or that [`Tokenizer::with_bos`] chose; [`Tokenizer::encode_bare`] adds nothing. Trailing special
+/// tokens are left out. It cuts or pads nothing.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     source: PathBuf,
+    /// What the checkpoint puts around a text.
+    asked: Special,
+    /// The begin-of-text token, also where the checkpoint does not add it.
+    bos: Option<u32>,
+    setting: Bos,
 }
 
 impl Tokenizer {
     /// Reads `tokenizer.json`, or else `vocab.json` with `merges.txt` (GPT-2's byte-level BPE), of a checkpoint's folder.
+    /// Leading special tokens are those that the transformers library (5.24) adds: those of the `post_processor` of
+    /// `tokenizer.json`; without that file, the `bos_token` of `tokenizer_config.json` where `add_bos_token` is true.
     ///
     /// # Errors
-    /// [`ModelError::Missing`], [`ModelError::Tokenizer`].
+    /// [`ModelError::Missing`], [`ModelError::Tokenizer`]; [`ModelError::Config`] for a `tokenizer_config.json`
+    /// or `special_tokens_map.json` that does not parse.
     pub fn read(folder: &Path) -> Result<Tokenizer> {
         let json = folder.join("tokenizer.json");
         let (vocab, merges) = (folder.join("vocab.json"), folder.join("merges.txt"));
-        let (mut inner, source) = if json.exists() {
+        let config = Config::read(folder)?;
+        let (inner, source) = if json.exists() {
             let inner = tokenizers::Tokenizer::from_file(&json).map_err(wrong(&json))?;
             (inner, json)
         } else if vocab.exists() && merges.exists() {
@@ -41,6 +59,11 @@ impl Tokenizer {
                 let token = tokenizers::AddedToken::from(END, true);
                 inner.add_special_tokens([token]).map_err(wrong(&vocab))?;
             }
+            let [before, after] = config.ends(&inner)?;
+            if before.is_some() || after.is_some() {
+                let processor = special::template(before.as_ref(), after.as_ref());
+                inner.with_post_processor(Some(processor.map_err(wrong(&vocab))?));
+            }
             (inner, folder.to_owned())
         } else {
             return Err(ModelError::Missing {
@@ -48,14 +71,28 @@ impl Tokenizer {
                 file: "tokenizer.json (nor vocab.json with merges.txt)".to_owned(),
             });
         };
-        inner.with_truncation(None).map_err(wrong(&source))?;
-        inner.with_padding(None);
-        Ok(Tokenizer { inner, source })
+        let bos = config.token("bos_token").and_then(|t| inner.token_to_id(t));
+        Tokenizer::from_parts(inner, source, bos)
     }
 
-    /// A tokenizer that was made elsewhere; errors name the source.
-    pub(crate) fn from_parts(inner: tokenizers::Tokenizer, source: PathBuf) -> Tokenizer {
-        Tokenizer { inner, source }
+    /// A tokenizer whose post-processor says what is put around a text; errors name the source. `bos` is the
+    /// begin-of-text token, by default `<|endoftext|>`, as in GPT-2.
+    pub(crate) fn from_parts(
+        mut inner: tokenizers::Tokenizer,
+        source: PathBuf,
+        bos: Option<u32>,
+    ) -> Result<Tokenizer> {
+        inner.with_truncation(None).map_err(wrong(&source))?;
+        inner.with_padding(None);
+        let asked = Special::of(inner.get_post_processor()).map_err(wrong(&source))?;
+        let bos = bos.or_else(|| inner.token_to_id(END));
+        Ok(Tokenizer {
+            inner,
+            source,
+            asked,
+            bos,
+            setting: Bos::Auto,
+        })
     }
 
     /// A tokenizer whose only tokens are the numbers from 0 to `vocab` − 1, split at blanks: for models
@@ -76,7 +113,7 @@ impl Tokenizer {
         inner.with_pre_tokenizer(Some(
             tokenizers::pre_tokenizers::whitespace::WhitespaceSplit,
         ));
-        Ok(Tokenizer { inner, source })
+        Tokenizer::from_parts(inner, source, None)
     }
 
     /// Learns a byte-level BPE of at most `vocabulary` tokens from texts (Sennrich et al. 2016, over bytes as in
@@ -116,7 +153,7 @@ impl Tokenizer {
             .map_err(wrong(&source))?;
         let text = learner.to_string(false).map_err(wrong(&source))?;
         let inner: tokenizers::Tokenizer = text.parse().map_err(wrong(&source))?;
-        Ok(Tokenizer { inner, source })
+        Tokenizer::from_parts(inner, source, None)
     }
 
     /// Writes `tokenizer.json` into a folder, atomically.
@@ -131,23 +168,100 @@ impl Tokenizer {
         Ok(())
     }
 
-    /// The ids of a text as it stands: no special token, no added space.
+    /// The same tokenizer with another choice of what is put before a text.
+    ///
+    /// # Errors
+    /// [`ModelError::NoBos`] for [`Bos::Always`] where the tokenizer has no begin-of-text token.
+    pub fn with_bos(mut self, setting: Bos) -> Result<Tokenizer> {
+        if setting == Bos::Always && self.asked.before.is_empty() && self.bos.is_none() {
+            return Err(ModelError::NoBos { path: self.source });
+        }
+        self.setting = setting;
+        Ok(self)
+    }
+
+    /// The ids that [`Tokenizer::encode`] puts before a text that does not begin with them.
+    pub fn lead(&self) -> &[u32] {
+        match self.setting {
+            Bos::Never => &[],
+            Bos::Always if self.asked.before.is_empty() => self.bos.as_slice(),
+            Bos::Auto | Bos::Always => &self.asked.before,
+        }
+    }
+
+    /// What is put before a text, in words for a manifest: `auto: "<s>" (1)`.
+    pub fn begin(&self) -> String {
+        let lead = self.lead().iter();
+        let tokens: Vec<String> = lead
+            .map(|id| format!("{:?} ({id})", self.token(*id)))
+            .collect();
+        match tokens.is_empty() {
+            true => format!("{}: nothing", self.setting),
+            false => format!("{}: {}", self.setting, tokens.join(" ")),
+        }
+    }
+
+    /// What a person should know of how texts are tokenised: trailing special tokens that are left out.
+    pub fn notice(&self) -> Option<String> {
+        let after = self.asked.after.iter();
+        let tokens: Vec<String> = after.map(|id| format!("{:?}", self.token(*id))).collect();
+        (!tokens.is_empty()).then(|| {
+            format!(
+                "{}: the tokenizer ends texts with {}, which is left out: the model is asked what follows a text",
+                self.source.display(),
+                tokens.join(" ")
+            )
+        })
+    }
+
+    /// The ids of a text from its beginning: [`Tokenizer::lead`], unless the text begins with it, and the text's own.
     ///
     /// # Errors
     /// [`ModelError::Tokenizer`].
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        Ok(self.encoding(text)?.get_ids().to_vec())
+        let own = self.encode_bare(text)?;
+        match own.starts_with(self.lead()) {
+            true => Ok(own),
+            false => Ok([self.lead(), &own].concat()),
+        }
     }
 
-    /// Ids and the byte range of the text that each stands for.
+    /// [`Tokenizer::encode`] with the bytes of the text that each id stands for; 0..0 for an id that was put before.
     ///
     /// # Errors
     /// [`ModelError::Tokenizer`].
-    pub fn encode_with_offsets(&self, text: &str) -> Result<Vec<(u32, std::ops::Range<usize>)>> {
+    pub fn encode_with_offsets(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>> {
+        let own = self.encode_bare_with_offsets(text)?;
+        Ok(around(self.lead(), own, &[]))
+    }
+
+    /// The ids of a text as it stands, without special tokens: of a piece of a text, or to count.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`].
+    pub fn encode_bare(&self, text: &str) -> Result<Vec<u32>> {
+        Ok(self.encoding(text)?.get_ids().to_vec())
+    }
+
+    /// [`Tokenizer::encode_bare`] with the bytes of the text that each id stands for.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`].
+    pub fn encode_bare_with_offsets(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>> {
         let encoding = self.encoding(text)?;
         let ids = encoding.get_ids().iter().copied();
         let offsets = encoding.get_offsets().iter().map(|&(a, b)| a..b);
         Ok(ids.zip(offsets).collect())
+    }
+
+    /// A training text as the transformers library tokenises it: with all special tokens that the checkpoint asks for,
+    /// leading and trailing, whatever [`Tokenizer::with_bos`] chose. Added ids have an empty range.
+    ///
+    /// # Errors
+    /// [`ModelError::Tokenizer`].
+    pub fn encode_training(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>> {
+        let own = self.encode_bare_with_offsets(text)?;
+        Ok(around(&self.asked.before, own, &self.asked.after))
     }
 
     fn encoding(&self, text: &str) -> Result<tokenizers::Encoding> {
@@ -185,6 +299,19 @@ impl Tokenizer {
         let vocab = self.inner.get_vocab(true);
         vocab.values().copied().max().unwrap_or(0)
     }
+}
+
+/// A text's tokens with others before and after it; those before only where it does not begin with them.
+fn around(
+    before: &[u32],
+    own: Vec<(u32, Range<usize>)>,
+    after: &[u32],
+) -> Vec<(u32, Range<usize>)> {
+    let begins = before.len() <= own.len() && own.iter().zip(before).all(|(o, b)| o.0 == *b);
+    let lead = before.iter().filter(|_| !begins).map(|id| (*id, 0..0));
+    let end = own.last().map_or(0, |(_, at)| at.end);
+    let tail = after.iter().map(|id| (*id, end..end));
+    lead.chain(own.iter().cloned()).chain(tail).collect()
 }
 
 fn wrong(path: &Path) -> impl FnOnce(tokenizers::Error) -> ModelError + '_ {
