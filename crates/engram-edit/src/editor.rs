@@ -254,6 +254,8 @@ impl<'a> Editor<'a> {
             method: self.method.name().to_owned(),
             layers: layers.to_vec(),
             position: scored.position,
+            says: Some(scored.says),
+            prefers: None,
             before: scored.before,
             after: scored.asked.score(edited)?,
             fit,
@@ -268,16 +270,18 @@ pub struct Scored {
     pub case: Case,
     /// Index of the subject's last token in the bare prompt.
     position: i64,
+    /// Whether the unedited model says the true answer.
+    says: bool,
     asked: Asked,
     before: Score,
 }
 
 impl Scored {
-    /// Of a case and its questions.
+    /// Of a case, its questions, and whether the unedited model says the true answer.
     ///
     /// # Errors
     /// The model's.
-    pub fn of(reader: &Reader, case: Case, asked: Asked) -> Result<Scored> {
+    pub fn of(reader: &Reader, case: Case, asked: Asked, says: bool) -> Result<Scored> {
         let before = asked.score(reader)?;
         let EditRequest {
             id,
@@ -289,6 +293,7 @@ impl Scored {
         Ok(Scored {
             case,
             position,
+            says,
             asked,
             before,
         })

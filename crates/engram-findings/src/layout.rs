@@ -49,8 +49,6 @@ impl PositionClass {
 /// The positions of one prompt.
 pub(crate) struct Layout {
     pub classes: BTreeMap<i64, PositionClass>,
-    pub last: i64,
-    pub subject_last: Option<i64>,
 }
 
 /// Classes of the positions whose tokens (of the prompt written into) are given.
@@ -75,8 +73,6 @@ pub(crate) fn layout(
     });
     Layout {
         classes: classes.collect(),
-        last,
-        subject_last: span.map(|s| s.end - 1).filter(|p| tokens.contains_key(p)),
     }
 }
 
@@ -192,10 +188,6 @@ mod tests {
             ..pair()
         };
         assert_eq!(classes(&by_tokens, &WORDS), expected);
-        assert_eq!(
-            layout(&pair(), "denoise", &tokens(&WORDS)).subject_last,
-            Some(3)
-        );
     }
 
     #[test]

@@ -10,7 +10,8 @@ use engram_core::{Align, Confounds, Corruption, Metric, Pair, Row, Suite, files}
 use engram_model::Model;
 use engram_patch::{
     Batch, Done, Engine, Journal, NaiveEngine, Plan, PreparedPair, Profile as Procedure, Reading,
-    Schedule, StagedEngine, SweepSpec, check, paper_spec, refuse_unfit, skip_unfit,
+    Schedule, StagedEngine, SweepSpec, check, paper_spec, preferences_within, refuse_unfit,
+    skip_unfit,
 };
 use engram_report::{Excluded, Fact, Reproduction};
 use serde_json::json;
@@ -90,10 +91,15 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
     let naive = args.engine == EngineName::Naive;
     let key = json!([model_hash, plan, naive]).to_string();
     let (mut journal, done) = under_way.journal(&files::sha256(key.as_bytes()), &plan)?;
-    let rows = sweep_on("patch", &*engine, &model, &plan, done, |batch| {
+    let mut rows = sweep_on("patch", &*engine, &model, &plan, done, |batch| {
         journal.append(batch)
     })?;
     let sweep_s = start.elapsed().as_secs_f64();
+    if !paper {
+        // A small part of what is allowed: the sweep's own caches are gone by now.
+        let asked = preferences_within(&model, &measured.pairs, &reading, false, memory / 16)?;
+        Row::mark(&mut rows, &asked.rows);
+    }
     let out = &under_way.out;
     whole_folder(out, |folder| {
         let mut inputs = vec![Fact::new("model", model_hash)];
