@@ -88,13 +88,18 @@ fn paint(area: &Area<'_>, panel: &Panel, last: f64) -> Painted {
         .x_label_area_size(40)
         .y_label_area_size(56)
         .build_cartesian_2d(-0.25..last + 0.25, low - room..high + room)?;
+    let mut points = panel.curves.iter().flat_map(|(_, points)| points);
+    let fewer = points.any(|p| matches!(p.over, Over::Fewer(_)));
     let value = |r: &f64| match panel.share {
         true => format!("{:.0}%", 100.0 * r),
         false => format!("{r:.2}").replace('-', "−"),
     };
     chart
         .configure_mesh()
-        .x_desc("layer")
+        .x_desc(match fewer {
+            true => "layer (hollow: over so many pairs, not all)",
+            false => "layer",
+        })
         .y_desc(panel.value)
         .x_labels(last as usize + 1)
         .y_labels(6)

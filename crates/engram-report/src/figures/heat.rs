@@ -164,9 +164,7 @@ pub(super) fn heads(name: String, title: &str, grid: &PartGrid, alpha: f64) -> R
         })
     });
     let map = Map {
-        title: format!(
-            "ringed: restores; square: works against (p < {alpha}, Benjamini–Hochberg, mean ≥ {LEAST_EFFECT})"
-        ),
+        title: format!("○ restores, □ opposes: adjusted p < {alpha}, mean ≥ {LEAST_EFFECT}"),
         columns: heads.iter().map(ToString::to_string).collect(),
         cells: cells.collect(),
         layers,
@@ -219,6 +217,11 @@ fn paint(area: &Area<'_>, map: &Map, most: f64, columns: &str) -> Painted {
         SegmentValue::Last => String::new(),
     };
     let layers: Vec<String> = map.layers.iter().map(ToString::to_string).collect();
+    let fewer = map.cells.iter().any(|c| matches!(c.sign, Sign::Fewer(_)));
+    let columns = match fewer {
+        true => format!("{columns} (○n: over n pairs, not all; ×: fixed by the graph)"),
+        false => columns.to_owned(),
+    };
     chart
         .configure_mesh()
         .disable_mesh()
