@@ -139,6 +139,11 @@ impl Table {
         self.rows
     }
 
+    /// Whether there is a column of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.columns.contains_key(name)
+    }
+
     fn cell(&self, name: &str, row: usize, path: &Path) -> Result<&Field> {
         self.columns
             .get(name)

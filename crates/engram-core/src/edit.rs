@@ -79,6 +79,12 @@ pub struct EditRow {
     /// Index of the subject's last token in the bare prompt, from 0: where a sweep's rows of the pair are joined.
     #[serde(default)]
     pub position: i64,
+    /// Whether the unedited model says the true answer: every token of it the most probable one.
+    #[serde(default)]
+    pub says: Option<bool>,
+    /// Whether it prefers the right one of the suite's answer and foil; `None` where a fact has no corrupted prompt.
+    #[serde(default)]
+    pub prefers: Option<bool>,
     /// The unedited model's scores.
     pub before: Score,
     /// The edited model's.

@@ -1,5 +1,6 @@
 //! Result rows and their Parquet files.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,26 @@ pub struct Row {
     pub trivial: bool,
     /// Why it is trivial.
     pub trivial_why: Option<String>,
+    /// Whether the model *prefers* the right one of answer and foil, with no patch: [`PreferenceRow::prefers`]. `None`
+    /// where it was not asked.
+    #[serde(default)]
+    pub prefers: Option<bool>,
+    /// Whether the model *says* the answer, with no patch: [`PreferenceRow::says`]. `None` where it was not asked.
+    #[serde(default)]
+    pub says: Option<bool>,
+}
+
+impl Row {
+    /// Writes into rows what the model prefers and says, with no patch, in their pair's own wording.
+    pub fn mark(rows: &mut [Row], preferences: &[PreferenceRow]) {
+        let own = preferences.iter().filter(|p| !p.held_back).rev();
+        let own: BTreeMap<&str, &PreferenceRow> = own.map(|p| (p.pair.as_str(), p)).collect();
+        for row in rows {
+            if let Some(found) = own.get(row.pair.as_str()) {
+                (row.prefers, row.says) = (Some(found.prefers()), found.says);
+            }
+        }
+    }
 }
 
 macro_rules! column {
@@ -95,6 +116,12 @@ macro_rules! column {
             Column::Flag($rows.iter().map(|r| Some(r.$field)).collect()),
         )
     };
+    ($rows:expr, $field:ident, maybe_flag) => {
+        (
+            stringify!($field),
+            Column::Flag($rows.iter().map(|r| r.$field).collect()),
+        )
+    };
 }
 
 macro_rules! field {
@@ -121,6 +148,13 @@ macro_rules! field {
         $table
             .flag(stringify!($field), $i, $path)?
             .unwrap_or_default()
+    };
+    // A column that files from before it do not have.
+    ($table:expr, $path:expr, $i:expr, $field:ident, maybe_flag) => {
+        match $table.has(stringify!($field)) {
+            true => $table.flag(stringify!($field), $i, $path)?,
+            false => None,
+        }
     };
 }
 
@@ -151,7 +185,7 @@ table! { Row {
     pair: text, kind: text, name: text, site: text, layer: maybe_int, head: maybe_int, position: maybe_int,
     token: maybe_text, query: maybe_int, key: maybe_int, unit: maybe_int, window: maybe_int, direction: text,
     corruption: text, sample: maybe_int, align: text, metric: text, clean: real, corrupt: real, patched: real,
-    recovery: maybe_real, trivial: flag, trivial_why: maybe_text,
+    recovery: maybe_real, trivial: flag, trivial_why: maybe_text, prefers: maybe_flag, says: maybe_flag,
 } }
 
 /// Which of answer and foil a model prefers on a pair, in one wording, with no patch.
@@ -179,23 +213,28 @@ pub struct PreferenceRow {
     pub prob_clean: f64,
     /// Rank (1 is best) of the answer's first token on the clean prompt.
     pub rank_clean: f64,
+    /// Whether the model *says* the answer: after the clean prompt every token of the answer is the most probable one,
+    /// so that greedy decoding gives it. `None` in files from before this was asked.
+    #[serde(default)]
+    pub says: Option<bool>,
 }
 
 impl PreferenceRow {
-    /// Whether answer is preferred to foil on the clean prompt.
-    pub fn prefers(&self) -> bool {
+    /// Whether answer beats foil on the clean prompt, whatever the corrupted one gives.
+    pub fn is_right_on_clean(&self) -> bool {
         self.logit_diff_clean > 0.0
     }
 
-    /// Whether the model *knows* the pair: answer preferred on the clean prompt, foil on the corrupted one.
-    pub fn knows(&self) -> bool {
+    /// Whether the model *prefers* the right one: answer beats foil on the clean prompt, foil beats answer on the
+    /// corrupted one.
+    pub fn prefers(&self) -> bool {
         self.logit_diff_clean > 0.0 && self.logit_diff_corrupt < 0.0
     }
 }
 
 table! { PreferenceRow {
     pair: text, kind: text, relation: maybe_text, template: maybe_text, held_back: flag, logit_diff_clean: real,
-    logit_diff_corrupt: real, logprob_seq_clean: real, logprob_seq_corrupt: real, prob_clean: real, rank_clean: real,
+    logit_diff_corrupt: real, logprob_seq_clean: real, logprob_seq_corrupt: real, prob_clean: real, rank_clean: real, says: maybe_flag,
 } }
 
 #[cfg(test)]
@@ -219,9 +258,66 @@ mod tests {
                 patched: f64::MIN_POSITIVE,
                 recovery: (i > 3).then_some(1.0 / 3.0),
                 trivial: i == 7,
+                prefers: (i > 9).then_some(i % 4 == 0),
+                says: (i > 9).then_some(i % 5 == 0),
                 ..Row::default()
             })
             .collect()
+    }
+
+    #[test]
+    fn rows_are_marked_with_their_pair_s_own_wording() {
+        let preference = |pair: &str, held_back, clean, says| PreferenceRow {
+            pair: pair.to_owned(),
+            held_back,
+            logit_diff_clean: clean,
+            logit_diff_corrupt: -1.0,
+            says,
+            ..PreferenceRow::default()
+        };
+        let asked = [
+            preference("p1", false, 2.0, Some(false)),
+            preference("p1", true, -2.0, Some(true)),
+            preference("p2", false, -1.0, Some(true)),
+        ];
+        let mut marked = rows();
+        marked
+            .iter_mut()
+            .for_each(|r| (r.prefers, r.says) = (None, None));
+        Row::mark(&mut marked, &asked);
+        for row in marked {
+            let expected = match row.pair.as_str() {
+                "p1" => (Some(true), Some(false)),
+                "p2" => (Some(false), Some(true)),
+                _ => (None, None),
+            };
+            assert_eq!((row.prefers, row.says), expected, "{}", row.pair);
+        }
+    }
+
+    /// A file without the columns that came later.
+    #[test]
+    fn files_from_before_a_column_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.parquet");
+        let text = |value: &str| Column::Text(vec![Some(value.to_owned())]);
+        let real = || Column::Real(vec![Some(1.5)]);
+        let columns = vec![
+            ("pair", text("p")),
+            ("kind", text("k")),
+            ("relation", Column::Text(vec![None])),
+            ("template", Column::Text(vec![None])),
+            ("held_back", Column::Flag(vec![Some(false)])),
+            ("logit_diff_clean", real()),
+            ("logit_diff_corrupt", real()),
+            ("logprob_seq_clean", real()),
+            ("logprob_seq_corrupt", real()),
+            ("prob_clean", real()),
+            ("rank_clean", real()),
+        ];
+        write_columns(&path, columns).unwrap();
+        let read = PreferenceRow::read_parquet(&path).unwrap();
+        assert_eq!((read[0].logit_diff_clean, read[0].says), (1.5, None));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Which facts are edited, and beside which neighbours: those that the model knows.
+//! Which facts are edited, and beside which neighbours: those whose answer the model says.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +29,7 @@ pub struct Choosing {
     /// The most facts of a kind, spread over its relations: the first of each, then the second of each, and so on (0:
     /// no limit).
     pub most: usize,
-    /// Whether facts that the model does not know are edited as well, and are neighbours.
+    /// Whether facts whose answer the model does not say are edited as well, and are neighbours.
     pub all_facts: bool,
 }
 
@@ -40,14 +40,19 @@ pub struct Chosen {
     pub cases: Vec<Scored>,
     /// Facts looked at, that could be edited.
     pub facts: usize,
-    /// Of these, facts that the model knows: every token of the answer its most probable one.
-    pub known: usize,
+    /// Of these, facts whose answer the model says: every token of it its most probable one.
+    pub says: usize,
+    /// The facts looked at that could be edited, by the names of their requests.
+    pub asked: Vec<String>,
+    /// Whether the unedited model prefers the right one of a fact's answer and foil: nothing here asks that, who knows
+    /// of pairs may say it.
+    pub prefers: BTreeMap<String, bool>,
     /// What was left out, and why.
     pub left_out: Vec<String>,
 }
 
 impl Facts<'_> {
-    /// A case for each fact that could be edited. The neighbours of a suite's are facts that the model knows, unless
+    /// A case for each fact that could be edited. The neighbours of a suite's are facts whose answer the model says, unless
     /// `all_facts`: an edit cannot damage what is not there.
     ///
     /// # Errors
@@ -74,15 +79,15 @@ impl Facts<'_> {
             }
         }
         let found = reader.likelihoods(&asked)?;
-        let known: BTreeSet<&str> = (names.into_iter().zip(found))
+        let said: BTreeSet<&str> = (names.into_iter().zip(found))
             .filter(|(_, l)| l.greedy)
             .map(|(name, _)| name)
             .collect();
-        Ok(of_suite(suite, &|id| known.contains(id)))
+        Ok(of_suite(suite, &|id| said.contains(id)))
     }
 }
 
-/// Chooses facts; none where the model knows none.
+/// Chooses facts; none where the model says no answer.
 ///
 /// # Errors
 /// The model's.
@@ -117,14 +122,15 @@ pub fn choose(reader: &Reader, facts: Facts<'_>, how: Choosing) -> Result<Chosen
             }
         }
         chosen.facts += asked.len();
-        let knows = Asked::known(reader, &asked)?;
-        for ((place, asked), knows) in places.into_iter().zip(asked).zip(knows) {
+        let says = Asked::says(reader, &asked)?;
+        for ((place, asked), says) in places.into_iter().zip(asked).zip(says) {
             let case = &all[place];
             let count = of_kind.entry(case.request.kind.as_deref()).or_default();
-            chosen.known += usize::from(knows);
-            if (knows || how.all_facts) && *count < most {
+            chosen.says += usize::from(says);
+            chosen.asked.push(case.request.id.clone());
+            if (says || how.all_facts) && *count < most {
                 *count += 1;
-                cases.push((place, Scored::of(reader, case.clone(), asked)?));
+                cases.push((place, Scored::of(reader, case.clone(), asked, says)?));
             }
         }
     }

@@ -257,6 +257,8 @@ impl<'a> Editor<'a> {
             method: self.method.name().to_owned(),
             layers: layers.to_vec(),
             position: scored.position,
+            says: Some(scored.says),
+            prefers: None,
             before: scored.before,
             after: scored.asked.score(edited)?,
             fit,
@@ -271,21 +273,24 @@ pub struct Scored {
     pub case: Case,
     /// Index of the subject's last token in the bare prompt.
     position: i64,
+    /// Whether the unedited model says the true answer.
+    says: bool,
     asked: Asked,
     before: Score,
 }
 
 impl Scored {
-    /// Of a case and its questions.
+    /// Of a case, its questions, and whether the unedited model says the true answer.
     ///
     /// # Errors
     /// The model's.
-    pub fn of(reader: &Reader, case: Case, asked: Asked) -> Result<Scored> {
+    pub fn of(reader: &Reader, case: Case, asked: Asked, says: bool) -> Result<Scored> {
         let before = asked.score(reader)?;
         let position = subject_last(reader.model().tokenizer(), &case.request, "")? as i64;
         Ok(Scored {
             case,
             position,
+            says,
             asked,
             before,
         })

@@ -53,7 +53,7 @@ impl Asked {
     ///
     /// # Errors
     /// The model's.
-    pub fn known(reader: &Reader, all: &[Asked]) -> Result<Vec<bool>> {
+    pub fn says(reader: &Reader, all: &[Asked]) -> Result<Vec<bool>> {
         let own: Vec<Continued> = all.iter().map(|a| a.questions[0][1].clone()).collect();
         Ok(reader.likelihoods(&own)?.iter().map(|l| l.greedy).collect())
     }

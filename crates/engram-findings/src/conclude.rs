@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::findings::{ConditionFindings, Findings};
+use crate::compare::Comparison;
+use crate::findings::{ConditionFindings, Findings, MetricLeftOut};
 use crate::gate::{KindGate, Share};
 use crate::kinds::{KindTests, Outcome};
 use crate::layers::LayerTests;
@@ -12,8 +13,10 @@ use crate::words::{layers, list, number, p_value, percent, plural, site};
 pub(crate) fn conclusions(findings: &Findings, condition: &ConditionFindings) -> Vec<String> {
     let alpha = findings.settings.alpha();
     let mut said = vec![condition.gate.sentence.clone()];
-    said.extend(known(condition));
+    said.extend(preferred(condition));
     said.extend(against_base(findings, condition));
+    said.extend(same_as(findings, condition));
+    said.extend(condition.metrics_left_out.iter().map(left_out));
     if !condition.gate.passed {
         if !condition.profiles.is_empty() {
             said.push(format!(
@@ -87,24 +90,57 @@ pub(crate) fn headline(condition: &ConditionFindings) -> String {
     } else if tests.iter().any(|t| t.outcome == Outcome::NotShown) {
         format!("{name}: the kinds are not shown to differ in how localised recovery is.")
     } else {
-        format!("{name}: knows facts, but there is no verdict on where each kind is kept.")
+        format!(
+            "{name}: knows more than chance, but there is no verdict on where each kind is kept."
+        )
     }
 }
 
-fn known(condition: &ConditionFindings) -> Vec<String> {
+/// The most pairs that a sentence names.
+const NAMED: usize = 5;
+
+/// Pairs that a metric leaves out, counted and named.
+fn left_out(metric: &MetricLeftOut) -> String {
+    let mut names: Vec<String> = metric.left_out.iter().take(NAMED).cloned().collect();
+    if metric.left_out.len() > NAMED {
+        names.push(format!("{} others", metric.left_out.len() - NAMED));
+    }
+    format!(
+        "Metric {} ({}) leaves out {} of {} eligible by the logit difference, whose own gap in it is too small: {}.",
+        metric.metric,
+        metric.corruption,
+        metric.left_out.len(),
+        plural(metric.pairs, "pair"),
+        list(&names)
+    )
+}
+
+/// What the model prefers and says of each kind, and which of the two conclusions rest on.
+fn preferred(condition: &ConditionFindings) -> Vec<String> {
     let named = condition.gate.kinds.iter().filter(|k| k.kind.is_some());
-    named
+    let mut said: Vec<String> = named
         .map(|kind| {
             let name = kind.kind.as_deref().unwrap_or_default();
+            let says = kind.says.as_ref().map_or(String::new(), |says| {
+                format!(" It says the answer, so that greedy decoding gives it, of {} ({}).", says.count, share(says))
+            });
             format!(
-                "Of {} it knows {} ({}); a model that answers by chance knows a quarter.{}",
+                "Of {} it prefers the right one of {} ({}): answer on the clean prompt, foil on the corrupted one; a model that answers by chance does of a quarter.{says}{}",
                 plural(kind.pairs, &format!("{name} pair")),
-                kind.known.count,
-                share(&kind.known),
+                kind.prefers.count,
+                share(&kind.prefers),
                 wordings(kind)
             )
         })
-        .collect()
+        .collect();
+    let all = condition.gate.kind(None);
+    if let (true, Some(all)) = (condition.gate.passed, all) {
+        said.push(format!(
+            "What follows about layers, kinds and parts rests on the {} that are eligible and whose answer the model prefers, whether it says it or not.",
+            plural(all.used, "pair")
+        ));
+    }
+    said
 }
 
 fn wordings(kind: &KindGate) -> String {
@@ -140,21 +176,42 @@ fn against_base(findings: &Findings, condition: &ConditionFindings) -> Option<St
     let verdict = if found.p_value >= findings.settings.alpha() {
         "no difference is shown"
     } else if found.only_to > found.only_from {
-        "it knows more"
+        "it prefers the right one of more"
     } else {
-        "it knows less"
+        "it prefers the right one of fewer"
+    };
+    let says = match (&found.says_from, &found.says_to) {
+        (Some(from), Some(to)) => format!(
+            " It says {} answers, the base model {}.",
+            to.count, from.count
+        ),
+        _ => String::new(),
     };
     Some(format!(
-        "Against the base model, on the same {}: {} of them known where the base model knows {}; {verdict} ({}).",
+        "Against the base model, on the same {}: it prefers the right one of {}, the base model of {}; {verdict} ({}).{says}",
         plural(found.pairs, "pair"),
-        found.known_to.count,
-        found.known_from.count,
+        found.prefers_to.count,
+        found.prefers_from.count,
         p_value(found.p_value)
     ))
 }
 
+/// That the model hardly differs from another that the study compares it with, the base model first.
+fn same_as(findings: &Findings, condition: &ConditionFindings) -> Option<String> {
+    let of = |c: &&Comparison| c.to == condition.name && c.kind.is_none();
+    findings
+        .comparisons
+        .iter()
+        .filter(of)
+        .find_map(Comparison::sameness)
+}
+
 fn layer_sentence(tests: &LayerTests, alpha: f64) -> String {
     let label = site(&tests.measure.label);
+    let which = tests
+        .which
+        .as_ref()
+        .map_or(String::new(), |w| format!(" {w}."));
     let Some(friedman) = &tests.friedman else {
         let why = tests.note.as_deref().unwrap_or("too little to test");
         return format!("{label}: no test over layers ({why}).");
@@ -167,7 +224,7 @@ fn layer_sentence(tests: &LayerTests, alpha: f64) -> String {
         number(friedman.kendall_w)
     );
     if friedman.p_value >= alpha {
-        return format!("{label}: no difference between layers is shown ({figures}).");
+        return format!("{label}: no difference between layers is shown ({figures}).{which}");
     }
     let mut parts = Vec::new();
     for (above, verb) in [(true, "more"), (false, "less")] {
@@ -181,11 +238,11 @@ fn layer_sentence(tests: &LayerTests, alpha: f64) -> String {
     }
     if parts.is_empty() {
         return format!(
-            "{label}: layers differ ({figures}), but no single one stands out after Holm's correction."
+            "{label}: layers differ ({figures}), but no single one stands out after Holm's correction.{which}"
         );
     }
     format!(
-        "{label}: layers differ ({figures}); a patch restores {} (Wilcoxon, Holm).",
+        "{label}: layers differ ({figures}); a patch restores {} (Wilcoxon, Holm).{which}",
         list(&parts)
     )
 }

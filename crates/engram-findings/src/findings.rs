@@ -1,6 +1,9 @@
 //! Everything that a study shows, as one value: what `stats.json` holds.
 
+use std::collections::BTreeMap;
+
 use engram_core::{Metric, Pair, Row};
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::compare::{Comparison, compare};
@@ -12,9 +15,9 @@ use crate::gate::{Gate, States, gate};
 use crate::kinds::{KindTests, conclude, kind_tests};
 use crate::layers::{LayerTests, layer_tests};
 use crate::localise::{LocalisationSummary, localise};
-use crate::measure::Measure;
+use crate::measure::{Measure, Scope};
 use crate::paper::{Paper, paper};
-use crate::parts::{PartGrid, part_grids};
+use crate::parts::{PartCell, PartGrid, part_grids};
 use crate::positions::{Example, PositionMap, examples, position_maps};
 use crate::profile::{Profile, profiles};
 use crate::replicates::{Replicates, replicates};
@@ -89,13 +92,16 @@ pub struct ConditionFindings {
     /// Single heads and neurons.
     #[serde(default)]
     pub parts: Vec<PartGrid>,
+    /// Metrics that pairs are left out of for a gap that is too small in that metric.
+    #[serde(default)]
+    pub metrics_left_out: Vec<MetricLeftOut>,
     /// Single pairs by layer and token.
     pub examples: Vec<Example>,
     /// The published protocol, where it was run.
     pub paper: Option<Paper>,
     /// The published study's findings beside this model's.
     pub seed: Vec<SeedFinding>,
-    /// Rows not read: heads and neurons by position, pattern entries, windows of layers.
+    /// Rows not read: single entries of attention patterns.
     pub unread_rows: usize,
 }
 
@@ -104,6 +110,102 @@ impl ConditionFindings {
     pub fn concludes_from(&self, measure: &Measure) -> bool {
         measure.concludes_among(self.profiles.iter().map(|p| &p.measure))
     }
+
+    /// Everything that was measured, in the order of reports.
+    fn measures(&self) -> Vec<&Measure> {
+        let profiles = self.profiles.iter().map(|p| &p.measure);
+        let positions = self.positions.iter().map(|p| &p.measure);
+        let parts = self.parts.iter().map(|p| &p.measure);
+        let mut all: Vec<&Measure> = profiles.chain(positions).chain(parts).collect();
+        all.sort_by_cached_key(|m| m.order());
+        all
+    }
+
+    /// Whether a measure is one that the terminal and the figures for a paper show: the logit difference under denoise;
+    /// where nothing was swept so, the metric and direction that come first.
+    pub fn is_main(&self, measure: &Measure) -> bool {
+        match self.measures().first() {
+            Some(first) => same_reading(first, measure),
+            None => false,
+        }
+    }
+
+    /// The metrics and directions that are measured and not shown there, in words.
+    pub fn beside_main(&self) -> Vec<String> {
+        let all = self.measures();
+        let mut others: Vec<String> = Vec::new();
+        for measure in all.iter().filter(|m| !self.is_main(m)) {
+            let words = format!("{} under {}", measure.metric, measure.direction);
+            if !others.contains(&words) {
+                others.push(words);
+            }
+        }
+        others
+    }
+
+    /// The heads or neurons of the measures that [`Self::is_main`] names, all pairs together and all roles of the
+    /// position: those of the largest mean first, trivial ones left out. One entry for each site and kind of part.
+    pub fn top_parts(&self, most: usize) -> Vec<Vec<(&PartGrid, &PartCell)>> {
+        let mut sites: Vec<Vec<(&PartGrid, &PartCell)>> = Vec::new();
+        let main = |g: &&PartGrid| g.kind.is_none() && self.is_main(&g.measure);
+        for grid in self.parts.iter().filter(main) {
+            let cells = grid.cells.iter().filter(|c| !c.trivial);
+            let cells = cells.map(|cell| (grid, cell));
+            let same = |of: &&mut Vec<(&PartGrid, &PartCell)>| {
+                let first = of.first().map(|(g, _)| (g.measure.at(Scope::All), g.part));
+                first == Some((grid.measure.at(Scope::All), grid.part))
+            };
+            match sites.iter_mut().find(same) {
+                Some(of_site) => of_site.extend(cells),
+                None => sites.push(cells.collect()),
+            }
+        }
+        for of_site in &mut sites {
+            of_site.sort_by(|a, b| b.1.mean.total_cmp(&a.1.mean));
+            of_site.truncate(most);
+        }
+        sites.retain(|of_site| !of_site.is_empty());
+        sites
+    }
+}
+
+fn same_reading(a: &Measure, b: &Measure) -> bool {
+    (&a.metric, &a.direction) == (&b.metric, &b.direction)
+}
+
+/// Pairs that a metric leaves out: their gap is large enough in the logit difference, and not in this metric.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetricLeftOut {
+    /// The metric.
+    pub metric: String,
+    /// What the corrupted run is.
+    pub corruption: String,
+    /// Eligible pairs that were measured with it.
+    pub pairs: usize,
+    /// Of these, the ids of those without a recovery.
+    pub left_out: Vec<String>,
+}
+
+fn metrics_left_out(context: &Context<'_>, states: &States, rows: &[Row]) -> Vec<MetricLeftOut> {
+    let mut found: IndexMap<(&str, &str), BTreeMap<usize, bool>> = IndexMap::new();
+    for row in rows {
+        let pair = context.find(&row.pair);
+        let Some(pair) = pair.filter(|p| states.get(p).is_some_and(|s| s.eligible)) else {
+            continue;
+        };
+        let of_metric = found.entry((&row.metric, &row.corruption)).or_default();
+        *of_metric.entry(pair).or_default() |= row.recovery.is_some();
+    }
+    let all = found.into_iter().map(|((metric, corruption), pairs)| {
+        let without = pairs.iter().filter(|(_, has)| !**has);
+        MetricLeftOut {
+            metric: metric.to_owned(),
+            corruption: corruption.to_owned(),
+            left_out: (without.map(|(pair, _)| context.pairs[*pair].id.clone())).collect(),
+            pairs: pairs.len(),
+        }
+    });
+    all.filter(|m| !m.left_out.is_empty()).collect()
 }
 
 /// Refuses rows of one condition that [`findings`] would refuse, before their values are computed: two for one cell, a
@@ -207,6 +309,7 @@ fn of_condition(
         robustness: Vec::new(),
         positions: Vec::new(),
         parts: Vec::new(),
+        metrics_left_out: metrics_left_out(context, &states, &condition.rows),
         examples: Vec::new(),
         paper: paper(
             paper_context,
@@ -261,10 +364,7 @@ fn of_condition(
                 .extend(examples(context, gate, &states, sheet));
         }
     }
-    for sheet in &sheets.parts {
-        let grids = part_grids(context, &found.gate, &states, sheet)?;
-        found.parts.extend(grids);
-    }
+    found.parts = part_grids(context, &found.gate, &states, &sheets.parts)?;
     found.seed = seed_findings(context, &found, &states)?;
     Ok((found, states))
 }

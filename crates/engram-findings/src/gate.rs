@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use engram_core::{Metric, PreferenceRow, Row};
+use engram_core::{Corruption, Metric, PreferenceRow, Row};
 use engram_stats::{
     Proportion, binomial_test_greater, bootstrap_cluster_mean, mean, proportion_interval, sign_flip,
 };
@@ -53,8 +53,11 @@ pub struct PairGate {
     pub logit_diff_corrupt: f64,
     /// Whether clean − corrupt is large enough for a recovery.
     pub eligible: bool,
-    /// Whether answer is preferred on the clean prompt, foil on the corrupted one.
-    pub knows: bool,
+    /// Whether the model *prefers* the right one: answer beats foil on the clean prompt, foil answer on the corrupted one.
+    pub prefers: bool,
+    /// Whether the model *says* the answer: greedy decoding gives it. `None` where that was not asked.
+    #[serde(default)]
+    pub says: Option<bool>,
 }
 
 /// What one model knows of one kind.
@@ -66,10 +69,13 @@ pub struct KindGate {
     pub pairs: usize,
     /// Pairs whose clean − corrupt logit difference is large enough.
     pub eligible: usize,
-    /// Pairs that are eligible and known: those that conclusions are drawn over.
+    /// Pairs that are eligible and whose answer the model prefers: those that conclusions are drawn over.
     pub used: usize,
-    /// Share of pairs that the model knows. By chance it is a quarter.
-    pub known: Share,
+    /// Share of pairs whose right one the model prefers. By chance it is a quarter.
+    pub prefers: Share,
+    /// Share of pairs whose answer the model says; `None` where that was not asked. By chance it is next to none.
+    #[serde(default)]
+    pub says: Option<Share>,
     /// Share of pairs × trained wordings in which answer is preferred to foil. By chance it is a half.
     pub trained: Option<Share>,
     /// The same in wordings held back from training.
@@ -80,8 +86,8 @@ pub struct KindGate {
     /// p of `right` against a half: answer and foil exchanged within clusters (sign flips of cluster
     /// means), two-sided. `None` with fewer than two clusters.
     pub p_right: Option<f64>,
-    /// p of `known` against a quarter: binomial, one-sided.
-    pub p_known: Option<f64>,
+    /// p of `prefers` against a quarter: binomial, one-sided.
+    pub p_prefers: Option<f64>,
     /// p of `trained` against a half: binomial, one-sided.
     pub p_trained: Option<f64>,
     /// Mean logit difference on the clean prompts of all pairs.
@@ -144,14 +150,14 @@ fn states(
     rows: &[Row],
     preferences: &[PreferenceRow],
 ) -> Result<States> {
-    let mut differences: BTreeMap<usize, Option<(f64, f64)>> = BTreeMap::new();
+    let mut found: BTreeMap<usize, Unpatched> = BTreeMap::new();
     for row in rows {
-        let found = differences
+        let of_pair = found
             .entry(context.pair(&row.pair, condition)?)
             .or_default();
-        // The pair's own corrupted prompt decides, not another corruption of a later sweep.
-        if row.metric == Metric::LogitDiff.name() && (found.is_none() || row.corruption == "swap") {
-            *found = Some((row.clean, row.corrupt));
+        of_pair.says = of_pair.says.or(row.says);
+        if row.metric == Metric::LogitDiff.name() {
+            of_pair.add(row);
         }
     }
     let mut best: BTreeMap<usize, u8> = BTreeMap::new();
@@ -167,17 +173,27 @@ fn states(
         };
         if best.get(&pair).is_none_or(|&b| rank > b) {
             best.insert(pair, rank);
-            differences.insert(pair, Some((row.logit_diff_clean, row.logit_diff_corrupt)));
+            let of_pair = found.entry(pair).or_default();
+            *of_pair = Unpatched {
+                sums: (row.logit_diff_clean, row.logit_diff_corrupt),
+                rows: 1,
+                says: row.says,
+                corruption: None,
+            };
         }
     }
-    differences
+    found
         .into_iter()
         .map(|(i, found)| {
             let pair = &context.pairs[i];
-            let (clean, corrupt) = found.ok_or_else(|| FindingsError::NoLogitDifference {
-                condition: condition.to_owned(),
-                pair: pair.id.clone(),
-            })?;
+            let says = found.says;
+            let (clean, corrupt) =
+                found
+                    .logit_diff()
+                    .ok_or_else(|| FindingsError::NoLogitDifference {
+                        condition: condition.to_owned(),
+                        pair: pair.id.clone(),
+                    })?;
             let state = PairGate {
                 pair: pair.id.clone(),
                 kind: pair.kind.clone(),
@@ -185,11 +201,45 @@ fn states(
                 logit_diff_clean: clean,
                 logit_diff_corrupt: corrupt,
                 eligible: clean - corrupt >= context.settings.eligible_gap,
-                knows: clean > 0.0 && corrupt < 0.0,
+                prefers: clean > 0.0 && corrupt < 0.0,
+                says,
             };
             Ok((i, state))
         })
         .collect()
+}
+
+/// What a pair's rows say of the unpatched model: logit differences of one corruption, summed over rows. Each noise
+/// sample has as many, so that their mean is the mean over samples.
+#[derive(Default)]
+struct Unpatched<'a> {
+    corruption: Option<&'a str>,
+    sums: (f64, f64),
+    rows: usize,
+    says: Option<bool>,
+}
+
+impl<'a> Unpatched<'a> {
+    /// Takes the pair's own corrupted prompt where it was swept, otherwise the first corruption that was.
+    fn add(&mut self, row: &'a Row) {
+        let swap = Corruption::Swap.to_string();
+        if self.rows == 0 || (row.corruption == swap && self.corruption != Some(&swap)) {
+            (self.sums, self.rows) = ((0.0, 0.0), 0);
+            self.corruption = Some(&row.corruption);
+        }
+        // The same numbers in every row of a pair but under noise, whose samples differ.
+        let once = self.rows > 0 && row.sample.is_none();
+        if self.corruption == Some(&row.corruption) && !once {
+            self.sums.0 += row.clean;
+            self.sums.1 += row.corrupt;
+            self.rows += 1;
+        }
+    }
+
+    fn logit_diff(&self) -> Option<(f64, f64)> {
+        let n = self.rows as f64;
+        (self.rows > 0).then(|| (self.sums.0 / n, self.sums.1 / n))
+    }
 }
 
 fn check_preference(condition: &str, row: &PreferenceRow) -> Result<()> {
@@ -225,13 +275,15 @@ fn kind_gate(
     let flags = |f: fn(&PairGate) -> bool| -> Vec<(usize, bool)> {
         chosen.iter().map(|(i, s)| (*i, f(s))).collect()
     };
-    let Some(known) = share(context, &flags(|s| s.knows))? else {
+    let Some(prefers) = share(context, &flags(|s| s.prefers))? else {
         return Ok(None);
     };
+    let asked = chosen.iter().filter_map(|(i, s)| Some((*i, s.says?)));
+    let says = share(context, &asked.collect::<Vec<_>>())?;
     let wordings = |held_back: bool| -> Result<Option<Share>> {
         let rows = preferences.iter().filter(|r| r.held_back == held_back);
         let found: Vec<(usize, bool)> = rows
-            .filter_map(|r| Some((context.find(&r.pair)?, r.prefers())))
+            .filter_map(|r| Some((context.find(&r.pair)?, r.is_right_on_clean())))
             .filter(|(i, _)| kind.is_none_or(|k| context.pairs[*i].kind == k))
             .collect();
         share(context, &found)
@@ -271,10 +323,13 @@ fn kind_gate(
         kind: kind.map(str::to_owned),
         pairs: chosen.len(),
         eligible: chosen.iter().filter(|(_, s)| s.eligible).count(),
-        used: chosen.iter().filter(|(_, s)| s.eligible && s.knows).count(),
-        p_known: binomial(&known, 0.25)?,
+        used: (chosen.iter())
+            .filter(|(_, s)| s.eligible && s.prefers)
+            .count(),
+        p_prefers: binomial(&prefers, 0.25)?,
         p_trained: trained.as_ref().map_or(Ok(None), |t| binomial(t, 0.5))?,
-        known,
+        prefers,
+        says,
         trained,
         held_back: wordings(true)?,
         right: mean(&right).map_err(|source| FindingsError::Stats {

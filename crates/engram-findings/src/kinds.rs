@@ -50,6 +50,9 @@ pub struct KindTests {
     /// What so many relations can show; `None` where nothing is tested.
     #[serde(default)]
     pub power: Option<Power>,
+    /// Which of the pairs are in the test, and why not all; `None` where all are.
+    #[serde(default)]
+    pub which: Option<String>,
     /// What this says about localisation.
     pub outcome: Outcome,
     /// The same in words; "no verdict" where it says nothing.
@@ -109,14 +112,42 @@ pub struct EntropyTest {
     pub cliffs_delta: f64,
 }
 
+impl Outcome {
+    /// What a test says: the difference of mean entropies, its p adjusted over sites, and its interval. A difference is
+    /// shown where both exclude 0.
+    pub(crate) fn of(
+        difference: f64,
+        p_holm: f64,
+        interval: Option<Interval>,
+        alpha: f64,
+    ) -> Outcome {
+        let excludes_zero = interval.is_some_and(|i| i.lower > 0.0 || i.upper < 0.0);
+        match p_holm < alpha && excludes_zero {
+            false => Outcome::NotShown,
+            true if difference < 0.0 => Outcome::First,
+            true => Outcome::Second,
+        }
+    }
+
+    /// In words, of two kinds.
+    pub fn words(self, first: &str, second: &str) -> String {
+        match self {
+            Outcome::NoVerdict => "no verdict".to_owned(),
+            Outcome::NotShown => "no difference shown".to_owned(),
+            Outcome::First => format!("{first} more localised"),
+            Outcome::Second => format!("{second} more localised"),
+        }
+    }
+}
+
 /// Values of two kinds by relation.
-struct Groups<'a> {
+pub(crate) struct Groups<'a> {
     first: BTreeMap<&'a str, Vec<f64>>,
     second: BTreeMap<&'a str, Vec<f64>>,
 }
 
 impl<'a> Groups<'a> {
-    fn new(
+    pub fn new(
         context: &Context<'a>,
         kinds: [&str; 2],
         values: impl Iterator<Item = (usize, f64)> + Clone,
@@ -127,7 +158,7 @@ impl<'a> Groups<'a> {
         }
     }
 
-    fn too_few(&self) -> bool {
+    pub fn too_few(&self) -> bool {
         self.first.len().min(self.second.len()) < MIN_RELATIONS_PER_KIND
     }
 
@@ -137,7 +168,8 @@ impl<'a> Groups<'a> {
             .collect()
     }
 
-    fn test(&self, context: &Context<'_>) -> Result<(PermutationTest, Option<Interval>, f64)> {
+    /// Permutation test, bootstrap interval of the difference, Cliff's δ.
+    pub fn test(&self, context: &Context<'_>) -> Result<(PermutationTest, Option<Interval>, f64)> {
         let settings = &context.settings;
         let what = || "the test between kinds".to_owned();
         let test = permute_kinds(
@@ -191,6 +223,7 @@ pub(crate) fn kind_tests(
         entropy: None,
         adjusted: Vec::new(),
         power: None,
+        which: matrix.which(),
         outcome: Outcome::NoVerdict,
         verdict: String::new(),
     };
@@ -356,7 +389,7 @@ fn verdict(test: &KindTests, gate: &Gate, alpha: f64) -> (Outcome, String) {
     let counts = [test.relations_first, test.relations_second];
     if counts.into_iter().min().unwrap_or(0) < MIN_RELATIONS_PER_KIND {
         return none(format!(
-            "No verdict: {} {first} and {} {second} relations have known pairs, and fewer than {MIN_RELATIONS_PER_KIND} of a kind cannot tell kinds apart.",
+            "No verdict: {} {first} and {} {second} relations have pairs in the test, and fewer than {MIN_RELATIONS_PER_KIND} of a kind cannot tell kinds apart.",
             counts[0], counts[1]
         ));
     }
@@ -383,23 +416,25 @@ fn verdict(test: &KindTests, gate: &Gate, alpha: f64) -> (Outcome, String) {
         )),
         p_value(entropy.p_holm),
     );
-    let excludes_zero = entropy
-        .interval
-        .is_some_and(|i| i.lower > 0.0 || i.upper < 0.0);
-    if entropy.p_holm >= alpha || !excludes_zero {
-        return (
-            Outcome::NotShown,
-            format!(
-                "No difference in localisation between {first} and {second} facts is shown ({figures}).{}{}",
-                held_in_words(test),
-                power_in_words(test)
-            ),
-        );
-    }
-    let (outcome, more, less) = if entropy.test.statistic < 0.0 {
-        (Outcome::First, first, second)
-    } else {
-        (Outcome::Second, second, first)
+    let outcome = Outcome::of(
+        entropy.test.statistic,
+        entropy.p_holm,
+        entropy.interval,
+        alpha,
+    );
+    let (more, less) = match outcome {
+        Outcome::First => (first, second),
+        Outcome::Second => (second, first),
+        Outcome::NotShown | Outcome::NoVerdict => {
+            return (
+                outcome,
+                format!(
+                    "No difference in localisation between {first} and {second} facts is shown ({figures}).{}{}",
+                    held_in_words(test),
+                    power_in_words(test)
+                ),
+            );
+        }
     };
     (
         outcome,

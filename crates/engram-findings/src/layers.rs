@@ -1,5 +1,7 @@
 //! Do layers differ, and which stand out?
 
+use std::collections::BTreeSet;
+
 use engram_stats::{
     Friedman, LayerStatistic, Wilcoxon, benjamini_hochberg, cohen_d_paired, friedman, holm,
     max_t_sign_flip, mean, wilcoxon_signed_rank,
@@ -10,8 +12,9 @@ use crate::context::Context;
 use crate::error::{FindingsError, Result, if_enough};
 use crate::gate::{Gate, States};
 use crate::measure::Measure;
-use crate::profile::{Over, Selection, is_trivial};
+use crate::profile::{Over, Selection};
 use crate::sheet::Sheet;
+use crate::words::{layers, list, plural};
 
 /// Tests over the layers of one measure, trivial layers left out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +34,9 @@ pub struct LayerTests {
     pub friedman: Option<Friedman>,
     /// Each layer against the pair's own mean over layers.
     pub layers: Vec<LayerTest>,
+    /// Which of the pairs are in the test, and why not all; `None` where all are.
+    #[serde(default)]
+    pub which: Option<String>,
     /// Why a test is missing.
     pub note: Option<String>,
 }
@@ -73,38 +79,101 @@ pub(crate) struct Matrix {
     pub pairs: Vec<usize>,
     /// One row a pair.
     pub rows: Vec<Vec<f64>>,
+    /// The selected pairs that have a recovery at some layer tested, and are not in `pairs`.
+    left_out: Vec<LeftOut>,
 }
 
-/// The recoveries of selected pairs in all layers that are not trivial.
-pub(crate) fn matrix(selection: &Selection<'_>, sheet: &Sheet) -> Matrix {
-    let kept: Vec<_> = sheet
-        .layers
-        .iter()
-        .filter(|(_, cells)| !is_trivial(cells))
-        .collect();
-    let mut pairs: Vec<usize> = kept
-        .first()
-        .map(|(_, cells)| cells.keys().copied().collect())
-        .unwrap_or_default();
-    pairs.retain(|&p| selection.holds(p));
-    let mut rows = Vec::new();
-    pairs.retain(|pair| {
-        let row: Option<Vec<f64>> = kept
-            .iter()
-            .map(|(_, cells)| {
-                let cell = cells.get(pair).filter(|c| !c.trivial)?;
-                cell.recovery()
+/// Pairs that a test leaves out for one reason.
+struct LeftOut {
+    pairs: BTreeSet<usize>,
+    /// Why the graph fixes their recovery at some layer; `None` where there is none at some layer.
+    why: Option<String>,
+    layers: BTreeSet<Option<i64>>,
+}
+
+impl Matrix {
+    /// Which of the pairs a test over layers is over, and why not all: `None` where it is over all.
+    pub fn which(&self) -> Option<String> {
+        if self.left_out.is_empty() {
+            return None;
+        }
+        let out: usize = self.left_out.iter().map(|l| l.pairs.len()).sum();
+        let reasons: Vec<String> = (self.left_out.iter())
+            .map(|left| {
+                let at = layers(&left.layers.iter().copied().collect::<Vec<_>>());
+                let n = left.pairs.len();
+                match &left.why {
+                    Some(why) => {
+                        format!("{n} because the graph alone fixes recovery at {at} ({why})")
+                    }
+                    None => format!("{n} because there is no recovery at {at}"),
+                }
             })
             .collect();
-        let complete = row.is_some();
-        rows.extend(row);
-        complete
-    });
-    Matrix {
-        layers: kept.iter().map(|(layer, _)| **layer).collect(),
-        pairs,
-        rows,
+        Some(format!(
+            "{} of {} are in the test, which takes pairs with a recovery of their own at every layer tested; left out are {}",
+            self.pairs.len(),
+            plural(self.pairs.len() + out, "pair"),
+            list(&reasons)
+        ))
     }
+}
+
+/// The recoveries of selected pairs in all layers that the graph does not fix for every one of them.
+pub(crate) fn matrix(selection: &Selection<'_>, sheet: &Sheet) -> Matrix {
+    let kept: Vec<_> = (sheet.layers.iter())
+        .filter(|(_, cells)| !selection.is_trivial(cells))
+        .collect();
+    let mut found = Matrix {
+        layers: kept.iter().map(|(layer, _)| **layer).collect(),
+        pairs: Vec::new(),
+        rows: Vec::new(),
+        left_out: Vec::new(),
+    };
+    let pairs: BTreeSet<usize> = (kept.iter())
+        .flat_map(|(_, cells)| cells.iter())
+        .filter(|(pair, cell)| selection.holds(**pair) && cell.recovery().is_some())
+        .map(|(pair, _)| *pair)
+        .collect();
+    for pair in pairs {
+        let mut row = Vec::with_capacity(kept.len());
+        let mut fixed = (None, BTreeSet::new());
+        let mut missing = BTreeSet::new();
+        for (layer, cells) in &kept {
+            match cells.get(&pair).map(|c| (c, c.recovery())) {
+                Some((cell, Some(recovery))) if !cell.trivial => row.push(recovery),
+                Some((cell, Some(_))) => {
+                    fixed.0 = fixed.0.or_else(|| cell.trivial_why.clone());
+                    fixed.1.insert(**layer);
+                }
+                _ => drop(missing.insert(**layer)),
+            }
+        }
+        if row.len() == kept.len() {
+            found.pairs.push(pair);
+            found.rows.push(row);
+            continue;
+        }
+        let (why, layers) = match fixed.1.is_empty() {
+            true => (None, missing),
+            false => (
+                Some(fixed.0.unwrap_or_else(|| "for reasons of reach".to_owned())),
+                fixed.1,
+            ),
+        };
+        match found.left_out.iter_mut().find(|l| l.why == why) {
+            Some(left) => {
+                left.pairs.insert(pair);
+                left.layers.extend(layers);
+            }
+            None => found.left_out.push(LeftOut {
+                pairs: BTreeSet::from([pair]),
+                why,
+                layers,
+            }),
+        }
+    }
+    found
 }
 
 /// Tests of one sheet for one kind (`None`: all pairs).
@@ -125,6 +194,7 @@ pub(crate) fn layer_tests(
         clusters: 0,
         friedman: None,
         layers: Vec::new(),
+        which: matrix.which(),
         note: None,
     };
     if matrix.layers.len() < 2 {

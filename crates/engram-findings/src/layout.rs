@@ -50,8 +50,6 @@ impl PositionClass {
 /// The positions of one prompt.
 pub(crate) struct Layout {
     pub classes: BTreeMap<i64, PositionClass>,
-    pub last: i64,
-    pub subject_last: Option<i64>,
 }
 
 /// Classes of the positions whose tokens (of the prompt written into) are given.
@@ -76,8 +74,6 @@ pub(crate) fn layout(
     });
     Layout {
         classes: classes.collect(),
-        last,
-        subject_last: span.map(|s| s.end - 1).filter(|p| tokens.contains_key(p)),
     }
 }
 
@@ -196,10 +192,6 @@ mod tests {
             ..pair()
         };
         assert_eq!(classes(&by_tokens, &WORDS), expected);
-        assert_eq!(
-            layout(&pair(), "denoise", &tokens(&WORDS)).subject_last,
-            Some(3)
-        );
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub struct LocalisationSummary {
     pub over: Over,
     /// Layers that shares are taken over.
     pub layers: usize,
+    /// Which of the pairs indices are taken of, and why not all; `None` where of all.
+    #[serde(default)]
+    pub which: Option<String>,
     /// Pairs whose indices are undefined: too little positive recovery in all layers together.
     pub undefined: usize,
     /// Median normalised entropy: 1 is spread evenly over layers, 0 is one layer.
@@ -94,6 +97,7 @@ pub(crate) fn localise(
         kind: kind.to_owned(),
         over: selection.over,
         layers: matrix.layers.len(),
+        which: matrix.which(),
         undefined: matrix.pairs.len() - pairs.len(),
         entropy: middle(|p| p.entropy)?,
         gini: middle(|p| p.gini)?,

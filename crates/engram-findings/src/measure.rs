@@ -1,9 +1,11 @@
 //! What was patched, where, which way, and what was read: the key of every table.
 
-use engram_core::{Corruption, Direction, Metric, Row, Site};
+use engram_core::{Align, Corruption, Direction, Metric, Row, Site};
 use serde::{Deserialize, Serialize};
 
-/// Which positions a value covers.
+use crate::layout::PositionClass;
+
+/// Which positions a value covers: several patched together, or one at a time by its role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
@@ -11,10 +13,20 @@ pub enum Scope {
     All,
     /// One patch over the subject's span.
     Subject,
+    /// Positions before the subject, each patched alone.
+    BeforeSubject,
+    /// The first of several subject tokens alone.
+    SubjectFirst,
+    /// Tokens between the subject's first and last, each alone.
+    SubjectMiddle,
     /// The subject's last token alone.
     SubjectLast,
+    /// Positions after the subject and before the last, each alone.
+    AfterSubject,
     /// The answer position alone.
     Last,
+    /// Any other position of a prompt whose subject is not known, each alone.
+    Elsewhere,
 }
 
 impl Scope {
@@ -23,8 +35,27 @@ impl Scope {
         match self {
             Scope::All => "all positions",
             Scope::Subject => "the subject's tokens",
+            Scope::BeforeSubject => "positions before the subject",
+            Scope::SubjectFirst => "the subject's first token",
+            Scope::SubjectMiddle => "the subject's middle tokens",
             Scope::SubjectLast => "the subject's last token",
+            Scope::AfterSubject => "positions after the subject",
             Scope::Last => "the last token",
+            Scope::Elsewhere => "positions without a role",
+        }
+    }
+}
+
+impl From<PositionClass> for Scope {
+    fn from(class: PositionClass) -> Scope {
+        match class {
+            PositionClass::BeforeSubject => Scope::BeforeSubject,
+            PositionClass::SubjectFirst => Scope::SubjectFirst,
+            PositionClass::SubjectMiddle => Scope::SubjectMiddle,
+            PositionClass::SubjectLast => Scope::SubjectLast,
+            PositionClass::AfterSubject => Scope::AfterSubject,
+            PositionClass::Last => Scope::Last,
+            PositionClass::Elsewhere => Scope::Elsewhere,
         }
     }
 }
@@ -46,6 +77,9 @@ pub struct Measure {
     pub align: String,
     /// The number read.
     pub metric: String,
+    /// How many layers one patch covers, where that is more than one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<i64>,
 }
 
 impl Measure {
@@ -59,13 +93,58 @@ impl Measure {
             corruption: row.corruption.clone(),
             align: row.align.clone(),
             metric: row.metric.clone(),
+            window: row.window.filter(|w| *w > 1),
         }
     }
 
+    /// The same at another scope.
+    pub(crate) fn at(&self, scope: Scope) -> Measure {
+        Measure {
+            scope,
+            ..self.clone()
+        }
+    }
+
+    /// Site, positions and window in words: `attn_out`, `resid_pre, the last token`, `mlp_out, windows of 3 layers`.
+    pub fn place(&self) -> String {
+        let mut text = self.label.clone();
+        if self.scope != Scope::All {
+            text += &format!(", {}", self.scope.words());
+        }
+        if let Some(window) = self.window {
+            text += &format!(", windows of {window} layers");
+        }
+        text
+    }
+
+    /// Whether it is the same under any name of the site.
+    pub(crate) fn is_same_place(&self, other: &Measure) -> bool {
+        let under = |m: &Measure| Measure {
+            label: String::new(),
+            ..m.clone()
+        };
+        under(self) == under(other)
+    }
+
+    /// All of it in words: `resid_pre, the last token, logit_diff, denoise, swap`.
+    pub fn words(&self) -> String {
+        let mut words = vec![
+            self.place(),
+            self.metric.clone(),
+            self.direction.clone(),
+            self.corruption.clone(),
+        ];
+        if self.align != Align::Strict.name() {
+            words.push(format!("align {}", self.align));
+        }
+        words.join(", ")
+    }
+
     /// Whether contributions at this site add up over layers, so that shares of them mean something:
-    /// what attention and MLP add to the residual stream, at all positions.
+    /// what attention and MLP add to the residual stream, at all positions, one layer at a time.
     pub fn adds_up(&self) -> bool {
         self.scope == Scope::All
+            && self.window.is_none()
             && [Site::AttnOut, Site::MlpOut]
                 .iter()
                 .any(|s| s.name() == self.site)
@@ -103,6 +182,7 @@ impl Measure {
             ),
             place(Site::ALL.iter().position(|s| s.name() == self.site)),
             self.scope,
+            self.window,
             [
                 self.metric.clone(),
                 self.direction.clone(),

@@ -1,14 +1,14 @@
 //! Recovery by layer and position: one map for each kind, and whole examples with their tokens.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use engram_core::{Pair, Prompt};
 use engram_stats::Interval;
 use serde::{Deserialize, Serialize};
 
-use crate::context::{Context, means_by};
+use crate::context::Context;
 use crate::error::Result;
-use crate::gate::{Gate, States};
+use crate::gate::{Gate, PairGate, States};
 use crate::layout::PositionClass;
 use crate::measure::Measure;
 use crate::profile::{Over, Selection, mean_and_interval};
@@ -18,7 +18,8 @@ use crate::sheet::PositionSheet;
 const EXAMPLES: usize = 4;
 
 /// Mean recovery by layer and role of the position, for one kind. A pair with several positions of a
-/// role counts once, with their mean.
+/// role counts once, with their mean; positions and pairs whose recovery the graph fixes are left out where not all are,
+/// as in every other figure and test.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PositionMap {
     /// What was patched and read; its scope says nothing here.
@@ -39,15 +40,21 @@ pub struct PositionCell {
     pub layer: Option<i64>,
     /// The role.
     pub class: PositionClass,
-    /// Pairs with such a position.
+    /// Pairs with such a position, as [`ProfilePoint::n`](crate::profile::ProfilePoint) counts them.
     pub n: usize,
+    /// Pairs of the whole map, so that `n < of` says that this cell is over fewer.
+    #[serde(default)]
+    pub of: usize,
     /// Mean over them.
     pub mean: f64,
     /// Bootstrap interval of the mean, clusters resampled; `None` with fewer than two clusters.
     #[serde(default)]
     pub interval: Option<Interval>,
-    /// Whether every row here is trivial.
+    /// Whether the graph alone fixes the recovery of every pair here.
     pub trivial: bool,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trivial_why: Option<String>,
 }
 
 /// One pair's recovery by layer and position.
@@ -70,8 +77,11 @@ pub struct Example {
     pub foil: String,
     /// Clean less corrupt logit difference.
     pub gap: f64,
-    /// Whether the model knows the pair.
-    pub knows: bool,
+    /// Whether the model prefers the right one of answer and foil.
+    pub prefers: bool,
+    /// Whether it says the answer; `None` where that was not asked.
+    #[serde(default)]
+    pub says: Option<bool>,
     /// Tokens of the prompt written into.
     pub tokens: Vec<ExampleToken>,
     /// Every cell.
@@ -112,34 +122,29 @@ pub(crate) fn position_maps(
     let mut maps = Vec::new();
     for kind in &context.kinds {
         let selection = Selection::new(gate, states, Some(kind));
-        let mut places: BTreeMap<_, (Vec<(usize, f64)>, bool)> = BTreeMap::new();
-        for (&pair, cells) in sheet.cells.iter().filter(|(p, _)| selection.holds(**p)) {
-            let classes = &sheet.layouts[&pair].classes;
-            let own = means_by(cells.iter().filter_map(|(&(layer, position), cell)| {
-                Some(((layer, classes[&position]), cell.recovery()?))
-            }));
-            for (place, value) in own {
-                let entry = places.entry(place).or_insert_with(|| (Vec::new(), true));
-                entry.0.push((pair, value));
-            }
-            for ((layer, position), cell) in cells {
-                if let Some(entry) = places.get_mut(&(*layer, classes[position])) {
-                    entry.1 &= cell.trivial;
-                }
-            }
-        }
         let mut cells = Vec::new();
-        for ((layer, class), (values, trivial)) in places {
+        let mut pairs = BTreeSet::new();
+        for (&(layer, class), by_pair) in &sheet.roles {
+            let values: Vec<(usize, f64)> =
+                (selection.cells(by_pair)).map(|(p, _, r)| (p, r)).collect();
+            pairs.extend(values.iter().map(|(pair, _)| *pair));
             let (mean, interval) = mean_and_interval(context, values.iter().copied())?;
-            cells.extend(mean.map(|mean| PositionCell {
-                layer,
-                class,
-                n: values.len(),
-                mean,
-                interval,
-                trivial,
+            cells.extend(mean.map(|mean| {
+                PositionCell {
+                    layer,
+                    class,
+                    n: values.len(),
+                    of: 0,
+                    mean,
+                    interval,
+                    trivial: selection.is_trivial(by_pair),
+                    trivial_why: (selection.is_trivial(by_pair))
+                        .then(|| by_pair.values().find_map(|c| c.trivial_why.clone()))
+                        .flatten(),
+                }
             }));
         }
+        cells.iter_mut().for_each(|c| c.of = pairs.len());
         if !cells.is_empty() {
             maps.push(PositionMap {
                 measure: sheet.measure.clone(),
@@ -178,14 +183,21 @@ pub(crate) fn examples(
             new
         });
         for (pair, gap) in pairs.into_iter().take(EXAMPLES) {
-            let knows = states.get(&pair).is_some_and(|s| s.knows);
-            examples.push(example(&context.pairs[pair], pair, gap, knows, sheet));
+            if let Some(state) = states.get(&pair) {
+                examples.push(example(&context.pairs[pair], pair, gap, state, sheet));
+            }
         }
     }
     examples
 }
 
-fn example(pair: &Pair, index: usize, gap: f64, knows: bool, sheet: &PositionSheet) -> Example {
+fn example(
+    pair: &Pair,
+    index: usize,
+    gap: f64,
+    state: &PairGate,
+    sheet: &PositionSheet,
+) -> Example {
     let text = |prompt: Prompt<'_>| match prompt {
         Prompt::Text(text) => text.to_owned(),
         Prompt::Ids(ids) => format!("{ids:?}"),
@@ -200,7 +212,8 @@ fn example(pair: &Pair, index: usize, gap: f64, knows: bool, sheet: &PositionShe
         answer: text(pair.answer_prompt()),
         foil: text(pair.foil_prompt()),
         gap,
-        knows,
+        prefers: state.prefers,
+        says: state.says,
         tokens: sheet.tokens[&index]
             .iter()
             .map(|(&position, token)| ExampleToken {

@@ -15,8 +15,8 @@ use crate::sheet::{ByPair, Cell, Sheet};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Over {
-    /// Eligible pairs that the model knows.
-    Known,
+    /// Eligible pairs of whose answer and foil the model prefers the right one.
+    Prefers,
     /// All eligible pairs, because the model does not pass the gate: such figures say nothing about
     /// knowledge.
     Eligible,
@@ -26,7 +26,7 @@ impl Over {
     /// In words.
     pub fn words(self) -> &'static str {
         match self {
-            Over::Known => "known pairs",
+            Over::Prefers => "eligible pairs whose answer the model prefers",
             Over::Eligible => "all eligible pairs (the model does not pass the gate of knowing)",
         }
     }
@@ -54,8 +54,11 @@ pub struct Profile {
 pub struct ProfilePoint {
     /// The layer.
     pub layer: Option<i64>,
-    /// Pairs with a recovery here.
+    /// Pairs with a recovery here that the graph does not fix; all with a recovery where it fixes every one.
     pub n: usize,
+    /// Pairs of the whole profile, so that `n < of` says that this point is over fewer.
+    #[serde(default)]
+    pub of: usize,
     /// Their mean recovery.
     pub mean: Option<f64>,
     /// Bootstrap interval of the mean, clusters resampled; `None` with fewer than two clusters.
@@ -83,7 +86,7 @@ pub(crate) struct Selection<'a> {
 impl<'a> Selection<'a> {
     pub fn new(gate: &Gate, states: &'a States, kind: Option<&'a str>) -> Selection<'a> {
         let over = if gate.passed {
-            Over::Known
+            Over::Prefers
         } else {
             Over::Eligible
         };
@@ -93,24 +96,32 @@ impl<'a> Selection<'a> {
     pub fn holds(&self, pair: usize) -> bool {
         self.states.get(&pair).is_some_and(|s| {
             s.eligible
-                && (s.knows || self.over == Over::Eligible)
+                && (s.prefers || self.over == Over::Eligible)
                 && self.kind.is_none_or(|k| s.kind == k)
         })
     }
 
-    /// The selected pairs that have a recovery, trivial rows left out where not all are.
+    /// What every figure, table and test is over: the selected pairs that have a recovery, without those whose
+    /// recovery the graph fixes. Where it fixes all of them, all are given, and [`Self::is_trivial`] says so.
     pub fn cells<'b>(&'b self, cells: &'b ByPair) -> impl Iterator<Item = (usize, &'b Cell, f64)> {
-        let all_trivial = is_trivial(cells);
+        let all_trivial = self.is_trivial(cells);
         cells
             .iter()
             .filter(move |(pair, cell)| self.holds(**pair) && (all_trivial || !cell.trivial))
             .filter_map(|(&pair, cell)| Some((pair, cell, cell.recovery()?)))
     }
-}
 
-/// Whether every row of a layer is trivial.
-pub(crate) fn is_trivial(cells: &ByPair) -> bool {
-    cells.values().all(|c| c.trivial)
+    /// Whether the graph fixes the recovery of every selected pair; of every pair where none is selected.
+    pub fn is_trivial(&self, cells: &ByPair) -> bool {
+        let mut selected = cells
+            .iter()
+            .filter(|(pair, _)| self.holds(**pair))
+            .peekable();
+        match selected.peek() {
+            Some(_) => selected.all(|(_, cell)| cell.trivial),
+            None => cells.values().all(|c| c.trivial),
+        }
+    }
 }
 
 /// Profiles of a sheet, one a kind that has pairs.
@@ -136,10 +147,11 @@ pub(crate) fn profiles(
             .iter()
             .map(|(&layer, cells)| point(context, &selection, layer, cells))
             .collect::<Result<_>>()?;
-        let pairs = match sheet.measure.is_primary() {
-            true => spread(&selection, sheet, &mut points),
-            false => Vec::new(),
-        };
+        let mut pairs = spread(&selection, sheet, &mut points);
+        if !sheet.measure.is_primary() {
+            pairs.clear();
+            points.iter_mut().for_each(|p| p.values.clear());
+        }
         profiles.push(Profile {
             measure: sheet.measure.clone(),
             kind: kind.clone(),
@@ -153,7 +165,7 @@ pub(crate) fn profiles(
     Ok(profiles)
 }
 
-/// Gives each point the values that its mean is over, and says whose they are.
+/// Gives each point the values that its mean is over and the number of pairs of all points, and says whose they are.
 fn spread(selection: &Selection<'_>, sheet: &Sheet, points: &mut [ProfilePoint]) -> Vec<usize> {
     let layers: Vec<BTreeMap<usize, f64>> = (sheet.layers.values())
         .map(|cells| selection.cells(cells).map(|(p, _, r)| (p, r)).collect())
@@ -162,6 +174,7 @@ fn spread(selection: &Selection<'_>, sheet: &Sheet, points: &mut [ProfilePoint])
     for (point, layer) in points.iter_mut().zip(&layers) {
         let value = |pair| layer.get(pair).map(|r| (r * 1e4).round() / 1e4);
         point.values = pairs.iter().map(value).collect();
+        point.of = pairs.len();
     }
     pairs.into_iter().collect()
 }
@@ -179,10 +192,11 @@ fn point(
     let pairs: Vec<usize> = found.iter().map(|(p, ..)| *p).collect();
     let (mean, interval) = mean_and_interval(context, values)?;
     let (headline, headline_interval) = ratio_and_interval(context, &gains, &gaps, &pairs)?;
-    let trivial = is_trivial(cells);
+    let trivial = selection.is_trivial(cells);
     Ok(ProfilePoint {
         layer,
         n: found.len(),
+        of: found.len(),
         mean,
         interval,
         headline,

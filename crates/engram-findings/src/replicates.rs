@@ -41,6 +41,9 @@ pub struct Replicate {
     pub interval: Option<Interval>,
     /// Its permutation p, not adjusted.
     pub p_value: Option<f64>,
+    /// The same adjusted over sites, which what it says goes by.
+    #[serde(default)]
+    pub p_holm: Option<f64>,
     /// What it says.
     pub outcome: Outcome,
 }
@@ -76,6 +79,7 @@ pub(crate) fn replicates(
                     difference: entropy.map(|e| e.test.statistic),
                     interval: entropy.and_then(|e| e.interval),
                     p_value: entropy.map(|e| e.test.p_value),
+                    p_holm: entropy.map(|e| e.p_holm),
                     outcome: there.map_or(Outcome::NoVerdict, |t| t.outcome),
                 }
             };

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use engram_stats::{Interval, MIN_RELATIONS_PER_KIND, mean, permute_kinds};
+use engram_stats::{Interval, holm};
 use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
 use crate::error::Result;
 use crate::findings::ConditionFindings;
-use crate::kinds::{KindTests, Outcome};
+use crate::kinds::{Groups, KindTests, Outcome};
 use crate::layers::stats;
 use crate::measure::Scope;
 use crate::words::{number, p_value, site};
@@ -22,6 +22,8 @@ pub struct Robustness {
     pub first: String,
     /// The kind that is subtracted.
     pub second: String,
+    /// What the test says that conclusions are drawn from, p adjusted over sites: the verdict that stands elsewhere.
+    pub outcome: Outcome,
     /// The logit difference under denoise with swapped prompts, which conclusions are drawn from; then every other
     /// metric, direction, corruption and alignment that was swept.
     pub variants: Vec<Variant>,
@@ -42,8 +44,12 @@ pub struct Variant {
     pub interval: Option<Interval>,
     /// Its permutation p, not adjusted.
     pub p_value: f64,
-    /// What it says.
+    /// The same adjusted over the sites measured this way.
+    pub p_holm: f64,
+    /// What it says, by the adjusted p and the interval, as the primary measure's verdict does.
     pub outcome: Outcome,
+    /// Whether it says what the primary measure says.
+    pub agrees: bool,
 }
 
 /// The primary difference with something left out, one at a time.
@@ -57,7 +63,7 @@ pub struct LeftOut {
     pub lowest: f64,
     /// The largest.
     pub highest: f64,
-    /// How often p falls on the other side of the threshold.
+    /// How often the verdict, p adjusted over sites, is another.
     pub turned: usize,
     /// What turns it, by name.
     pub by: Vec<String>,
@@ -73,11 +79,11 @@ pub(crate) fn robustness(
         t.measure.adds_up() && condition.concludes_from(&t.measure) && t.entropy.is_some()
     };
     let mut found = Vec::new();
-    for main in tests.iter().filter(is_main) {
+    let told = |t: &&KindTests| is_main(t) && t.outcome != Outcome::NoVerdict;
+    for main in tests.iter().filter(told) {
+        let same_kinds = |t: &&KindTests| (&t.first, &t.second) == (&main.first, &main.second);
         let same_place = |t: &&KindTests| {
-            t.measure.label == main.measure.label
-                && t.measure.scope == Scope::All
-                && (&t.first, &t.second) == (&main.first, &main.second)
+            t.measure.label == main.measure.label && t.measure.scope == Scope::All && same_kinds(t)
         };
         let mut variants: Vec<Variant> = tests
             .iter()
@@ -85,11 +91,19 @@ pub(crate) fn robustness(
             .filter_map(|t| variant(t, main))
             .collect();
         variants.sort_by_key(|v| !v.changed.is_empty());
-        let values: Vec<(usize, f64)> = localised
-            .iter()
-            .filter(|l| l.measure == main.measure)
-            .flat_map(|l| &l.pairs)
-            .filter_map(|p| Some((context.find(&p.pair)?, p.entropy)))
+        // The sites that the verdict's p is adjusted over, the verdict's own first.
+        let mut family: Vec<&KindTests> = (tests.iter())
+            .filter(|t| t.entropy.is_some() && same_kinds(t) && same_reading(t, main))
+            .collect();
+        family.sort_by_key(|t| t.measure != main.measure);
+        let values: Vec<Vec<(usize, f64)>> = (family.iter())
+            .map(|test| {
+                let of_site = localised.iter().filter(|l| l.measure == test.measure);
+                let pairs = of_site.flat_map(|l| &l.pairs);
+                pairs
+                    .filter_map(|p| Some((context.find(&p.pair)?, p.entropy)))
+                    .collect()
+            })
             .collect();
         let mut left_out = Vec::new();
         for (what, of) in [
@@ -101,18 +115,26 @@ pub(crate) fn robustness(
         ] {
             left_out.extend(leave_out(context, main, &values, what, of)?);
         }
-        let alpha = context.settings.alpha();
-        let sentence = sentence(main, &variants, &left_out, alpha);
         found.push(Robustness {
             site: main.measure.label.clone(),
             first: main.first.clone(),
             second: main.second.clone(),
+            outcome: main.outcome,
+            sentence: sentence(main, &variants, &left_out),
             variants,
             left_out,
-            sentence,
         });
     }
     Ok(found)
+}
+
+/// Whether two measures differ in the site alone.
+fn same_reading(a: &KindTests, b: &KindTests) -> bool {
+    let of = |t: &KindTests| {
+        let m = &t.measure;
+        [&m.metric, &m.direction, &m.corruption, &m.align].map(Clone::clone)
+    };
+    of(a) == of(b)
 }
 
 fn variant(test: &KindTests, main: &KindTests) -> Option<Variant> {
@@ -131,7 +153,9 @@ fn variant(test: &KindTests, main: &KindTests) -> Option<Variant> {
         difference: entropy.test.statistic,
         interval: entropy.interval,
         p_value: entropy.test.p_value,
+        p_holm: entropy.p_holm,
         outcome: test.outcome,
+        agrees: test.outcome == main.outcome,
     })
 }
 
@@ -143,41 +167,40 @@ fn template_of(context: &Context<'_>, pair: usize) -> Option<String> {
     context.pairs[pair].template.clone()
 }
 
+/// Tests again without each relation or wording: at all sites that p is adjusted over, whose values are `values`.
 fn leave_out(
     context: &Context<'_>,
     main: &KindTests,
-    values: &[(usize, f64)],
+    values: &[Vec<(usize, f64)>],
     what: &str,
     of: fn(&Context<'_>, usize) -> Option<String>,
 ) -> Result<Option<LeftOut>> {
-    let names: BTreeSet<String> = values.iter().filter_map(|(p, _)| of(context, *p)).collect();
+    let own = values.first().map(Vec::as_slice).unwrap_or_default();
+    let names: BTreeSet<String> = own.iter().filter_map(|(p, _)| of(context, *p)).collect();
     let alpha = context.settings.alpha();
-    let whole = main
-        .entropy
-        .as_ref()
-        .is_some_and(|e| e.test.p_value < alpha);
     let mut found: Option<LeftOut> = None;
     for name in &names {
-        let kept = values
-            .iter()
-            .copied()
-            .filter(|(p, _)| of(context, *p).as_ref() != Some(name));
-        let sides = [&main.first, &main.second].map(|kind| context.by_relation(kind, kept.clone()));
-        if sides.iter().any(|s| s.len() < MIN_RELATIONS_PER_KIND) {
+        let mut tests = Vec::new();
+        for of_site in values {
+            let kept =
+                (of_site.iter().copied()).filter(|(p, _)| of(context, *p).as_ref() != Some(name));
+            let groups = Groups::new(context, [&main.first, &main.second], kept);
+            // A site without enough relations left has no test; without one at the site itself there is none to turn.
+            if groups.too_few() {
+                if tests.is_empty() {
+                    break;
+                }
+                continue;
+            }
+            let (test, interval, _) = groups.test(context)?;
+            tests.push((test, interval));
+        }
+        let Some((test, interval)) = tests.first() else {
             continue;
-        }
-        let mut means = Vec::new();
-        for side in &sides {
-            let of_side: Vec<f64> = side
-                .values()
-                .map(|v| mean(v).map_err(|e| stats("mean of a relation".to_owned(), e)))
-                .collect::<Result<_>>()?;
-            means.push(of_side);
-        }
-        let settings = &context.settings;
-        let test = permute_kinds(&means[0], &means[1], settings.permutations, settings.seed)
-            .map_err(|e| stats("a test between kinds".to_owned(), e))?;
-        let turned = (test.p_value < alpha) != whole;
+        };
+        let p: Vec<f64> = tests.iter().map(|(t, _)| t.p_value).collect();
+        let p_holm = holm(&p).map_err(|e| stats("a test between kinds".to_owned(), e))?[0];
+        let outcome = Outcome::of(test.statistic, p_holm, *interval, alpha);
         let found = found.get_or_insert_with(|| LeftOut {
             what: what.to_owned(),
             count: 0,
@@ -189,7 +212,7 @@ fn leave_out(
         found.count += 1;
         found.lowest = found.lowest.min(test.statistic);
         found.highest = found.highest.max(test.statistic);
-        if turned {
+        if outcome != main.outcome {
             found.turned += 1;
             found.by.push(name.clone());
         }
@@ -197,38 +220,56 @@ fn leave_out(
     Ok(found)
 }
 
-fn sentence(main: &KindTests, variants: &[Variant], left_out: &[LeftOut], alpha: f64) -> String {
+fn sentence(main: &KindTests, variants: &[Variant], left_out: &[LeftOut]) -> String {
     let place = site(&main.measure.label);
     let Some(first) = variants.first() else {
         return format!("{place}: nothing to compare with.");
     };
-    let shown = |v: &Variant| v.p_value < alpha;
-    let others = &variants[1..];
-    let agree = others.iter().filter(|v| {
-        shown(v) == shown(first)
-            && (!shown(first) || v.difference.signum() == first.difference.signum())
-    });
-    let what = match shown(first) {
-        true => "a difference in localisation",
-        false => "no difference in localisation",
+    let (one, two) = (&main.first, &main.second);
+    let verdict = match main.outcome {
+        Outcome::NoVerdict => "no verdict on localisation".to_owned(),
+        Outcome::NotShown => {
+            format!("no difference in localisation between {one} and {two} facts is shown")
+        }
+        Outcome::First | Outcome::Second => {
+            format!(
+                "a difference in localisation is shown, {}",
+                main.outcome.words(one, two)
+            )
+        }
     };
     let mut text = format!(
-        "{place}: {what} between {} and {} facts ({}, {})",
-        main.first,
-        main.second,
+        "{place}: {verdict} ({}, {} after Holm)",
         number(first.difference),
-        p_value(first.p_value)
+        p_value(first.p_holm)
     );
+    let others = &variants[1..];
     if !others.is_empty() {
+        let each: Vec<String> = (others.iter())
+            .map(|v| {
+                let p = format!("{} after Holm", p_value(v.p_holm));
+                match v.agrees {
+                    true => format!("{} agrees ({p})", v.changed),
+                    false => {
+                        format!(
+                            "{} does not: {} ({p})",
+                            v.changed,
+                            v.outcome.words(one, two)
+                        )
+                    }
+                }
+            })
+            .collect();
         text += &format!(
-            "; {} of {} other ways of measuring say the same",
-            agree.count(),
-            others.len()
+            "; {} of {} other ways of measuring say the same: {}",
+            others.iter().filter(|v| v.agrees).count(),
+            others.len(),
+            each.join("; ")
         );
     }
     for left in left_out {
         text += &format!(
-            "; without any one {} the difference is {} to {}, and {} of {} turn the result",
+            "; without any one {} the difference is {} to {}, and {} of {} turn the verdict",
             left.what,
             number(left.lowest),
             number(left.highest),

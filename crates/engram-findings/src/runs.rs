@@ -1,4 +1,4 @@
-//! Two models, or two runs of one, compared pair by pair: what each knows, and where recovery differs.
+//! Two models, or two runs of one, compared pair by pair: what each prefers and says, and where recovery differs.
 
 use std::collections::BTreeMap;
 
@@ -13,9 +13,11 @@ use crate::context::Context;
 use crate::error::{Result, if_enough};
 use crate::gate::gate;
 use crate::layers::{Matrix, corrected, matrix, stats};
-use crate::measure::Measure;
+use crate::measure::{Measure, Scope};
+use crate::part_differences::{PartComparison, compare_parts, correct};
+use crate::parts::PartKind;
 use crate::profile::{Over, Selection};
-use crate::sheet::gather;
+use crate::sheet::{Sheet, Sheets, gather};
 use crate::study::{Condition, Settings};
 use crate::words::{layers, number, p_value, plural, site};
 
@@ -30,10 +32,16 @@ pub struct RunComparison {
     pub pairs: usize,
     /// Pairs that only one of the suites has, or that have other prompts there: left out.
     pub unmatched: usize,
-    /// What each knows: over all pairs, then by kind.
+    /// What each prefers and says: over all pairs, then by kind.
     pub knowing: Vec<Comparison>,
-    /// Each measure that both sweeps have.
+    /// Each measure of whole sites that both sweeps have.
     pub measures: Vec<MeasureComparison>,
+    /// Heads and neurons that both sweeps have, by measure and role of the position.
+    #[serde(default)]
+    pub parts: Vec<PartComparison>,
+    /// What is not compared, and why.
+    #[serde(default)]
+    pub not_compared: Vec<String>,
     /// What follows, in plain sentences.
     pub sentences: Vec<String>,
 }
@@ -44,7 +52,7 @@ pub struct MeasureComparison {
     /// What was patched and read.
     #[serde(flatten)]
     pub measure: Measure,
-    /// Which pairs: known by both, or eligible in both where one of the two does not pass the gate.
+    /// Which pairs: those whose answer both prefer, or eligible in both where one of the two does not pass the gate.
     pub over: Over,
     /// Pairs with a recovery in every layer of both.
     pub pairs: usize,
@@ -107,13 +115,65 @@ pub fn compare_runs(
     gates.iter_mut().for_each(|g| g.passed = both_know);
     let select_from = Selection::new(&gates[0], &states_from, None);
     let select_to = Selection::new(&gates[1], &states_to, None);
+    let over = select_from.over;
+    let mut not_compared = Vec::new();
     let mut measures = Vec::new();
-    for sheet in sheets_from.whole.iter().filter(|s| s.measure.is_tested()) {
-        let other = sheets_to.whole.iter().find(|s| s.measure == sheet.measure);
-        let Some(other) = other else { continue };
+    let [whole_from, whole_to] = [&sheets_from, &sheets_to].map(whole);
+    let both = paired(
+        whole_from.iter().map(|s| (&s.measure, s)),
+        whole_to.iter().map(|s| (&s.measure, s)),
+        [&from.name, &to.name],
+        "",
+        &mut not_compared,
+    );
+    for (sheet, other) in both {
         let tables = [matrix(&select_from, sheet), matrix(&select_to, other)];
-        let over = select_from.over;
-        measures.extend(of_measure(&context, &sheet.measure, over, tables)?);
+        match of_measure(&context, &sheet.measure, over, tables)? {
+            Some(found) => measures.push(found),
+            None => not_compared.push(format!(
+                "{}: no pair has a recovery of its own at a layer of both",
+                sheet.measure.words()
+            )),
+        }
+    }
+    let mut parts = Vec::new();
+    for kind in [PartKind::Head, PartKind::Neuron] {
+        let of = |sheets: &'_ Sheets| -> Vec<usize> {
+            let all = sheets.parts.iter().enumerate();
+            all.filter(|(_, s)| s.part == kind)
+                .map(|(i, _)| i)
+                .collect()
+        };
+        let named = |sheets: &'_ Sheets, i: usize| sheets.parts[i].measure.clone();
+        let (a, b) = (of(&sheets_from), of(&sheets_to));
+        let names_a: Vec<Measure> = a.iter().map(|i| named(&sheets_from, *i)).collect();
+        let names_b: Vec<Measure> = b.iter().map(|i| named(&sheets_to, *i)).collect();
+        let both = paired(
+            names_a.iter().zip(a.iter().copied()),
+            names_b.iter().zip(b.iter().copied()),
+            [&from.name, &to.name],
+            kind.words(),
+            &mut not_compared,
+        );
+        for (i, j) in both {
+            let sheets = [&sheets_from.parts[i], &sheets_to.parts[j]];
+            let found = compare_parts(&context, [&select_from, &select_to], sheets)?;
+            match found {
+                Some(found) => parts.push(found),
+                None => not_compared.push(format!(
+                    "{} of {}: none has a recovery of its own in both",
+                    kind.words(),
+                    sheets[0].measure.words()
+                )),
+            }
+        }
+    }
+    correct(&mut parts, settings.alpha())?;
+    for (name, sheets) in [(&from.name, &sheets_from), (&to.name, &sheets_to)] {
+        if sheets.unread > 0 {
+            let rows = plural(sheets.unread, "row");
+            not_compared.push(format!("{rows} of single pattern entries of {name}"));
+        }
     }
     let mut found = RunComparison {
         from: from.name.clone(),
@@ -122,10 +182,49 @@ pub fn compare_runs(
         unmatched: suite_from.len() + suite_to.len() - 2 * shared.len(),
         knowing,
         measures,
+        parts,
+        not_compared,
         sentences: Vec::new(),
     };
     found.sentences = sentences(&found, settings.alpha());
     Ok(found)
+}
+
+/// Sheets of whole sites, at every role of the position.
+fn whole(sheets: &Sheets) -> Vec<Sheet> {
+    let alone = |s: &&Sheet| [Scope::All, Scope::Subject].contains(&s.measure.scope);
+    let together = sheets.whole.iter().filter(alone).cloned();
+    let roles = sheets.by_position.iter().flat_map(|s| s.by_scope());
+    let mut all: Vec<Sheet> = together.chain(roles).collect();
+    all.sort_by_cached_key(|s| s.measure.order());
+    all
+}
+
+/// What both sides have: under the same name, otherwise at the same site under another. Notes what only one has.
+fn paired<'a, T: Copy>(
+    from: impl Iterator<Item = (&'a Measure, T)>,
+    to: impl Iterator<Item = (&'a Measure, T)>,
+    names: [&str; 2],
+    part: &str,
+    not_compared: &mut Vec<String>,
+) -> Vec<(T, T)> {
+    let of = |measure: &Measure| match part {
+        "" => measure.words(),
+        part => format!("{part} of {}", measure.words()),
+    };
+    let mut rest: Vec<(&Measure, T)> = to.collect();
+    let mut found = Vec::new();
+    for (measure, value) in from {
+        let same = rest.iter().position(|(m, _)| *m == measure);
+        let same = same.or_else(|| rest.iter().position(|(m, _)| m.is_same_place(measure)));
+        match same {
+            Some(at) => found.push((value, rest.remove(at).1)),
+            None => not_compared.push(format!("{}: only {} has it", of(measure), names[0])),
+        }
+    }
+    let only_to = rest.iter();
+    not_compared.extend(only_to.map(|(m, _)| format!("{}: only {} has it", of(m), names[1])));
+    found
 }
 
 fn asks_the_same(a: &Pair, b: &Pair) -> bool {
@@ -222,22 +321,30 @@ fn sentences(found: &RunComparison, alpha: f64) -> Vec<String> {
     if let Some(all) = found.knowing.iter().find(|c| c.kind.is_none()) {
         let verdict = match (all.p_value < alpha, all.only_to > all.only_from) {
             (false, _) => "no difference is shown".to_owned(),
-            (true, true) => format!("{to} knows more"),
-            (true, false) => format!("{to} knows less"),
+            (true, true) => format!("{to} prefers the right one of more"),
+            (true, false) => format!("{to} prefers the right one of fewer"),
+        };
+        let says = match (&all.says_from, &all.says_to) {
+            (Some(a), Some(b)) => format!(
+                " {from} says the answer of {} and {to} of {}.",
+                a.count, b.count
+            ),
+            _ => String::new(),
         };
         said.push(format!(
-            "Of {} that both were asked, {from} knows {} and {to} {}; {verdict} (exact sign test, {}).",
+            "Of {} that both were asked, {from} prefers the right one of {} and {to} of {}; {verdict} (exact sign test, {}).{says}",
             plural(all.pairs, "pair"),
-            all.known_from.count,
-            all.known_to.count,
+            all.prefers_from.count,
+            all.prefers_to.count,
             p_value(all.p_value)
         ));
+        said.extend(all.sameness());
     }
-    let all = || found.measures.iter().map(|m| &m.measure);
-    for measure in (found.measures.iter()).filter(|m| m.measure.concludes_among(all())) {
-        let place = match measure.measure.scope {
-            crate::measure::Scope::All => site(&measure.measure.label),
-            scope => format!("{}, {}", site(&measure.measure.label), scope.words()),
+    for measure in found.measures.iter().filter(|m| found.is_told(&m.measure)) {
+        let place = measure.measure.place();
+        let place = match measure.measure.is_primary() {
+            true => place.replacen(&measure.measure.label, &site(&measure.measure.label), 1),
+            false => measure.measure.words(),
         };
         let differ = |more: bool| -> Vec<Option<i64>> {
             let layers = measure.layers.iter();
@@ -274,5 +381,18 @@ fn sentences(found: &RunComparison, alpha: f64) -> Vec<String> {
             ),
         });
     }
+    let told = found.parts.iter().filter(|p| found.is_told(&p.measure));
+    said.extend(told.map(|p| p.sentence(to)));
     said
+}
+
+impl RunComparison {
+    /// Whether a measure is told of in sentences: conclusions are drawn from it, or from none.
+    pub fn is_told(&self, measure: &Measure) -> bool {
+        let all = || {
+            let parts = self.parts.iter().map(|p| &p.measure);
+            self.measures.iter().map(|m| &m.measure).chain(parts)
+        };
+        measure.concludes_among(all()) || !all().any(|m| m.concludes_among(all()))
+    }
 }

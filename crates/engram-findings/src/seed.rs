@@ -22,7 +22,7 @@ pub struct SeedFinding {
     pub published: String,
     /// What this model gives under the published protocol: one line for each candidate module and kind.
     pub paper: Vec<String>,
-    /// What it gives under the corrected protocol: known pairs, rows that are not trivial.
+    /// What it gives under the corrected protocol: pairs whose answer the model prefers, rows that are not trivial.
     pub corrected: Vec<String>,
     /// Why the two differ, or what neither can show.
     pub why: String,
@@ -309,6 +309,7 @@ fn corrected_profiles<'a>(
     found.profiles.iter().filter(move |p| {
         found.concludes_from(&p.measure)
             && p.measure.scope == crate::Scope::All
+            && p.measure.window.is_none()
             && sites.contains(&p.measure.site.as_str())
     })
 }

@@ -33,7 +33,7 @@ pub struct Condition {
     /// The sweep: all metrics, sites and positions.
     pub rows: Vec<Row>,
     /// Answer or foil, in trained and in held-back wordings. May be empty: the rows of metric
-    /// `logit_diff` then say what the model knows.
+    /// `logit_diff` then say what the model prefers.
     pub preferences: Vec<PreferenceRow>,
     /// The sweep under the published protocol (`overwrite`, `logit_diff_mean`); may be empty.
     pub paper: Vec<Row>,

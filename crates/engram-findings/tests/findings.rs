@@ -546,14 +546,14 @@ fn models_are_compared_pair_by_pair() {
     );
     assert!(all.only_to > all.only_from && all.p_value < 1e-6);
     assert_eq!(
-        all.known_to.count + all.only_from,
-        all.known_from.count + all.only_to
+        all.prefers_to.count + all.only_from,
+        all.prefers_from.count + all.only_to
     );
     assert!(
         found.conditions[0]
             .conclusions
             .iter()
-            .any(|s| s.contains("it knows more (p < 0.001)"))
+            .any(|s| s.contains("it prefers the right one of more (p < 0.001)"))
     );
 }
 

@@ -39,7 +39,7 @@ pub use journal::Journal;
 pub use naive::NaiveEngine;
 pub use noise::Noise;
 pub use plan::{PairPlan, Place, Plan, PlannedCell, Tokens};
-pub use preference::{NextToken, Preferences, ask, cache, preferences};
+pub use preference::{NextToken, Preferences, ask, cache, preferences, preferences_within};
 pub use prepare::{PreparedPair, Profile, Reading, prepare};
 pub use reach::Fate;
 pub use schedule::Schedule;

@@ -56,6 +56,14 @@ impl<'a> Logits<'a> {
         1 + self.values.iter().filter(|v| **v > own).count()
     }
 
+    /// The token of the greatest logit, the first where there are several: what greedy decoding gives. `None` where no
+    /// logit is a number.
+    pub fn greedy(&self) -> Option<u32> {
+        let numbers = self.values.iter().enumerate().filter(|(_, v)| !v.is_nan());
+        let best = numbers.reduce(|best, next| if next.1 > best.1 { next } else { best });
+        best.map(|(token, _)| token as u32)
+    }
+
     /// Log-probabilities of the whole vocabulary.
     pub fn log_probs(&self) -> Vec<f64> {
         let log_sum = self.log_sum();
@@ -108,6 +116,14 @@ impl Readout<'_> {
             .map(|(t, row)| row.log_prob(*t))
             .collect();
         mean(log_probs.into_iter())
+    }
+
+    /// Whether greedy decoding gives the answer: each of its tokens is the most probable one after those before it. Needs
+    /// `after_answer` to the answer's end.
+    pub fn says(&self, answer: &[u32]) -> bool {
+        let mut rows = std::iter::once(&self.last).chain(&self.after_answer);
+        let next = |token: &u32| rows.next().and_then(Logits::greedy) == Some(*token);
+        !answer.is_empty() && answer.iter().all(next)
     }
 
     /// A metric; NaN where answer or foil is empty or outside the vocabulary. `clean` holds the clean

@@ -44,16 +44,31 @@ struct Job {
     positions: usize,
 }
 
-/// Asks every pair in its own wording and, if `held_back`, in its paraphrases, which are held back
-/// from training. Clean and corrupted prompt need not be equally long here.
+/// As [`preferences_within`], in batches of up to a gigabyte.
 ///
 /// # Errors
-/// The model's and the tokenizer's; [`PatchError::NotFinite`].
+/// The same.
 pub fn preferences(
     model: &Model,
     pairs: &[Pair],
     reading: &Reading,
     held_back: bool,
+) -> Result<Preferences> {
+    preferences_within(model, pairs, reading, held_back, MEMORY)
+}
+
+/// Asks every pair in its own wording and, if `held_back`, in its paraphrases, which are held back
+/// from training. Clean and corrupted prompt need not be equally long here. Batches take about `memory` bytes, or one
+/// prompt where that takes more.
+///
+/// # Errors
+/// The model's and the tokenizer's; [`PatchError::NotFinite`].
+pub fn preferences_within(
+    model: &Model,
+    pairs: &[Pair],
+    reading: &Reading,
+    held_back: bool,
+    memory: u64,
 ) -> Result<Preferences> {
     let mut found = Preferences::default();
     let mut asked = Vec::new();
@@ -81,7 +96,7 @@ pub fn preferences(
     while let Some(first) = rest.first() {
         let length = first.rows[0].len();
         let bytes = row_bytes(&model.shape(), length).max(1);
-        let most = BATCH.min((MEMORY / bytes) as usize);
+        let most = BATCH.min((memory / bytes) as usize);
         let mut rows = 0;
         let fits = |job: &&Job| {
             rows += job.rows.len();
@@ -188,6 +203,7 @@ fn read_batch(model: &Model, batch: &[Job], asked: &mut [Asked]) -> Result<()> {
         if job.clean {
             (into.logit_diff_clean, into.logprob_seq_clean) = (diff, seq);
             into.prob_clean = measure(Metric::Prob);
+            into.says = Some(readout.says(answer));
             into.rank_clean = answer
                 .first()
                 .map_or(f64::NAN, |a| readout.last.rank(*a) as f64);

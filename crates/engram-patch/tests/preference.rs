@@ -6,7 +6,9 @@ use candle_core::{Device, Tensor};
 use common::{PLAIN, VOCAB, model, pair, prepared, sites, spec};
 use engram_core::{Pair, Site, Wording};
 use engram_model::{Capture, Gpt2Config, Model, NoTap, Tokenizer};
-use engram_patch::{Engine, PatchError, Plan, Reading, StagedEngine, ask, cache, preferences};
+use engram_patch::{
+    Engine, PatchError, Plan, Reading, StagedEngine, ask, cache, preferences, preferences_within,
+};
 
 fn words(ids: &[u32]) -> String {
     ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ")
@@ -87,6 +89,48 @@ fn preferences_are_those_of_the_prompts_alone() {
     }
     let trained = preferences(&model, &pairs, &reading, false).unwrap();
     assert_eq!(trained.rows.len(), 5);
+}
+
+/// `says` is greedy decoding, token by token, giving the answer to its end; `prefers` needs both prompts.
+#[test]
+fn a_model_says_what_greedy_decoding_gives() {
+    let model = model(2, 7);
+    let prompt: Vec<u32> = vec![3, 9, 4, 5];
+    let mut greedy = prompt.clone();
+    for _ in 0..3 {
+        greedy.push(ask(&model, &greedy, 1).unwrap()[0].id);
+    }
+    let said = &greedy[prompt.len()..];
+    let other = (1..VOCAB as u32).find(|t| !said.contains(t)).unwrap();
+    let answers = [
+        (vec![said[0]], true),
+        (said.to_vec(), true),
+        (vec![said[0], said[1], other], false),
+        (vec![other], false),
+        (vec![other, said[1]], false),
+    ];
+    let pairs: Vec<Pair> = (answers.iter().enumerate())
+        .map(|(i, (answer, _))| Pair {
+            id: format!("p{i}"),
+            clean_ids: Some(prompt.clone()),
+            corrupt_ids: Some(vec![3, 8, 4, 5]),
+            answer_ids: Some(answer.clone()),
+            foil_ids: Some(vec![(other + 1) % VOCAB as u32]),
+            ..Pair::default()
+        })
+        .collect();
+    let found = preferences(&model, &pairs, &Reading::default(), false).unwrap();
+    assert!(found.left_out.is_empty(), "{:?}", found.left_out);
+    for (row, (answer, says)) in found.rows.iter().zip(&answers) {
+        assert_eq!(row.says, Some(*says), "{answer:?} where {said:?} is said");
+        let both = row.logit_diff_clean > 0.0 && row.logit_diff_corrupt < 0.0;
+        assert_eq!(row.prefers(), both);
+    }
+    // Batches of one prompt give the same.
+    let alone = preferences_within(&model, &pairs, &Reading::default(), false, 1).unwrap();
+    for (a, b) in alone.rows.iter().zip(&found.rows) {
+        assert_eq!(a.says, b.says);
+    }
 }
 
 #[test]

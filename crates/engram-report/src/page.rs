@@ -21,6 +21,11 @@ pub(crate) struct Page<'a> {
     edit_headline: Vec<String>,
     edits: Vec<Edits<'a>>,
     corpus: &'a [Fact],
+    /// Which pairs tests are over that leave out some.
+    which: Vec<String>,
+    alpha: f64,
+    /// The least mean of a part that is called one that matters.
+    least: f64,
     reproduction: &'a Reproduction,
     methods: Vec<String>,
     has: Has,
@@ -88,6 +93,8 @@ struct Tables {
     edit_correlations: Table,
     edit_said: Table,
     edit_said_more: Table,
+    parts: Table,
+    metrics_left_out: Table,
     trivial: Table,
     training: Table,
     departures: Table,
@@ -130,6 +137,9 @@ impl<'a> Page<'a> {
                 })
                 .collect(),
             corpus: &input.corpus,
+            which: tables::which(findings),
+            alpha: findings.settings.alpha(),
+            least: engram_findings::parts::LEAST_EFFECT,
             reproduction: &input.reproduction,
             methods: methods(findings),
             has: Has {
@@ -176,6 +186,8 @@ impl<'a> Page<'a> {
                 edit_correlations: tables::edit_correlations(findings),
                 edit_said,
                 edit_said_more,
+                parts: tables::parts(findings),
+                metrics_left_out: tables::metrics_left_out(findings),
                 trivial: tables::trivial(findings),
                 training: tables::training(input),
                 departures: tables::departures(input),
@@ -228,10 +240,10 @@ fn methods(findings: &Findings) -> Vec<String> {
             number(s.eligible_gap)
         ),
         format!(
-            "A model passes the gate of knowing if it prefers what the prompts call for, clean and corrupted, on more than half of them: answer and foil exchanged within clusters (sign flips of cluster means, {} permutations or all). Conclusions are drawn over eligible pairs that the model knows. A model that does not pass supports none, and its figures are over all eligible pairs.",
+            "A model passes the gate of knowing if it prefers what the prompts call for, clean and corrupted, on more than half of them: answer and foil exchanged within clusters (sign flips of cluster means, {} permutations or all). A model prefers the right one of a pair if answer beats foil on the clean prompt and foil beats answer on the corrupted one; it says the answer if greedy decoding gives it. Conclusions about layers, kinds and parts are drawn over eligible pairs of which the model prefers the right one, edits over facts whose answer it says. A model that does not pass the gate supports no conclusion, and its figures are over all eligible pairs.",
             s.permutations
         ),
-        "Rows whose recovery the graph alone fixes, whatever the weights, are flagged as trivial by reachability and left out of inference.".to_owned(),
+        "Rows whose recovery the graph alone fixes, whatever the weights, are flagged as trivial by reachability and left out of every mean and test; where the graph fixes all pairs, their value is shown with a cross. A test over layers takes the pairs with a recovery of their own at every layer that is tested.".to_owned(),
         format!(
             "The unit is the pair; pairs that share facts are averaged to clusters before testing. Over layers: Friedman's test with Kendall's W, then Wilcoxon's signed-rank test of R less the pair's mean over layers, Holm's correction over layers (Benjamini–Hochberg beside it). Between kinds: kind permuted over relations, at least {} of each. Intervals are {level} bootstrap intervals (BCa where it applies, {} resamples) over clusters, and over relations and pairs within them between kinds. Localisation is the normalised entropy of max(R, 0) over layers of attn_out and mlp_out patched at all positions, where contributions add up. Seed {}.",
             engram_findings::kinds::LEAST_RELATIONS, s.resamples, s.seed

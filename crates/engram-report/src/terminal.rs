@@ -3,8 +3,8 @@
 use comfy_table::{ContentArrangement, LineStyle, Table as Grid, TableStyle};
 use engram_core::text::plain;
 use engram_findings::editing::{BeforeAfter, EditScores, Part};
-use engram_findings::words::{layer_set, number, percent};
-use engram_findings::{EditFindings, Findings};
+use engram_findings::words::{layer_set, list, number, percent, plural};
+use engram_findings::{ConditionFindings, EditFindings, Findings};
 
 use crate::page::lead;
 use crate::shades::heat;
@@ -44,7 +44,7 @@ pub fn summary_text(findings: &Findings, look: Look) -> String {
     let parts = [
         (
             "Knowing",
-            columns(tables::knowing(findings), &[0, 1, 2, 3, 4, 5, 10]),
+            columns(tables::knowing(findings), &[0, 1, 2, 3, 4, 5, 6, 11]),
         ),
         (
             "Layers",
@@ -57,6 +57,10 @@ pub fn summary_text(findings: &Findings, look: Look) -> String {
             "Kinds",
             columns(primary(tables::kind_tests(findings)), &[0, 1, 3, 4, 5, 7]),
         ),
+        (
+            "Heads and neurons that restore most",
+            tables::parts(findings),
+        ),
     ];
     for (title, table) in parts {
         if !table.rows.is_empty() {
@@ -64,11 +68,51 @@ pub fn summary_text(findings: &Findings, look: Look) -> String {
         }
     }
     text.push_str(&heat(findings, look));
+    for condition in &findings.conditions {
+        for sentence in not_shown(condition) {
+            text.push_str(&wrapped(&sentence, look.width));
+        }
+    }
     if !findings.editing.is_empty() {
         text.push_str("\nEdits\n");
         text.push_str(&editing_text(&findings.editing, look));
     }
     text
+}
+
+/// Text in lines of at most so many columns, words whole.
+pub(crate) fn wrapped(text: &str, width: u16) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width.into() => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+/// What was measured and neither a table nor a map here shows.
+fn not_shown(condition: &ConditionFindings) -> Vec<String> {
+    let name = &condition.name;
+    let mut said = Vec::new();
+    let others = condition.beside_main();
+    if !others.is_empty() {
+        said.push(format!(
+            "{name}: {} are in stats.json and in the report, not in the maps above.",
+            list(&others)
+        ));
+    }
+    if condition.unread_rows > 0 {
+        said.push(format!(
+            "{name}: {} of single pattern entries are in patch.parquet, and in no statistic.",
+            plural(condition.unread_rows, "row")
+        ));
+    }
+    said
 }
 
 /// What edits show, as sentences and a table of scores for each model and method.

@@ -93,13 +93,17 @@ function sitesInOrder(rows) {
   return distinct(rows, 'site').sort((a, b) => rank(a) - rank(b));
 }
 
+// The mark of what the graph alone fixes, as in heat maps.
+const TRIVIAL = 'M-1,-1L1,1M-1,1L1,-1';
+
 // What is said of a mean of recovery.
 const RECOVERY_HOVER = [{field: 'condition', title: 'model'}, {field: 'kind'}, {field: 'site'}, {field: 'layer'},
   {field: 'mean', format: '.3f'}, {field: 'lower', format: '.3f'}, {field: 'upper', format: '.3f'},
-  {field: 'headline', title: 'ratio of means', format: '.3f'}, {field: 'n', title: 'pairs'},
+  {field: 'headline', title: 'ratio of means', format: '.3f'}, {field: 'n', title: 'pairs'}, {field: 'of', title: 'of the curve\'s pairs'},
   {field: 'trivial'}, {field: 'over'}];
 
-// Bands and curves over layers, one colour a `by`.
+// Bands and curves over layers, one colour a `by`. Crosses are trivial; hollow marks, with their number, are over fewer
+// pairs than their curve has.
 function curves(by, scale, size, {y = {title: 'recovery'}, x = layerAxis, tooltip = RECOVERY_HOVER} = {}) {
   const colour = {field: by, scale, title: null};
   return {
@@ -114,8 +118,13 @@ function curves(by, scale, size, {y = {title: 'recovery'}, x = layerAxis, toolti
           ({test: {field: by, equal: name}, value: DASHES[(i + 1) % DASHES.length]}))}}},
       {mark: {type: 'point', size: 50, filled: false, strokeWidth: 1.5, opacity: 1}, encoding: {
         y: {field: 'mean', type: 'quantitative'}, x, color: colour, tooltip,
-        fill: {condition: {test: 'datum.trivial', value: 'transparent'}, field: by, type: 'nominal', scale, title: null},
-        shape: {field: by, scale: {domain: scale.domain, range: SHAPES}, title: null}}},
+        fill: {condition: {test: 'datum.n < datum.of', value: 'transparent'}, field: by, type: 'nominal', scale, title: null},
+        shape: {condition: {test: 'datum.trivial', value: TRIVIAL}, field: by,
+          scale: {domain: scale.domain, range: SHAPES}, title: null}}},
+      // An empty text, not a filter: a layer without data has no extent.
+      {transform: [{calculate: 'datum.n < datum.of && !datum.trivial ? "" + datum.n : ""', as: 'fewer'}],
+        mark: {type: 'text', dy: -11, fontSize: 10}, encoding: {y: {field: 'mean', type: 'quantitative'}, x, color: colour,
+          text: {field: 'fewer'}}},
     ],
   };
 }

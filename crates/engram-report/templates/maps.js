@@ -1,6 +1,10 @@
 // Heat maps.
 
-// Rectangles over layers with a cross on those that are trivial.
+// Ink that is read on the colour of its cell.
+const ink = scale => ({value: '#333333', condition: {test: `abs(datum.recovery) > ${0.6 * scale.domain[2]}`, value: '#ffffff'}});
+
+// Rectangles over layers with a cross on those that are trivial, and a hollow circle with their number on those over
+// fewer pairs than the map has.
 function heat(x, y, size, tooltip, scale = RECOVERY_SCALE) {
   const colour = {field: 'recovery', type: 'quantitative', scale,
     legend: {title: 'recovery', gradientLength: 160, tickCount: 5, orient: 'top'}};
@@ -10,7 +14,9 @@ function heat(x, y, size, tooltip, scale = RECOVERY_SCALE) {
       {mark: {type: 'rect', stroke: null}, encoding: {color: colour}},
       {transform: [{filter: 'datum.trivial'}],
         mark: {type: 'text', text: '×', fontSize: 11, opacity: 0.75},
-        encoding: {color: {value: '#333333', condition: {test: `abs(datum.recovery) > ${0.6 * scale.domain[2]}`, value: '#ffffff'}}}},
+        encoding: {color: ink(scale)}},
+      {transform: [{filter: 'datum.n < datum.of && !datum.trivial'}, {calculate: '"○" + datum.n', as: 'fewer'}],
+        mark: {type: 'text', fontSize: 10, opacity: 0.85}, encoding: {text: {field: 'fewer'}, color: ink(scale)}},
     ],
     encoding: {x, y, tooltip},
   };
@@ -48,7 +54,9 @@ figure('figure-example', {
     return element('dl', {class: 'prompt'},
       ...entry('Clean', `${example.clean} → ${example.answer.trim()}`),
       ...entry('Corrupted', `${example.corrupt} → ${example.foil.trim()}`),
-      ...entry('Gap', `${example.gap.toFixed(2)} logits; ${example.knows ? 'known' : 'not known'}`));
+      ...entry('Gap', `${example.gap.toFixed(2)} logits`),
+      ...entry('Unpatched', `the model ${example.prefers ? 'prefers' : 'does not prefer'} the right one` +
+        (example.says === null ? '' : ` and ${example.says ? 'says' : 'does not say'} the answer`)));
   },
   spec: ([example], width) => {
     const step = Math.max(16, Math.min(56, Math.floor((width - 90) / example.tokens.length)));
@@ -82,7 +90,7 @@ figure('figure-map', {
       layerRows,
       {width: Math.min(each, 60 * roles.length), height: {step: 22}},
       [{field: 'kind'}, {field: 'role'}, {field: 'layer'}, {field: 'recovery', title: 'mean recovery', format: '.3f'}, INTERVAL,
-        {field: 'n', title: 'pairs'}, {field: 'trivial'}],
+        {field: 'n', title: 'pairs'}, {field: 'of', title: 'of the map\'s pairs'}, {field: 'trivial'}],
     );
     return {data: {values: rows}, facet: {field: 'kind', type: 'nominal', sort: kinds}, columns, spec: made};
   },
@@ -90,12 +98,16 @@ figure('figure-map', {
 });
 
 // The cells of a grid of heads, or of the strongest neurons.
-const parts = grid => grid.cells.map(([layer, index, n, mean, lower, upper, p, trivial]) => hovered({
-  condition: grid.condition, site: grid.site, metric: grid.metric, direction: grid.direction, kind: grid.kind,
-  layer, index, n, mean, lower, upper, p, trivial: trivial === 1, found: p !== null && p < DATA.alpha}));
+const EFFECTS = {restores: 'restores', opposes: 'works against the answer', not_shown: 'not shown'};
+function parts(grid) {
+  const of = Math.max(...grid.cells.map(([, , n]) => n));
+  return grid.cells.map(([layer, index, n, mean, lower, upper, p, trivial, effect]) => hovered({
+    condition: grid.condition, site: grid.site, metric: grid.metric, direction: grid.direction, kind: grid.kind,
+    layer, index, n, of, mean, lower, upper, p, trivial: trivial === 1, effect: EFFECTS[effect]}));
+}
 const PARTS = [MODEL, {field: 'site', label: 'Site'}, METRIC, DIRECTION, CORRUPTION, {field: 'kind', label: 'Kind'}];
 const partHover = part => [{field: 'layer'}, {field: 'index', title: part}, {field: 'recovery', title: 'mean recovery', format: '.3f'},
-  INTERVAL, {field: 'n', title: 'pairs'}, {field: 'p', title: 'p, adjusted', format: '.2~g'}, {field: 'trivial'}];
+  INTERVAL, {field: 'n', title: 'pairs'}, {field: 'p', title: 'p, adjusted', format: '.2~g'}, {field: 'effect', title: 'shown'}, {field: 'trivial'}];
 // Parts restore little each: the scale ends at the largest, either way.
 function partScale(rows) {
   const most = Math.max(0.01, ...rows.map(r => Math.abs(r.mean)));
@@ -112,10 +124,11 @@ figure('figure-heads', {
     const made = heat(
       {field: 'index', type: 'ordinal', title: 'head', axis: {labelAngle: 0, labelOverlap: true}},
       layerRows, {width: {step}, height: {step: Math.min(step, 28)}}, partHover('head'), partScale(rows));
-    const ring = {transform: [{filter: 'datum.found && !datum.trivial'}],
-      mark: {type: 'point', shape: 'circle', size: Math.min(step, 28) * 4, strokeWidth: 1.5, filled: false},
-      encoding: {color: {value: '#1c2126', condition: {test: `abs(datum.recovery) > ${0.6 * partScale(rows).domain[2]}`, value: '#ffffff'}}}};
-    return {data: {values: rows}, ...made, layer: [...made.layer, ring]};
+    const marked = (effect, shape) => ({transform: [{filter: `datum.effect === '${effect}' && !datum.trivial`}],
+      mark: {type: 'point', shape, size: Math.min(step, 28) * 4, strokeWidth: 1.5, filled: false},
+      encoding: {color: ink(partScale(rows))}});
+    return {data: {values: rows}, ...made,
+      layer: [...made.layer, marked(EFFECTS.restores, 'circle'), marked(EFFECTS.opposes, 'square')]};
   },
   table: ([grid]) => withoutHover(parts(grid)),
 });
@@ -137,11 +150,11 @@ figure('figure-neurons', {
         {mark: {type: 'rule', strokeWidth: 1.5, opacity: 0.7}, encoding: {y, x: {...x, field: 'lower'}, x2: {field: 'upper'}}},
         {mark: {type: 'point', filled: true, size: 80, opacity: 1, stroke: 'currentColor', strokeWidth: 0.7}, encoding: {y, x: {...x, field: 'mean'},
           color: {field: 'mean', type: 'quantitative', scale, legend: null},
-          shape: {field: 'found', type: 'nominal', scale: {domain: [true, false], range: ['circle', 'diamond']},
-            legend: {title: null, labelExpr: `datum.value ? 'shown to carry some (p < ${DATA.alpha}, adjusted)' : 'not shown'`}},
+          shape: {field: 'effect', type: 'nominal', scale: {domain: Object.values(EFFECTS), range: ['circle', 'square', 'diamond']},
+            legend: {title: null, labelExpr: `datum.value === '${EFFECTS.not_shown}' ? datum.value : datum.value + ' (p < ${DATA.alpha} adjusted, mean ${DATA.least} or more)'`}},
           tooltip: partHover('neuron')}},
       ],
-      config: {legend: {columns: width < 500 ? 1 : 2}},
+      config: {legend: {columns: 1}},
     };
   },
   table: ([grid]) => withoutHover(parts(grid)),

@@ -278,7 +278,7 @@ fn the_page_holds_the_numbers_of_its_input() {
         assert!(markup.contains(text), "{text}");
     }
     let findings = found(FULL, |_| ());
-    let known = findings.condition("config-1").unwrap().gate.kinds[0].known;
+    let known = findings.condition("config-1").unwrap().gate.kinds[0].prefers;
     assert!(markup.contains(&format!("{} of {}, ", known.count, known.of)));
     for sentence in findings.conditions.iter().flat_map(|c| &c.conclusions) {
         let end = sentence.split(" < ").next().unwrap();

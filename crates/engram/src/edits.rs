@@ -1,16 +1,17 @@
 //! Edits swept over layers, and the files that hold them: what `engram edit sweep` and a study's stages
 //! `edits/NAME/MODEL` have in common.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::Result;
-use engram_core::files;
+use engram_core::{Pair, files};
 use engram_edit::{
     Choosing, Chosen, Covariance, EditSettings, Editor, Facts, Measures, Method, Reader, Sample,
     Swept, Taking, choose, sweep,
 };
 use engram_findings::EditResults;
+use engram_patch::{Reading, preferences};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -69,8 +70,13 @@ pub struct Record {
     pub layers: Vec<Vec<usize>>,
     /// Facts looked at, that could be edited.
     pub facts: usize,
-    /// Of these, facts that the model knows.
-    pub known: usize,
+    /// Of these, facts whose answer the model says.
+    #[serde(alias = "known")]
+    pub says: usize,
+    /// Of these, facts of whose answer and foil the model prefers the right one; none where facts have no corrupted
+    /// prompt.
+    #[serde(default)]
+    pub prefers: Option<usize>,
     /// What was left out, and why.
     pub left_out: Vec<String>,
     /// Seconds that edits and scores took (`edits_s`), and edits a minute.
@@ -80,12 +86,21 @@ pub struct Record {
 }
 
 impl Sweep<'_> {
-    /// The facts to be edited; none where the model knows none.
+    /// The facts to be edited; none where the model says no answer.
     ///
     /// # Errors
     /// The model's.
     pub fn choose(&self) -> Result<Chosen> {
-        Ok(choose(self.reader, self.facts, self.choosing)?)
+        let mut chosen = choose(self.reader, self.facts, self.choosing)?;
+        if let Facts::Suite(suite) = self.facts {
+            let asked: BTreeSet<&str> = chosen.asked.iter().map(String::as_str).collect();
+            let pairs = suite.pairs.iter().filter(|p| asked.contains(p.id.as_str()));
+            let pairs: Vec<Pair> = pairs.cloned().collect();
+            let found = preferences(self.reader.model(), &pairs, &Reading::default(), false)?;
+            let prefers = found.rows.iter().map(|r| (r.pair.clone(), r.prefers()));
+            chosen.prefers = prefers.collect();
+        }
+        Ok(chosen)
     }
 
     /// Edits the facts at every set of layers. `covariances` gives C of some layers, for methods that need it.
@@ -123,7 +138,10 @@ impl Sweep<'_> {
         let measures = Measures::of(self.reader, cases, held_out, self.side_effects, writing)?;
         let mut progress = Progress::new(self.label, (sets.len() * cases.len()) as u64);
         let mut hear = |done: usize, fact: &str| progress.at(done as u64, fact);
-        let swept = sweep(&editor, cases, sets, &measures, &mut hear)?;
+        let mut swept = sweep(&editor, cases, sets, &measures, &mut hear)?;
+        for row in &mut swept.rows {
+            row.prefers = chosen.prefers.get(&row.request).copied();
+        }
         progress.finish(&format!(
             "{} edits in {:.1} s",
             swept.rows.len(),
@@ -157,7 +175,9 @@ impl Record {
             settings: sweep.settings.clone(),
             layers: sets.to_vec(),
             facts: chosen.facts,
-            known: chosen.known,
+            says: chosen.says,
+            prefers: (!chosen.prefers.is_empty())
+                .then(|| chosen.prefers.values().filter(|p| **p).count()),
             left_out: chosen.left_out.clone(),
             timing,
             machine: Machine::here(),
@@ -188,7 +208,8 @@ pub fn read(folder: &Path) -> Result<EditResults> {
         model: record.model,
         method: record.method,
         facts: record.facts,
-        known: record.known,
+        says: record.says,
+        prefers: record.prefers,
         rows: lines(&folder.join(EDITS))?,
         moved: lines(&folder.join(EFFECTS))?,
         said: lines(&folder.join(SAID))?,
@@ -196,7 +217,7 @@ pub fn read(folder: &Path) -> Result<EditResults> {
     })
 }
 
-/// The lines of a file that may have none: what was not measured, or a model that knows no fact.
+/// The lines of a file that may have none: what was not measured, or a model that says no answer.
 fn lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     let empty = std::fs::metadata(path).is_ok_and(|m| m.len() == 0);
     match empty {

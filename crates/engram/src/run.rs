@@ -437,8 +437,8 @@ impl Run {
             }
             PreferenceRow::write_parquet(&folder.join(PREFERENCES), &preferred.rows)?;
             let (prepared, _) = prepare(&pairs, &model, &Reading::default(), false)?;
-            let known: BTreeSet<&str> = (preferred.rows.iter())
-                .filter(|row| !row.held_back && row.knows())
+            let prefers: BTreeSet<&str> = (preferred.rows.iter())
+                .filter(|row| !row.held_back && row.prefers())
                 .map(|row| row.pair.as_str())
                 .collect();
             let mut rows = Vec::new();
@@ -446,9 +446,9 @@ impl Run {
                 let spec = run.spec(sweep_of, &model)?;
                 let mut patched = prepared.clone();
                 if sweep_of.known {
-                    patched.retain(|p| known.contains(p.id.as_str()));
+                    patched.retain(|p| prefers.contains(p.id.as_str()));
                     note(format!(
-                        "{name}: {} of {} pairs are known and patched",
+                        "{name}: of {} of {} pairs the model prefers the right one; these are patched",
                         patched.len(),
                         prepared.len()
                     ));
@@ -464,6 +464,7 @@ impl Run {
                 );
                 rows.extend(sweep(&label, &engine, &model, &plan)?);
             }
+            Row::mark(&mut rows, &preferred.rows);
             Row::write_parquet(&folder.join(PATCH), &rows)?;
             if paper {
                 let pairs = Suite::read(&suite.join(PAPER_SUITE))?;

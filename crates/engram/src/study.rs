@@ -164,8 +164,8 @@ pub struct Sweep {
     /// How many layers one cell covers.
     #[serde(default = "one")]
     pub window: usize,
-    /// Whether only pairs are patched that the model knows, the only ones that conclusions are drawn over. How many
-    /// it knows is counted over all.
+    /// Whether only pairs are patched of which the model prefers the right one, the only ones that conclusions are
+    /// drawn over. How many these are is counted over all.
     #[serde(default)]
     pub known: bool,
     /// What is measured.

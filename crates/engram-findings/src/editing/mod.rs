@@ -39,8 +39,10 @@ pub struct EditResults {
     pub method: String,
     /// Facts that could be edited.
     pub facts: usize,
-    /// Facts that the unedited model knows: every token of the answer its most probable one.
-    pub known: usize,
+    /// Facts whose answer the unedited model says: every token of it its most probable one. These are edited.
+    pub says: usize,
+    /// Facts of whose answer and foil it prefers the right one; `None` where facts have no corrupted prompt.
+    pub prefers: Option<usize>,
     /// The facts edited, each at every set of layers.
     pub rows: Vec<EditRow>,
     /// How other facts moved; may be empty.
@@ -62,8 +64,11 @@ pub struct EditFindings {
     pub method: String,
     /// Facts that could be edited.
     pub facts: usize,
-    /// Facts that the unedited model knows.
-    pub known: usize,
+    /// Facts whose answer the unedited model says. These are edited.
+    pub says: usize,
+    /// Facts of whose answer and foil it prefers the right one; `None` where facts have no corrupted prompt.
+    #[serde(default)]
+    pub prefers: Option<usize>,
     /// Facts edited.
     pub edited: usize,
     /// The kinds, in the order in which they are shown.
@@ -147,7 +152,8 @@ fn of_model(
         model: results.model.clone(),
         method: results.method.clone(),
         facts: results.facts,
-        known: results.known,
+        says: results.says,
+        prefers: results.prefers,
         edited,
         kinds: sheet.kinds.clone(),
         layers: sheet.rows.keys().map(|l| l.to_vec()).collect(),
@@ -165,24 +171,27 @@ fn of_model(
             .cloned()
             .collect(),
     };
-    found.conclusions = conclusions(&found);
+    found.conclusions = conclusions(&found, &results.rows);
     Ok(found)
 }
 
 /// What follows, in the order in which it is read.
-fn conclusions(found: &EditFindings) -> Vec<String> {
+fn conclusions(found: &EditFindings, rows: &[EditRow]) -> Vec<String> {
+    let prefers = found.prefers.map_or(String::new(), |n| {
+        format!(" It prefers the right one of answer and foil of {n}.")
+    });
+    let counts = format!(
+        "The unedited model says the answer of {} of {} that could be edited.{prefers}",
+        found.says,
+        plural(found.facts, "fact")
+    );
     if found.edited == 0 {
-        return vec![format!(
-            "Nothing was edited: the model knows {} of {} that could be edited.",
-            found.known,
-            plural(found.facts, "fact")
-        )];
+        return vec![format!("Nothing was edited. {counts}")];
     }
     let several = found.kinds.len() > 1;
-    let mut all: Vec<String> = (found.best.iter())
-        .filter(|b| b.kind.is_some() == several)
-        .map(|b| b.sentence.clone())
-        .collect();
+    let mut all = Vec::new();
+    let best = (found.best.iter()).filter(|b| b.kind.is_some() == several);
+    all.extend(best.map(|b| b.sentence.clone()));
     all.extend(found.kind_tests.iter().map(|t| t.verdict.clone()));
     // Too few relations is said once.
     all.dedup();
@@ -194,7 +203,18 @@ fn conclusions(found: &EditFindings) -> Vec<String> {
             .map(side_effects::SideEffects::sentence),
     );
     all.extend(unmoved(found));
+    all.push(format!("{counts}{}", rests_on(rows)));
     all
+}
+
+/// Which facts the scores are over, in words; nothing where the rows do not say.
+fn rests_on(rows: &[EditRow]) -> &'static str {
+    let says: Option<Vec<bool>> = rows.iter().map(|r| r.says).collect();
+    match says {
+        Some(says) if says.iter().all(|s| *s) => " All scores are over facts whose answer it says.",
+        Some(_) => " Scores are over facts whether it says their answer or not.",
+        None => "",
+    }
 }
 
 /// What the edits of the best layers did to perplexity, in words.

@@ -50,7 +50,8 @@ impl EditSimulation {
             model: condition.name.clone(),
             method: "rome".to_owned(),
             facts: suite.len(),
-            known: suite.len(),
+            says: suite.len(),
+            prefers: Some(suite.len()),
             ..EditResults::default()
         };
         let recovery = |pair: &Pair, layer: usize| {
@@ -93,6 +94,8 @@ impl EditSimulation {
                     method: "rome".to_owned(),
                     layers: vec![layer],
                     position: 1,
+                    says: Some(true),
+                    prefers: Some(true),
                     before,
                     after: Score {
                         efficacy: won(&[own]),

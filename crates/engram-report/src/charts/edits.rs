@@ -53,7 +53,7 @@ fn recovery(findings: &Findings, of: &EditFindings) -> Vec<Value> {
             };
             let row = json!({
                 "panel": RECOVERY, "kind": profile.kind, "layer": layer, "layers": layer.to_string(),
-                "n": point.n, "corruption": profile.measure.corruption, "trivial": point.trivial,
+                "n": point.n, "of": point.of, "corruption": profile.measure.corruption, "trivial": point.trivial,
             });
             rows.push(with(with(key(of), row), mean(value, point.interval)));
         }

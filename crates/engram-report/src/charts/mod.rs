@@ -26,6 +26,8 @@ pub(crate) struct ChartData {
     level: String,
     /// Below this, an adjusted p value is a finding.
     alpha: f64,
+    /// The least mean of a part that is called one that matters.
+    least: f64,
     knowing: Vec<Value>,
     steps: Vec<Value>,
     epochs: Vec<Value>,
@@ -53,6 +55,7 @@ impl ChartData {
             first: first(findings),
             level: engram_findings::words::percent(findings.settings.level),
             alpha: findings.settings.alpha(),
+            least: engram_findings::parts::LEAST_EFFECT,
             knowing: all(knowing),
             steps: input.curves.iter().flat_map(steps).collect(),
             epochs: input.curves.iter().flat_map(epochs).collect(),
@@ -86,12 +89,9 @@ fn short(x: f64) -> f64 {
     (x * 1e5).round() / 1e5
 }
 
-/// `attn_out`, `resid_pre, the last token`.
+/// `attn_out`, `resid_pre, the last token`, `mlp_out, windows of 3 layers`.
 pub(crate) fn place(measure: &Measure) -> String {
-    match measure.scope {
-        engram_findings::Scope::All => measure.label.clone(),
-        scope => format!("{}, {}", measure.label, scope.words()),
-    }
+    measure.place()
 }
 
 fn key(condition: &ConditionFindings, measure: &Measure, place: String) -> Value {
@@ -123,9 +123,18 @@ fn knowing(condition: &ConditionFindings) -> Vec<Value> {
     let mut rows = Vec::new();
     for kind in condition.gate.kinds.iter().filter(|k| k.kind.is_some()) {
         let shares = [
-            ("knows the pair", Some(&kind.known), 0.25),
-            ("prefers, trained wordings", kind.trained.as_ref(), 0.5),
-            ("prefers, held-back wordings", kind.held_back.as_ref(), 0.5),
+            ("prefers the right one", Some(&kind.prefers), 0.25),
+            ("says the answer", kind.says.as_ref(), 0.0),
+            (
+                "answer beats foil, trained wordings",
+                kind.trained.as_ref(),
+                0.5,
+            ),
+            (
+                "answer beats foil, held-back wordings",
+                kind.held_back.as_ref(),
+                0.5,
+            ),
         ];
         for (what, share, chance) in shares {
             rows.extend(share.map(|s| {
@@ -190,7 +199,7 @@ fn profiles(condition: &ConditionFindings) -> Vec<Value> {
                 continue;
             };
             let more = json!({
-                "kind": profile.kind, "over": profile.over.words(), "layer": layer, "n": point.n,
+                "kind": profile.kind, "over": profile.over.words(), "layer": layer, "n": point.n, "of": point.of,
                 "mean": short(mean),
                 "lower": short(point.interval.map_or(mean, |i| i.lower)),
                 "upper": short(point.interval.map_or(mean, |i| i.upper)),
@@ -205,11 +214,11 @@ fn profiles(condition: &ConditionFindings) -> Vec<Value> {
 fn maps(condition: &ConditionFindings) -> Vec<Value> {
     let mut rows = Vec::new();
     for map in &condition.positions {
-        let key = key(condition, &map.measure, map.measure.label.clone());
+        let key = key(condition, &map.measure, map.measure.place());
         for cell in map.cells.iter().filter(|c| c.layer.is_some()) {
             let more = json!({
                 "kind": map.kind, "layer": cell.layer, "order": cell.class,
-                "role": cell.class.words(), "n": cell.n, "mean": short(cell.mean),
+                "role": cell.class.words(), "n": cell.n, "of": cell.of, "mean": short(cell.mean),
                 "trivial": cell.trivial,
             });
             let more = with(more, ends(cell.interval));
@@ -221,7 +230,7 @@ fn maps(condition: &ConditionFindings) -> Vec<Value> {
 
 fn examples(condition: &ConditionFindings) -> Vec<Value> {
     let row = |example: &engram_findings::positions::Example| {
-        let key = key(condition, &example.measure, example.measure.label.clone());
+        let key = key(condition, &example.measure, example.measure.place());
         let first = example.tokens.first().map_or(0, |t| t.position);
         let cells: Vec<Value> = example
             .cells
@@ -240,7 +249,8 @@ fn examples(condition: &ConditionFindings) -> Vec<Value> {
         let more = json!({
             "pair": example.pair, "kind": example.kind, "clean": example.clean,
             "corrupt": example.corrupt, "answer": example.answer, "foil": example.foil,
-            "gap": short(example.gap), "knows": example.knows, "tokens": tokens, "roles": roles,
+            "gap": short(example.gap), "prefers": example.prefers, "says": example.says,
+            "tokens": tokens, "roles": roles,
             "cells": cells,
         });
         with(key, more)

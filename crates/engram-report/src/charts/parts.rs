@@ -33,7 +33,7 @@ fn row(condition: &ConditionFindings, grid: &PartGrid) -> Value {
     with(key(condition, &grid.measure, place(&grid.measure)), more)
 }
 
-/// Layer, number, pairs, mean, interval, adjusted p, whether the graph fixes it.
+/// Layer, number, pairs, mean, interval, adjusted p, whether the graph fixes it, what the part is shown to do.
 fn cell(cell: &PartCell) -> Value {
     let end = |f: fn(&engram_findings::Interval) -> f64| cell.interval.as_ref().map(f).map(short);
     json!([
@@ -45,5 +45,6 @@ fn cell(cell: &PartCell) -> Value {
         end(|i| i.upper),
         cell.p_bh.map(short),
         u8::from(cell.trivial),
+        cell.effect,
     ])
 }

@@ -19,8 +19,36 @@ pub(super) struct Panel {
     pub curves: Vec<Curve>,
 }
 
-/// The number of a kind, and its points: layer, mean, ends of the interval.
-pub(super) type Curve = (usize, Vec<[f64; 4]>);
+/// The number of a kind, and its points.
+pub(super) type Curve = (usize, Vec<Point>);
+
+/// One point: layer, mean and ends of the interval, and how it is marked.
+#[derive(Clone, Copy)]
+pub(super) struct Point {
+    pub at: [f64; 4],
+    pub over: Over,
+}
+
+/// What a point is over.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Over {
+    /// All pairs of its curve.
+    All,
+    /// Fewer, so many: a hollow mark with the number.
+    Fewer(usize),
+    /// Pairs whose recovery the graph alone fixes: a cross.
+    Trivial,
+}
+
+impl Point {
+    /// A point over all that its curve is over.
+    pub fn of_all(at: [f64; 4]) -> Point {
+        Point {
+            at,
+            over: Over::All,
+        }
+    }
+}
 
 /// A figure of such panels, in rows of three, over the same layers.
 pub(super) fn figure(
@@ -32,7 +60,7 @@ pub(super) fn figure(
     let (rows, columns) = canvas::grid(panels.len(), 3);
     let size = (PANEL.0 * columns as u32, HEAD + PANEL.1 * rows as u32);
     let points = panels.iter().flat_map(|p| &p.curves).flat_map(|(_, c)| c);
-    let last = points.map(|p| p[0]).fold(1.0, f64::max);
+    let last = points.map(|p| p.at[0]).fold(1.0, f64::max);
     canvas::sheet(name, size, |area| {
         canvas::head(area, title, kinds)?;
         let (_, below) = area.split_vertically(HEAD);
@@ -46,7 +74,8 @@ pub(super) fn figure(
 /// Draws a panel from layer 0 to the last.
 fn paint(area: &Area<'_>, panel: &Panel, last: f64) -> Painted {
     let (mut low, mut high) = (0.0_f64, 0.05_f64);
-    for [_, _, lower, upper] in panel.curves.iter().flat_map(|(_, points)| points) {
+    for point in panel.curves.iter().flat_map(|(_, points)| points) {
+        let [_, _, lower, upper] = &point.at;
         (low, high) = (low.min(*lower), high.max(*upper));
     }
     if panel.share {
@@ -59,13 +88,18 @@ fn paint(area: &Area<'_>, panel: &Panel, last: f64) -> Painted {
         .x_label_area_size(40)
         .y_label_area_size(56)
         .build_cartesian_2d(-0.25..last + 0.25, low - room..high + room)?;
+    let mut points = panel.curves.iter().flat_map(|(_, points)| points);
+    let fewer = points.any(|p| matches!(p.over, Over::Fewer(_)));
     let value = |r: &f64| match panel.share {
         true => format!("{:.0}%", 100.0 * r),
         false => format!("{r:.2}").replace('-', "−"),
     };
     chart
         .configure_mesh()
-        .x_desc("layer")
+        .x_desc(match fewer {
+            true => "layer (hollow: over so many pairs, not all)",
+            false => "layer",
+        })
         .y_desc(panel.value)
         .x_labels(last as usize + 1)
         .y_labels(6)
@@ -77,18 +111,39 @@ fn paint(area: &Area<'_>, panel: &Panel, last: f64) -> Painted {
         .bold_line_style(GRID)
         .draw()?;
     for (kind, points) in &panel.curves {
-        let upper = points.iter().map(|p| (p[0], p[3]));
-        let lower = points.iter().rev().map(|p| (p[0], p[2]));
+        let upper = points.iter().map(|p| (p.at[0], p.at[3]));
+        let lower = points.iter().rev().map(|p| (p.at[0], p.at[2]));
         let band: Vec<(f64, f64)> = upper.chain(lower).collect();
         chart.draw_series([Polygon::new(band, colour(*kind).mix(0.2).filled())])?;
         // A single point has no band.
-        if let [[layer, _, lower, upper]] = points.as_slice() {
+        if let [
+            Point {
+                at: [layer, _, lower, upper],
+                ..
+            },
+        ] = points.as_slice()
+        {
             let ends = [(*layer, *lower), (*layer, *upper)];
             chart.draw_series(LineSeries::new(ends, colour(*kind).stroke_width(2)))?;
         }
-        let means = || points.iter().map(|p| (p[0], p[1]));
-        chart.draw_series(LineSeries::new(means(), colour(*kind).stroke_width(2)))?;
-        chart.draw_series(means().map(|at| mark(at, *kind, 4)))?;
+        let means = || points.iter().map(|p| ((p.at[0], p.at[1]), p.over));
+        let line = means().map(|(at, _)| at);
+        chart.draw_series(LineSeries::new(line, colour(*kind).stroke_width(2)))?;
+        chart.draw_series(means().map(|(at, over)| match over {
+            Over::All => mark(at, *kind, 4),
+            Over::Fewer(_) => mark(at, *kind, 5),
+            Over::Trivial => Cross::new(at, 4, colour(*kind).stroke_width(2)).into_dyn(),
+        }))?;
+        let shade = colour(*kind);
+        let fewer = means().filter_map(|(at, over)| match over {
+            Over::Fewer(n) => Some((at, n)),
+            Over::All | Over::Trivial => None,
+        });
+        chart.draw_series(fewer.map(|(at, n)| {
+            let inside = Circle::new((0, 0), 2, WHITE.filled());
+            let label = Text::new(n.to_string(), (-4, -20), text(11).color(&shade));
+            EmptyElement::at(at) + inside + label
+        }))?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use engram_findings::Findings;
 use engram_findings::editing::EditFindings;
 
-use super::curves::{Panel, figure};
+use super::curves::{Panel, Point, figure};
 use super::profiles::curve;
 use super::{Figure, file_name};
 use crate::editing::{ALL_FACTS, carrying, middle, name, shares, shown_as};
@@ -38,7 +38,7 @@ fn of_edits(findings: &Findings, of: &EditFindings, kinds: &[&str]) -> Result<Fi
                 .interval
                 .map_or((share.after, share.after), |i| (i.lower, i.upper));
             let point = [middle(&scores.layers), share.after, lower, upper];
-            curve_of(&mut panels, name, kind(shown)).push(point);
+            curve_of(&mut panels, name, kind(shown)).push(Point::of_all(point));
         }
     }
     let mut legend = kinds.to_vec();
@@ -51,7 +51,7 @@ fn of_edits(findings: &Findings, of: &EditFindings, kinds: &[&str]) -> Result<Fi
 }
 
 /// The points of a kind in the panel of a score, both made where they are not there yet.
-fn curve_of<'a>(panels: &'a mut Vec<Panel>, name: &str, kind: usize) -> &'a mut Vec<[f64; 4]> {
+fn curve_of<'a>(panels: &'a mut Vec<Panel>, name: &str, kind: usize) -> &'a mut Vec<Point> {
     let panel = panels.iter().position(|p| p.name == name);
     let panel = panel.unwrap_or_else(|| {
         panels.push(Panel {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use engram_findings::ConditionFindings;
 use engram_findings::layout::PositionClass;
-use engram_findings::parts::PartGrid;
+use engram_findings::parts::{Effect, LEAST_EFFECT, PartGrid};
 use engram_findings::positions::PositionMap;
 use plotters::prelude::*;
 
@@ -36,8 +36,42 @@ struct Map {
     title: String,
     columns: Vec<String>,
     layers: Vec<i64>,
-    /// Column, row, value, whether the graph fixes it, whether it is marked.
-    cells: Vec<(usize, usize, f64, bool, bool)>,
+    cells: Vec<Cell>,
+}
+
+/// One cell.
+#[derive(Clone, Copy)]
+struct Cell {
+    column: usize,
+    row: usize,
+    value: f64,
+    sign: Sign,
+}
+
+/// What is drawn over a cell's colour.
+#[derive(Clone, Copy, PartialEq)]
+enum Sign {
+    None,
+    /// Over fewer pairs than the map has, so many.
+    Fewer(usize),
+    /// The graph alone fixes it.
+    Trivial,
+    /// A part that is shown to restore.
+    Restores,
+    /// A part that is shown to work against the answer.
+    Opposes,
+}
+
+impl Sign {
+    fn of(n: usize, of: usize, trivial: bool, effect: Effect) -> Sign {
+        match effect {
+            _ if trivial => Sign::Trivial,
+            Effect::Restores => Sign::Restores,
+            Effect::Opposes => Sign::Opposes,
+            Effect::NotShown if n < of => Sign::Fewer(n),
+            Effect::NotShown => Sign::None,
+        }
+    }
 }
 
 /// One figure a site: a panel a kind, layer by role of the position.
@@ -45,7 +79,7 @@ pub(super) fn positions(condition: &ConditionFindings) -> Result<Vec<Figure>> {
     let primary = condition
         .positions
         .iter()
-        .filter(|m| m.measure.is_primary());
+        .filter(|m| condition.is_main(&m.measure) && m.cells.iter().any(|c| c.layer.is_some()));
     let mut sites: Vec<Vec<&PositionMap>> = Vec::new();
     for map in primary {
         match sites.iter_mut().find(|maps| maps[0].measure == map.measure) {
@@ -72,7 +106,12 @@ fn of_site(condition: &ConditionFindings, maps: &[&PositionMap]) -> Result<Figur
             let cells = map.cells.iter().filter_map(|c| {
                 let column = classes.iter().position(|class| *class == c.class)?;
                 let row = layers.iter().position(|l| Some(*l) == c.layer)?;
-                Some((column, row, c.mean, c.trivial, false))
+                Some(Cell {
+                    column,
+                    row,
+                    value: c.mean,
+                    sign: Sign::of(c.n, c.of, c.trivial, Effect::NotShown),
+                })
             });
             Map {
                 title: map.kind.clone(),
@@ -82,13 +121,14 @@ fn of_site(condition: &ConditionFindings, maps: &[&PositionMap]) -> Result<Figur
             }
         })
         .collect();
-    let mut words = vec!["positions", &condition.name, &measure.label];
+    let place = measure.place();
+    let mut words = vec!["positions", &condition.name, &place];
     if measure.corruption != "swap" {
         words.push(&measure.corruption);
     }
     let title = format!(
         "{}: recovery by layer and position, {}",
-        condition.name, measure.label
+        condition.name, place
     );
     maps_of(file_name(&words), &title, &panels, 1.0, (66, "position"))
 }
@@ -106,20 +146,25 @@ fn short_words(class: PositionClass) -> &'static str {
     }
 }
 
-/// One grid of heads; those that are shown to carry some are ringed.
+/// One grid of heads; those that are shown to restore are ringed.
 pub(super) fn heads(name: String, title: &str, grid: &PartGrid, alpha: f64) -> Result<Figure> {
     let layers: BTreeSet<i64> = grid.cells.iter().map(|c| c.layer).collect();
     let heads: BTreeSet<i64> = grid.cells.iter().map(|c| c.index).collect();
     let (layers, heads): (Vec<i64>, Vec<i64>) =
         (layers.into_iter().collect(), heads.into_iter().collect());
+    let most = grid.cells.iter().map(|c| c.n).max().unwrap_or(0);
     let cells = grid.cells.iter().filter_map(|c| {
         let column = heads.iter().position(|h| *h == c.index)?;
         let row = layers.iter().position(|l| *l == c.layer)?;
-        let found = c.p_bh.is_some_and(|p| p < alpha);
-        Some((column, row, c.mean, c.trivial, found))
+        Some(Cell {
+            column,
+            row,
+            value: c.mean,
+            sign: Sign::of(c.n, most, c.trivial, c.effect),
+        })
     });
     let map = Map {
-        title: format!("ringed: different from 0 (p < {alpha}, Benjamini–Hochberg)"),
+        title: format!("○ restores, □ opposes: adjusted p < {alpha}, mean ≥ {LEAST_EFFECT}"),
         columns: heads.iter().map(ToString::to_string).collect(),
         cells: cells.collect(),
         layers,
@@ -128,7 +173,7 @@ pub(super) fn heads(name: String, title: &str, grid: &PartGrid, alpha: f64) -> R
     let most = map
         .cells
         .iter()
-        .fold(0.01_f64, |most, c| most.max(c.2.abs()));
+        .fold(0.01_f64, |most, c| most.max(c.value.abs()));
     maps_of(name, title, &[map], most, (40, "head"))
 }
 
@@ -172,6 +217,11 @@ fn paint(area: &Area<'_>, map: &Map, most: f64, columns: &str) -> Painted {
         SegmentValue::Last => String::new(),
     };
     let layers: Vec<String> = map.layers.iter().map(ToString::to_string).collect();
+    let fewer = map.cells.iter().any(|c| matches!(c.sign, Sign::Fewer(_)));
+    let columns = match fewer {
+        true => format!("{columns} (○n: over n pairs, not all; ×: fixed by the graph)"),
+        false => columns.to_owned(),
+    };
     chart
         .configure_mesh()
         .disable_mesh()
@@ -191,26 +241,33 @@ fn paint(area: &Area<'_>, map: &Map, most: f64, columns: &str) -> Painted {
             SegmentValue::CenterOf(y as i32),
         )
     };
-    chart.draw_series(map.cells.iter().map(|&(x, y, value, ..)| {
+    chart.draw_series(map.cells.iter().map(|c| {
         Rectangle::new(
-            [exact(x, y), exact(x + 1, y + 1)],
-            tint(value / most).filled(),
+            [exact(c.column, c.row), exact(c.column + 1, c.row + 1)],
+            tint(c.value / most).filled(),
         )
     }))?;
     let ink = |value: f64| match (value / most).abs() > 0.6 {
         true => &WHITE,
         false => &INK,
     };
-    chart.draw_series(map.cells.iter().filter(|c| c.3).map(|&(x, y, value, ..)| {
-        let style = centred(text(11)).color(ink(value));
-        Text::new("×", middle(x, y), style)
+    let at = |c: &Cell| middle(c.column, c.row);
+    let with = |sign: Sign| map.cells.iter().filter(move |c| c.sign == sign);
+    let texts = map.cells.iter().filter_map(|c| match c.sign {
+        Sign::Trivial => Some((c, "×".to_owned())),
+        Sign::Fewer(n) => Some((c, format!("○{n}"))),
+        Sign::None | Sign::Restores | Sign::Opposes => None,
+    });
+    chart.draw_series(texts.map(|(c, text_of)| {
+        let style = centred(text(11)).color(ink(c.value));
+        Text::new(text_of, at(c), style)
     }))?;
-    chart.draw_series(
-        map.cells
-            .iter()
-            .filter(|c| c.4 && !c.3)
-            .map(|&(x, y, value, ..)| Circle::new(middle(x, y), 7, ink(value).stroke_width(2))),
-    )?;
+    let ring = |c: &Cell| Circle::new(at(c), 7, ink(c.value).stroke_width(2));
+    chart.draw_series(with(Sign::Restores).map(ring))?;
+    chart.draw_series(with(Sign::Opposes).map(|c| {
+        let square = Rectangle::new([(-6, -6), (6, 6)], ink(c.value).stroke_width(2));
+        EmptyElement::at(at(c)) + square
+    }))?;
     Ok(())
 }
 

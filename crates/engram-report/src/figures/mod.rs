@@ -8,8 +8,11 @@ mod heat;
 mod localisation;
 mod profiles;
 
-use engram_findings::ConditionFindings;
+use std::collections::BTreeSet;
+
 use engram_findings::parts::PartKind;
+use engram_findings::words::list;
+use engram_findings::{ConditionFindings, Findings, Measure};
 
 use crate::charts::place;
 use crate::error::Result;
@@ -43,9 +46,10 @@ impl Figure {
     }
 }
 
-/// The main figures: for each model recovery by layer, by layer and role of the position, by head, and
-/// its loss; for all models together the localisation of pairs; for each model and method edits by layer. Logit
-/// difference, denoise.
+/// The main figures: for each model recovery by layer, by layer and role of the position, by head (a figure for each
+/// role), and its loss; for all models together the localisation of pairs; for each model and method edits by layer.
+/// Logit difference, denoise; of a model that was not swept so, the first metric and direction. [`not_drawn`] says what
+/// else was measured.
 ///
 /// # Errors
 /// [`crate::ReportError::Figure`].
@@ -69,9 +73,38 @@ pub fn figures(input: &ReportInput) -> Result<Vec<Figure>> {
     Ok(made)
 }
 
+/// What was measured and has no figure of its own, a sentence for each model.
+pub fn not_drawn(findings: &Findings) -> Vec<String> {
+    let mut said = Vec::new();
+    for condition in &findings.conditions {
+        let mut missing = condition.beside_main();
+        let main = |m: &Measure| condition.is_main(m);
+        let neurons = condition
+            .parts
+            .iter()
+            .any(|g| g.part == PartKind::Neuron && main(&g.measure));
+        missing.extend(neurons.then(|| "single neurons".to_owned()));
+        let once = condition.profiles.iter().filter(|p| main(&p.measure));
+        let once = once.filter(|p| p.layers.iter().all(|l| l.layer.is_none()));
+        let once: BTreeSet<String> = once.map(|p| p.measure.place()).collect();
+        missing.extend(once.into_iter().map(|place| format!("{place} (no layers)")));
+        if condition.unread_rows > 0 {
+            missing.push("single pattern entries".to_owned());
+        }
+        if !missing.is_empty() {
+            said.push(format!(
+                "{}: no figure is drawn of {}; the report has what statistics there are",
+                condition.name,
+                list(&missing)
+            ));
+        }
+    }
+    said
+}
+
 fn heads(condition: &ConditionFindings, alpha: f64) -> Result<Vec<Figure>> {
     let grids = condition.parts.iter().filter(|grid| {
-        grid.part == PartKind::Head && grid.kind.is_none() && grid.measure.is_primary()
+        grid.part == PartKind::Head && grid.kind.is_none() && condition.is_main(&grid.measure)
     });
     grids
         .map(|grid| {

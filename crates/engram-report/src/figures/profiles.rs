@@ -3,7 +3,7 @@
 use engram_findings::ConditionFindings;
 use engram_findings::profile::{Profile, ProfilePoint};
 
-use super::curves::{Panel, figure};
+use super::curves::{Over, Panel, Point, figure};
 use super::{Figure, file_name};
 use crate::charts::place;
 use crate::error::Result;
@@ -37,7 +37,7 @@ fn sites<'a>(condition: &'a ConditionFindings, kinds: &[&str]) -> Vec<Site<'a>> 
     let found = condition
         .profiles
         .iter()
-        .filter(|p| p.measure.is_primary() && points(p).any(|point| !point.trivial));
+        .filter(|p| condition.is_main(&p.measure) && points(p).any(|point| !point.trivial));
     for profile in found {
         let name = match profile.measure.corruption.as_str() {
             "swap" => place(&profile.measure),
@@ -58,12 +58,19 @@ fn points(profile: &Profile) -> impl Iterator<Item = &ProfilePoint> {
     points.filter(|p| p.layer.is_some() && p.mean.is_some())
 }
 
-/// The points of a profile: layer, mean and the ends of its interval.
-pub(super) fn curve(profile: &Profile) -> Vec<[f64; 4]> {
+/// The points of a profile.
+pub(super) fn curve(profile: &Profile) -> Vec<Point> {
     let numbers = |point: &ProfilePoint| {
         let mean = point.mean.unwrap_or(0.0);
         let (lower, upper) = point.interval.map_or((mean, mean), |i| (i.lower, i.upper));
-        [point.layer.unwrap_or(0) as f64, mean, lower, upper]
+        Point {
+            at: [point.layer.unwrap_or(0) as f64, mean, lower, upper],
+            over: match point.trivial {
+                true => Over::Trivial,
+                false if point.n < point.of => Over::Fewer(point.n),
+                false => Over::All,
+            },
+        }
     };
     points(profile).map(numbers).collect()
 }

@@ -2,6 +2,7 @@
 
 mod claim;
 mod edits;
+mod parts;
 mod run;
 mod tested;
 
@@ -16,11 +17,12 @@ pub(crate) use claim::claim;
 pub(crate) use edits::{
     edit_correlations, edit_helps, edit_kinds, edit_layers, edit_said, edit_scores,
 };
+pub(crate) use parts::parts;
 pub(crate) use run::{
-    departures, excluded, excluded_by_reason, modules, training, trivial, unused,
+    departures, excluded, excluded_by_reason, metrics_left_out, modules, training, trivial, unused,
 };
 pub(crate) use tested::{
-    each_layer, kind_layers, kind_tests, layer_tests, localisation, robustness,
+    each_layer, kind_layers, kind_tests, layer_tests, localisation, robustness, which,
 };
 
 /// A table: what it says, its head and its rows. The first column names the row.
@@ -111,16 +113,17 @@ fn brackets(lower: String, upper: String) -> String {
 /// What each model knows, by kind.
 pub(crate) fn knowing(findings: &Findings) -> Table {
     let mut table = Table::new(
-        "What each model knows. A pair is known where the model prefers the answer on the clean prompt and the foil on the corrupted one (chance: a quarter); answers are preferred by chance in a half. Brackets are 95% intervals, the wider of Wilson's and of a bootstrap over clusters.",
+        "What each model prefers and says. It prefers the right one of a pair where answer beats foil on the clean prompt and foil beats answer on the corrupted one (chance: a quarter); it says the answer where greedy decoding gives it (chance: next to none); an answer beats its foil by chance in a half. Used: pairs that are eligible and whose right one it prefers, which conclusions about layers, kinds and parts rest on. Brackets are 95% intervals, the wider of Wilson's and of a bootstrap over clusters.",
         &[
             "model",
             "kind",
             "pairs",
             "eligible",
-            "known",
+            "prefers",
+            "says",
             "used",
-            "answer preferred, trained wordings",
-            "answer preferred, held-back wordings",
+            "answer beats foil, trained wordings",
+            "answer beats foil, held-back wordings",
             "prompts answered right",
             "p",
             "above chance",
@@ -136,7 +139,8 @@ pub(crate) fn knowing(findings: &Findings) -> Table {
                 kind.kind.clone().unwrap_or_else(|| "all".to_owned()),
                 kind.pairs.to_string(),
                 kind.eligible.to_string(),
-                share(&kind.known),
+                share(&kind.prefers),
+                kind.says.as_ref().map_or_else(dash, share),
                 kind.used.to_string(),
                 kind.trained.as_ref().map_or_else(dash, share),
                 kind.held_back.as_ref().map_or_else(dash, share),
@@ -152,16 +156,18 @@ pub(crate) fn knowing(findings: &Findings) -> Table {
 /// Models against each other.
 pub(crate) fn comparisons(findings: &Findings) -> Table {
     let mut table = Table::new(
-        "Pairs known by each of two models, over the pairs that both were asked; exact two-sided sign test on the pairs that only one of them knows.",
+        "Pairs whose right one each of two models prefers, over the pairs that both were asked; exact two-sided sign test on the pairs of which only one of them does. Beside it the pairs whose answer each says.",
         &[
             "models",
             "kind",
             "pairs",
-            "known by the first",
-            "known by the second",
+            "the first prefers",
+            "the second prefers",
             "only the first",
             "only the second",
             "p",
+            "the first says",
+            "the second says",
         ],
     );
     for c in &findings.comparisons {
@@ -169,11 +175,13 @@ pub(crate) fn comparisons(findings: &Findings) -> Table {
             format!("{} → {}", c.from, c.to),
             c.kind.clone().unwrap_or_else(|| "all".to_owned()),
             c.pairs.to_string(),
-            percent(c.known_from.estimate),
-            percent(c.known_to.estimate),
+            percent(c.prefers_from.estimate),
+            percent(c.prefers_to.estimate),
             c.only_from.to_string(),
             c.only_to.to_string(),
             p_cell(c.p_value),
+            c.says_from.map_or_else(dash, |s| percent(s.estimate)),
+            c.says_to.map_or_else(dash, |s| percent(s.estimate)),
         ]);
     }
     table
@@ -182,7 +190,7 @@ pub(crate) fn comparisons(findings: &Findings) -> Table {
 /// Recovery by layer: the numbers of the figure, primary metric.
 pub(crate) fn recovery(findings: &Findings) -> Table {
     let mut table = Table::new(
-        "Recovery by layer and kind (logit difference): mean over pairs with its bootstrap interval over clusters, and the headline, a ratio of means.",
+        "Recovery by layer and kind (logit difference): mean over pairs with its bootstrap interval over clusters, and the headline, a ratio of means. Pairs whose recovery the graph alone fixes are left out, where it does not fix all.",
         &[
             "model",
             "site",
@@ -207,7 +215,10 @@ pub(crate) fn recovery(findings: &Findings) -> Table {
                 profile.measure.direction.clone(),
                 profile.kind.clone(),
                 point.layer.map_or_else(dash, |l| l.to_string()),
-                point.n.to_string(),
+                match point.n < point.of {
+                    true => format!("{} of {}", point.n, point.of),
+                    false => point.n.to_string(),
+                },
                 with_interval(mean, point.interval, number),
                 maybe(point.headline),
                 if point.trivial { "yes" } else { "" }.to_owned(),

@@ -61,6 +61,12 @@ pub(crate) fn trivial(findings: &Findings) -> Table {
                 note(place(&profile.measure), &point.trivial_why, point.layer);
             }
         }
+        for map in &condition.positions {
+            for cell in map.cells.iter().filter(|c| c.trivial) {
+                let name = format!("{}, {}", place(&map.measure), cell.class.words());
+                note(name, &cell.trivial_why, cell.layer);
+            }
+        }
         for module in condition.paper.iter().flat_map(|p| &p.modules) {
             if module.trivial {
                 let name = format!("{} (published protocol)", module.part);
@@ -208,6 +214,34 @@ pub(crate) fn excluded(input: &ReportInput) -> Table {
     table
 }
 
+/// Pairs that a metric leaves out.
+pub(crate) fn metrics_left_out(findings: &Findings) -> Table {
+    let mut table = Table::new(
+        "Pairs that are eligible by the logit difference and left out of another metric or corruption, whose own gap is too small.",
+        &[
+            "model",
+            "metric",
+            "corruption",
+            "pairs",
+            "left out",
+            "which",
+        ],
+    );
+    for condition in &findings.conditions {
+        for metric in &condition.metrics_left_out {
+            table.rows.push(vec![
+                condition.name.clone(),
+                metric.metric.clone(),
+                metric.corruption.clone(),
+                metric.pairs.to_string(),
+                metric.left_out.len().to_string(),
+                metric.left_out.join(", "),
+            ]);
+        }
+    }
+    table
+}
+
 /// Pairs that were measured and enter no conclusion.
 pub(crate) fn unused(findings: &Findings) -> Table {
     let mut table = Table::new(
@@ -223,9 +257,9 @@ pub(crate) fn unused(findings: &Findings) -> Table {
     );
     for condition in &findings.conditions {
         for pair in &condition.gate.pairs {
-            let why = match (pair.eligible, pair.knows) {
+            let why = match (pair.eligible, pair.prefers) {
                 (true, true) => continue,
-                (true, false) => "not known",
+                (true, false) => "the model does not prefer the right one",
                 (false, _) => "clean − corrupt too small",
             };
             table.rows.push(vec![

@@ -234,45 +234,65 @@ pub(crate) fn localisation(findings: &Findings) -> Table {
     table
 }
 
+/// Which pairs tests are over that leave out some of their measure's, a sentence each.
+pub(crate) fn which(findings: &Findings) -> Vec<String> {
+    let mut said: Vec<String> = Vec::new();
+    for (condition, test) in each(findings, |c| &c.layer_tests) {
+        let Some(which) = &test.which else { continue };
+        let kind = test.kind.as_deref().unwrap_or("all kinds");
+        said.push(format!(
+            "{}, {}, {kind}: {which}.",
+            condition.name,
+            test.measure.words()
+        ));
+    }
+    said
+}
+
 /// What of the tests between kinds survives other ways of measuring, and the loss of a relation or a wording.
 pub(crate) fn robustness(findings: &Findings) -> Table {
     let mut table = Table::new(
-        "What survives? The difference in mean normalised entropy between kinds, measured otherwise, and without any one relation or wording. p by permutation of kind over relations, not adjusted.",
-        &["model", "site", "kinds", "how", "difference", "p", "says"],
+        "What survives? The difference in mean normalised entropy between kinds, measured otherwise, and without any one relation or wording. p by permutation of kind over relations; what each way says goes by p after Holm over sites and by the interval, as the verdict does.",
+        &[
+            "model",
+            "site",
+            "kinds",
+            "how",
+            "difference",
+            "p",
+            "Holm",
+            "says",
+            "agrees",
+        ],
     );
-    let alpha = findings.settings.alpha();
-    let said = |p: f64, difference: f64, first: &str, second: &str| match p < alpha {
-        false => "no difference shown".to_owned(),
-        true if difference < 0.0 => format!("{first} more localised"),
-        true => format!("{second} more localised"),
-    };
     for (condition, robust) in each(findings, |c| &c.robustness) {
-        let row = |how: String, difference: String, p: String, says: String| {
-            vec![
-                condition.name.clone(),
-                robust.site.clone(),
-                format!("{} − {}", robust.first, robust.second),
-                how,
-                difference,
-                p,
-                says,
-            ]
-        };
+        let row =
+            |how: String, difference: String, p: [String; 2], says: String, agrees: String| {
+                let [p, holm] = p;
+                vec![
+                    condition.name.clone(),
+                    robust.site.clone(),
+                    format!("{} − {}", robust.first, robust.second),
+                    how,
+                    difference,
+                    p,
+                    holm,
+                    says,
+                    agrees,
+                ]
+            };
         for variant in &robust.variants {
-            let how = match variant.changed.is_empty() {
-                true => "logit difference, denoise, swapped prompts".to_owned(),
-                false => variant.changed.clone(),
+            let (how, agrees) = match (variant.changed.is_empty(), variant.agrees) {
+                (true, _) => ("the verdict's own way".to_owned(), dash()),
+                (false, true) => (variant.changed.clone(), "yes".to_owned()),
+                (false, false) => (variant.changed.clone(), "no".to_owned()),
             };
             table.rows.push(row(
                 how,
                 with_interval(variant.difference, variant.interval, number),
-                p_cell(variant.p_value),
-                said(
-                    variant.p_value,
-                    variant.difference,
-                    &robust.first,
-                    &robust.second,
-                ),
+                [p_cell(variant.p_value), p_cell(variant.p_holm)],
+                variant.outcome.words(&robust.first, &robust.second),
+                agrees,
             ));
         }
         for left in &robust.left_out {
@@ -283,16 +303,19 @@ pub(crate) fn robustness(findings: &Findings) -> Table {
             table.rows.push(row(
                 format!("without any one {} ({})", left.what, left.count),
                 format!("{} to {}", number(left.lowest), number(left.highest)),
-                dash(),
-                format!("{} turn the result{by}", left.turned),
+                [dash(), dash()],
+                format!("{} turn the verdict{by}", left.turned),
+                if left.turned == 0 { "yes" } else { "no" }.to_owned(),
             ));
         }
     }
     for repeated in &findings.replicates {
+        let own = repeated.seeds.iter().find(|s| s.model == repeated.model);
         for seed in repeated.seeds.iter().filter(|s| s.model != repeated.model) {
             let (Some(difference), Some(p)) = (seed.difference, seed.p_value) else {
                 continue;
             };
+            let agrees = own.is_some_and(|own| own.outcome == seed.outcome);
             table.rows.push(vec![
                 repeated.model.clone(),
                 repeated.site.clone(),
@@ -300,7 +323,9 @@ pub(crate) fn robustness(findings: &Findings) -> Table {
                 format!("trained with another seed ({})", seed.model),
                 with_interval(difference, seed.interval, number),
                 p_cell(p),
-                said(p, difference, &repeated.first, &repeated.second),
+                seed.p_holm.map_or_else(dash, p_cell),
+                seed.outcome.words(&repeated.first, &repeated.second),
+                if agrees { "yes" } else { "no" }.to_owned(),
             ]);
         }
     }

@@ -206,7 +206,7 @@ pub struct EditSweepArgs {
     /// How they are made.
     #[command(flatten)]
     pub how: HowArgs,
-    /// Take facts from a suite. Neighbours are facts of the same relation with another answer that the model knows.
+    /// Take facts from a suite. Neighbours are facts of the same relation with another answer whose answer the model says.
     #[arg(
         long,
         required_unless_present = "counterfact",

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use engram_core::Pair;
 use engram_core::text::plain;
 use engram_findings::words::{number, p_value};
-use engram_findings::{Condition, RunComparison, compare_runs};
+use engram_findings::{Condition, PartComparison, RunComparison, compare_runs};
 
 use super::{print, table};
 use crate::args::CompareArgs;
@@ -129,7 +129,10 @@ fn shown(found: &RunComparison) -> String {
     for sentence in &found.sentences {
         text += &format!("\n  - {}", plain(sentence));
     }
-    for measure in found.measures.iter().filter(|m| m.measure.is_primary()) {
+    for part in found.parts.iter().filter(|p| found.is_told(&p.measure)) {
+        text += &parts(part);
+    }
+    for measure in (found.measures.iter()).filter(|m| found.is_told(&m.measure)) {
         let rows = measure.layers.iter().map(|l| {
             let interval = l.interval.map_or("–".to_owned(), |i| {
                 format!("[{}, {}]", number(i.lower), number(i.upper))
@@ -157,14 +160,68 @@ fn shown(found: &RunComparison) -> String {
         ];
         let place = &measure.measure;
         text += &format!(
-            "\n\n{}, {}: recovery, {} pairs in {} clusters, {}\n{}",
-            place.label,
-            place.scope.words(),
+            "\n\n{}: recovery, {} pairs in {} clusters, {}\n{}",
+            place.words(),
             measure.pairs,
             measure.clusters,
             measure.over.words(),
             table(head, rows)
         );
     }
+    let measures = found.measures.iter().map(|m| &m.measure);
+    let silent = measures.chain(found.parts.iter().map(|p| &p.measure));
+    let mut silent: Vec<String> = (silent.filter(|m| !found.is_told(m)))
+        .map(engram_findings::Measure::words)
+        .collect();
+    silent.dedup();
+    if !silent.is_empty() {
+        text += "\n\nCompared as well, and shown by --json:";
+        silent.iter().for_each(|m| text += &format!("\n  - {m}"));
+    }
+    if !found.not_compared.is_empty() {
+        text += "\n\nNot compared:";
+        (found.not_compared.iter()).for_each(|why| text += &format!("\n  - {why}"));
+    }
     text + "\n"
+}
+
+/// The parts that differ most.
+fn parts(found: &PartComparison) -> String {
+    const MOST: usize = 10;
+    let three = |x: f64| format!("{x:.3}");
+    let rows = found.cells.iter().take(MOST).map(|c| {
+        let interval = c.interval.map_or("–".to_owned(), |i| {
+            format!("[{}, {}]", three(i.lower), three(i.upper))
+        });
+        [
+            c.layer.to_string(),
+            c.index.to_string(),
+            c.n.to_string(),
+            three(c.mean_from),
+            three(c.mean_to),
+            three(c.difference),
+            interval,
+            c.p_bh.map_or("–".to_owned(), p_value),
+            if c.shown { "yes" } else { "" }.to_owned(),
+        ]
+    });
+    let head = [
+        "layer",
+        "number",
+        "pairs",
+        "from",
+        "to",
+        "difference",
+        "interval",
+        "adjusted",
+        "shown",
+    ];
+    format!(
+        "\n\n{}: the {} of {} that differ most, {}\n{}",
+        found.measure.words(),
+        found.part.words(),
+        found.cells.len(),
+        found.over.words(),
+        table(head, rows)
+    )
 }

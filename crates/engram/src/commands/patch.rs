@@ -10,7 +10,8 @@ use engram_core::{Align, Confounds, Corruption, Metric, Pair, Row, Suite, files}
 use engram_model::Model;
 use engram_patch::{
     Batch, Done, Engine, Journal, NaiveEngine, Plan, PreparedPair, Profile as Procedure, Reading,
-    Schedule, StagedEngine, SweepSpec, check, paper_spec, refuse_unfit, skip_unfit,
+    Schedule, StagedEngine, SweepSpec, check, paper_spec, preferences_within, refuse_unfit,
+    skip_unfit,
 };
 use engram_report::{Excluded, Fact, Reproduction};
 use serde_json::json;
@@ -96,10 +97,15 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
         return print_rows(&rows, &model, json, out);
     }
     let (mut journal, done) = under_way.journal(&key, &plan)?;
-    let rows = sweep_on("patch", &*engine, &model, &plan, done, |batch| {
+    let mut rows = sweep_on("patch", &*engine, &model, &plan, done, |batch| {
         journal.append(batch)
     })?;
     let sweep_s = start.elapsed().as_secs_f64();
+    if !paper {
+        // A small part of what is allowed: the sweep's own caches are gone by now.
+        let asked = preferences_within(&model, &measured.pairs, &reading, false, memory / 16)?;
+        Row::mark(&mut rows, &asked.rows);
+    }
     under_way.output.fill_from(&key, |folder| {
         let mut inputs = vec![
             Fact::new("model", model_hash),

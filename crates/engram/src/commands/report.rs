@@ -4,7 +4,7 @@ use anyhow::Result;
 use engram_core::files;
 use engram_findings::words::percent;
 use engram_findings::{NullRejections, null_rejections};
-use engram_report::summary_text;
+use engram_report::{not_drawn, summary_text};
 
 use super::{look, print, say, table};
 use crate::args::{ReportArgs, StatsArgs};
@@ -67,8 +67,15 @@ pub fn report(args: &ReportArgs) -> Result<()> {
     say(write_report(&args.folder, &input)?.display())?;
     if let Some(to) = &args.figures {
         let folder = to.clone().unwrap_or_else(|| args.folder.join(FIGURES));
-        for path in write_figures(&folder, &input)? {
+        let paths = write_figures(&folder, &input)?;
+        if paths.is_empty() {
+            eprintln!("no figure is drawn: nothing was measured that has one");
+        }
+        for path in paths {
             say(path.display())?;
+        }
+        for sentence in not_drawn(&input.findings) {
+            eprintln!("{sentence}");
         }
     }
     Ok(())

@@ -125,7 +125,7 @@ impl Run {
                 };
                 if sets.is_empty() {
                     note(format!(
-                        "{label}: the model knows none of {} facts; none is edited",
+                        "{label}: the model says the answer of none of {} facts; none is edited",
                         chosen.facts
                     ));
                 }

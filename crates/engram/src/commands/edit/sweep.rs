@@ -57,7 +57,7 @@ pub fn sweep(args: &EditSweepArgs, json: bool) -> Result<()> {
     let chosen = sweep.choose()?;
     if chosen.cases.is_empty() {
         bail!(
-            "the model knows none of {} facts; --all-facts edits them all the same",
+            "the model says the answer of none of {} facts (greedy decoding does not give it); --all-facts edits them all the same",
             chosen.facts
         );
     }
