@@ -305,7 +305,7 @@ pub struct PatchArgs {
     #[arg(long, value_delimiter = ',', required_unless_present = "profile")]
     pub sites: Vec<String>,
     /// Where they are patched: each, all, last, subject.
-    #[arg(long, default_value = "all")]
+    #[arg(long, default_value = "each")]
     pub positions: Positions,
     /// denoise or noise.
     #[arg(long, default_value = "denoise")]
@@ -436,10 +436,10 @@ pub struct CacheArgs {
     /// The prompt.
     #[arg(long, allow_hyphen_values = true)]
     pub prompt: String,
-    /// Sites, comma-separated.
-    #[arg(long, value_delimiter = ',', required = true)]
+    /// Sites, comma-separated, by any of their names; without a layer, at all layers.
+    #[arg(long, value_delimiter = ',', default_value = "resid_post")]
     pub sites: Vec<String>,
-    /// The safetensors file to write.
+    /// The file to write: FILE.safetensors, or FILE.npz for numpy.
     #[arg(long)]
     pub out: PathBuf,
 }
