@@ -30,4 +30,31 @@ impl Metric {
     pub fn reads_continuation(self) -> bool {
         self == Metric::LogProbSeq
     }
+
+    /// What its values are in.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Metric::LogitDiff | Metric::LogitDiffMean => "(logits)",
+            Metric::Prob => "(probability)",
+            Metric::LogProb | Metric::LogProbSeq | Metric::Kl => "nats",
+            Metric::Rank => "(ln rank)",
+        }
+    }
+
+    /// The clean–corrupt gap from which a recovery means something: below it, the share of the gap that a patch
+    /// restores is a quotient of two small numbers.
+    ///
+    /// - Log-odds and log-probabilities: 0.5, a change of odds or probability by a factor of e^0.5 ≈ 1.6.
+    /// - `prob`: 0.05, five percentage points.
+    /// - `kl`: 0.1 nats, which bounds the total variation between both runs' distributions by 0.22 (Pinsker).
+    /// - `rank`: ln 2, half the rank.
+    pub fn least_gap(self) -> f64 {
+        match self {
+            Metric::LogitDiff | Metric::LogitDiffMean => 0.5,
+            Metric::LogProb | Metric::LogProbSeq => 0.5,
+            Metric::Prob => 0.05,
+            Metric::Kl => 0.1,
+            Metric::Rank => std::f64::consts::LN_2,
+        }
+    }
 }

@@ -51,7 +51,8 @@ pub struct Row {
     pub corrupt: f64,
     /// The metric on the patched run.
     pub patched: f64,
-    /// The recovery; `None` where the pair is not eligible or the denominator is 0.
+    /// The recovery; `None` where the pair is not eligible, where its gap in this metric is too small to divide by, or
+    /// where the denominator is 0.
     pub recovery: Option<f64>,
     /// Whether the graph alone fixes the recovery, whatever the weights.
     pub trivial: bool,

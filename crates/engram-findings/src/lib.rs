@@ -13,6 +13,7 @@
 #![deny(missing_docs)]
 
 pub mod adjusted;
+pub mod cells;
 pub mod compare;
 pub mod editing;
 pub mod error;

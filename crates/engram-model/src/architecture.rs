@@ -6,6 +6,7 @@ use std::sync::Arc;
 use engram_core::Site;
 use serde::{Deserialize, Serialize};
 
+use crate::kernels::Seen;
 use crate::kernels::activation::Activation;
 
 /// How rows are normalised before attention, before the MLP and at the end.
@@ -242,13 +243,15 @@ impl Architecture {
             post_norms: self.post_norms,
             gated: self.gated,
             capped: self.logit_cap.is_some(),
+            learned_positions: self.learned_positions,
+            windows: self.attention.iter().map(|a| a.window).collect(),
             parameters,
         }
     }
 }
 
 /// The sizes of a model, and what of its layout decides which values depend on which.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shape {
     /// Number of blocks.
     pub layers: usize,
@@ -274,6 +277,11 @@ pub struct Shape {
     pub gated: bool,
     /// Whether logits are capped, and so no linear image of the last normalisation.
     pub capped: bool,
+    /// Whether a learned embedding of each position is added to that of its token. Rotary embeddings depend on
+    /// distances between positions only.
+    pub learned_positions: bool,
+    /// By block, how many positions a query attends to, its own the last of them; all before it where `None`.
+    pub windows: Vec<Option<usize>>,
     /// Number of parameters.
     pub parameters: usize,
 }
@@ -291,6 +299,11 @@ impl Shape {
             "heads of k and v are key-value heads: {}",
             all.join(", ")
         ))
+    }
+
+    /// The positions that a query of a block attends to.
+    pub fn attended(&self, layer: usize, query: usize) -> std::ops::Range<usize> {
+        Seen(self.windows.get(layer).copied().flatten()).by(query)
     }
 
     /// Width of all heads' queries together.

@@ -246,15 +246,7 @@ pub fn refuse_unfit(checked: Vec<Fitness>) -> Result<Vec<PreparedPair>> {
     let total = checked.len();
     let (fit, unfit) = skip_unfit(checked);
     if !unfit.is_empty() {
-        let list: Vec<String> = unfit
-            .iter()
-            .map(|u| format!("{} ({})", u.pair, u.problems.join("; ")))
-            .collect();
-        return Err(PatchError::Unfit {
-            count: unfit.len(),
-            total,
-            list: list.join(", "),
-        });
+        return Err(PatchError::unfit(&unfit, total));
     }
     if fit.is_empty() {
         return Err(PatchError::Empty {

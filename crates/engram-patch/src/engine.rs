@@ -4,6 +4,7 @@ use engram_core::{Direction, Metric, Row, Site};
 use engram_model::Model;
 use serde::{Deserialize, Serialize};
 
+use crate::eligibility::{Eligibility, by_pair};
 use crate::error::Result;
 use crate::metric::recovery;
 use crate::plan::{PairPlan, Plan, PlannedCell};
@@ -17,10 +18,9 @@ pub struct PairResult {
     pub pair: String,
     /// The pair's kind.
     pub kind: String,
-    /// Whether the clean–corrupt gap is large enough; where not, every recovery is null.
-    pub eligible: bool,
-    /// That gap: of the logit difference (of the mean logit difference in the published script's way).
-    pub gap: f64,
+    /// The pair's clean–corrupt gaps, which decide in which metrics its rows have a recovery; the same for all noise
+    /// samples of a pair.
+    pub eligibility: Eligibility,
     /// One row for each cell and metric, cells in the plan's order.
     pub rows: Vec<Row>,
 }
@@ -108,15 +108,22 @@ impl Done {
         values.filter(|v| v.is_some()).count()
     }
 
-    /// The rows of all pairs whose unpatched runs are there, in the plan's order.
+    /// The rows of all pairs whose unpatched runs are there, in the plan's order. Eligibility is of the samples that
+    /// are there.
     pub fn results(&self, plan: &Plan) -> Vec<PairResult> {
-        let pairs = plan.pairs.iter().zip(&self.pairs);
-        pairs
-            .filter_map(|(of_plan, done)| {
-                let unpatched = done.unpatched.as_ref()?;
-                Some(result(&plan.spec, of_plan, unpatched, &done.values))
-            })
-            .collect()
+        let mut results = Vec::with_capacity(plan.pairs.len());
+        for samples in by_pair(&plan.pairs) {
+            let runs = self.pairs[samples.clone()].iter();
+            let runs: Vec<&Unpatched> = runs.filter_map(|p| p.unpatched.as_ref()).collect();
+            let eligibility = Eligibility::of(&plan.spec, &runs);
+            for (of_plan, done) in plan.pairs[samples.clone()].iter().zip(&self.pairs[samples]) {
+                if let Some(unpatched) = &done.unpatched {
+                    let values = (unpatched, done.values.as_slice());
+                    results.push(result(&plan.spec, of_plan, &eligibility, values));
+                }
+            }
+        }
+        results
     }
 }
 
@@ -153,10 +160,9 @@ pub trait Engine {
 pub fn result(
     spec: &SweepSpec,
     plan: &PairPlan,
-    unpatched: &Unpatched,
-    values: &[Option<Values>],
+    eligibility: &Eligibility,
+    (unpatched, values): (&Unpatched, &[Option<Values>]),
 ) -> PairResult {
-    let eligible = unpatched.gap >= spec.eligible_gap;
     let mut rows = Vec::with_capacity(plan.cells.len() * spec.metrics.len());
     for (index, cell) in plan.cells.iter().enumerate() {
         let found = values.get(cell.same_as.unwrap_or(index));
@@ -173,7 +179,7 @@ pub fn result(
                 clean,
                 corrupt,
                 patched,
-                recovery: recovery.filter(|_| eligible),
+                recovery: recovery.filter(|_| eligibility.in_metric(m)),
                 trivial: fate != Fate::Open,
                 trivial_why: fate.why().map(str::to_owned),
                 ..row(spec, plan, cell, metric)
@@ -183,8 +189,7 @@ pub fn result(
     PairResult {
         pair: plan.pair.id.clone(),
         kind: plan.pair.kind.clone(),
-        eligible,
-        gap: unpatched.gap,
+        eligibility: eligibility.clone(),
         rows,
     }
 }

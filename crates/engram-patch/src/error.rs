@@ -1,5 +1,7 @@
 //! What can go wrong before and during a sweep.
 
+use crate::check::Unfit;
+
 /// Result of this crate.
 pub type Result<T, E = PatchError> = std::result::Result<T, E>;
 
@@ -110,4 +112,19 @@ pub enum PatchError {
     /// The tensor library failed.
     #[error("tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),
+}
+
+impl PatchError {
+    /// The error that names all pairs of a suite that are unfit.
+    pub(crate) fn unfit(unfit: &[Unfit], total: usize) -> PatchError {
+        let list = unfit.iter();
+        let list: Vec<String> = list
+            .map(|u| format!("{} ({})", u.pair, u.problems.join("; ")))
+            .collect();
+        PatchError::Unfit {
+            count: unfit.len(),
+            total,
+            list: list.join(", "),
+        }
+    }
 }

@@ -92,10 +92,13 @@ pub(crate) fn deviation(values: &[f32]) -> f64 {
     (squares.sum::<f64>() / n).sqrt()
 }
 
-/// The pairs with another pair's clean prompt of equal length, drawn at random, for a corrupted one.
-pub(crate) fn resampled(pairs: Vec<PreparedPair>, seed: u64) -> Result<Vec<PreparedPair>> {
-    let mut out = Vec::with_capacity(pairs.len());
-    for (index, pair) in pairs.iter().enumerate() {
+/// Each pair with another pair's clean prompt of equal length, drawn at random, for a corrupted one; the reason where
+/// there is none.
+pub(crate) fn resampled(
+    pairs: &[PreparedPair],
+    seed: u64,
+) -> impl Iterator<Item = Result<PreparedPair>> {
+    pairs.iter().enumerate().map(move |(index, pair)| {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(index as u64);
         let mut others: Vec<&PreparedPair> = (pairs.iter())
@@ -109,12 +112,11 @@ pub(crate) fn resampled(pairs: Vec<PreparedPair>, seed: u64) -> Result<Vec<Prepa
                 pair.clean.len()
             ),
         })?;
-        out.push(PreparedPair {
+        Ok(PreparedPair {
             corrupt: other.clean.clone(),
             corrupt_tokens: other.clean_tokens.clone(),
             corrupt_subject: other.subject.clone(),
             ..pair.clone()
-        });
-    }
-    Ok(out)
+        })
+    })
 }

@@ -8,8 +8,9 @@ use engram_core::{Align, Corruption, Direction, Metric, NamedSite, Part, Positio
 use engram_model::Shape;
 use serde::{Deserialize, Serialize};
 
+use crate::check::Unfit;
 use crate::error::{PatchError, Result};
-use crate::noise::Noise;
+use crate::noise::{Noise, resampled};
 use crate::prepare::PreparedPair;
 use crate::reach::{Agreement, Fate, Written, fates};
 use crate::spec::SweepSpec;
@@ -120,12 +121,31 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Lays out a sweep.
+    /// Lays out a sweep of all pairs.
     ///
     /// # Errors
-    /// [`PatchError::Unsupported`], [`PatchError::Empty`], [`PatchError::NoSuchLayer`];
-    /// [`PatchError::Pair`] for a pair whose prompts differ in length or that lacks the subject asked for.
+    /// [`PatchError::Unsupported`], [`PatchError::Contradiction`], [`PatchError::Empty`],
+    /// [`PatchError::NoSuchLayer`], [`PatchError::NoSuchPart`]; [`PatchError::Pair`] for a pair whose prompts differ in
+    /// length or that lacks the subject asked for, [`PatchError::Unfit`] for several.
     pub fn new(spec: SweepSpec, shape: Shape, pairs: Vec<PreparedPair>) -> Result<Plan> {
+        let total = pairs.len();
+        let (plan, unfit) = Plan::of_fit(spec, shape, pairs)?;
+        match unfit.is_empty() {
+            true => Ok(plan),
+            false => Err(refused(&unfit, total)),
+        }
+    }
+
+    /// Lays out a sweep of those pairs that it can patch, and says of the others why it cannot. A pair's draws of noise
+    /// and prompts are the same whichever others are left out.
+    ///
+    /// # Errors
+    /// As [`Plan::new`], except that a pair is an error only where none is left.
+    pub fn of_fit(
+        spec: SweepSpec,
+        shape: Shape,
+        pairs: Vec<PreparedPair>,
+    ) -> Result<(Plan, Vec<Unfit>)> {
         let mut spec = spec;
         spec.check(&shape)?;
         spec.sites = without_repetitions(spec.sites);
@@ -135,30 +155,24 @@ impl Plan {
                 why: "there is no pair",
             });
         }
-        let pairs = match spec.corruption {
-            Corruption::Resample => crate::noise::resampled(pairs, spec.seed)?,
-            _ => pairs,
-        };
         let mut planned = Vec::with_capacity(pairs.len());
-        for (index, mut pair) in pairs.into_iter().enumerate() {
-            if let Corruption::Gaussian(_) = spec.corruption {
-                pair.corrupt.clone_from(&pair.clean);
-                pair.corrupt_tokens.clone_from(&pair.clean_tokens);
-                pair.corrupt_subject.clone_from(&pair.subject);
-            }
-            let first = PairPlan::new(&spec, &shape, pair, None)?;
-            match spec.corruption {
-                Corruption::Gaussian(factor) => {
-                    for noise in Noise::samples(&spec, &first.pair, factor, index)? {
-                        let pair = first.pair.clone();
-                        planned.push(PairPlan::new(&spec, &shape, pair, Some(noise))?);
-                    }
-                }
-                _ => planned.push(first),
+        let mut unfit = Vec::new();
+        for (index, pair) in corrupted(&spec, &pairs).enumerate() {
+            match pair.and_then(|pair| PairPlan::samples(&spec, &shape, pair, index)) {
+                Ok(samples) => planned.extend(samples),
+                Err(PatchError::Pair { pair, why }) => unfit.push(Unfit {
+                    pair,
+                    kind: pairs[index].kind.clone(),
+                    problems: vec![why],
+                }),
+                Err(other) => return Err(other),
             }
         }
+        if planned.is_empty() {
+            return Err(refused(&unfit, unfit.len()));
+        }
         let pairs = planned;
-        Ok(Plan { spec, shape, pairs })
+        Ok((Plan { spec, shape, pairs }, unfit))
     }
 
     /// Number of cells whose values must be computed.
@@ -170,6 +184,36 @@ impl Plan {
     /// Number of cells over all pairs.
     pub fn cells(&self) -> usize {
         self.pairs.iter().map(|p| p.cells.len()).sum()
+    }
+}
+
+/// The error of pairs that a sweep cannot patch.
+fn refused(unfit: &[Unfit], total: usize) -> PatchError {
+    match unfit {
+        [one] => PatchError::Pair {
+            pair: one.pair.clone(),
+            why: one.problems.join("; "),
+        },
+        _ => PatchError::unfit(unfit, total),
+    }
+}
+
+/// The pairs with what corrupts their second run.
+fn corrupted<'a>(
+    spec: &SweepSpec,
+    pairs: &'a [PreparedPair],
+) -> Box<dyn Iterator<Item = Result<PreparedPair>> + 'a> {
+    match spec.corruption {
+        Corruption::Resample => Box::new(resampled(pairs, spec.seed)),
+        Corruption::Gaussian(_) => Box::new(pairs.iter().map(|pair| {
+            Ok(PreparedPair {
+                corrupt: pair.clean.clone(),
+                corrupt_tokens: pair.clean_tokens.clone(),
+                corrupt_subject: pair.subject.clone(),
+                ..pair.clone()
+            })
+        })),
+        _ => Box::new(pairs.iter().cloned().map(Ok)),
     }
 }
 
@@ -187,6 +231,21 @@ fn without_repetitions<T: PartialEq>(values: Vec<T>) -> Vec<T> {
 type Where<'a, P> = (Site, Vec<Option<usize>>, &'a Place, P);
 
 impl PairPlan {
+    /// The plans of a pair: one for each sample of noise, or one.
+    fn samples(
+        spec: &SweepSpec,
+        shape: &Shape,
+        pair: PreparedPair,
+        index: usize,
+    ) -> Result<Vec<PairPlan>> {
+        let Corruption::Gaussian(factor) = spec.corruption else {
+            return Ok(vec![PairPlan::new(spec, shape, pair, None)?]);
+        };
+        let samples = Noise::samples(spec, &pair, factor, index)?;
+        let plan = |noise| PairPlan::new(spec, shape, pair.clone(), Some(noise));
+        samples.into_iter().map(plan).collect()
+    }
+
     fn new(
         spec: &SweepSpec,
         shape: &Shape,
@@ -208,15 +267,8 @@ impl PairPlan {
         if pair.answer.is_empty() || pair.foil.is_empty() {
             return Err(wrong("the answer or the foil has no token".to_owned()));
         }
-        let no_subject = || wrong("no subject is given, or none within the prompt".to_owned());
-        let (shift, mapped) = mapping(spec, &pair).ok_or_else(no_subject)?;
-        let places = places(spec, &pair, mapped).ok_or_else(no_subject)?;
-        if places.is_empty() {
-            return Err(wrong(format!(
-                "no cell is left to patch: the last position has no partner under alignment {}",
-                spec.align
-            )));
-        }
+        let (shift, mapped) = mapping(spec, &pair).map_err(wrong)?;
+        let places = places(spec, &pair, mapped).map_err(wrong)?;
         let prompt = base.len();
         let agree = agreement(spec, &pair, shift, noise.as_ref());
         // What the graph fixes is the same for every head and neuron.
@@ -250,13 +302,7 @@ impl PairPlan {
                             partial: partial.is_some(),
                             constant: spec.writes_constants(),
                         };
-                        fates(shape, &agree, prompt, written).map(|fate| {
-                            match (fate, spec.align) {
-                                // Values of another position, or of another prompt around them.
-                                (Fate::Source, Align::Last | Align::Subject) => Fate::Open,
-                                _ => fate,
-                            }
-                        })
+                        fates(shape, &agree, written)
                     });
                     let index = cells.len();
                     let first = (at.site, layers.clone(), place, partial);
@@ -324,15 +370,21 @@ fn agreement(
 ) -> Agreement {
     let (base, source) = runs(pair, spec.direction);
     let noisy = |p: usize| noise.is_some_and(|n| n.span.start <= p && p < n.span.end);
+    let partner = |p: usize| usize::try_from(p as i64 + shift).ok();
     let same = |p: usize| match noise {
         Some(_) => !noisy(p),
-        None => shift == 0 && base.get(p) == source.get(p),
+        None => partner(p).and_then(|q| source.get(q)) == base.get(p),
     };
-    let appended = std::iter::repeat_n(shift == 0, appended(pair, &spec.metrics));
-    Agreement {
-        tokens: (0..base.len()).map(same).chain(appended).collect(),
-        positions: shift == 0,
-    }
+    let mut agree = Agreement {
+        tokens: (0..base.len()).map(same).collect(),
+        shift,
+        prompt: base.len(),
+        source: source.len(),
+    };
+    let appended = appended(pair, &spec.metrics);
+    let together = agree.ends_together();
+    agree.tokens.extend(std::iter::repeat_n(together, appended));
+    agree
 }
 
 /// The layers that a cell at `at` covers: a window centred on its own, clipped to the model (Meng et
@@ -386,10 +438,10 @@ fn parts(at: &NamedSite, count: Option<usize>) -> Result<Vec<Option<Part>>> {
 }
 
 /// How far apart partners stand, and the positions of the run written into that have one.
-fn mapping(spec: &SweepSpec, pair: &PreparedPair) -> Option<(i64, Tokens)> {
+fn mapping(spec: &SweepSpec, pair: &PreparedPair) -> Result<(i64, Tokens), String> {
     let (base, source) = runs(pair, spec.direction);
     let shift = |base: usize, source: usize| source as i64 - base as i64;
-    Some(match spec.align {
+    Ok(match spec.align {
         Align::Strict => (
             0,
             Tokens {
@@ -405,12 +457,13 @@ fn mapping(spec: &SweepSpec, pair: &PreparedPair) -> Option<(i64, Tokens)> {
             },
         ),
         Align::Subject => {
-            let corrupt = pair.corrupt_subject.as_ref()?;
+            let clean = subject(pair, Direction::Noise)?;
+            let corrupt = within(&pair.corrupt_subject, &pair.corrupt, "corrupted")?;
             let (base, source) = match spec.direction {
-                Direction::Denoise => (corrupt, pair.subject.as_ref()?),
-                Direction::Noise => (pair.subject.as_ref()?, corrupt),
+                Direction::Denoise => (corrupt, clean),
+                Direction::Noise => (clean, corrupt),
             };
-            let both = base.len().min(source.len());
+            let both = base.end.min(source.end);
             (
                 shift(base.end, source.end),
                 Tokens {
@@ -422,29 +475,59 @@ fn mapping(spec: &SweepSpec, pair: &PreparedPair) -> Option<(i64, Tokens)> {
     })
 }
 
-fn places(spec: &SweepSpec, pair: &PreparedPair, mapped: Tokens) -> Option<Vec<Place>> {
+/// The subject's tokens in the prompt written into. Corrupted prompts for which no subject is given have it where the
+/// clean prompt has it.
+fn subject(pair: &PreparedPair, direction: Direction) -> Result<Tokens, String> {
+    let corrupt = pair.corrupt_subject.as_ref();
+    match direction {
+        Direction::Denoise if corrupt.is_some() => {
+            within(&pair.corrupt_subject, &pair.corrupt, "corrupted")
+        }
+        Direction::Denoise => within(&pair.subject, &pair.corrupt, "corrupted"),
+        Direction::Noise => within(&pair.subject, &pair.clean, "clean"),
+    }
+}
+
+/// A subject's tokens within a prompt.
+fn within(subject: &Option<Range<usize>>, prompt: &[u32], which: &str) -> Result<Tokens, String> {
+    match subject {
+        None => Err(format!("no subject is given for the {which} prompt")),
+        Some(span) if span.is_empty() || span.end > prompt.len() => Err(format!(
+            "the subject's tokens {} to {} are not all within the {which} prompt of {} tokens",
+            span.start,
+            span.end,
+            prompt.len()
+        )),
+        Some(span) => Ok(Tokens {
+            start: span.start,
+            end: span.end,
+        }),
+    }
+}
+
+/// Where the cells of a pair are.
+fn places(spec: &SweepSpec, pair: &PreparedPair, mapped: Tokens) -> Result<Vec<Place>, String> {
     let prompt = runs(pair, spec.direction).0.len();
-    let inside = |p: &usize| mapped.start <= *p && *p < mapped.end;
     let whole = mapped.start == 0 && mapped.end == prompt;
-    Some(match spec.positions {
+    let no_partner = |what: &str| {
+        let align = spec.align;
+        Err(format!(
+            "no cell is left to patch: {what} has no partner under alignment {align}"
+        ))
+    };
+    Ok(match spec.positions {
         Positions::Each => (mapped.start..mapped.end).map(Place::At).collect(),
         Positions::All if whole => vec![Place::All],
         Positions::All => vec![Place::Mapped(mapped)],
-        Positions::Last => {
-            let last = prompt.checked_sub(1)?;
-            Some(last)
-                .filter(inside)
-                .map(Place::At)
-                .into_iter()
-                .collect()
-        }
+        Positions::Last if mapped.end < prompt => return no_partner("the last position"),
+        Positions::Last => vec![Place::At(prompt - 1)],
         Positions::Subject => {
-            let span = match spec.direction {
-                Direction::Denoise => pair.corrupt_subject.as_ref().or(pair.subject.as_ref()),
-                Direction::Noise => pair.subject.as_ref(),
-            }?;
+            let span = subject(pair, spec.direction)?;
             let (start, end) = (span.start.max(mapped.start), span.end.min(mapped.end));
-            (start < end && span.end <= prompt).then(|| vec![Place::Span(Tokens { start, end })])?
+            if start >= end {
+                return no_partner("the subject");
+            }
+            vec![Place::Span(Tokens { start, end })]
         }
     })
 }

@@ -1,8 +1,11 @@
 //! Which cells' recovery the graph alone fixes: abstract interpretation of one run.
 //!
 //! Instead of numbers the walk carries two flags for each position of each stage: whether the value
-//! there certainly equals the base run's, and whether it certainly equals the source run's. A value
-//! has a flag where everything that it is computed from has it.
+//! there certainly equals the base run's, and whether it certainly equals the source run's at the
+//! position that the alignment maps it to. A value has a flag where everything that it is computed
+//! from has it; attention's output where the keys that the query attends to are all mapped, too.
+
+use std::ops::Range;
 
 use engram_core::Site;
 use engram_model::Shape;
@@ -76,7 +79,7 @@ pub(crate) struct Written<'a> {
     /// The layers; one `None` for a site that has none.
     pub layers: &'a [Option<usize>],
     /// The positions.
-    pub positions: std::ops::Range<usize>,
+    pub positions: Range<usize>,
     /// Only some heads or neurons.
     pub partial: bool,
     /// Constants, which neither run has, in place of the source run's values.
@@ -119,34 +122,81 @@ fn agreeing(same: bool) -> Equal {
     }
 }
 
-/// Each position with all before it.
-fn so_far(flags: &Flags) -> Flags {
-    let mut seen = agreeing(true);
-    flags
-        .iter()
-        .map(|f| {
-            seen = seen.and(*f);
-            seen
-        })
-        .collect()
+/// How the base run's positions are mapped to the source run's, and where both agree before the first block.
+pub(crate) struct Agreement {
+    /// Whether the token embedding at each position of the base run equals that of its partner; tokens appended to the
+    /// prompts included.
+    pub tokens: Vec<bool>,
+    /// Added to a position of the base run, gives that of its partner.
+    pub shift: i64,
+    /// Positions of the base run's prompt.
+    pub prompt: usize,
+    /// Positions of the source run's prompt.
+    pub source: usize,
 }
 
-/// Where base and source run agree before the first block, by position of the base run.
-pub(crate) struct Agreement {
-    /// At which tokens; tokens appended after the prompt are equal in both.
-    pub tokens: Vec<bool>,
-    /// Whether a position stands at the same place in both.
-    pub positions: bool,
+impl Agreement {
+    /// Whether the positions that the metrics read are mapped to each other.
+    pub fn ends_together(&self) -> bool {
+        self.prompt as i64 + self.shift == self.source as i64
+    }
+
+    fn appended(&self) -> usize {
+        self.tokens.len() - self.prompt
+    }
+
+    fn partner(&self, position: usize) -> Option<usize> {
+        let partner = usize::try_from(position as i64 + self.shift).ok()?;
+        (partner < self.source + self.appended()).then_some(partner)
+    }
+
+    /// Position embeddings, whether those of partners are equal. Where positions are not embedded they differ nowhere.
+    fn places(&self, shape: &Shape) -> Flags {
+        let equal = self.shift == 0 || !shape.learned_positions;
+        let positions = 0..self.tokens.len();
+        positions
+            .map(|p| agreeing(equal && self.partner(p).is_some()))
+            .collect()
+    }
+
+    /// Whether the keys that a query attends to are mapped to those that its partner attends to.
+    fn keys_are_mapped(&self, shape: &Shape, layer: usize, query: usize) -> bool {
+        self.partner(query).is_some_and(|partner| {
+            let (own, other) = (shape.attended(layer, query), shape.attended(layer, partner));
+            own.start as i64 + self.shift == other.start as i64
+        })
+    }
+
+    /// Each query with all keys that it attends to.
+    fn attended(&self, shape: &Shape, layer: usize, keys: &Flags) -> Flags {
+        let of = |query: usize| {
+            let mapped = self.keys_are_mapped(shape, layer, query);
+            let seen = &keys[shape.attended(layer, query)];
+            seen.iter().fold(agreeing(mapped), |all, key| all.and(*key))
+        };
+        (0..keys.len()).map(of).collect()
+    }
+
+    /// The attention pattern of each query.
+    fn pattern(&self, shape: &Shape, layer: usize, q: &Flags, k: &Flags) -> Flags {
+        let scores = join(q, &self.attended(shape, layer, k));
+        let of = |(query, scores): (usize, Equal)| match shape.attended(layer, query).len() {
+            // With one key the pattern is 1, whatever query and key.
+            1 => agreeing(self.keys_are_mapped(shape, layer, query)),
+            _ => scores,
+        };
+        scores.into_iter().enumerate().map(of).collect()
+    }
 }
 
 /// The flags of the logits after a run with one patched cell.
 fn walk(shape: &Shape, agree: &Agreement, patch: &mut Patch<'_>) -> Flags {
     let tokens = agree.tokens.iter().map(|a| agreeing(*a)).collect();
     let tokens = patch.at(Site::Embed, None, tokens);
-    let places = vec![agreeing(agree.positions); agree.tokens.len()];
-    let places = patch.at(Site::PosEmbed, None, places);
+    let places = patch.at(Site::PosEmbed, None, agree.places(shape));
     let mut x = join(&tokens, &places);
-    for layer in (0..shape.layers).map(Some) {
+    for block in 0..shape.layers {
+        let layer = Some(block);
         x = patch.at(Site::ResidPre, layer, x);
 
         let scale = patch.at(Site::Ln1Scale, layer, x.clone());
@@ -155,13 +205,10 @@ fn walk(shape: &Shape, agree: &Agreement, patch: &mut Patch<'_>) -> Flags {
         let q = patch.at(Site::Q, layer, qkv.clone());
         let k = patch.at(Site::K, layer, qkv.clone());
         let v = patch.at(Site::V, layer, qkv);
-        let mut pattern = join(&q, &so_far(&k));
-        // The first query has one key to read: its pattern is 1, whatever query and key.
-        if let Some(first) = pattern.first_mut() {
-            *first = agreeing(true);
-        }
+        let pattern = agree.pattern(shape, block, &q, &k);
         let pattern = patch.at(Site::Pattern, layer, pattern);
-        let z = patch.at(Site::Z, layer, join(&pattern, &so_far(&v)));
+        let read = agree.attended(shape, block, &v);
+        let z = patch.at(Site::Z, layer, join(&pattern, &read));
         let heads = patch.at(Site::HeadOut, layer, z);
         let attn_out = patch.at(Site::AttnOut, layer, heads);
         let mid = patch.at(Site::ResidMid, layer, join(&x, &attn_out));
@@ -183,25 +230,21 @@ fn walk(shape: &Shape, agree: &Agreement, patch: &mut Patch<'_>) -> Flags {
 
 /// What the graph fixes for a cell: first for metrics that read the logits at the prompt's last
 /// position, then for those that also read the positions appended after it.
-pub(crate) fn fates(
-    shape: &Shape,
-    agree: &Agreement,
-    prompt: usize,
-    written: Written<'_>,
-) -> [Fate; 2] {
+pub(crate) fn fates(shape: &Shape, agree: &Agreement, written: Written<'_>) -> [Fate; 2] {
     let mut patch = Patch {
         written,
         differs: false,
     };
     let logits = walk(shape, agree, &mut patch);
-    [prompt, agree.tokens.len()].map(|end| {
-        let read = &logits[prompt.saturating_sub(1)..end];
+    let last = agree.prompt.saturating_sub(1);
+    [agree.prompt, agree.tokens.len()].map(|end| {
+        let read = &logits[last..end];
         if read.iter().all(|e| e.base) {
             match patch.differs {
                 true => Fate::Unread,
                 false => Fate::Same,
             }
-        } else if read.iter().all(|e| e.source) {
+        } else if agree.ends_together() && read.iter().all(|e| e.source) {
             Fate::Source
         } else {
             Fate::Open

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{PatchError, Result};
 
-/// The clean–corrupt gap in logit difference from which a pair is eligible.
+/// The clean–corrupt gap in logit difference from which a pair is eligible: [`Metric::least_gap`].
 pub const ELIGIBLE_GAP: f64 = 0.5;
 
 /// Noise samples a pair (Meng et al. 2022).
@@ -36,7 +36,8 @@ pub struct SweepSpec {
     pub seed: u64,
     /// Number of noise samples a pair (`gaussian`).
     pub samples: usize,
-    /// The least clean–corrupt gap of an eligible pair.
+    /// The least clean–corrupt gap in logit difference of an eligible pair; the other metrics' least gaps are in
+    /// proportion ([`SweepSpec::least_gap`]).
     pub eligible_gap: f64,
 }
 
@@ -77,6 +78,12 @@ impl SweepSpec {
             true => Metric::LogitDiffMean,
             false => Metric::LogitDiff,
         }
+    }
+
+    /// The least clean–corrupt gap of a metric, in its units, for a pair to have a recovery in it:
+    /// [`Metric::least_gap`], scaled as `eligible_gap` is to that of the logit difference.
+    pub fn least_gap(&self, metric: Metric) -> f64 {
+        metric.least_gap() * (self.eligible_gap / ELIGIBLE_GAP)
     }
 
     /// Refuses what no engine here can do, and a sweep of nothing.

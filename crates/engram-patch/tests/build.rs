@@ -36,6 +36,8 @@ fn shape() -> Shape {
         post_norms: false,
         gated: false,
         capped: false,
+        learned_positions: true,
+        windows: vec![None; 8],
         parameters: 0,
     }
 }

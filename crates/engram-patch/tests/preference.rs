@@ -63,7 +63,10 @@ fn preferences_are_those_of_the_prompts_alone() {
         ] {
             assert!((have - want).abs() < 1e-4, "{have} for {want}: {row:?}");
         }
-        assert!((result.gap - (row.logit_diff_clean - row.logit_diff_corrupt)).abs() < 1e-4);
+        assert!(
+            (result.eligibility.pair.mean - (row.logit_diff_clean - row.logit_diff_corrupt)).abs()
+                < 1e-4
+        );
         // Teacher forcing, one token at a time.
         let mean = |tokens: &[u32]| {
             let mut prompt = pair.clean.clone();

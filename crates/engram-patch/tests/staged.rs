@@ -215,11 +215,6 @@ fn equals_naive_under_every_alignment() {
                 let expected = rows(&PLAIN, &model, spec.clone(), &pairs);
                 same(&rows(&staged(&model), &model, spec, &pairs), &expected);
                 confirm_fates(&expected);
-                assert!(
-                    expected
-                        .iter()
-                        .all(|r| r.recovery != Some(1.0) || !r.trivial)
-                );
             }
         }
     }

@@ -7,6 +7,7 @@
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
 pub mod args;
+pub mod arrays;
 pub mod bounds;
 pub mod commands;
 pub mod confounds;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use engram::args::{Cli, Command};
-use engram::commands::{bench, compare, corpus, edit, model, patch, report, suite, train};
+use engram::commands::{bench, cache, compare, corpus, edit, model, patch, report, suite, train};
 use engram::progress::note;
 use engram::run;
 
@@ -33,7 +33,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Suite(command) => suite::suite(command, json),
         Command::Patch(args) => patch::patch(&args, json),
         Command::Bench(command) => bench::bench(&command, json),
-        Command::Cache(args) => model::cache(&args),
+        Command::Cache(args) => cache::cache(&args),
         Command::Stats(args) => report::stats(&args, json),
         Command::Compare(args) => compare::compare(&args, json),
         Command::Report(args) => report::report(&args),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use engram_core::{Confounds, PreferenceRow, Row, Suite, files};
 use engram_findings::{Condition, EditResults, Findings, Settings, Study, findings};
+use engram_patch::Ineligible;
 use engram_report::{Excluded, Fact, ReportInput, Reproduction, TrainingCurve};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,9 @@ pub struct Manifest {
     pub edits: IndexMap<String, Vec<String>>,
     /// What the fine-tuned ones' settings are compared with.
     pub training: BTreeMap<String, Origin>,
+    /// Pairs without a recovery in a metric, because of their clean–corrupt gap in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ineligible: Vec<Ineligible>,
     /// Seconds spent, by what.
     pub timing: BTreeMap<String, f64>,
     /// The machine.

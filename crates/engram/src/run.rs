@@ -548,6 +548,7 @@ impl Run {
                 .map(|(name, edit)| (name.clone(), edit.models.clone()))
                 .collect(),
             training: study.train.iter().map(origin).collect(),
+            ineligible: Vec::new(),
             timing,
             machine: Machine::here(),
         })

@@ -10,11 +10,20 @@ thread_local! {
     static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// An empty buffer with room for `capacity` values.
+/// An empty buffer with room for `capacity` values: the smallest of those kept that has it. Where none has, the largest
+/// is given up for a larger one, so that a thread keeps no more buffers than it has had in use at one time.
 pub(crate) fn take(capacity: usize) -> Vec<f32> {
     let kept = FREE.with_borrow_mut(|free| {
-        let fits = free.iter().position(|b| b.capacity() >= capacity);
-        fits.map(|at| free.swap_remove(at))
+        let size = |at: &usize| free[*at].capacity();
+        let fitting = (0..free.len()).filter(|at| size(at) >= capacity);
+        match fitting.min_by_key(size) {
+            Some(at) => Some(free.swap_remove(at)),
+            None => {
+                let largest = (0..free.len()).max_by_key(size);
+                largest.map(|at| free.swap_remove(at));
+                None
+            }
+        }
     });
     let mut buffer = kept.unwrap_or_else(|| Vec::with_capacity(capacity));
     buffer.clear();

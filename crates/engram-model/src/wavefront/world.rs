@@ -273,7 +273,7 @@ impl Group<'_> {
 
     /// One block for all worlds of the group.
     fn forward(self) {
-        let shape = self.front.shape;
+        let shape = &self.front.shape;
         let (d, d_z, d_qkv) = (shape.d_model, shape.d_queries(), self.front.d_qkv());
         let (m, d_hidden) = (shape.d_mlp, shape.d_hidden());
         let cache = &self.caches.layers[self.layer];

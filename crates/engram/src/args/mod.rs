@@ -317,7 +317,7 @@ pub struct PatchArgs {
     #[arg(long, value_delimiter = ',', required_unless_present = "profile")]
     pub sites: Vec<String>,
     /// Where they are patched: each, all, last, subject.
-    #[arg(long, default_value = "all")]
+    #[arg(long, default_value = "each")]
     pub positions: Positions,
     /// denoise or noise.
     #[arg(long, default_value = "denoise")]
@@ -452,14 +452,14 @@ pub struct CacheArgs {
     /// The prompt.
     #[arg(long, allow_hyphen_values = true)]
     pub prompt: String,
-    /// Sites, comma-separated.
-    #[arg(long, value_delimiter = ',', required = true)]
+    /// Sites, comma-separated, by any of their names; without a layer, at all layers.
+    #[arg(long, value_delimiter = ',', default_value = "resid_post")]
     pub sites: Vec<String>,
     /// Whether texts are given the special tokens of their beginning: auto (as the checkpoint's tokenizer does), always,
     /// never.
     #[arg(long, default_value = "auto", value_name = "WHEN")]
     pub bos: Bos,
-    /// The safetensors file to write.
+    /// The file to write: FILE.safetensors, or FILE.npz for numpy.
     #[arg(long)]
     pub out: PathBuf,
 }

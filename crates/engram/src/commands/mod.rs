@@ -1,6 +1,7 @@
 //! One file for each family of commands: resolve, call, print.
 
 pub mod bench;
+pub mod cache;
 pub mod compare;
 pub mod corpus;
 pub mod edit;
@@ -8,6 +9,7 @@ pub mod model;
 pub mod patch;
 pub mod report;
 pub mod suite;
+mod sweep_text;
 pub mod train;
 
 use std::fmt::Display;
@@ -64,11 +66,20 @@ pub fn table<const N: usize>(
     header: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> String {
+    wide_table(header, rows.into_iter().map(Vec::from))
+}
+
+/// A plain table whose columns are known when it is made.
+pub fn wide_table<'a>(
+    header: impl IntoIterator<Item = &'a str>,
+    rows: impl IntoIterator<Item = Vec<String>>,
+) -> String {
     let mut table = Table::new();
     table.load_style(STYLE);
     table.set_header(header);
     for row in rows {
-        table.add_row(row.map(|cell| plain(&cell).into_owned()));
+        let row = row.iter().map(|cell| plain(cell).into_owned());
+        table.add_row(row.collect::<Vec<String>>());
     }
     table.to_string()
 }

@@ -1,4 +1,4 @@
-//! `engram model` and `engram cache`.
+//! `engram model`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use engram_model::{Model, NoTap};
 use serde::Serialize;
 
 use super::{print, table, thousands};
-use crate::args::{CacheArgs, ModelCommand};
+use crate::args::ModelCommand;
 use crate::progress::note;
 
 #[derive(Serialize)]
@@ -130,24 +130,6 @@ fn ask(model: &Model, prompt: &str, top: usize, json: bool) -> Result<()> {
         });
         table(["next token", "probability", "logit"], rows)
     })
-}
-
-/// Runs `engram cache`.
-///
-/// # Errors
-/// Any of the checkpoint's; a site that does not exist.
-pub fn cache(args: &CacheArgs) -> Result<()> {
-    let _held = Lock::beside(&args.out)?;
-    let model = crate::model::read(&args.model, args.bos)?;
-    let sites = resolve(&model.sites(), &args.sites)?;
-    let ids = model.tokenizer().encode(&args.prompt)?;
-    let tensors: BTreeMap<_, _> = engram_patch::cache(&model, &ids, &sites)?
-        .into_iter()
-        .collect();
-    let count = tensors.len();
-    write_tensors(&args.out, tensors)?;
-    note(format!("{}: {count} tensors", args.out.display()));
-    Ok(())
 }
 
 /// All sites that the names stand for.

@@ -1,22 +1,23 @@
 //! `engram patch`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use bytesize::ByteSize;
 use engram_core::{Align, Confounds, Corruption, Metric, Pair, Row, Suite, files};
+use engram_findings::Settings;
 use engram_model::Model;
 use engram_patch::{
-    Batch, Done, Engine, Journal, NaiveEngine, Plan, PreparedPair, Profile as Procedure, Reading,
-    Schedule, StagedEngine, SweepSpec, check, paper_spec, preferences_within, refuse_unfit,
-    skip_unfit,
+    Batch, Done, Engine, Journal, NaiveEngine, PairResult, Plan, PreparedPair,
+    Profile as Procedure, Reading, Schedule, StagedEngine, SweepSpec, Unfit, check, ineligible,
+    paper_spec, preferences_within, refuse_unfit, skip_unfit,
 };
 use engram_report::{Excluded, Fact, Reproduction};
 use serde_json::json;
 
 use super::model::resolve;
+use super::sweep_text;
 use crate::args::{EngineName, PatchArgs, Profile};
 use crate::memory;
 use crate::progress::{Progress, note};
@@ -54,22 +55,30 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
         },
         unequal: args.align != Align::Strict || args.corruption == Corruption::Resample,
     };
-    let (pairs, excluded) = prepare(&suite, &model, &reading, args.skip_unfit)?;
-    let kept: Vec<&str> = pairs.iter().map(|p| p.id.as_str()).collect();
+    let (pairs, mut excluded) = prepare(&suite, &model, &reading, args.skip_unfit)?;
+    let (plan, unfit) = match args.skip_unfit {
+        true => Plan::of_fit(spec, model.shape(), pairs)?,
+        false => (Plan::new(spec, model.shape(), pairs)?, Vec::new()),
+    };
+    excluded.extend(left_out(unfit));
+    let kept: BTreeSet<&str> = plan.pairs.iter().map(|p| p.pair.id.as_str()).collect();
+    if let Some(advice) = sweep_text::trivial_throughout(&plan) {
+        note(advice);
+    }
     let measured = Suite {
         pairs: suite
             .pairs
             .iter()
-            .filter(|p| kept.contains(&p.id.as_str()))
+            .filter(|p| kept.contains(p.id.as_str()))
             .cloned()
             .collect(),
     };
     let memory = memory::allowed(args.memory);
     let Some(under_way) = under_way else {
-        let plan = Plan::new(spec, model.shape(), pairs)?;
         let nothing = Done::nothing(&plan);
         let schedule = Schedule::of(&plan, &nothing, memory, rayon::current_num_threads())?;
-        return super::print(json, &schedule, || planned(&plan, &schedule));
+        let cost = sweep_text::Cost::here(&schedule);
+        return super::print(json, &cost, || sweep_text::planned(&plan, &cost));
     };
     let engine: Box<dyn Engine> = match args.engine {
         EngineName::Staged => Box::new(StagedEngine::new(&model, memory)?),
@@ -79,7 +88,6 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
     let load_s = start.elapsed().as_secs_f64();
 
     let start = Instant::now();
-    let plan = Plan::new(spec, model.shape(), pairs)?;
     if args.engine == EngineName::Staged {
         // What cannot fit is said before anything is written.
         let nothing = Done::nothing(&plan);
@@ -94,12 +102,14 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
         let rows = Row::read_parquet(&out.join(PATCH))?;
         note(format!("{}: it is whole already", out.display()));
         under_way.remove()?;
-        return print_rows(&rows, &model, json, out);
+        return print_rows((&measured, &rows), &model, json, out);
     }
     let (mut journal, done) = under_way.journal(&key, &plan)?;
-    let mut rows = sweep_on("patch", &*engine, &model, &plan, done, |batch| {
+    let results = sweep_on("patch", &*engine, &model, &plan, done, |batch| {
         journal.append(batch)
     })?;
+    let ineligible = ineligible(&results);
+    let mut rows: Vec<Row> = results.into_iter().flat_map(|r| r.rows).collect();
     let sweep_s = start.elapsed().as_secs_f64();
     if !paper {
         // A small part of what is allowed: the sweep's own caches are gone by now.
@@ -129,6 +139,7 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
                 inputs,
             },
             models: vec![name_of(&args.model)],
+            ineligible,
             timing: BTreeMap::from([
                 ("load_s".to_owned(), load_s),
                 ("sweep_s".to_owned(), sweep_s),
@@ -144,14 +155,21 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
         files::write_json(&folder.join(MANIFEST), &manifest).map_err(anyhow::Error::from)
     })?;
     under_way.remove()?;
-    print_rows(&rows, &model, json, out)
+    print_rows((&measured, &rows), &model, json, out)
 }
 
-fn print_rows(rows: &Vec<Row>, model: &Model, json: bool, out: &Path) -> Result<()> {
+/// Prints a sweep's rows, or its means over pairs.
+fn print_rows(
+    (suite, rows): (&Suite, &Vec<Row>),
+    model: &Model,
+    json: bool,
+    out: &Path,
+) -> Result<()> {
+    let text = sweep_text::shown(&suite.pairs, rows, Settings::default())?;
     super::print(json, rows, || {
         let of_keys = |r: &Row| r.head.is_some() && ["k", "v"].contains(&r.site.as_str());
         let served = model.shape().served().filter(|_| rows.iter().any(of_keys));
-        shown(rows) + &served.map_or(String::new(), |s| format!("\n{s}"))
+        text + &served.map_or(String::new(), |s| format!("\n{s}"))
     })?;
     note(out.join(PATCH).display());
     Ok(())
@@ -215,41 +233,6 @@ impl UnderWay {
             _ => Ok(()),
         }
     }
-}
-
-/// A plan for a person.
-fn planned(plan: &Plan, schedule: &Schedule) -> String {
-    let waves: usize = schedule.groups.iter().map(|g| g.waves.len()).sum();
-    let giga = |flops: u64| format!("{:.2} GFLOP", flops as f64 / 1e9);
-    super::table(
-        ["plan", ""],
-        [
-            ["pairs".to_owned(), super::thousands(plan.pairs.len())],
-            ["cells".to_owned(), super::thousands(schedule.cells)],
-            [
-                "fixed by the graph, or the same cell under another name".to_owned(),
-                super::thousands(schedule.fixed),
-            ],
-            [
-                "groups of pairs".to_owned(),
-                super::thousands(schedule.groups.len()),
-            ],
-            ["wavefronts".to_owned(), super::thousands(waves)],
-            ["work".to_owned(), giga(schedule.flops)],
-            [
-                "work of a forward pass for each cell".to_owned(),
-                giga(schedule.flops_naive),
-            ],
-            [
-                "memory, the model's included".to_owned(),
-                ByteSize::b(schedule.bytes).to_string(),
-            ],
-            [
-                "memory allowed".to_owned(),
-                ByteSize::b(schedule.memory).to_string(),
-            ],
-        ],
-    )
 }
 
 fn name_of(folder: &Path) -> String {
@@ -317,29 +300,32 @@ pub fn prepare(
         return Ok((refuse_unfit(checked)?, Vec::new()));
     }
     let (fit, unfit) = skip_unfit(checked);
-    for pair in &unfit {
-        note(format!(
-            "left out: {} ({})",
-            pair.pair,
-            pair.problems.join("; ")
-        ));
-    }
+    let excluded = left_out(unfit);
     if fit.is_empty() {
-        let first = unfit
+        let first = excluded
             .first()
-            .map(|u| (u.pair.as_str(), u.problems.join("; ")));
-        let (pair, why) = first.unwrap_or(("none", "the suite has no pair".to_owned()));
+            .map(|e| (e.pair.as_str(), e.reason.as_str()));
+        let (pair, why) = first.unwrap_or(("none", "the suite has no pair"));
         bail!(
             "none of {} pairs can be patched; the first, {pair}: {why}",
-            unfit.len()
+            excluded.len()
         );
     }
-    let excluded = unfit.into_iter().map(|u| Excluded {
-        pair: u.pair,
-        kind: Some(u.kind),
-        reason: u.problems.join("; "),
+    Ok((fit, excluded))
+}
+
+/// Names the pairs that are left out.
+fn left_out(unfit: Vec<Unfit>) -> Vec<Excluded> {
+    let excluded = unfit.into_iter().map(|unfit| {
+        let reason = unfit.problems.join("; ");
+        note(format!("left out: {} ({reason})", unfit.pair));
+        Excluded {
+            pair: unfit.pair,
+            kind: Some(unfit.kind),
+            reason,
+        }
     });
-    Ok((fit, excluded.collect()))
+    excluded.collect()
 }
 
 /// Runs a plan with progress on stderr; all rows, in the plan's order.
@@ -347,10 +333,12 @@ pub fn prepare(
 /// # Errors
 /// The engine's.
 pub fn sweep(label: &str, engine: &dyn Engine, model: &Model, plan: &Plan) -> Result<Vec<Row>> {
-    sweep_on(label, engine, model, plan, Done::nothing(plan), |_| Ok(()))
+    let results = sweep_on(label, engine, model, plan, Done::nothing(plan), |_| Ok(()))?;
+    Ok(results.into_iter().flat_map(|r| r.rows).collect())
 }
 
-/// Runs what `done` does not have of a plan; each batch goes to `keep` as soon as it is there.
+/// Runs what `done` does not have of a plan; each batch goes to `keep` as soon as it is there. Says which pairs have no
+/// recovery, and in which metrics.
 fn sweep_on(
     label: &str,
     engine: &dyn Engine,
@@ -358,7 +346,7 @@ fn sweep_on(
     plan: &Plan,
     done: Done,
     mut keep: impl FnMut(&Batch) -> engram_patch::Result<()>,
-) -> Result<Vec<Row>> {
+) -> Result<Vec<PairResult>> {
     let mut progress = Progress::new(label, engine.cells(plan) as u64);
     let mut all = done.clone();
     let mut finished = done.cells();
@@ -369,44 +357,12 @@ fn sweep_on(
         all.take(batch);
         Ok(())
     })?;
-    let rows: Vec<Row> = all.results(plan).into_iter().flat_map(|r| r.rows).collect();
-    progress.finish(&format!("{} pairs, {} rows", plan.pairs.len(), rows.len()));
-    Ok(rows)
-}
-
-/// Mean recovery by cell for a person; a suite's rows are for `engram stats`.
-fn shown(rows: &[Row]) -> String {
-    const MOST: usize = 60;
-    let first = rows.first().map(|r| r.pair.clone()).unwrap_or_default();
-    let of_first: Vec<&Row> = rows.iter().filter(|r| r.pair == first).collect();
-    let table_rows = of_first.iter().take(MOST).map(|r| {
-        [
-            r.name.clone(),
-            r.head.or(r.unit).map_or(String::new(), |h| h.to_string()),
-            r.position.map_or("all".to_owned(), |p| p.to_string()),
-            r.token.as_ref().map_or(String::new(), |t| format!("{t:?}")),
-            r.metric.clone(),
-            format!("{:.4}", r.clean),
-            format!("{:.4}", r.corrupt),
-            format!("{:.4}", r.patched),
-            r.recovery.map_or("–".to_owned(), |v| format!("{v:.3}")),
-            if r.trivial { "yes" } else { "" }.to_owned(),
-        ]
-    });
-    let header = [
-        "site", "part", "position", "token", "metric", "clean", "corrupt", "patched", "recovery",
-        "trivial",
-    ];
-    let mut text = super::table(header, table_rows);
-    let others = rows.len() - of_first.len().min(MOST);
-    if others > 0 {
-        text += &format!("\n… and {others} more rows in patch.parquet");
-        if rows
-            .iter()
-            .any(|r| r.head.or(r.unit).or(r.window).is_none())
-        {
-            text += "; `engram stats` sums up those of whole sites";
-        }
+    let results = all.results(plan);
+    let rows: usize = results.iter().map(|r| r.rows.len()).sum();
+    let pairs: BTreeSet<&str> = results.iter().map(|r| r.pair.as_str()).collect();
+    progress.finish(&format!("{} pairs, {rows} rows", pairs.len()));
+    for metric in ineligible(&results) {
+        note(metric);
     }
-    text
+    Ok(results)
 }

@@ -8,6 +8,7 @@ use engram_report::{not_drawn, summary_text};
 
 use super::{look, print, say, table};
 use crate::args::{ReportArgs, StatsArgs};
+use crate::progress::note;
 use crate::results::{Results, STATS, write_figures, write_report};
 
 /// The folder of figures, where none is named.
@@ -69,13 +70,13 @@ pub fn report(args: &ReportArgs) -> Result<()> {
         let folder = to.clone().unwrap_or_else(|| args.folder.join(FIGURES));
         let paths = write_figures(&folder, &input)?;
         if paths.is_empty() {
-            eprintln!("no figure is drawn: nothing was measured that has one");
+            note("no figure is drawn: nothing was measured that has one");
         }
         for path in paths {
             say(path.display())?;
         }
         for sentence in not_drawn(&input.findings) {
-            eprintln!("{sentence}");
+            note(sentence);
         }
     }
     Ok(())

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use engram_core::{Row, Suite};
 use engram_findings::check_rows;
 use engram_patch::{
-    Done, Plan, Profile, Reading, Schedule, SweepSpec, Unpatched, paper_spec, result,
+    Done, Eligibility, Plan, Profile, Reading, Schedule, SweepSpec, Unpatched, paper_spec, result,
 };
 
 use super::Run;
@@ -66,10 +66,11 @@ fn rows_of_first(plan: &Plan) -> Vec<Row> {
         corrupt: none.clone(),
         gap: 0.0,
     };
+    let eligibility = Eligibility::of(&plan.spec, &[&unpatched]);
     let first = plan.pairs.first().into_iter();
     let rows = first.flat_map(|pair| {
         let values = vec![Some(none.clone()); pair.cells.len()];
-        result(&plan.spec, pair, &unpatched, &values).rows
+        result(&plan.spec, pair, &eligibility, (&unpatched, &values)).rows
     });
     rows.collect()
 }
