@@ -73,7 +73,7 @@ fn info(model: &Model, json: bool) -> Result<()> {
         modules: sites.modules().to_vec(),
     };
     print(json, &info, || {
-        let shape = info.shape;
+        let shape = &info.shape;
         let context = match model.architecture().longest {
             longest if longest > shape.context => format!(
                 "{}; a single pass {longest}, with frequencies by its length",

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use engram_core::files;
 use engram_edit::{EditSettings, Editor, Method};
 use engram_model::Model;
 use indexmap::IndexMap;
