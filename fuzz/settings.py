@@ -76,18 +76,18 @@ class Settings:
 class Patch(Settings):
     plain_resume = False
     under_way = ("out.partial.jsonl",)
-    engine, sites, pairs = "staged", "resid_pre,head_out,mlp_post[0:8]", 6
+    engine, sites, pairs = "staged", "resid_pre,mlp_out,head_out[0:2]", 4
 
     def prepare(self):
         self.file = self.suite(self.pairs)
 
     def words(self, place):
         return [self.engram, "patch", "--model", MODEL, "--suite", self.file, "--sites", self.sites, "--positions",
-                "each", "--metric", "logit_diff,prob,kl", "--engine", self.engine, "--out", place / "out"]
+                "each", "--metric", "logit_diff,prob", "--engine", self.engine, "--out", place / "out"]
 
 
 class Naive(Patch):
-    engine, sites, pairs = "naive", "resid_pre,head_out,q,ln_final_scale", 4
+    engine, sites, pairs = "naive", "head_out.3,q.3,ln1_scale.3,ln_final_scale", 2
 
 
 class Train(Settings):
@@ -95,10 +95,10 @@ class Train(Settings):
     under_way = ("out.partial/checkpoint.safetensors", "out.partial/metrics.jsonl")
 
     def prepare(self):
-        self.files = [self.texts("train.jsonl", 24), self.texts("validation.jsonl", 6)]
+        self.files = [self.texts("train.jsonl", 12), self.texts("validation.jsonl", 4)]
 
     def words(self, place):
-        sets = ["epochs=2", "learning_rate=1e-3", "warmup_steps=2", "batch_size=4", "accumulation=1", "max_length=64"]
+        sets = ["epochs=2", "learning_rate=1e-3", "warmup_steps=2", "batch_size=4", "accumulation=1", "max_length=32"]
         return [self.engram, "train", "--config", "config-1", "--base", MODEL, "--corpus", self.files[0],
                 "--validation", self.files[1], "--checkpoint-every", "0", "--out", place / "out",
                 *[word for setting in sets for word in ("--set", setting)]]
@@ -108,13 +108,11 @@ STUDY = """
 title = "A study in seconds"
 base = "{model}"
 facts = "{facts}"
-[corpus.write]
-exposures = 1
-wordings = 1
-facts_per_text = [7, 8]
-max_tokens = 192
+[corpus]
+file = "{corpus}"
+split = 0.25
 [suite]
-max_pairs_per_kind = 4
+max_pairs_per_kind = 2
 [train.tuned]
 preset = "config-1"
 [train.tuned.set]
@@ -123,11 +121,11 @@ learning_rate = 1e-3
 warmup_steps = 2
 batch_size = 4
 accumulation = 1
-max_length = 192
-max_steps = 6
+max_length = 32
+max_steps = 3
 [sweep.outputs]
 models = ["base", "tuned"]
-sites = ["resid_pre", "attn_out"]
+sites = ["resid_pre"]
 metrics = ["logit_diff"]
 [edit.tuned]
 models = ["tuned"]
@@ -145,7 +143,7 @@ class Run(Settings):
 
     def prepare(self):
         self.file = self.inputs / "study.toml"
-        self.file.write_text(STUDY.format(model=MODEL, facts=FACTS))
+        self.file.write_text(STUDY.format(model=MODEL, facts=FACTS, corpus=self.texts("corpus.jsonl", 16)))
 
     def words(self, place):
         return [self.engram, "run", self.file, "--out", place / "out"]
@@ -168,7 +166,7 @@ class EditSweep(Settings):
 
 class CorpusImport(Settings):
     def prepare(self):
-        path = self.texts("corpus.jsonl", 40000)
+        path = self.texts("corpus.jsonl", 120000)
         self.file = self.inputs / "corpus.jsonl.gz"
         with open(path, "rb") as plain, gzip.open(self.file, "wb", compresslevel=1) as packed:
             shutil.copyfileobj(plain, packed)

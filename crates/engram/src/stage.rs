@@ -10,6 +10,8 @@ use engram_core::files::{self, HIDDEN, left_over};
 use engram_core::{CoreError, Lock, sealed};
 use serde::{Deserialize, Serialize};
 
+use crate::results::MANIFEST;
+
 /// The file in a folder that says what it was made from, and what its files were then.
 const MARK: &str = "stage.json";
 /// The file in a run's folder that says which study it holds.
@@ -62,7 +64,7 @@ impl Mark {
                 crate::progress::note(format!("{}: it is missing", path.display()));
                 return Ok(false);
             }
-            if files::sha256_file(&path)? != *hash {
+            if content_hash(&path)? != *hash {
                 bail!(
                     "{}: it is not as it was written; put it back, or remove the folder {} to make it again",
                     path.display(),
@@ -87,10 +89,24 @@ fn hash_files(folder: &Path, name: &str, to: &mut BTreeMap<String, String>) -> R
         if entry.file_type().with_context(at)?.is_dir() {
             hash_files(&entry.path(), &format!("{path}/"), to)?;
         } else {
-            to.insert(path, files::sha256_file(&entry.path())?);
+            to.insert(path, content_hash(&entry.path())?);
         }
     }
     Ok(())
+}
+
+/// Keys of a manifest that differ between two runs of one command.
+const VARYING: [&str; 3] = ["timing", "machine", "command"];
+
+/// SHA-256 of a file; of a manifest without what varies, so that equal runs have equal marks.
+fn content_hash(path: &Path) -> Result<String> {
+    if path.file_name().is_some_and(|name| name == MANIFEST)
+        && let Ok(mut manifest) = files::read_json::<BTreeMap<String, serde_json::Value>>(path)
+    {
+        manifest.retain(|key, _| !VARYING.contains(&key.as_str()));
+        return fingerprint(&manifest);
+    }
+    Ok(files::sha256_file(path)?)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -551,6 +567,21 @@ mod tests {
         let mark = fs::read_to_string(path.join(MARK)).unwrap();
         fs::write(path.join(MARK), mark.replacen("inputs", "inputz", 1)).unwrap();
         assert!(stage().unwrap().1);
+    }
+
+    #[test]
+    fn marks_of_equal_runs_are_equal_whatever_time_they_took() {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = |name: &str, manifest: &str| {
+            let out = folder.path().join(name);
+            let output = Output::free(&out).unwrap();
+            let write = |fresh: &Path| Ok(fs::write(fresh.join(MANIFEST), manifest)?);
+            output.fill_from(&1, write).unwrap();
+            fs::read(out.join(MARK)).unwrap()
+        };
+        let one = mark("a", r#"{"timing":{"sweep_s":1.5},"seed":1}"#);
+        assert_eq!(one, mark("b", r#"{"timing":{"sweep_s":2.5},"seed":1}"#));
+        assert_ne!(one, mark("c", r#"{"timing":{"sweep_s":1.5},"seed":2}"#));
     }
 
     #[test]

@@ -96,7 +96,7 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
     let naive = args.engine == EngineName::Naive;
     // The last bits of the naive engine's values depend on how its cells are batched and on the device.
     let naive = naive.then(|| (naive_engine(memory), args.device.clone()));
-    let key = fingerprint(&json!([model_hash, plan, naive]))?;
+    let key = fingerprint(&json!([model_hash, plan, naive, measured.pairs]))?;
     let out = &under_way.out;
     if under_way.output.is_made_from(&key)? {
         let rows = Row::read_parquet(&out.join(PATCH))?;
