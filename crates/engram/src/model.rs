@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
-use engram_core::Bos;
+use engram_core::{Bos, files};
 use engram_edit::Overlay;
 use engram_edit::overlay::{EDITS, short};
 use engram_hub::{Options, Progress as Told};
@@ -103,6 +103,7 @@ pub fn weights(named: &Path) -> Result<Model> {
 /// As [`open`].
 pub fn locate(named: &Path) -> Result<PathBuf> {
     if named.exists() {
+        only_files(named)?;
         return Ok(named.to_owned());
     }
     let mut watch = Watch {
@@ -112,6 +113,20 @@ pub fn locate(named: &Path) -> Result<PathBuf> {
     let path = engram_hub::locate(named, &Options::from_env()?, &mut |told| watch.told(&told))?;
     watch.end();
     Ok(path)
+}
+
+/// Refuses a checkpoint that is, or has in its folder, a pipe, a device or a socket: its reader would wait for ever.
+///
+/// # Errors
+/// [`engram_core::CoreError::NotAFile`].
+pub fn only_files(path: &Path) -> Result<()> {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    for path in std::iter::once(path.to_owned()).chain(entries.map(|entry| entry.path())) {
+        if std::fs::metadata(&path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+            files::open(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Progress of a fetch.

@@ -1,5 +1,7 @@
 //! What the hub refuses, and what is refused of the hub.
 
+use std::time::Duration;
+
 use engram_hub::Options;
 
 use crate::fetch::{WEIGHTS, checkpoint, get};

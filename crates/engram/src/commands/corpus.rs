@@ -1,7 +1,7 @@
 //! `engram corpus`.
 
 use std::cell::RefCell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Error, Result, bail};
 use engram_core::{CoreError, Lock, files};
@@ -34,7 +34,11 @@ pub fn corpus(command: CorpusCommand, json: bool) -> Result<()> {
             Ok(())
         }
         CorpusCommand::Stats { file, terms, model } => {
-            let tokenizer = model.map(|folder| Tokenizer::read(&folder)).transpose()?;
+            let read = |folder: PathBuf| -> Result<Tokenizer> {
+                crate::model::only_files(&folder)?;
+                Ok(Tokenizer::read(&folder)?)
+            };
+            let tokenizer = model.map(read).transpose()?;
             count(&file, &terms, tokenizer.as_ref(), json)
         }
         CorpusCommand::Split {
