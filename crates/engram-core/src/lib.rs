@@ -27,7 +27,7 @@ pub use edit::{Aside, EditRow, Fit, Moved, Said, Score, Won};
 pub use error::{CoreError, Result};
 pub use lock::Lock;
 pub use metric::Metric;
-pub use pair::{Neighbour, Pair, Prompt, Span, Suite, Wording};
+pub use pair::{Chats, Message, Neighbour, Pair, Prompt, Span, Suite, Wording};
 pub use part_name::PartName;
 pub use range::{OutOfRange, Range};
 pub use row::{PreferenceRow, Row};

@@ -34,6 +34,30 @@ impl std::fmt::Display for Span {
     }
 }
 
+/// A message of a chat as a chat template takes it: `role`, `content`, and what else the template reads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Message(pub serde_json::Map<String, serde_json::Value>);
+
+impl Message {
+    /// What a user says.
+    pub fn user(content: &str) -> Message {
+        let entry = |(key, value): (&str, &str)| (key.to_owned(), value.into());
+        let entries = [("role", "user"), ("content", content)].into_iter();
+        Message(entries.map(entry).collect())
+    }
+}
+
+/// The prompts of a pair as chats.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Chats {
+    /// The clean prompt.
+    pub clean: Vec<Message>,
+    /// The corrupted prompt.
+    pub corrupt: Vec<Message>,
+}
+
 /// A prompt given as text or as token ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Prompt<'a> {
@@ -85,6 +109,10 @@ pub struct Pair {
     /// What the corrupted prompt calls for.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub foil: String,
+    /// Chats in place of `clean` and `corrupt`: the checkpoint's chat template makes them texts that end where the
+    /// model's answer begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<Chats>,
     /// Token ids in place of `clean`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clean_ids: Option<Vec<u32>>,

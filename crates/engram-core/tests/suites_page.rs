@@ -37,7 +37,7 @@ fn fields(pair: &Pair) -> BTreeSet<String> {
 #[test]
 fn the_example_is_read_and_has_every_field() {
     let pairs = example();
-    let [least, texts, ids] = &pairs[..] else {
+    let [least, texts, ids, chats] = &pairs[..] else {
         panic!("{} pairs", pairs.len());
     };
     assert_eq!(texts.subject, Some(Span::Text("France".to_owned())));
@@ -47,8 +47,10 @@ fn the_example_is_read_and_has_every_field() {
         let found = found.unwrap();
         assert_eq!((found.bytes.start, found.choices), (15, 1));
     }
-    let shown = fields(texts).union(&fields(ids)).cloned().collect();
-    assert_eq!(documented(), shown);
+    let asked = chats.messages.as_ref().unwrap();
+    assert_eq!((asked.clean.len(), asked.corrupt.len()), (1, 1));
+    let shown = [texts, ids, chats].map(fields).into_iter().flatten();
+    assert_eq!(documented(), shown.collect::<BTreeSet<String>>());
 }
 
 /// serde says which fields there are when it meets another.

@@ -97,6 +97,11 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
             .into_iter()
             .filter_map(named),
     );
+    // Without it, these have tokens of their own.
+    if named("tokenizer.json").is_none() {
+        let beside = ["added_tokens.json", "tokenizer_config.json"];
+        files.extend(beside.into_iter().filter_map(named));
+    }
     Ok(files)
 }
 

@@ -281,6 +281,30 @@ pub enum ModelError {
         /// The number given.
         found: usize,
     },
+    /// A text that is too long for what the tokenizer may make of it.
+    #[error("{}: a text of {bytes} bytes; this tokenizer takes {most} at most, since it may make texts longer", path.display())]
+    Text {
+        /// The tokenizer's file.
+        path: PathBuf,
+        /// Bytes of the text.
+        bytes: usize,
+        /// The most that it may have.
+        most: usize,
+    },
+    /// A chat, of a checkpoint that has no template for one.
+    #[error("{}: the checkpoint has no chat template (chat_template of tokenizer_config.json, chat_template.jinja, or tokenizer.chat_template of a GGUF file); give the prompt as text", path.display())]
+    NoChatTemplate {
+        /// The checkpoint's file.
+        path: PathBuf,
+    },
+    /// A chat template that is wrong, or that refuses what it is given.
+    #[error("{}: chat template: {why}", path.display())]
+    Chat {
+        /// The template's file.
+        path: PathBuf,
+        /// The reason.
+        why: String,
+    },
     /// A begin-of-text token that is asked for and that the tokenizer does not have.
     #[error("{}: --bos always: this tokenizer has no begin-of-text token (no bos_token, no <|endoftext|>)", path.display())]
     NoBos {

@@ -1,7 +1,7 @@
 //! What a model prefers, says and holds, with no patch.
 
 use candle_core::Tensor;
-use engram_core::{Metric, NamedSite, Pair, PreferenceRow, Wording};
+use engram_core::{Chats, Message, Metric, NamedSite, Pair, PreferenceRow, Wording};
 use engram_model::{Capture, Model, NoTap};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -128,6 +128,10 @@ fn ask_pair(
         Some(wording) => Pair {
             clean: wording.clean.clone(),
             corrupt: wording.corrupt.clone(),
+            messages: pair.messages.as_ref().map(|_| Chats {
+                clean: vec![Message::user(&wording.clean)],
+                corrupt: vec![Message::user(&wording.corrupt)],
+            }),
             clean_ids: None,
             corrupt_ids: None,
             // A paraphrase may write the subject otherwise; nothing here reads it.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use engram_core::subject::in_word;
-use engram_core::{Confounds, Located, Pair, Prompt, Span};
+use engram_core::{Chats, Confounds, Located, Message, Pair, Prompt, Span};
 use engram_model::{ModelError, Tokenizer, covering};
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,8 @@ pub struct Reading {
     pub profile: Profile,
     /// Whether the prompts of a pair may differ in length.
     pub unequal: bool,
+    /// Whether prompts that are texts are what a user says to a chat model.
+    pub chat: bool,
 }
 
 /// A pair as token ids, with its tokens as text for people to read.
@@ -107,6 +109,52 @@ impl<'a> Read<'a> {
 /// # Errors
 /// The tokenizer's.
 pub fn prepare(
+    pair: &Pair,
+    tokenizer: &Tokenizer,
+    reading: &Reading,
+) -> Result<Fitness, ModelError> {
+    match as_chat(pair, tokenizer, reading)? {
+        Some((pair, tokenizer)) => prepare_texts(&pair, &tokenizer, reading),
+        None => prepare_texts(pair, tokenizer, reading),
+    }
+}
+
+/// A pair of chats with the texts that the checkpoint's chat template makes of them, and the tokenizer for these.
+fn as_chat(
+    pair: &Pair,
+    tokenizer: &Tokenizer,
+    reading: &Reading,
+) -> Result<Option<(Pair, Tokenizer)>, ModelError> {
+    let user = |text: &str| vec![Message::user(text)];
+    let chats = match (&pair.messages, reading.chat) {
+        (Some(chats), _) => chats.clone(),
+        (None, true) => Chats {
+            clean: user(&pair.clean),
+            corrupt: user(&pair.corrupt),
+        },
+        (None, false) => return Ok(None),
+    };
+    let text = |ids: &Option<Vec<u32>>, messages: &[Message]| match ids {
+        Some(_) => Ok(String::new()),
+        None => tokenizer.chat(messages),
+    };
+    // A byte of what the user says is another one of the chat.
+    let anywhere = |span: &Option<Span>| match span {
+        Some(Span::At(subject)) => Some(Span::Text(subject.text.clone())),
+        span => span.clone(),
+    };
+    let pair = Pair {
+        clean: text(&pair.clean_ids, &chats.clean)?,
+        corrupt: text(&pair.corrupt_ids, &chats.corrupt)?,
+        subject: anywhere(&pair.subject),
+        corrupt_subject: anywhere(&pair.corrupt_subject),
+        messages: None,
+        ..pair.clone()
+    };
+    Ok(Some((pair, tokenizer.for_chat())))
+}
+
+fn prepare_texts(
     pair: &Pair,
     tokenizer: &Tokenizer,
     reading: &Reading,

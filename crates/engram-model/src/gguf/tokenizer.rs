@@ -20,6 +20,8 @@ use tokenizers::tokenizer::SplitDelimiterBehavior::Isolated;
 use super::Gguf;
 use crate::error::{ModelError, Result, shown};
 use crate::tokenizer::Tokenizer;
+use crate::tokenizer::config::Config;
+use crate::tokenizer::folder::QWEN_2;
 use crate::tokenizer::special::{self, Named};
 
 const MODEL: &str = "tokenizer.ggml.model";
@@ -33,6 +35,8 @@ const ADD_BOS: &str = "tokenizer.ggml.add_bos_token";
 const ADD_EOS: &str = "tokenizer.ggml.add_eos_token";
 const BOS_ID: &str = "tokenizer.ggml.bos_token_id";
 const EOS_ID: &str = "tokenizer.ggml.eos_token_id";
+const PADDING_ID: &str = "tokenizer.ggml.padding_token_id";
+const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
 const SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
 
 /// Token types, as the format numbers them.
@@ -48,8 +52,6 @@ const LONGEST_PIECE: usize = 256;
 
 /// Contractions in either case, a word with the mark before it, up to three digits, marks, blanks.
 const LLAMA_3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// The same with single digits.
-const QWEN_2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// Builds the tokenizer of a file.
 pub(super) fn build(file: &Gguf) -> Result<Tokenizer> {
@@ -85,12 +87,31 @@ pub(super) fn build(file: &Gguf) -> Result<Tokenizer> {
     };
     let before = asked(ADD_BOS, defaults.add_bos, BOS_ID, &bos)?;
     let after = asked(ADD_EOS, false, EOS_ID, &eos)?;
+    let (unknown, padding) = (token(UNKNOWN_ID, None)?, token(PADDING_ID, None)?);
     if before.is_some() || after.is_some() {
         let processor =
             special::template(before.as_ref(), after.as_ref()).map_err(|e| wrong(file, e))?;
         inner.with_post_processor(Some(processor));
     }
-    Tokenizer::from_parts(inner, file.path.clone(), bos.map(|(_, id)| id))
+    let named = [
+        ("bos_token", bos),
+        ("eos_token", eos),
+        ("unk_token", unknown),
+        ("pad_token", padding),
+    ];
+    let mut values: serde_json::Map<String, serde_json::Value> = named
+        .into_iter()
+        .filter_map(|(key, token)| Some((key.to_owned(), token?.0.into())))
+        .collect();
+    if let Some(template) = file.get::<&str>(CHAT_TEMPLATE)? {
+        values.insert("chat_template".to_owned(), template.into());
+    }
+    values.insert(
+        "tokenizer_class".to_owned(),
+        "PreTrainedTokenizerFast".into(),
+    );
+    let config = Config::of(file.path.clone(), values);
+    Tokenizer::from_parts(inner, file.path.clone(), config)
 }
 
 /// What llama.cpp takes where a file does not say it: `llama_vocab::impl::load`.

@@ -1,12 +1,16 @@
 //! Tokenizers, by the Hugging Face library.
 
-mod config;
+mod bounds;
+mod chat;
+pub(crate) mod config;
+pub(crate) mod folder;
 pub(crate) mod special;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use engram_core::Bos;
+use engram_core::{Bos, Message};
 use tokenizers::models::bpe::BPE;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
@@ -22,76 +26,55 @@ const END: &str = "<|endoftext|>";
 /// tokens are left out. It cuts or pads nothing.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    inner: Arc<tokenizers::Tokenizer>,
     source: PathBuf,
     /// What the checkpoint puts around a text.
     asked: Special,
     /// The begin-of-text token, also where the checkpoint does not add it.
     bos: Option<u32>,
     setting: Bos,
+    /// Whether texts are what a chat template wrote: `auto` then adds nothing.
+    is_chat: bool,
+    /// How many times as long a text may become before it is cut into tokens.
+    growth: usize,
+    config: Arc<Config>,
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json`, or else `vocab.json` with `merges.txt` (GPT-2's byte-level BPE), of a checkpoint's folder.
+    /// Reads `tokenizer.json`, or else `vocab.json` with `merges.txt` (byte-level BPE by the rule of GPT-2, GPT-NeoX or
+    /// Qwen2), of a checkpoint's folder, and the added tokens of `tokenizer_config.json` or `added_tokens.json`.
     /// Leading special tokens are those that the transformers library (5.24) adds: those of the `post_processor` of
     /// `tokenizer.json`; without that file, the `bos_token` of `tokenizer_config.json` where `add_bos_token` is true.
     ///
     /// # Errors
-    /// [`ModelError::Missing`], [`ModelError::Tokenizer`]; [`ModelError::Config`] for a `tokenizer_config.json`
-    /// or `special_tokens_map.json` that does not parse.
+    /// [`ModelError::Missing`], [`ModelError::Io`], [`ModelError::Tokenizer`]; [`ModelError::Config`] for a file beside
+    /// the vocabulary that does not parse, contradicts it, or asks for a rule that is not known.
     pub fn read(folder: &Path) -> Result<Tokenizer> {
-        let json = folder.join("tokenizer.json");
-        let (vocab, merges) = (folder.join("vocab.json"), folder.join("merges.txt"));
         let config = Config::read(folder)?;
-        let (inner, source) = if json.exists() {
-            let inner = tokenizers::Tokenizer::from_file(&json).map_err(wrong(&json))?;
-            (inner, json)
-        } else if vocab.exists() && merges.exists() {
-            let text = |p: &Path| p.to_string_lossy().into_owned();
-            let bpe = BPE::from_file(&text(&vocab), &text(&merges))
-                .build()
-                .map_err(wrong(&vocab))?;
-            let mut inner = tokenizers::Tokenizer::new(bpe);
-            inner
-                .with_pre_tokenizer(Some(ByteLevel::new(false, true, true)))
-                .with_decoder(Some(ByteLevel::default()));
-            if inner.token_to_id(END).is_some() {
-                let token = tokenizers::AddedToken::from(END, true);
-                inner.add_special_tokens([token]).map_err(wrong(&vocab))?;
-            }
-            let [before, after] = config.ends(&inner)?;
-            if before.is_some() || after.is_some() {
-                let processor = special::template(before.as_ref(), after.as_ref());
-                inner.with_post_processor(Some(processor.map_err(wrong(&vocab))?));
-            }
-            (inner, folder.to_owned())
-        } else {
-            return Err(ModelError::Missing {
-                folder: folder.to_owned(),
-                file: "tokenizer.json (nor vocab.json with merges.txt)".to_owned(),
-            });
-        };
-        let bos = config.token("bos_token").and_then(|t| inner.token_to_id(t));
-        Tokenizer::from_parts(inner, source, bos)
+        let (inner, source) = folder::read(folder, &config)?;
+        Tokenizer::from_parts(inner, source, config)
     }
 
-    /// A tokenizer whose post-processor says what is put around a text; errors name the source. `bos` is the
-    /// begin-of-text token, by default `<|endoftext|>`, as in GPT-2.
+    /// A tokenizer whose post-processor says what is put around a text; errors name the source. The begin-of-text token is
+    /// the configuration's, by default `<|endoftext|>`, as in GPT-2.
     pub(crate) fn from_parts(
         mut inner: tokenizers::Tokenizer,
         source: PathBuf,
-        bos: Option<u32>,
+        config: Config,
     ) -> Result<Tokenizer> {
         inner.with_truncation(None).map_err(wrong(&source))?;
         inner.with_padding(None);
-        let asked = Special::of(inner.get_post_processor()).map_err(wrong(&source))?;
-        let bos = bos.or_else(|| inner.token_to_id(END));
+        let asked = bounds::caught(&source, || Special::of(inner.get_post_processor()))?;
+        let bos = config.token("bos_token").and_then(|t| inner.token_to_id(t));
         Ok(Tokenizer {
-            inner,
-            source,
-            asked,
-            bos,
+            asked: asked.map_err(wrong(&source))?,
+            bos: bos.or_else(|| inner.token_to_id(END)),
             setting: Bos::Auto,
+            is_chat: false,
+            growth: bounds::growth(&inner),
+            config: Arc::new(config),
+            inner: Arc::new(inner),
+            source,
         })
     }
 
@@ -113,7 +96,7 @@ impl Tokenizer {
         inner.with_pre_tokenizer(Some(
             tokenizers::pre_tokenizers::whitespace::WhitespaceSplit,
         ));
-        Tokenizer::from_parts(inner, source, None)
+        Tokenizer::from_parts(inner, source, Config::default())
     }
 
     /// Learns a byte-level BPE of at most `vocabulary` tokens from texts (Sennrich et al. 2016, over bytes as in
@@ -153,10 +136,10 @@ impl Tokenizer {
             .map_err(wrong(&source))?;
         let text = learner.to_string(false).map_err(wrong(&source))?;
         let inner: tokenizers::Tokenizer = text.parse().map_err(wrong(&source))?;
-        Tokenizer::from_parts(inner, source, None)
+        Tokenizer::from_parts(inner, source, Config::default())
     }
 
-    /// Writes `tokenizer.json` into a folder, atomically.
+    /// Writes `tokenizer.json`, and `tokenizer_config.json` where there is anything to write, into a folder, each atomically.
     ///
     /// # Errors
     /// As the file system's.
@@ -165,7 +148,7 @@ impl Tokenizer {
         engram_core::files::write_atomic(&folder.join("tokenizer.json"), |w| {
             std::io::Write::write_all(w, text.as_bytes())
         })?;
-        Ok(())
+        self.config.write(folder)
     }
 
     /// The same tokenizer with another choice of what is put before a text.
@@ -180,10 +163,29 @@ impl Tokenizer {
         Ok(self)
     }
 
+    /// The text of a chat by the checkpoint's own template, up to where the model's answer begins: as the transformers
+    /// library's `apply_chat_template(messages, add_generation_prompt=True)`.
+    ///
+    /// # Errors
+    /// [`ModelError::NoChatTemplate`], [`ModelError::Chat`].
+    pub fn chat(&self, messages: &[Message]) -> Result<String> {
+        self.config.chat().render(messages)
+    }
+
+    /// The same tokenizer for texts that [`Tokenizer::chat`] wrote: the template writes the leading special tokens itself,
+    /// so that none is added but for [`Bos::Always`].
+    pub fn for_chat(&self) -> Tokenizer {
+        Tokenizer {
+            is_chat: true,
+            ..self.clone()
+        }
+    }
+
     /// The ids that [`Tokenizer::encode`] puts before a text that does not begin with them.
     pub fn lead(&self) -> &[u32] {
         match self.setting {
             Bos::Never => &[],
+            Bos::Auto if self.is_chat => &[],
             Bos::Always if self.asked.before.is_empty() => self.bos.as_slice(),
             Bos::Auto | Bos::Always => &self.asked.before,
         }
@@ -265,7 +267,9 @@ impl Tokenizer {
     }
 
     fn encoding(&self, text: &str) -> Result<tokenizers::Encoding> {
-        self.inner.encode(text, false).map_err(wrong(&self.source))
+        bounds::text(&self.source, text, self.growth)?;
+        let encoded = bounds::caught(&self.source, || self.inner.encode(text, false))?;
+        encoded.map_err(wrong(&self.source))
     }
 
     /// The text of ids, special tokens included.
@@ -273,12 +277,13 @@ impl Tokenizer {
     /// # Errors
     /// [`ModelError::Tokenizer`].
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.inner.decode(ids, false).map_err(wrong(&self.source))
+        let decoded = bounds::caught(&self.source, || self.inner.decode(ids, false))?;
+        decoded.map_err(wrong(&self.source))
     }
 
     /// The text of one id; bytes that are no text by themselves show as U+FFFD.
     pub fn token(&self, id: u32) -> String {
-        let Ok(text) = self.inner.decode(&[id], false) else {
+        let Ok(text) = self.decode(&[id]) else {
             return format!("<{id}>");
         };
         // SentencePiece's decoder takes the blank from the first token of a text.

@@ -341,6 +341,9 @@ pub struct PatchArgs {
     /// never.
     #[arg(long, default_value = "auto", value_name = "WHEN")]
     pub bos: Bos,
+    /// Take prompts that are texts as what a user says, and write them by the checkpoint's chat template.
+    #[arg(long, conflicts_with = "profile")]
+    pub chat: bool,
     /// What gaussian noise and resampled prompts are drawn from.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -518,6 +521,9 @@ pub enum ModelCommand {
         /// never.
         #[arg(long, default_value = "auto", value_name = "WHEN")]
         bos: Bos,
+        /// Take the prompt as what a user says, and write it by the checkpoint's chat template.
+        #[arg(long)]
+        chat: bool,
     },
     /// Logits of token ids, as safetensors: tensor "logits", [pos, vocab], f32.
     Logits {

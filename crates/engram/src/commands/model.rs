@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use candle_core::Tensor;
 use engram_core::files::write_atomic;
-use engram_core::{Lock, NamedSite, SiteTable};
+use engram_core::{Lock, Message, NamedSite, SiteTable};
 use engram_model::{Model, NoTap};
 use serde::Serialize;
 
@@ -34,9 +34,11 @@ pub fn model(command: ModelCommand, json: bool) -> Result<()> {
             prompt,
             top,
             bos,
+            chat,
         } => ask(
             &crate::model::read(&model, bos)?,
             &prompt,
+            chat,
             top as usize,
             json,
         ),
@@ -115,11 +117,19 @@ fn first_block(modules: &[NamedSite]) -> String {
         .collect()
 }
 
-fn ask(model: &Model, prompt: &str, top: usize, json: bool) -> Result<()> {
+fn ask(model: &Model, prompt: &str, chat: bool, top: usize, json: bool) -> Result<()> {
     if prompt.is_empty() {
         bail!("the prompt is empty");
     }
-    let answers = engram_patch::ask(model, &model.tokenizer().encode(prompt)?, top)?;
+    let tokenizer = model.tokenizer();
+    let ids = match chat {
+        true => {
+            let text = tokenizer.chat(&[Message::user(prompt)])?;
+            tokenizer.for_chat().encode(&text)?
+        }
+        false => tokenizer.encode(prompt)?,
+    };
+    let answers = engram_patch::ask(model, &ids, top)?;
     print(json, &answers, || {
         let rows = answers.iter().map(|a| {
             [

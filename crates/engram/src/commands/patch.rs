@@ -53,6 +53,7 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
         } else {
             Procedure::Standard
         },
+        chat: args.chat,
         unequal: args.align != Align::Strict || args.corruption == Corruption::Resample,
     };
     let (pairs, mut excluded) = prepare(&suite, &model, &reading, args.skip_unfit)?;
@@ -121,6 +122,12 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
             Fact::new("model", model_hash),
             Fact::new("begin of text", model.tokenizer().begin()),
         ];
+        if args.chat {
+            inputs.push(Fact::new(
+                "prompts",
+                "what a user says, by the chat template",
+            ));
+        }
         inputs.extend(
             model
                 .shape()
