@@ -236,7 +236,7 @@ fn damaged_parts_are_refused_by_name() {
         ),
         (
             format!(r#"{{"type":"Replace","pattern":{{"String":"a"}},"content":"{long}"}}"#),
-            "100000 times as long",
+            "200000 times as long",
         ),
     ];
     for (normalizer, expected) in normalizers {

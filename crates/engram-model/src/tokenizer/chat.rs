@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use chrono::format::StrftimeItems;
 use chrono::{DateTime, Local};
 use engram_core::Message;
+use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value};
 
@@ -57,8 +58,8 @@ impl Chat {
             return Err(wrong("there is no message".to_owned()));
         }
         let source = without_generation(source);
-        let environment = environment();
         let told = |e: Error| wrong(told(&e));
+        let environment = environment().map_err(told)?;
         let template = environment.template_from_str(&source).map_err(told)?;
         let given = [
             ("messages", Value::from(Serde(messages))),
@@ -86,10 +87,13 @@ fn told(error: &Error) -> String {
     }
 }
 
-fn environment<'a>() -> Environment<'a> {
+fn environment<'a>() -> Result<Environment<'a>, Error> {
     let mut environment = Environment::new();
-    environment.set_trim_blocks(true);
-    environment.set_lstrip_blocks(true);
+    let syntax = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build();
+    environment.set_syntax(syntax?);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_fuel(Some(FUEL));
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
@@ -106,7 +110,7 @@ fn environment<'a>() -> Environment<'a> {
         },
     );
     environment.add_function("strftime_now", strftime_now);
-    environment
+    Ok(environment)
 }
 
 /// The time as Python's `strftime` writes it: the local time, or UTC at `SOURCE_DATE_EPOCH` seconds where the
