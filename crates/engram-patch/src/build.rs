@@ -158,6 +158,10 @@ fn assemble(
             reasons.insert((*r, clean), reason.to_owned());
         }
     }
+    let mut dropped: BTreeMap<String, usize> = BTreeMap::new();
+    for reason in reasons.values() {
+        *dropped.entry(reason.clone()).or_default() += 1;
+    }
     let mut unpaired = Vec::new();
     for (r, relation) in table.relations.iter().enumerate() {
         for (f, fact) in relation.facts.iter().enumerate() {
@@ -175,7 +179,7 @@ fn assemble(
     if suite.pairs.is_empty() {
         let why = match found.len() {
             0 => no_pair(all_prompts.iter().map(Prompts::tally)),
-            _ => why_dropped(&unpaired),
+            _ => why_dropped(&dropped),
         };
         let facts = unpaired.len();
         return Err(PatchError::NoPair { facts, why });
@@ -198,13 +202,10 @@ pub(crate) fn no_pair(tallies: impl Iterator<Item = Tally>) -> String {
 }
 
 /// Why there is no pair where some were found.
-fn why_dropped(unpaired: &[Unpaired]) -> String {
-    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
-    for fact in unpaired {
-        *reasons.entry(&fact.reason).or_default() += 1;
-    }
-    let parts = reasons.iter().map(|(reason, n)| format!("{n} {reason}"));
-    parts.collect::<Vec<_>>().join(", ")
+fn why_dropped(dropped: &BTreeMap<String, usize>) -> String {
+    let parts = dropped.iter().map(|(reason, n)| format!("{n} {reason}"));
+    let parts = parts.collect::<Vec<_>>().join(", ");
+    format!("all pairs that were found are {parts}; pairs come in circles of two or three")
 }
 
 /// FNV-1a.

@@ -171,6 +171,20 @@ fn the_seed_decides_and_the_cap_holds() {
     }
 }
 
+/// A circle has two pairs at least.
+#[test]
+fn a_cap_below_a_circle_leaves_no_pair() {
+    let settings = BuildSettings {
+        max_pairs_per_kind: Some(1),
+        ..BuildSettings::default()
+    };
+    let error = build(&table(), &tokenizer(), &settings).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "no pair can be built from 323 facts: all pairs that were found are 315 left out because enough pairs of its kind are there; pairs come in circles of two or three"
+    );
+}
+
 #[test]
 fn pairs_of_the_paper_have_answers_of_equal_length() {
     let (table, tokenizer) = (table(), tokenizer());

@@ -1,6 +1,8 @@
 //! Answers in tokenizers that put a blank before a text, against the ids of the transformers library
 //! (fixtures/sentencepiece_like.py).
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +15,7 @@ use engram_patch::{
 };
 use serde::Deserialize;
 
-const NAMES: [&str; 1] = ["metaspace"];
+const NAMES: [&str; 2] = ["prepend", "metaspace"];
 
 /// A prompt and an answer, with transformers' ids.
 #[derive(Deserialize)]
@@ -45,19 +47,9 @@ fn table() -> FactTable {
 
 fn shape() -> Shape {
     Shape {
-        layers: 2,
-        d_model: 8,
-        heads: 2,
-        kv_heads: 1,
-        d_head: 4,
-        d_mlp: 12,
         vocab: 1000,
         context: 128,
-        parallel: false,
-        post_norms: false,
-        gated: true,
-        capped: false,
-        parameters: 0,
+        ..common::shape()
     }
 }
 

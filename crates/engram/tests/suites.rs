@@ -95,7 +95,7 @@ fn a_subject_in_doubt_is_told_in_text_and_in_json() {
 #[test]
 fn a_suite_for_a_sentencepiece_tokenizer_is_built_and_swept() {
     let folder = tempfile::tempdir().unwrap();
-    let model = path("fixtures/sentencepiece_like/metaspace");
+    let model = path("fixtures/sentencepiece_like/prepend");
     let facts = path("assets/facts/epilepsy.toml");
     let args = [
         "suite",
