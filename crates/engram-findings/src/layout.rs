@@ -111,7 +111,8 @@ fn subject_tokens(
         } else {
             (&pair.clean, &pair.corrupt)
         };
-        (*own == text).then(|| differing(own, other)).flatten()
+        let found = differing(own, other)?;
+        Some(before? + found.start..before? + found.end)
     })?;
     let mut end = 0;
     let touched: Vec<i64> = texts

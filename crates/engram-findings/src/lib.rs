@@ -29,7 +29,6 @@ pub mod part_differences;
 pub mod parts;
 pub mod positions;
 pub mod profile;
-pub mod rank;
 pub mod replicates;
 pub mod robustness;
 pub mod runs;
@@ -51,6 +50,5 @@ pub use findings::{ConditionFindings, Findings, KindCount, MetricLeftOut, check_
 pub use measure::{Measure, Scope};
 pub use nulls::{NullRejections, null_rejections};
 pub use part_differences::{PartComparison, PartDifference};
-pub use rank::{RankedPlace, Ranking, rank};
 pub use runs::{RunComparison, compare_runs};
 pub use study::{Condition, Settings, Study};

@@ -1,7 +1,7 @@
 //! Figures, tables and tests are over the same rows, and verdicts are said once: against values computed here from the
 //! rows, by hand.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use engram_core::{Pair, PreferenceRow, Row};
 use engram_findings::kinds::Outcome;
@@ -9,7 +9,7 @@ use engram_findings::layout::PositionClass;
 use engram_findings::parts::{Effect, LEAST_EFFECT};
 use engram_findings::simulate::Simulation;
 use engram_findings::{
-    Condition, ConditionFindings, Findings, Scope, Settings, Study, compare_runs, findings, rank,
+    Condition, ConditionFindings, Findings, Scope, Settings, Study, compare_runs, findings,
 };
 
 fn quick() -> Settings {
@@ -284,42 +284,6 @@ fn heads_at_one_position_are_read_and_only_those_that_matter_are_marked() {
     let names: Vec<(i64, i64)> = top.iter().map(|(_, c)| (c.layer, c.index)).collect();
     assert_eq!(names[0], (1, 2));
     assert!(top[0].1.mean > LEAST_EFFECT && !names.contains(&(0, 3)));
-}
-
-#[test]
-fn places_are_ranked_by_the_mean_of_their_own_rows() {
-    let (suite, mut condition) = heads_at_last(3, 0.0);
-    condition.rows[5].recovery = None;
-    let ranked = rank(&suite, &condition.rows, 3, quick()).unwrap();
-    // Both metrics of the simulation.
-    assert_eq!(ranked.len(), 2);
-    for ranking in &ranked {
-        let mut by_hand: BTreeMap<(i64, i64), Vec<f64>> = BTreeMap::new();
-        let own =
-            (condition.rows.iter()).filter(|r| r.metric == ranking.measure.metric && !r.trivial);
-        for row in own {
-            let values = by_hand
-                .entry((row.layer.unwrap(), row.head.unwrap()))
-                .or_default();
-            values.extend(row.recovery);
-        }
-        let mut by_hand: Vec<((i64, i64), f64, usize)> = (by_hand.into_iter())
-            .map(|(place, values)| (place, mean(&values), values.len()))
-            .collect();
-        by_hand.sort_by(|a, b| b.1.total_cmp(&a.1));
-        assert_eq!(
-            (ranking.measured, ranking.trivial, ranking.pairs),
-            (7, 1, suite.len())
-        );
-        assert_eq!(ranking.places.len(), 3);
-        for (place, (at, mean, n)) in ranking.places.iter().zip(&by_hand) {
-            assert_eq!((place.layer.unwrap(), place.index.unwrap()), *at);
-            assert!((place.mean - mean).abs() < 1e-12);
-            assert_eq!((place.n, place.scope), (*n, Scope::Last));
-            let interval = place.interval.unwrap();
-            assert!(interval.lower <= place.mean && place.mean <= interval.upper);
-        }
-    }
 }
 
 #[test]

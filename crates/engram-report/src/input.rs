@@ -68,6 +68,17 @@ pub struct TrainingCurve {
     pub rate: Option<RateReached>,
 }
 
+impl TrainingCurve {
+    /// That the learning rate never reached its value, in words; `None` where it did or the record does not say.
+    pub fn shortfall(&self) -> Option<String> {
+        let rate = self.rate.filter(|rate| !rate.reached)?;
+        Some(format!(
+            "{} was trained at a learning rate that never reached its value of {:e}: the run ended after {} of {} warm-up steps, at {:.2e}.",
+            self.condition, rate.setting, rate.steps, rate.warmup_steps, rate.highest
+        ))
+    }
+}
+
 /// How high the learning rate came.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct RateReached {

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::charts;
 use crate::editing;
-use crate::input::{Fact, ReportInput, Reproduction};
+use crate::input::{Fact, ReportInput, Reproduction, TrainingCurve};
 use crate::tables::{self, Table};
 
 /// The template's context.
@@ -39,6 +39,8 @@ struct Model<'a> {
     passed: bool,
     /// Whether its published findings are open; those of the others are folded.
     shown_first: bool,
+    /// That the learning rate never reached its value.
+    shortfall: Option<String>,
     conclusions: &'a [String],
     seed: &'a [SeedFinding],
     unread_rows: usize,
@@ -124,6 +126,9 @@ impl<'a> Page<'a> {
                     name: &c.name,
                     passed: c.gate.passed,
                     shown_first: first.as_ref() == Some(&c.name),
+                    shortfall: (input.curves.iter())
+                        .find(|curve| curve.condition == c.name)
+                        .and_then(TrainingCurve::shortfall),
                     conclusions: &c.conclusions,
                     seed: &c.seed,
                     unread_rows: c.unread_rows,

@@ -274,6 +274,7 @@ fn the_page_holds_the_numbers_of_its_input() {
         "13.6%",
         "transformer.h.0.mlp.c_fc, definitional",
         "no conclusion about knowledge",
+        "never reached its value of 2e-5: the run ended after 6 of 500 warm-up steps, at 2.00e-7.",
     ] {
         assert!(markup.contains(text), "{text}");
     }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use engram_core::{Confounds, PreferenceRow, Row, Suite, files};
 use engram_findings::{Condition, EditResults, Findings, Settings, Study, findings};
 use engram_patch::Ineligible;
-use engram_report::{Excluded, Fact, ReportInput, Reproduction, TrainingCurve};
+use engram_report::{Excluded, Fact, Look, ReportInput, Reproduction, TrainingCurve, summary_text};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
@@ -216,6 +216,14 @@ impl Results {
     /// As [`findings`].
     pub fn findings(&self) -> Result<Findings> {
         Ok(findings(&self.study())?)
+    }
+
+    /// What the terminal says of the findings, and of trainings whose learning rate never reached its value.
+    pub fn summary(&self, findings: &Findings, look: Look) -> String {
+        let mut text = summary_text(findings, look);
+        let short = self.curves.iter().filter_map(TrainingCurve::shortfall);
+        short.for_each(|sentence| text += &format!("\n{sentence}\n"));
+        text
     }
 
     /// What findings are drawn from.

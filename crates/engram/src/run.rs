@@ -16,7 +16,7 @@ use engram_patch::{
     BuildSettings, Plan, Profile, Reading, StagedEngine, SweepSpec, build, build_counterfact,
     build_paper, paper_spec, preferences,
 };
-use engram_report::{Excluded, Fact, Reproduction, summary_text};
+use engram_report::{Excluded, Fact, Reproduction};
 use engram_train::{Keep, TrainSettings, TrainingRecord};
 use serde_json::json;
 
@@ -103,7 +103,7 @@ fn run_study(args: &RunArgs, as_json: bool) -> Result<()> {
     note(format!("findings: testing"));
     let findings = results.findings()?;
     files::write_json(&folder.join(STATS), &findings)?;
-    print(as_json, &findings, || summary_text(&findings, look()))?;
+    print(as_json, &findings, || results.summary(&findings, look()))?;
     let report = results.write_report(&folder, findings)?;
     if !as_json {
         say(format!("\n{}", report.display()))?;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use engram_core::files;
 use engram_findings::words::percent;
 use engram_findings::{NullRejections, null_rejections};
-use engram_report::{not_drawn, summary_text};
+use engram_report::not_drawn;
 
 use super::{look, print, say, table};
 use crate::args::{ReportArgs, StatsArgs};
@@ -26,7 +26,7 @@ pub fn stats(args: &StatsArgs, json: bool) -> Result<()> {
         return print(json, &found, || rejections(&found));
     }
     files::write_json(&args.folder.join(STATS), &findings)?;
-    print(json, &findings, || summary_text(&findings, look()))
+    print(json, &findings, || results.summary(&findings, look()))
 }
 
 fn rejections(found: &[NullRejections]) -> String {
