@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use candle_core::{Device, Tensor};
 use engram_core::{Site, SiteTable};
-use engram_model::{Capture, Family, Gpt2Config, ModelError, Tap, Transformer};
+use engram_model::{Capture, Family, Gpt2Config, ModelError, Tap, TrainingPass, Transformer};
 
 #[derive(serde::Deserialize)]
 struct Stored {
@@ -102,7 +102,9 @@ fn every_activation_of_the_oracle() {
     ];
     let others = [Site::Q, Site::K, Site::V].map(|s| (s, first));
     let mut capture = Capture::of(at.iter().map(|(_, s, l)| (*s, *l)).chain(others));
-    let logits = model.forward(&ids, &mut capture, None).unwrap();
+    let logits = model
+        .forward(&ids, &mut capture, TrainingPass::default())
+        .unwrap();
     for (name, site, layer) in &at {
         assert_close(
             name,
@@ -131,7 +133,9 @@ fn every_activation_of_the_oracle() {
         .unwrap();
     assert_close("att", &(scores / 4.0).unwrap(), &tensor(&partials["att"]));
     // Without taps the fused kernels run: the same logits.
-    let plain = model.forward(&ids, &mut engram_model::NoTap, None).unwrap();
+    let plain = model
+        .forward(&ids, &mut engram_model::NoTap, TrainingPass::default())
+        .unwrap();
     assert_close("lm_head, fused", &plain, &tensor(&partials["lm_head"]));
     assert_close("logits", &logits, &plain);
     let shifted = logits
@@ -145,7 +149,9 @@ fn every_activation_of_the_oracle() {
     assert_close("probs", &probabilities, &tensor(&partials["probs"]));
     let pos = tensor(&partials["pos_emb"]);
     let mut capture = Capture::of([(Site::PosEmbed, None)]);
-    model.forward(&ids[..1], &mut capture, None).unwrap();
+    model
+        .forward(&ids[..1], &mut capture, TrainingPass::default())
+        .unwrap();
     assert_close("pos_emb", capture.get(Site::PosEmbed, None).unwrap(), &pos);
 }
 
@@ -187,8 +193,12 @@ fn every_site_fires_once_and_an_echo_changes_nothing() {
     .unwrap();
     let ids = vec![vec![1, 2, 3, 4], vec![5, 6, 16, 0]];
     let mut echo = Echo(HashMap::new());
-    let touched = model.forward(&ids, &mut echo, None).unwrap();
-    let plain = model.forward(&ids, &mut engram_model::NoTap, None).unwrap();
+    let touched = model
+        .forward(&ids, &mut echo, TrainingPass::default())
+        .unwrap();
+    let plain = model
+        .forward(&ids, &mut engram_model::NoTap, TrainingPass::default())
+        .unwrap();
     assert_close("logits", &touched, &plain);
     let sites = SiteTable::new(2, Site::ALL.to_vec(), Vec::new());
     for &site in Site::ALL {

@@ -232,7 +232,15 @@ fn gradients_reach_every_parameter() {
     let model = read(&fixtures().join("untied")).unwrap();
     let (trainable, variables) = model.trainable().unwrap();
     let (ids, _) = expected(&fixtures().join("untied"));
-    let logits = trainable.forward_training(&ids, 1).unwrap();
+    let logits = trainable
+        .forward_training(
+            &ids,
+            engram_model::TrainingPass {
+                seed: Some(1),
+                ..engram_model::TrainingPass::default()
+            },
+        )
+        .unwrap();
     let rows = logits.reshape((22, 61)).unwrap();
     let loss = engram_model::kernels::cross_entropy(&rows, &[3; 22]).unwrap();
     let gradients = loss.mean_all().unwrap().backward().unwrap();
