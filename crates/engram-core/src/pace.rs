@@ -84,14 +84,15 @@ mod tests {
         }
     }
 
-    fn read(step: usize, bytes: u64) -> (std::io::Result<usize>, u64) {
+    fn read(step: usize, bytes: u64) -> (std::io::Result<u64>, u64) {
         let seconds = Cell::new(0);
         let drip = Drip {
             seconds: &seconds,
             step,
         };
         let mut paced = Paced::new(drip, || Duration::from_secs(seconds.get()));
-        let all = paced.by_ref().take(bytes).read_to_end(&mut Vec::new());
+        // A buffer of one size, larger than a step.
+        let all = std::io::copy(&mut paced.by_ref().take(bytes), &mut std::io::sink());
         (all, seconds.get())
     }
 

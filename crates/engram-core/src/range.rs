@@ -108,7 +108,14 @@ impl Range {
 
 impl fmt::Display for Range {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (from, to) = (self.from, self.to);
+        let (from, to) = match self.whole {
+            // Exactly: 2^62 as a float is shown rounded.
+            true => (
+                (self.from as i128).to_string(),
+                (self.to as i128).to_string(),
+            ),
+            false => (self.from.to_string(), self.to.to_string()),
+        };
         f.write_str(if self.whole {
             "a whole number"
         } else {

@@ -276,7 +276,10 @@ fn spreadsheets_are_read() {
     let bomb = workbook(&" ".repeat(80 << 20));
     let (_folder, path) = file("d.xlsx", &bomb);
     let error = read(&path).unwrap_err();
-    assert!(matches!(error, CorpusError::Bomb { .. }), "{error}");
+    assert!(
+        error.to_string().contains("longer than 16777216 bytes"),
+        "{error}"
+    );
     let whole = workbook(&rows.concat());
     for cut in [4, 100, whole.len() / 2, whole.len() - 5] {
         let (_folder, path) = file("e.xlsx", &whole[..cut]);

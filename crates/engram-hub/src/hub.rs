@@ -54,7 +54,8 @@ impl Client<'_> {
         );
         let bytes = self.insist(tries, progress, || {
             let response = self.send(Method::GET, &url, 0)?;
-            let mut bytes = Vec::new();
+            // With room, it is read in large pieces.
+            let mut bytes = Vec::with_capacity(1 << 16);
             let body = self.paced(response);
             let whole = body.take(LISTING_LIMIT + 1).read_to_end(&mut bytes);
             whole.map_err(|e| broken("", &e, ""))?;

@@ -378,16 +378,17 @@ fn what_cannot_be_trained_is_refused() {
         "max_length is 9, the model's context is 8 tokens"
     );
     let wild = TrainSettings {
-        learning_rate: 1e30,
+        // Decay takes weights to -99 times their size at each step.
+        epochs: 100,
+        patience: 100,
+        learning_rate: 10.0,
+        weight_decay: 10.0,
         max_grad_norm: 0.0,
         warmup_steps: 0,
         ..settings()
     };
     let error = refused(&all, &wild);
-    assert!(
-        matches!(error, TrainError::Diverged { step: 2, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, TrainError::Diverged { .. }), "{error}");
 }
 
 #[test]

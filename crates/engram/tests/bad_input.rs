@@ -466,6 +466,8 @@ fn one_pair_patched_from_the_command_line() {
             "s.jsonl",
             "--sites",
             "resid_pre.0,attn_out",
+            "--positions",
+            "all",
             "--metric",
             "prob",
             "--json",

@@ -118,7 +118,7 @@ fn what_cannot_be_edited_is_refused() {
     no(&unknown, &["speed", "no such setting", "clamp"]);
     let mut negative = fact("phenytoin", "acids", "3");
     negative.extend(["--set", "rate=-1"]);
-    no(&negative, &["rate", "more than 0"]);
+    no(&negative, &["rate", "above 0"]);
     let mut args = vec![
         "edit",
         "request",

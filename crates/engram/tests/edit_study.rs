@@ -145,7 +145,7 @@ fn a_study_edits_and_says_what_it_shows() {
     let editing = stats["editing"].as_array().unwrap();
     assert_eq!(editing.len(), 2);
     let each = &editing[0];
-    assert_eq!((&each["name"], &each["known"]), (&json!("each"), &json!(6)));
+    assert_eq!((&each["name"], &each["says"]), (&json!("each"), &json!(6)));
     assert_eq!(each["scores"].as_array().unwrap().len(), 2 * 3);
     assert!(
         each["recovery"]["joined"]
@@ -175,7 +175,7 @@ fn edits_that_cannot_be_made_are_refused_before_any_work() {
         ),
         (
             "edit.each.texts=['none.jsonl']",
-            "edit.each: texts: cannot read",
+            "edit.each: texts: none.jsonl: No such file",
         ),
         (
             "sweep.mlp.sites=['attn_out']",

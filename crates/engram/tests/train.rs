@@ -98,6 +98,7 @@ fn killed_again_and_again_and_resumed_it_ends_with_the_same_files() {
             "loss.svg",
             "metrics.jsonl",
             "model.safetensors",
+            "stage.json",
             "tokenizer.json",
             "training.json"
         ]
@@ -221,8 +222,8 @@ fn a_recipe_that_cannot_be_is_refused_before_any_work() {
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
         stderr
     };
-    assert!(with("heads = 2", "heads = 3").contains("multiple of heads"));
-    assert!(with("layers = 2", "layers = 0").contains("at least 1"));
+    assert!(with("heads = 2", "heads = 3").contains("no multiple of model.heads, 3"));
+    assert!(with("layers = 2", "layers = 0").contains("model.layers is 0"));
     assert!(with("seed = 3", "sed = 3").contains("sed"));
     assert!(with("dropout = 0.1", "dropout = 1.5").contains("dropout"));
     let stderr = with("max_length = 24", "max_length = 64");
@@ -301,6 +302,6 @@ sites = ["resid_pre"]
     .unwrap();
     let (code, _, stderr) = engram(here, &["run", "study.toml", "--out", "run"]);
     assert_eq!(code, 1);
-    let expected = "engram: study.toml: train.config-2: training setting epochs:";
+    let expected = "engram: study.toml: train.config-2.set.epochs is -1;";
     assert!(stderr.starts_with(expected), "{stderr}");
 }

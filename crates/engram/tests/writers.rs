@@ -42,7 +42,7 @@ fn inputs() -> tempfile::TempDir {
             .join("\n"),
     );
     let study = format!(
-        "title = 'T'\nbase = '{MODEL}'\nfacts = '{FACTS}'\n[corpus.write]\nexposures = 1\nwordings = 1\n\
+        "title = 'T'\nbase = '{MODEL}'\nfacts = '{FACTS}'\n[corpus.write]\nexposures = 5\nwordings = 5\n\
          [suite]\nmax_pairs_per_kind = 4\n[train.tuned]\npreset = 'config-1'\n[train.tuned.set]\nmax_length = 512\n\
          [sweep.one]\nmodels = ['base', 'tuned']\nsites = ['attn_out']\nmetrics = ['logit_diff']\n\
          [sweep.two]\nmodels = ['tuned']\nsites = ['resid_pre', 'attn_out']\nmetrics = ['logit_diff']\n"
