@@ -91,7 +91,7 @@ impl Engine for NaiveEngine {
                 constants: &constants,
             };
             let left = |cell: &usize| !done.has(index, *cell);
-            self.pair(bench, &plan.shape, (&computed, &left), sink)?;
+            self.pair(bench, &plan.shape, (&computed, left), sink)?;
         }
         Ok(())
     }
@@ -144,7 +144,7 @@ impl NaiveEngine {
         &self,
         mut bench: Bench<'_>,
         shape: &Shape,
-        (cells, left): (&[usize], &dyn Fn(&usize) -> bool),
+        (cells, left): (&[usize], impl Fn(&usize) -> bool),
         sink: Sink<'_>,
     ) -> Result<()> {
         let (index, pair) = (bench.index, &bench.plan.pair);
@@ -159,7 +159,7 @@ impl NaiveEngine {
         let bytes = row_bytes(shape, longest + bench.continuation.appended());
         let most = (self.memory / bytes.max(1)).min(self.batch as u64) as usize;
         let batches = cells.chunks((most / rows).max(1));
-        for batch in batches.filter(|batch| batch.iter().any(left)) {
+        for batch in batches.filter(|batch| batch.iter().any(&left)) {
             let found = bench.patched(batch, &sources)?;
             sink(Batch {
                 pair: index,

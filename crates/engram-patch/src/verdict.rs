@@ -79,12 +79,15 @@ impl std::fmt::Display for Tally {
     }
 }
 
+/// The tokens of an answer after a prompt, by the numbers of both; none where joining changes the prompt's.
+type Joined = BTreeMap<(usize, usize), Option<Vec<u32>>>;
+
 /// Prompts, and answers after them, each joined once.
 pub(crate) struct Answers<'a> {
     tokenizer: &'a Tokenizer,
     /// The answers' texts as they follow a prompt.
     texts: Vec<String>,
-    known: RefCell<BTreeMap<(usize, usize), Option<Vec<u32>>>>,
+    known: RefCell<Joined>,
 }
 
 /// A prompt, and its own tokens.

@@ -100,7 +100,7 @@ fn run_study(args: &RunArgs, as_json: bool) -> Result<()> {
     let folder = run.folder.path().to_owned();
     files::write_json(&folder.join(MANIFEST), &run.manifest(args)?)?;
     let results = Results::read(&folder)?;
-    note(format!("findings: testing"));
+    note("findings: testing");
     let findings = results.findings()?;
     files::write_json(&folder.join(STATS), &findings)?;
     print(as_json, &findings, || results.summary(&findings, look()))?;
