@@ -1,5 +1,5 @@
 //! A sweep under way, on disk: a file that grows by a line with each finished batch, from which a
-//! broken-off sweep resumes. Each line is [sealed](engram_core::sealed) in the context of its sweep.
+//! broken-off sweep resumes. Each line is sealed ([`engram_core::sealed`]) in the context of its sweep.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
