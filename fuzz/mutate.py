@@ -137,7 +137,9 @@ def judge(given, outcome, folder, plain):
     if outcome.code == 1:
         # Progress may come before it.
         error = err[err.find("engram: ") :].rstrip("\n") if "engram: " in err else err
-        if not any(name in error for name in given.allowed()):
+        # A prompt that other tokens make too long is the prompt's fault, not the file's.
+        too_long = "do not fit the model's context" in error
+        if not too_long and not any(name in error for name in given.allowed()):
             found.append(("unnamed", error[:300]))
         if "engram: " not in err or "\n" in error or CONTROL.search(error):
             found.append(("lines", error[:300]))

@@ -331,7 +331,7 @@ def models(bench):
     del plain["tokenizer.json"]
     old = bench.folder("vocabulary/m", plain).parent
     about = bench.folder("tokenizer-config/m", kept | {"tokenizer_config.json": tokenizer.CONFIG}).parent
-    added = bench.folder("added-tokens/m", plain | {"added_tokens.json": '{"[DRUG]": 419, "[GENE]": 418}'}).parent
+    added = bench.folder("added-tokens/m", plain | {"added_tokens.json": '{"<|endoftext|>": 0}'}).parent
     aside = ["m/tokenizer_config.json", *(["m/added_tokens.json"])]
     return [
         Parser("safetensors", safetensors.mutate, weights),

@@ -108,8 +108,8 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
 /// The files that hold a checkpoint's weights: one, or shards.
 ///
 /// # Errors
-/// [`ModelError::Missing`], [`ModelError::Pickle`]; [`ModelError::Config`] for an index that does not parse or names
-/// a file elsewhere.
+/// [`ModelError::Missing`], [`ModelError::Pickle`]; [`ModelError::Config`] for an index that does not parse, or names
+/// a file that is elsewhere or not there.
 pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let (whole, index) = (folder.join(WEIGHTS), folder.join(INDEX));
     if whole.exists() {
@@ -127,6 +127,11 @@ pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
             shown(name)
         ),
         None if names.is_empty() => "it names no file".to_owned(),
+        None if names.iter().any(|name| !folder.join(name).exists()) => {
+            let gone = names.iter().filter(|name| !folder.join(name).exists());
+            let gone: Vec<&str> = gone.map(String::as_str).collect();
+            format!("it names {}, not there", shown(&gone.join(", ")))
+        }
         None => return Ok(names.iter().map(|name| folder.join(name)).collect()),
     };
     Err(ModelError::Config { path: index, why })

@@ -206,10 +206,10 @@ pub enum ModelError {
         why: String,
     },
     /// A tokenizer with more entries than the model has embeddings.
-    #[error("{}: the tokenizer has ids up to {highest}, the model's vocabulary is {vocab}: they are not of one model", folder.display())]
+    #[error("{}: the tokenizer has ids up to {highest}, the model's vocabulary is {vocab}: they are not of one model", path.display())]
     Vocabulary {
-        /// The checkpoint's folder.
-        folder: PathBuf,
+        /// The tokenizer's file.
+        path: PathBuf,
         /// The highest id of the tokenizer.
         highest: u32,
         /// The number of embeddings.

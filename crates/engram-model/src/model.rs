@@ -27,12 +27,12 @@ pub struct Model {
 }
 
 /// Refuses a tokenizer whose ids the embeddings do not hold.
-fn fits(tokenizer: &Tokenizer, family: &dyn Family, path: &Path) -> Result<()> {
+fn fits(tokenizer: &Tokenizer, family: &dyn Family) -> Result<()> {
     let (highest, vocab) = (tokenizer.highest_id(), family.architecture().vocab);
     match (highest as usize) < vocab {
         true => Ok(()),
         false => Err(ModelError::Vocabulary {
-            folder: path.to_owned(),
+            path: tokenizer.source().to_owned(),
             highest,
             vocab,
         }),
@@ -58,7 +58,7 @@ impl Model {
         }
         let family = families::read(&path)?;
         let tokenizer = Tokenizer::read(folder)?;
-        fits(&tokenizer, &*family, folder)?;
+        fits(&tokenizer, &*family)?;
         let stored = Stored::open(folder)?;
         let family = stored.family(family)?;
         let parameters = stored.parameters(&*family, device)?;
@@ -70,7 +70,7 @@ impl Model {
     fn read_gguf(path: &Path, device: &Device) -> Result<Model> {
         let (file, family) = families::open_gguf(path)?;
         let tokenizer = file.tokenizer()?;
-        fits(&tokenizer, &*family, path)?;
+        fits(&tokenizer, &*family)?;
         let parameters = families::gguf_parameters(&file, &*family, device)?;
         Model::assemble(family, parameters, tokenizer, path.to_owned())
     }

@@ -47,7 +47,8 @@ fn at(path: &Path, device: &Device) -> Result<Model> {
         );
     }
     let base = read_checkpoint(&overlay.base, device)?;
-    Ok(overlay.lay_over(path, base)?)
+    let laid = overlay.lay_over(path, base);
+    laid.with_context(|| list.display().to_string())
 }
 
 /// Reads a checkpoint, and names what it holds beside the network.

@@ -146,7 +146,10 @@ fn byte_level(vocab: &Path, merges: &Path, config: &Config) -> Result<Tokenizer>
     let rule = Rule::of(config)?;
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let bpe = BPE::from_file(&text(vocab), &text(merges));
-    let bpe = bounds::caught(vocab, || bpe.build())?.map_err(wrong(vocab))?;
+    let bpe = bounds::caught(vocab, || bpe.build())?.map_err(|e| ModelError::Tokenizer {
+        path: vocab.to_owned(),
+        why: format!("with merges.txt: {}", crate::error::shown(&e.to_string())),
+    })?;
     let mut inner = Tokenizer::new(bpe);
     let blank = config.is_true("add_prefix_space");
     let bytes = |regex| PreTokenizerWrapper::from(ByteLevel::new(blank, true, regex));

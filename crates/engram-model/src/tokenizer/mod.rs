@@ -99,6 +99,11 @@ impl Tokenizer {
         Tokenizer::from_parts(inner, source, Config::default())
     }
 
+    /// The file that the tokenizer was read from.
+    pub fn source(&self) -> &Path {
+        &self.source
+    }
+
     /// Learns a byte-level BPE of at most `vocabulary` tokens from texts (Sennrich et al. 2016, over bytes as in
     /// GPT-2): `<|endoftext|>` is token 0, then the 256 bytes, then merges by frequency.
     ///

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, bail};
 use engram_core::Lock;
 use engram_core::files::write_atomic;
 
 use super::model::resolve;
+use super::named;
 use crate::args::CacheArgs;
 use crate::arrays::{Array, npz, safetensors};
 use crate::progress::note;
@@ -42,7 +43,8 @@ pub fn cache(args: &CacheArgs) -> Result<()> {
     let ids = model.tokenizer().encode(&args.prompt)?;
     let tokens: Vec<String> = ids.iter().map(|id| model.tokenizer().token(*id)).collect();
     let mut arrays = BTreeMap::new();
-    for (name, tensor) in engram_patch::cache(&model, &ids, &sites)? {
+    let found = engram_patch::cache(&model, &ids, &sites);
+    for (name, tensor) in named(&args.model, found.map_err(Error::from))? {
         let (shape, values) = (tensor.dims().to_vec(), tensor.flatten_all()?.to_vec1()?);
         arrays.insert(name, Array::Floats(shape, values));
     }

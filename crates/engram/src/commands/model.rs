@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, bail};
 use candle_core::Tensor;
 use engram_core::files::write_atomic;
 use engram_core::{Lock, Message, NamedSite, SiteTable};
 use engram_model::{Model, NoTap};
 use serde::Serialize;
 
-use super::{print, table, thousands};
+use super::{named, print, table, thousands};
 use crate::args::ModelCommand;
 use crate::progress::note;
 
@@ -35,18 +35,23 @@ pub fn model(command: ModelCommand, json: bool) -> Result<()> {
             top,
             bos,
             chat,
-        } => ask(
-            &crate::model::read(&model, bos)?,
-            &prompt,
-            chat,
-            top as usize,
-            json,
+        } => named(
+            &model,
+            ask(
+                &crate::model::read(&model, bos)?,
+                &prompt,
+                chat,
+                top as usize,
+                json,
+            ),
         ),
         ModelCommand::Logits { model, ids, out } => {
-            let model = crate::model::weights(&model)?;
+            let name = model;
+            let model = crate::model::weights(&name)?;
             let ids = [ids];
             let logits = model.forward(&ids, &mut NoTap)?;
-            model.refuse_not_finite(&ids, [&logits])?;
+            let finite = model.refuse_not_finite(&ids, [&logits]);
+            named(&name, finite.map_err(Error::from))?;
             write_tensors(
                 &out,
                 BTreeMap::from([("logits".to_owned(), logits.squeeze(0)?)]),

@@ -56,7 +56,11 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
         chat: args.chat,
         unequal: args.align != Align::Strict || args.corruption == Corruption::Resample,
     };
-    let (pairs, mut excluded) = prepare(&suite, &model, &reading, args.skip_unfit)?;
+    let prepared = prepare(&suite, &model, &reading, args.skip_unfit);
+    let (pairs, mut excluded) = match &args.suite {
+        Some(file) => super::named(file, prepared)?,
+        None => prepared?,
+    };
     let (plan, unfit) = match args.skip_unfit {
         true => Plan::of_fit(spec, model.shape(), pairs)?,
         false => (Plan::new(spec, model.shape(), pairs)?, Vec::new()),

@@ -1,18 +1,27 @@
 //! `engram stats` and `engram report`.
 
+use std::path::Path;
+
 use anyhow::Result;
 use engram_core::files;
 use engram_findings::words::percent;
-use engram_findings::{NullRejections, null_rejections};
+use engram_findings::{Findings, NullRejections, null_rejections};
 use engram_report::not_drawn;
 
-use super::{look, print, say, table};
+use super::{look, named, print, say, table};
 use crate::args::{ReportArgs, StatsArgs};
 use crate::progress::note;
-use crate::results::{Results, STATS, write_figures, write_report};
+use crate::results::{PATCH, Results, STATS, write_figures, write_report};
 
 /// The folder of figures, where none is named.
 const FIGURES: &str = "figures";
+
+/// The findings of a folder's results; errors name the file of a sweep's rows, or the study's folder.
+fn findings_of(folder: &Path, results: &Results) -> Result<Findings> {
+    let rows = folder.join(PATCH);
+    let named_by = if rows.exists() { &rows } else { folder };
+    named(named_by, results.findings())
+}
 
 /// Runs `engram stats`.
 ///
@@ -20,7 +29,7 @@ const FIGURES: &str = "figures";
 /// A folder without results; damaged rows.
 pub fn stats(args: &StatsArgs, json: bool) -> Result<()> {
     let results = Results::read(&args.folder)?;
-    let findings = results.findings()?;
+    let findings = findings_of(&args.folder, &results)?;
     if let Some(times) = args.nulls {
         let found = null_rejections(&results.study(), &findings, times)?;
         return print(json, &found, || rejections(&found));
@@ -63,7 +72,7 @@ fn rejections(found: &[NullRejections]) -> String {
 /// As [`stats`]; files that cannot be written.
 pub fn report(args: &ReportArgs) -> Result<()> {
     let results = Results::read(&args.folder)?;
-    let findings = results.findings()?;
+    let findings = findings_of(&args.folder, &results)?;
     let input = results.report(findings);
     say(write_report(&args.folder, &input)?.display())?;
     if let Some(to) = &args.figures {
