@@ -197,7 +197,7 @@ const INDEX_TOLD: [(&str, &str); 23] = [
     ("map_of_numbers", "invalid type: integer `3`, expected a string at line 1 column 20"),
     ("map_long", "invalid type: string \"mmmmmmmmmm"),
     ("map_empty", "it names no file"),
-    ("missing_shard", "two.safetensors: No such file or directory (os error 2)"),
+    ("missing_shard", "model.safetensors.index.json: it names two.safetensors, not there"),
     ("parent", "it names the file \"../one.safetensors\", which is not one"),
     ("absolute", "it names the file \"/one.safetensors\", which is not one"),
     ("subfolder", "it names the file \"sub/one.safetensors\", which is not one"),

@@ -104,10 +104,22 @@ pub fn thousands(n: impl Display) -> String {
 pub fn named<T>(file: &Path, result: Result<T>) -> Result<T> {
     let name = file.display().to_string();
     result.map_err(|error| {
-        if error.chain().any(|cause| cause.to_string().contains(&name)) {
+        if error
+            .chain()
+            .any(|cause| mentions(&cause.to_string(), &name))
+        {
             error
         } else {
             error.context(name)
         }
+    })
+}
+
+/// Whether a text has a path, or one below it, as a word of its own: "m" is not in "damaged".
+fn mentions(text: &str, path: &str) -> bool {
+    let ends = |rest: &str| !rest.starts_with(|c: char| c.is_alphanumeric());
+    text.match_indices(path).any(|(at, found)| {
+        let begins = !text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '/');
+        begins && ends(&text[at + found.len()..])
     })
 }
