@@ -6,7 +6,7 @@ use anyhow::{Error, Result, bail};
 use engram_core::Lock;
 use engram_core::files::write_atomic;
 
-use super::model::resolve;
+use super::model::{resolve, weights_of};
 use super::named;
 use crate::args::CacheArgs;
 use crate::arrays::{Array, npz, safetensors};
@@ -44,7 +44,7 @@ pub fn cache(args: &CacheArgs) -> Result<()> {
     let tokens: Vec<String> = ids.iter().map(|id| model.tokenizer().token(*id)).collect();
     let mut arrays = BTreeMap::new();
     let found = engram_patch::cache(&model, &ids, &sites);
-    for (name, tensor) in named(&args.model, found.map_err(Error::from))? {
+    for (name, tensor) in named(&weights_of(&args.model), found.map_err(Error::from))? {
         let (shape, values) = (tensor.dims().to_vec(), tensor.flatten_all()?.to_vec1()?);
         arrays.insert(name, Array::Floats(shape, values));
     }

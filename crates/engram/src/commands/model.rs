@@ -1,13 +1,14 @@
 //! `engram model`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Error, Result, bail};
 use candle_core::Tensor;
 use engram_core::files::write_atomic;
 use engram_core::{Lock, Message, NamedSite, SiteTable};
-use engram_model::{Model, NoTap};
+use engram_model::{Model, NoTap, checkpoint};
+use engram_patch::NextToken;
 use serde::Serialize;
 
 use super::{named, print, table, thousands};
@@ -35,23 +36,21 @@ pub fn model(command: ModelCommand, json: bool) -> Result<()> {
             top,
             bos,
             chat,
-        } => named(
-            &model,
-            ask(
-                &crate::model::read(&model, bos)?,
-                &prompt,
-                chat,
-                top as usize,
-                json,
-            ),
-        ),
+        } => {
+            if prompt.is_empty() {
+                bail!("the prompt is empty");
+            }
+            let opened = crate::model::read(&model, bos)?;
+            let found = ask(&opened, &prompt, chat, top as usize);
+            print_answers(&named(&weights_of(&model), found)?, json)
+        }
         ModelCommand::Logits { model, ids, out } => {
             let name = model;
             let model = crate::model::weights(&name)?;
             let ids = [ids];
             let logits = model.forward(&ids, &mut NoTap)?;
             let finite = model.refuse_not_finite(&ids, [&logits]);
-            named(&name, finite.map_err(Error::from))?;
+            named(&weights_of(&name), finite.map_err(Error::from))?;
             write_tensors(
                 &out,
                 BTreeMap::from([("logits".to_owned(), logits.squeeze(0)?)]),
@@ -69,6 +68,14 @@ pub fn model(command: ModelCommand, json: bool) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// The file of a model's weights, for errors of what is in them: a GGUF file, the file or the index of a folder, or the
+/// model as it was named.
+pub fn weights_of(named: &Path) -> PathBuf {
+    let files = [checkpoint::WEIGHTS, checkpoint::INDEX].map(|file| named.join(file));
+    let there = files.into_iter().find(|file| file.exists());
+    there.unwrap_or_else(|| named.to_owned())
 }
 
 fn info(model: &Model, json: bool) -> Result<()> {
@@ -122,10 +129,7 @@ fn first_block(modules: &[NamedSite]) -> String {
         .collect()
 }
 
-fn ask(model: &Model, prompt: &str, chat: bool, top: usize, json: bool) -> Result<()> {
-    if prompt.is_empty() {
-        bail!("the prompt is empty");
-    }
+fn ask(model: &Model, prompt: &str, chat: bool, top: usize) -> Result<Vec<NextToken>> {
     let tokenizer = model.tokenizer();
     let ids = match chat {
         true => {
@@ -134,8 +138,11 @@ fn ask(model: &Model, prompt: &str, chat: bool, top: usize, json: bool) -> Resul
         }
         false => tokenizer.encode(prompt)?,
     };
-    let answers = engram_patch::ask(model, &ids, top)?;
-    print(json, &answers, || {
+    Ok(engram_patch::ask(model, &ids, top)?)
+}
+
+fn print_answers(answers: &Vec<NextToken>, json: bool) -> Result<()> {
+    print(json, answers, || {
         let rows = answers.iter().map(|a| {
             [
                 format!("{:?}", a.token),

@@ -101,7 +101,8 @@ pub fn suite(command: SuiteCommand, json: bool) -> Result<()> {
             })?;
             if !unfit.is_empty() {
                 bail!(
-                    "{} of {} pairs cannot be patched",
+                    "{}: {} of {} pairs cannot be patched",
+                    suite.display(),
                     unfit.len(),
                     checked.len()
                 );
