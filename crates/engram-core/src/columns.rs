@@ -101,7 +101,21 @@ fn write_column<W: std::io::Write + Send>(
 /// # Errors
 /// [`CoreError::Io`] (a failed conversion included).
 pub fn write_columns(path: &Path, columns: Vec<(&str, Column)>) -> Result<()> {
+    write_groups(path, std::iter::once(columns))
+}
+
+/// Writes groups of rows as one Parquet file, atomically; each has the same columns, of equal length. One group stands
+/// in memory at a time.
+///
+/// # Errors
+/// As [`write_columns`].
+pub fn write_groups<'n>(
+    path: &Path,
+    groups: impl IntoIterator<Item = Vec<(&'n str, Column)>>,
+) -> Result<()> {
     write_atomic(path, |out| {
+        let mut groups = groups.into_iter().peekable();
+        let columns = groups.peek().map_or(&[][..], Vec::as_slice);
         let fields = columns
             .iter()
             .map(|(name, column)| column.schema(name).map(Arc::new))
@@ -114,12 +128,14 @@ pub fn write_columns(path: &Path, columns: Vec<(&str, Column)>) -> Result<()> {
             .set_created_by("engram".to_owned())
             .build();
         let mut writer = SerializedFileWriter::new(out, Arc::new(schema), Arc::new(properties))?;
-        if columns.first().is_some_and(|(_, c)| c.len() > 0) {
-            let mut group = writer.next_row_group()?;
-            for (_, column) in &columns {
-                write_column(&mut group, column)?;
+        for columns in groups {
+            if columns.first().is_some_and(|(_, c)| c.len() > 0) {
+                let mut group = writer.next_row_group()?;
+                for (_, column) in &columns {
+                    write_column(&mut group, column)?;
+                }
+                group.close()?;
             }
-            group.close()?;
         }
         writer.close()?;
         Ok(())

@@ -333,6 +333,18 @@ pub fn sha256_file(path: &Path) -> Result<String> {
     Ok(hex(&hasher.finalize()))
 }
 
+/// SHA-256 of a value's JSON, which is hashed as it is made and never stands in memory.
+///
+/// # Errors
+/// Where the value has no JSON.
+pub fn sha256_of_json(value: &impl Serialize) -> serde_json::Result<String> {
+    let mut hasher = BufWriter::new(Sha256::new());
+    serde_json::to_writer(&mut hasher, value)?;
+    let hasher = hasher.into_inner();
+    let hasher = hasher.map_err(|e| serde_json::Error::io(e.into_error()))?;
+    Ok(hex(&hasher.finalize()))
+}
+
 /// SHA-256 of bytes, in hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))

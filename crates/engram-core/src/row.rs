@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::columns::{Column, read_columns, write_columns};
+use crate::columns::{Column, read_columns, write_groups};
 use crate::error::Result;
 
 /// One pair × cell × metric of a sweep. Columns that do not apply are `None`.
@@ -79,6 +79,9 @@ impl Row {
         }
     }
 }
+
+/// Rows that are turned into columns at one time, and stand together in the file.
+pub const ROWS_PER_GROUP: usize = 16_384;
 
 macro_rules! column {
     ($rows:expr, $field:ident, text) => {
@@ -167,7 +170,10 @@ macro_rules! table {
             /// # Errors
             /// [`crate::CoreError::Io`], [`crate::CoreError::Parquet`].
             pub fn write_parquet(path: &Path, rows: &[$name]) -> Result<()> {
-                write_columns(path, vec![$(column!(rows, $field, $type)),+])
+                // A file without rows has its columns.
+                let groups = rows.chunks(ROWS_PER_GROUP).chain(rows.is_empty().then_some(rows));
+                let columns = |rows: &[$name]| vec![$(column!(rows, $field, $type)),+];
+                write_groups(path, groups.map(columns))
             }
 
             /// Reads rows that [`Self::write_parquet`] wrote.
@@ -241,6 +247,7 @@ table! { PreferenceRow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::columns::write_columns;
 
     fn rows() -> Vec<Row> {
         (0..100)

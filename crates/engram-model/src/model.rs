@@ -75,6 +75,20 @@ impl Model {
         Model::assemble(family, parameters, tokenizer, path.to_owned())
     }
 
+    /// Bytes that the weights of a checkpoint take when [`Model::read`] has read them, from its configuration alone.
+    ///
+    /// # Errors
+    /// As [`Model::read`]'s, of the configuration.
+    pub fn bytes_of(path: &Path) -> Result<u64> {
+        let family = match checkpoint::gguf_file(path)? {
+            Some(file) => families::open_gguf(&file)?.1,
+            None => families::read(&path.join(checkpoint::CONFIG))?,
+        };
+        let values = family.parameters().into_iter();
+        let values = values.map(|(_, shape)| shape.iter().product::<usize>() as u64);
+        Ok(4 * values.sum::<u64>())
+    }
+
     /// A GPT-2 from its parts: parameters by name as [`Gpt2Config::parameters`] lists them.
     ///
     /// # Errors

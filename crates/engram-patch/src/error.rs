@@ -1,5 +1,7 @@
 //! What can go wrong before and during a sweep.
 
+use bytesize::ByteSize;
+
 use crate::check::Unfit;
 
 /// Result of this crate.
@@ -77,10 +79,11 @@ pub enum PatchError {
     },
     /// A memory bound below what the least batch takes.
     #[error(
-        "a sweep of this plan needs {least} bytes of memory at least, {given} are allowed (--memory)"
+        "at least {} of memory are needed for this sweep, {} are allowed (--memory)",
+        ByteSize::mib(least.div_ceil(1 << 20)), ByteSize::b(*given)
     )]
     Memory {
-        /// What would do.
+        /// The fewest bytes that would do.
         least: u64,
         /// What was given.
         given: u64,

@@ -44,6 +44,6 @@ pub use plan::{PairPlan, Place, Plan, PlannedCell, Tokens};
 pub use preference::{NextToken, Preferences, ask, cache, preferences, preferences_within};
 pub use prepare::{PreparedPair, Profile, Reading, prepare};
 pub use reach::Fate;
-pub use schedule::Schedule;
+pub use schedule::{Memory, Schedule};
 pub use spec::{SweepSpec, paper_spec};
 pub use staged::StagedEngine;

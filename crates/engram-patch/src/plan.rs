@@ -181,6 +181,11 @@ impl Plan {
         cells.filter(|c| c.is_open(&self.spec.metrics)).count()
     }
 
+    /// Number of rows of the results: cells by metrics.
+    pub fn rows(&self) -> usize {
+        self.cells() * self.spec.metrics.len()
+    }
+
     /// Number of cells over all pairs.
     pub fn cells(&self) -> usize {
         self.pairs.iter().map(|p| p.cells.len()).sum()

@@ -4,8 +4,11 @@
 use std::ops::Range;
 
 use engram_core::Site;
+use engram_core::row::ROWS_PER_GROUP;
+use engram_model::Shape;
 use engram_model::wavefront::{
-    Value, World, Write, cache_bytes, run_flops, task_bytes, world_bytes, world_flops,
+    Value, World, Write, cache_bytes, head_bytes, panel_bytes, run_flops, task_bytes, world_bytes,
+    world_flops,
 };
 use serde::Serialize;
 
@@ -20,6 +23,39 @@ use crate::spec::SweepSpec;
 const ROWS_PER_WAVE: usize = 16_384;
 /// Worlds whose whole logits stand side by side at once.
 pub(crate) const ROWS_UNEMBEDDED: usize = 128;
+
+/// Bytes of a cell's place among the results, in what is done and in what was done before, its metrics apart.
+const CELL_BYTES: u64 = 80;
+/// Bytes of a row of the results with its texts, and of its values while they are written as columns, so many rows at a
+/// time at most; and what the allocator keeps of each thread's buffers until then (measured: `bench/memory.py`).
+const ROW_BYTES: u64 = 1200;
+const COLUMN_BYTES: u64 = 500;
+const KEPT: u64 = 4 << 20;
+/// Bytes beside all that is counted, and a share of what stands: batches on their way to the journal, gaps between
+/// allocations (measured).
+const ELSE: u64 = 3 << 20;
+const GAPS: u64 = 100;
+/// Bytes that a thread takes beside its task: its stack, gaps between its allocations (measured).
+const THREAD: u64 = 1 << 20;
+
+/// The memory of a sweep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// Bytes that may be taken, what stands included.
+    pub allowed: u64,
+    /// Bytes that stand before the sweep begins: the model as it was read, the tokenizer, the plan.
+    pub standing: u64,
+}
+
+impl Memory {
+    /// So many bytes, of which a model's weights take their part.
+    pub fn beside(shape: &Shape, allowed: u64) -> Memory {
+        Memory {
+            allowed,
+            standing: 4 * shape.parameters as u64,
+        }
+    }
+}
 
 /// Some worlds that go through the network together.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -58,10 +94,17 @@ pub struct Schedule {
     pub flops: u64,
     /// Operations of a whole forward pass for every cell, with all logits: what is saved is the ratio.
     pub flops_naive: u64,
-    /// The most bytes that are taken at a time, the model's included.
+    /// Bytes that are taken throughout: the model as read and as laid out, results, buffers of the threads.
+    pub standing: u64,
+    /// The most bytes that are taken at a time, what stands included.
     pub bytes: u64,
     /// The bytes that are allowed.
     pub memory: u64,
+}
+
+/// Bytes of the metrics of all cells.
+fn result_bytes(plan: &Plan) -> u64 {
+    plan.cells() as u64 * (CELL_BYTES + plan.spec.metrics.len() as u64 * 8)
 }
 
 /// Whether a metric needs the logits of the whole vocabulary.
@@ -82,6 +125,25 @@ impl PairPlan {
     fn longest(&self, spec: &SweepSpec) -> usize {
         let (base, source) = self.runs(spec.direction);
         base.len().max(source.len()) + self.continuation(spec).appended()
+    }
+
+    /// Bytes of the activations of its unpatched runs, and of what else is kept while its cells are computed.
+    fn run_bytes(&self, spec: &SweepSpec, shape: &Shape) -> u64 {
+        let (base, source) = self.runs(spec.direction);
+        let continuation = self.continuation(spec);
+        let run = |n: usize| cache_bytes(shape, n + continuation.appended());
+        let runs = continuation.rows() as u64 * (run(base.len()) + run(source.len()));
+        let few = self.pair.answer.len() + self.pair.foil.len();
+        let head = match whole_vocabulary(spec) {
+            true => 0,
+            false => head_bytes(shape, few),
+        };
+        // The clean run's log-probabilities.
+        let clean = match spec.metrics.contains(&engram_core::Metric::Kl) {
+            true => 8 * shape.vocab as u64,
+            false => 0,
+        };
+        runs + head + clean
     }
 
     /// The first position at which the runs may differ.
@@ -130,93 +192,106 @@ struct Costed {
 }
 
 impl Schedule {
-    /// Lays out what `done` does not have of a plan, for `threads` threads within `memory` bytes.
+    /// Lays out what `done` does not have of a plan, for `threads` threads.
     ///
     /// # Errors
     /// [`PatchError::Memory`] with the least that would do.
-    pub fn of(plan: &Plan, done: &Done, memory: u64, threads: usize) -> Result<Schedule> {
+    pub fn of(plan: &Plan, done: &Done, memory: Memory, threads: usize) -> Result<Schedule> {
+        Schedule::beside(plan, done, memory, threads, 0)
+    }
+
+    /// [`Schedule::of`] for who then holds all rows of the results and writes them: their memory counts too.
+    ///
+    /// # Errors
+    /// As [`Schedule::of`].
+    pub fn with_rows(plan: &Plan, done: &Done, memory: Memory, threads: usize) -> Result<Schedule> {
+        // Rows are made when the weights that were laid out are gone.
+        let (rows, at_once) = (plan.rows(), plan.rows().min(ROWS_PER_GROUP));
+        let rows = rows as u64 * ROW_BYTES + at_once as u64 * COLUMN_BYTES;
+        let besides = memory.standing + result_bytes(plan) + rows + threads as u64 * KEPT;
+        Schedule::beside(plan, done, memory, threads, besides)
+    }
+
+    /// [`Schedule::of`] where so many bytes are taken at another time.
+    fn beside(
+        plan: &Plan,
+        done: &Done,
+        memory: Memory,
+        threads: usize,
+        besides: u64,
+    ) -> Result<Schedule> {
         let (spec, shape) = (&plan.spec, &plan.shape);
-        let longest = plan
-            .pairs
-            .iter()
-            .map(|p| p.longest(spec))
-            .max()
-            .unwrap_or(0);
-        let whole = whole_vocabulary(spec);
-        let (d, m) = (shape.d_model, shape.d_mlp);
-        let mut standing = 4 * (shape.parameters + shape.layers * (4 * d * d + 2 * d * m)) as u64;
-        standing += task_bytes(shape, longest, threads);
-        if whole {
-            standing += 4 * (shape.vocab * (d + ROWS_UNEMBEDDED)) as u64;
+        let longest = plan.pairs.iter().map(|p| p.longest(spec)).max();
+        let mut standing = memory.standing + panel_bytes(shape) + result_bytes(plan);
+        standing += standing / GAPS + ELSE + threads as u64 * THREAD;
+        standing += task_bytes(shape, longest.unwrap_or(0), threads);
+        if whole_vocabulary(spec) {
+            let logits = 4 * (ROWS_UNEMBEDDED * shape.vocab) as u64;
+            standing += head_bytes(shape, shape.vocab) + logits;
         }
-        let of_pair = |p: &PairPlan| {
-            let (base, source) = p.runs(spec.direction);
-            let continuation = p.continuation(spec);
-            let runs = continuation.rows() as u64;
-            let bytes = |n: usize| runs * cache_bytes(shape, n + continuation.appended());
-            bytes(base.len()) + bytes(source.len())
-        };
         let mut schedule = Schedule {
             groups: Vec::new(),
             cells: plan.cells(),
             fixed: 0,
             flops: 0,
             flops_naive: 0,
-            bytes: standing,
-            memory,
+            standing,
+            bytes: standing.max(besides),
+            memory: memory.allowed,
         };
-        let mut least = standing;
-        let mut next = 0;
-        while next < plan.pairs.len() {
-            let start = next;
-            let mut worlds: Vec<Costed> = Vec::new();
-            let (mut rows, mut caches, mut flops) = (0, 0, 0);
-            while let Some(pair) = plan.pairs.get(next) {
-                let bytes = of_pair(pair);
-                // Half of what there is for runs, half for worlds.
-                let full = 2 * (caches + bytes) > memory.saturating_sub(standing);
-                if next > start && (rows >= ROWS_PER_WAVE || full) {
-                    break;
-                }
-                let before = worlds.len();
-                schedule.pair(plan, (next, pair), done, &mut worlds);
-                if worlds.len() > before || !done.has_unpatched(next) {
-                    caches += bytes;
-                    flops += run_work(plan, pair);
-                    rows += worlds[before..].iter().map(|w| w.rows).sum::<usize>();
-                }
-                next += 1;
-            }
+        let room = memory.allowed.saturating_sub(standing);
+        let mut least = schedule.bytes;
+        let mut group = OpenGroup::default();
+        for (index, pair) in plan.pairs.iter().enumerate() {
+            let worlds = schedule.worlds(plan, (index, pair), done);
+            let runs = !worlds.is_empty() || !done.has_unpatched(index);
+            let bytes = if runs { pair.run_bytes(spec, shape) } else { 0 };
             let most = worlds.iter().map(|w| w.bytes).max().unwrap_or(0);
-            least = least.max(standing + caches + most);
-            let waves = waves(worlds, memory.saturating_sub(standing + caches));
-            let widest = waves.iter().map(|w| w.bytes).max().unwrap_or(0);
-            schedule.bytes = schedule.bytes.max(standing + caches + widest);
-            schedule.flops += flops + waves.iter().map(|w| w.flops).sum::<u64>();
-            schedule.groups.push(PairGroup {
-                pairs: start..next,
-                bytes: caches,
-                flops,
-                waves,
-            });
+            least = least.max(standing + bytes + most);
+            if group.is_full(bytes, most, room) {
+                schedule.close(std::mem::take(&mut group), index, room);
+            }
+            group.bytes += bytes;
+            group.most = group.most.max(most);
+            group.flops += if runs { run_work(plan, pair) } else { 0 };
+            group.rows += worlds.iter().map(|w| w.rows).sum::<usize>();
+            group.worlds.extend(worlds);
+            group.pairs += 1;
         }
-        if least > memory {
+        schedule.close(group, plan.pairs.len(), room);
+        if least > memory.allowed {
             return Err(PatchError::Memory {
                 least,
-                given: memory,
+                given: memory.allowed,
             });
         }
         Ok(schedule)
     }
 
-    /// Adds the worlds of a pair.
-    fn pair(
+    /// Takes a group of pairs up to the one numbered `end` in.
+    fn close(&mut self, group: OpenGroup, end: usize, room: u64) {
+        if group.pairs == 0 {
+            return;
+        }
+        let waves = waves(group.worlds, room.saturating_sub(group.bytes));
+        let widest = waves.iter().map(|w| w.bytes).max().unwrap_or(0);
+        self.bytes = self.bytes.max(self.standing + group.bytes + widest);
+        self.flops += group.flops + waves.iter().map(|w| w.flops).sum::<u64>();
+        self.groups.push(PairGroup {
+            pairs: end - group.pairs..end,
+            bytes: group.bytes,
+            flops: group.flops,
+            waves,
+        });
+    }
+
+    /// The worlds of a pair that are to be computed.
+    fn worlds(
         &mut self,
         plan: &Plan,
         (index, pair): (usize, &PairPlan),
         done: &Done,
-        worlds: &mut Vec<Costed>,
-    ) {
+    ) -> Vec<Costed> {
         let (spec, shape) = (&plan.spec, &plan.shape);
         let continuation = pair.continuation(spec);
         let (base, _) = pair.runs(spec.direction);
@@ -225,6 +300,7 @@ impl Schedule {
             run_flops(shape, positions) + unembedding(shape.vocab, shape.d_model, positions);
         let reads = 1 + continuation.appended();
         let tokens = read_tokens(plan, pair);
+        let mut worlds = Vec::new();
         for (cell_index, cell) in pair.cells.iter().enumerate() {
             let rows = continuation.rows();
             self.flops_naive += rows as u64 * a_run;
@@ -252,6 +328,32 @@ impl Schedule {
                 bytes: rows as u64 * world_bytes(shape, &world, positions),
             });
         }
+        worlds
+    }
+}
+
+/// Pairs whose unpatched runs will be kept at one time.
+#[derive(Default)]
+struct OpenGroup {
+    pairs: usize,
+    /// Bytes of their runs.
+    bytes: u64,
+    /// Operations of their runs.
+    flops: u64,
+    worlds: Vec<Costed>,
+    /// Rows of their worlds.
+    rows: usize,
+    /// Bytes of the largest world.
+    most: u64,
+}
+
+impl OpenGroup {
+    /// Whether a pair with runs of so many bytes, its largest world of `most`, is to begin another group.
+    fn is_full(&self, bytes: u64, most: u64, room: u64) -> bool {
+        // Half of what there is for runs, half for worlds.
+        let runs = self.bytes + bytes;
+        let fits = 2 * runs <= room && runs + self.most.max(most) <= room;
+        self.pairs > 0 && (self.rows >= ROWS_PER_WAVE || !fits)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use engram_core::{Corruption, Direction, Metric, NamedSite, Site};
 use engram_model::Model;
-use engram_model::wavefront::{Caches, Run, Value, Vocabulary, Wavefront, World};
+use engram_model::wavefront::{Caches, Run, Value, Vocabulary, Wavefront, World, cache_bytes};
 use rayon::prelude::*;
 
 use crate::continuation::Continuation;
@@ -13,7 +13,7 @@ use crate::engine::{Batch, Done, Engine, Sink, Unpatched, Values};
 use crate::error::{PatchError, Result};
 use crate::noise::{deviation, subject_tokens};
 use crate::plan::{PairPlan, Plan};
-use crate::schedule::{ROWS_UNEMBEDDED, Schedule, Wave, whole_vocabulary};
+use crate::schedule::{Memory, ROWS_UNEMBEDDED, Schedule, Wave, whole_vocabulary};
 
 /// Runs whose activations stand side by side while means are taken.
 const RUNS_AT_ONCE: usize = 16;
@@ -29,15 +29,15 @@ type Constants = BTreeMap<(Site, Option<usize>), Arc<Vec<f32>>>;
 /// not looked at.
 pub struct StagedEngine {
     front: Wavefront,
-    memory: u64,
+    memory: Memory,
 }
 
 impl StagedEngine {
-    /// For a model, in about `memory` bytes, the model's own included.
+    /// For a model, which is laid out here, beside what stands. [`Schedule::of`] says before that whether a plan fits.
     ///
     /// # Errors
     /// The model's.
-    pub fn new(model: &Model, memory: u64) -> Result<StagedEngine> {
+    pub fn new(model: &Model, memory: Memory) -> Result<StagedEngine> {
         Ok(StagedEngine {
             front: Wavefront::new(model)?,
             memory,
@@ -53,15 +53,26 @@ impl StagedEngine {
     }
 
     /// Zeros, or means over all tokens of all clean prompts; empty where runs' values are written.
-    fn constants(&self, plan: &Plan) -> Result<Constants> {
-        let keys = (plan.pairs.iter().flat_map(|p| &p.cells))
-            .flat_map(|c| c.layers.iter().map(|l| (c.at.site, *l)));
+    fn constants(&self, plan: &Plan, schedule: &Schedule) -> Result<Constants> {
+        let constants = [Corruption::Zero, Corruption::Mean];
+        if !constants.contains(&plan.spec.corruption) {
+            return Ok(Constants::new());
+        }
+        let cells = plan.pairs.iter().flat_map(|p| &p.cells);
+        let keys: BTreeSet<_> = cells
+            .flat_map(|c| c.layers.iter().map(|l| (c.at.site, *l)))
+            .collect();
         let width = |site| self.front.width(site).unwrap_or(1);
-        let mut sums: BTreeMap<(Site, Option<usize>), Vec<f64>> =
-            keys.map(|key| (key, vec![0.0; width(key.0)])).collect();
+        let mut sums: BTreeMap<(Site, Option<usize>), Vec<f64>> = keys
+            .into_iter()
+            .map(|key| (key, vec![0.0; width(key.0)]))
+            .collect();
         let mut tokens = 0;
         if plan.spec.corruption == Corruption::Mean {
-            for pairs in plan.pairs.chunks(RUNS_AT_ONCE) {
+            let longest = plan.pairs.iter().map(|p| p.pair.clean.len()).max();
+            let a_run = cache_bytes(self.front.shape(), longest.unwrap_or(0)).max(1);
+            let room = schedule.bytes.saturating_sub(schedule.standing) / a_run;
+            for pairs in plan.pairs.chunks(RUNS_AT_ONCE.min(room as usize).max(1)) {
                 let runs: Vec<Run> = pairs.iter().map(|p| plain(&p.pair.clean)).collect();
                 let caches = self.front.runs(&runs)?;
                 for run in 0..caches.runs() {
@@ -75,8 +86,6 @@ impl StagedEngine {
                     }
                 }
             }
-        } else if plan.spec.corruption != Corruption::Zero {
-            return Ok(Constants::new());
         }
         let count = tokens.max(1) as f64;
         let mean = |sums: Vec<f64>| Arc::new(sums.iter().map(|s| (s / count) as f32).collect());
@@ -121,7 +130,7 @@ struct Head<'a> {
 impl Engine for StagedEngine {
     fn sweep(&self, _: &Model, plan: &Plan, done: &Done, sink: Sink<'_>) -> Result<()> {
         let schedule = self.schedule(plan, done)?;
-        let constants = self.constants(plan)?;
+        let constants = self.constants(plan, &schedule)?;
         let sigma = match plan.pairs.iter().any(|p| p.noise.is_some()) {
             true => deviation(&self.front.embeddings(&subject_tokens(plan))?),
             false => 0.0,

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::{VOCAB, model_of, pair, prepared};
 use engram_core::{Corruption, Metric, Pair, Positions, Row, Site, Span};
 use engram_model::Gpt2Config;
-use engram_patch::{Engine, Plan, StagedEngine, SweepSpec, ineligible};
+use engram_patch::{Engine, Memory, Plan, StagedEngine, SweepSpec, ineligible};
 
 const LEAST: [(Metric, f64); 5] = [
     (Metric::LogitDiff, 0.5),
@@ -53,7 +53,7 @@ fn sweep(corruption: Corruption, samples: usize) -> (Vec<Row>, BTreeSet<(String,
         ..SweepSpec::new(sites)
     };
     let plan = Plan::new(spec, model.shape(), prepared(&model, pairs.collect())).unwrap();
-    let engine = StagedEngine::new(&model, 1 << 30).unwrap();
+    let engine = StagedEngine::new(&model, Memory::beside(&model.shape(), 1 << 30)).unwrap();
     let results = engine.collect(&model, &plan).unwrap();
     let left_out = ineligible(&results).into_iter();
     let left_out = left_out.flat_map(|of| of.pairs.into_iter().map(move |(p, _)| (p, of.metric)));

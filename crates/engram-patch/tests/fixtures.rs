@@ -12,7 +12,7 @@ use engram_core::files::read_json;
 use engram_core::{Direction, Metric, NamedSite, Pair, Positions, Select, Suite};
 use engram_model::{Gpt2Config, Model, Tokenizer, checkpoint};
 use engram_patch::{
-    Engine, NaiveEngine, PreparedPair, Profile, Reading, StagedEngine, SweepSpec, check,
+    Engine, Memory, NaiveEngine, PreparedPair, Profile, Reading, StagedEngine, SweepSpec, check,
     paper_spec, refuse_unfit,
 };
 use serde::Deserialize;
@@ -112,7 +112,7 @@ fn other_families_agree_with_plain_hooks() {
 
 /// Both engines against what forward hooks found; gives the number of values compared.
 fn agrees_with_plain_hooks(model: &Model, file: &str) -> usize {
-    let staged = StagedEngine::new(model, 1 << 30).unwrap();
+    let staged = StagedEngine::new(model, Memory::beside(&model.shape(), 1 << 30)).unwrap();
     let engines = [&PLAIN as &dyn Engine, &staged];
     engines
         .map(|engine| engine_agrees_with_plain_hooks(model, engine, file))
@@ -190,7 +190,7 @@ struct Lens {
 fn every_site_head_neuron_position_and_direction_agrees_with_transformer_lens() {
     let model = tiny();
     let cases: Vec<Lens> = read_json(&fixtures().join("lens.json")).unwrap();
-    let staged = StagedEngine::new(&model, 1 << 30).unwrap();
+    let staged = StagedEngine::new(&model, Memory::beside(&model.shape(), 1 << 30)).unwrap();
     let (mut compared, mut visible) = (0, 0);
     for case in cases {
         let pairs = prepared(&model, &case.pair, Profile::Standard);

@@ -9,7 +9,8 @@ use common::{PLAIN, every_site, model, pair, prepared, spec};
 use engram_core::{Corruption, Direction, Metric, Positions, Site};
 use engram_model::Model;
 use engram_patch::{
-    Done, Engine, Journal, NaiveEngine, PairResult, PatchError, Plan, StagedEngine, SweepSpec,
+    Done, Engine, Journal, Memory, NaiveEngine, PairResult, PatchError, Plan, StagedEngine,
+    SweepSpec,
 };
 
 const KEY: &str = "the sweep";
@@ -67,7 +68,7 @@ fn a_sweep_cut_off_after_any_line_ends_with_the_same_bits() {
     let model = model(2, 6);
     let folder = tempfile::tempdir().unwrap();
     let small = NaiveEngine { batch: 7, ..PLAIN };
-    let staged = StagedEngine::new(&model, 1 << 30).unwrap();
+    let staged = StagedEngine::new(&model, Memory::beside(&model.shape(), 1 << 30)).unwrap();
     let engines: [(&str, &dyn Engine); 2] = [("naive", &small), ("staged", &staged)];
     for (name, engine) in engines {
         for corruption in [Corruption::Swap, Corruption::Mean] {
@@ -93,7 +94,7 @@ fn a_damaged_line_and_what_follows_is_computed_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal");
     let plan = plan(&model, Corruption::Swap);
-    let staged = StagedEngine::new(&model, 1 << 30).unwrap();
+    let staged = StagedEngine::new(&model, Memory::beside(&model.shape(), 1 << 30)).unwrap();
     let whole = sweep(&staged, &model, &plan, &path);
     let journal = std::fs::read(&path).unwrap();
     let ends = ends(&journal);

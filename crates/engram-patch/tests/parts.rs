@@ -7,7 +7,7 @@ use engram_core::{
     Align, Corruption, Direction, Metric, NamedSite, Pair, Part, Positions, Row, Select, Site, Span,
 };
 use engram_model::{Capture, Model, Tokenizer};
-use engram_patch::{NaiveEngine, Plan, PreparedPair, StagedEngine, SweepSpec};
+use engram_patch::{Memory, NaiveEngine, Plan, PreparedPair, StagedEngine, SweepSpec};
 
 const BOTH: [Direction; 2] = [Direction::Denoise, Direction::Noise];
 
@@ -101,7 +101,8 @@ fn a_part_that_is_everything_is_the_whole() {
             let part = rows(&PLAIN, &model, of(&format!("{site}[0:2]")), &pairs);
             let whole = rows(&PLAIN, &model, of(&format!("{site}[:]")), &pairs);
             same_values(&part, &whole);
-            let staged = StagedEngine::new(&model, 1 << 30).unwrap();
+            let staged =
+                StagedEngine::new(&model, Memory::beside(&model.shape(), 1 << 30)).unwrap();
             let staged = rows(&staged, &model, of(&format!("{site}[0:2]")), &pairs);
             same_values(&staged, &whole);
             for (a, b) in part.iter().zip(&whole) {

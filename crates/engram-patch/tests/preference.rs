@@ -7,7 +7,8 @@ use common::{PLAIN, VOCAB, model, pair, prepared, sites, spec};
 use engram_core::{Pair, Site, Wording};
 use engram_model::{Capture, Gpt2Config, Model, NoTap, Tokenizer};
 use engram_patch::{
-    Engine, PatchError, Plan, Reading, StagedEngine, ask, cache, preferences, preferences_within,
+    Engine, Memory, PatchError, Plan, Reading, StagedEngine, ask, cache, preferences,
+    preferences_within,
 };
 
 fn words(ids: &[u32]) -> String {
@@ -211,7 +212,7 @@ fn values_that_are_not_finite_name_pair_and_site() {
     let pairs = vec![pair("p", 5, &[2], 1)];
     let spec = spec(sites(&broken, Site::ResidPre));
     let plan = Plan::new(spec, broken.shape(), prepared(&broken, pairs.clone())).unwrap();
-    let staged = StagedEngine::new(&broken, 1 << 30).unwrap();
+    let staged = StagedEngine::new(&broken, Memory::beside(&broken.shape(), 1 << 30)).unwrap();
     for engine in [&staged as &dyn Engine, &PLAIN] {
         let error = engine.collect(&broken, &plan).unwrap_err();
         let PatchError::NotFinite { pair, site, .. } = &error else {

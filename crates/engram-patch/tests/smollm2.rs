@@ -9,7 +9,7 @@ use candle_core::Device;
 use common::{PLAIN, prepared, rows, spec};
 use engram_core::{Direction, Metric, Pair, Positions, Site};
 use engram_model::Model;
-use engram_patch::{StagedEngine, SweepSpec, ask};
+use engram_patch::{Memory, StagedEngine, SweepSpec, ask};
 
 fn model() -> Option<Model> {
     let Ok(path) = std::env::var("ENGRAM_SMOLLM2") else {
@@ -53,7 +53,7 @@ fn both_engines_agree() {
         ..Pair::default()
     };
     let pairs = prepared(&model, vec![pair]);
-    let engine = StagedEngine::new(&model, 4 << 30).unwrap();
+    let engine = StagedEngine::new(&model, Memory::beside(&model.shape(), 4 << 30)).unwrap();
     let at = |site, layers: &[usize]| {
         let all = model.sites().everywhere(site).into_iter();
         all.filter(|s| s.layer.is_some_and(|l| layers.contains(&l)))

@@ -10,7 +10,7 @@ use engram_core::{
 };
 use engram_model::{Gpt2Config, Model};
 use engram_patch::{
-    Batch, Done, Engine, PatchError, Plan, PreparedPair, Reading, Schedule, StagedEngine,
+    Batch, Done, Engine, Memory, PatchError, Plan, PreparedPair, Reading, Schedule, StagedEngine,
     SweepSpec, check, refuse_unfit,
 };
 
@@ -18,7 +18,7 @@ const BOTH: [Direction; 2] = [Direction::Denoise, Direction::Noise];
 const PLENTY: u64 = 1 << 30;
 
 fn staged(model: &Model) -> StagedEngine {
-    StagedEngine::new(model, PLENTY).unwrap()
+    StagedEngine::new(model, Memory::beside(&model.shape(), PLENTY)).unwrap()
 }
 
 /// A pair whose subject is tokens 1 and 2.
@@ -250,16 +250,18 @@ fn a_cell_does_not_depend_on_its_company() {
     }
     let plan = Plan::new(spec.clone(), model.shape(), pairs.clone()).unwrap();
     let done = Done::nothing(&plan);
-    let Err(PatchError::Memory { least, .. }) = Schedule::of(&plan, &done, 1, 2) else {
+    let Err(PatchError::Memory { least, .. }) =
+        Schedule::of(&plan, &done, Memory::beside(&model.shape(), 1), 2)
+    else {
         panic!("1 byte is enough?");
     };
-    let schedule = Schedule::of(&plan, &done, least, 2).unwrap();
+    let schedule = Schedule::of(&plan, &done, Memory::beside(&model.shape(), least), 2).unwrap();
     assert!(schedule.bytes <= least && schedule.groups.len() == pairs.len());
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(2)
         .build()
         .unwrap();
-    let little = StagedEngine::new(&model, least).unwrap();
+    let little = StagedEngine::new(&model, Memory::beside(&model.shape(), least)).unwrap();
     assert_eq!(whole, pool.install(|| rows(&little, &model, spec, &pairs)));
 }
 

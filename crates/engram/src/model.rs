@@ -51,6 +51,18 @@ fn at(path: &Path, device: &Device) -> Result<Model> {
     laid.with_context(|| list.display().to_string())
 }
 
+/// Where the weights of a model are: its own path, or that of the checkpoint under a folder of edits.
+///
+/// # Errors
+/// As [`open`].
+pub fn checkpoint(named: &Path) -> Result<PathBuf> {
+    let path = locate(named)?;
+    Ok(match Overlay::is_at(&path) {
+        true => Overlay::read(&path)?.base,
+        false => path,
+    })
+}
+
 /// Reads a checkpoint, and names what it holds beside the network.
 fn read_checkpoint(path: &Path, device: &Device) -> Result<Model> {
     const NAMED: usize = 5;

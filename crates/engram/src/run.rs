@@ -426,7 +426,7 @@ impl Run {
         let (model, suite) = (model.to_owned(), suite.to_owned());
         self.stage(&format!("sweeps/{name}"), inputs, |run, folder| {
             let model = Model::read(&model, &Device::Cpu)?.with_bos(run.study.bos)?;
-            let engine = StagedEngine::new(&model, memory::allowed(None))?;
+            let engine = StagedEngine::new(&model, memory::allowed(None, &model))?;
             let pairs = Suite::read(&suite.join(SUITE))?;
             let preferred = preferences(&model, &pairs.pairs, &Reading::default(), true)?;
             for (pair, template, why) in &preferred.left_out {

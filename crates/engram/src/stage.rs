@@ -412,7 +412,7 @@ fn lock_of(parent: &Path, hidden: &str) -> Result<Option<Lock>> {
 /// # Errors
 /// Where the value has no JSON.
 pub fn fingerprint(value: &impl Serialize) -> Result<String> {
-    Ok(files::sha256(&serde_json::to_vec(value)?))
+    Ok(files::sha256_of_json(value)?)
 }
 
 /// SHA-256 of the files that make up a checkpoint; of a folder of edits, what names the edited model.

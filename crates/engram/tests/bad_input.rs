@@ -299,7 +299,7 @@ fn sites_and_pairs() {
     refused(
         here,
         &patch(&model, &args),
-        &["at least", "--memory"],
+        &["its weights alone take 33.0 MiB", "--memory"],
         "out",
     );
     assert!(!here.join("out.partial.jsonl").exists());

@@ -71,13 +71,31 @@ impl DTypeOf for CpuStorage {
 }
 
 /// Calls `f` with the elements of a tensor, made contiguous where it is not, and fetched where it is on another device.
-fn with_slice<T>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
+pub(crate) fn with_slice<T>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
     let tensor = tensor.to_device(&Device::Cpu)?.contiguous()?;
     let (storage, layout) = tensor.storage_and_layout();
     match &*storage {
         candle_core::Storage::Cpu(storage) => f(slice(storage, layout)?),
         _ => bail!("kernel: expected a tensor on the CPU"),
     }
+}
+
+/// Calls `f` with the elements of some tensors, as [`with_slice`] of each.
+pub(crate) fn with_slices<T>(
+    tensors: &[Tensor],
+    f: &mut dyn FnMut(&[&[f32]]) -> Result<T>,
+) -> Result<T> {
+    fn and<T>(
+        rest: &[Tensor],
+        slices: &[&[f32]],
+        f: &mut dyn FnMut(&[&[f32]]) -> Result<T>,
+    ) -> Result<T> {
+        let Some((first, rest)) = rest.split_first() else {
+            return f(slices);
+        };
+        with_slice(first, |own| and(rest, &[slices, &[own]].concat(), f))
+    }
+    and(tensors, &[], f)
 }
 
 /// The elements of a float32 tensor, copied.

@@ -13,7 +13,7 @@ pub(crate) use super::tile::PANEL;
 use super::tile::{self, Left, TILE, Tile};
 
 /// Inner dimension worked on at once: a tile and a panel of it stay in the second-level cache.
-const DEPTH: usize = 1024;
+pub(crate) const DEPTH: usize = 1024;
 
 /// A weight matrix [inner, columns] in panels of [`PANEL`] columns, each panel row by row; columns
 /// beyond the last are 0.

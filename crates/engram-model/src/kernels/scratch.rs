@@ -48,6 +48,11 @@ pub(crate) fn give(buffer: Vec<f32>) {
     });
 }
 
+/// Gives this thread's buffers back to the system.
+pub(crate) fn clear() {
+    FREE.with_borrow_mut(Vec::clear);
+}
+
 thread_local! {
     static WORDS: RefCell<Vec<Vec<u32>>> = const { RefCell::new(Vec::new()) };
 }

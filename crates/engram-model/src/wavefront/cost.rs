@@ -3,8 +3,9 @@
 
 use super::geometry::spans;
 use super::world::World;
-use super::write::{Placed, place};
+use super::write::{Placed, Write, place};
 use crate::architecture::Shape;
+use crate::kernels::packed::{DEPTH, PANEL};
 
 /// Operations of a run of `positions` tokens whose activations are kept, the unembedding left out.
 pub fn run_flops(shape: &Shape, positions: usize) -> u64 {
@@ -86,28 +87,55 @@ fn differences(shape: &Shape, writes: &[Placed], layer: usize) -> u64 {
     .sum()
 }
 
-/// Bytes of the activations of a run of `positions` tokens.
-pub fn cache_bytes(shape: &Shape, positions: usize) -> u64 {
-    // The residual stream three times, attention's and the MLP's outputs; queries, keys and values as projected,
-    // queries and keys as they meet; weighted values; the MLP's first products and its neurons.
-    let (q, k) = (shape.d_queries(), shape.d_keys());
-    let a_layer = 4 * shape.d_model + 3 * q + 3 * k + shape.d_hidden() + shape.d_mlp;
-    4 * (positions * (shape.layers * a_layer + 3 * shape.d_model)) as u64
+/// Bytes of the weights as [`super::Wavefront::new`] lays them out: panels of whole width, and biases. The embeddings
+/// stay as they were read.
+pub fn panel_bytes(shape: &Shape) -> u64 {
+    let (d, q, k) = (shape.d_model, shape.d_queries(), shape.d_keys());
+    let (hidden, m) = (shape.d_hidden(), shape.d_mlp);
+    let panels = |inner: usize, columns: usize| inner * columns.next_multiple_of(PANEL) + columns;
+    let a_layer = panels(d, q + 2 * k) + panels(q, d) + panels(d, hidden) + panels(m, d);
+    let positions = if shape.learned_positions {
+        shape.context * d
+    } else {
+        0
+    };
+    4 * (shape.layers * a_layer + positions) as u64
 }
 
-/// Bytes that a world under way takes: its rows of the residual stream, twice for what is read at the
-/// end, and its writes. The activations of a block are [`task_bytes`].
+/// Bytes of the head's rows for so many tokens.
+pub fn head_bytes(shape: &Shape, tokens: usize) -> u64 {
+    4 * (shape.d_model * tokens.next_multiple_of(PANEL)) as u64
+}
+
+/// Bytes of the activations of a run of `positions` tokens.
+pub fn cache_bytes(shape: &Shape, positions: usize) -> u64 {
+    // The residual stream twice, attention's and the MLP's outputs; queries, keys and values as projected, and queries
+    // and keys as they meet, where they turn; weighted values; the MLP's first products and its neurons.
+    let (q, k) = (shape.d_queries(), shape.d_keys());
+    let met = if shape.learned_positions { 0 } else { q + k };
+    let a_layer = 4 * shape.d_model + 2 * q + 2 * k + met + shape.d_hidden() + shape.d_mlp;
+    // Beside them embeddings, the last residual stream and its normalisation; two rows under way.
+    4 * (positions * (shape.layers * a_layer + 5 * shape.d_model)) as u64
+}
+
+/// Bytes that a world under way takes: its rows of the residual stream, the rows that are read of it, and its writes and
+/// spans. The activations of a block are [`task_bytes`].
 pub fn world_bytes(shape: &Shape, world: &World, positions: usize) -> u64 {
     let first = world.writes.iter().map(|w| w.positions.start).min();
     let rows = positions - first.unwrap_or(positions).min(positions);
-    4 * (2 * rows * shape.d_model) as u64 + 512
+    let read = positions.saturating_sub(world.read);
+    let writes = world.writes.len() * (size_of::<Write>() + size_of::<Placed>());
+    // The world and its state, its values, and its ranges at each stage.
+    4 * ((rows + read) * shape.d_model) as u64 + (writes + 800) as u64
 }
 
-/// Bytes of the activations of the tasks that `threads` threads work on.
+/// Bytes of the activations of the tasks that `threads` threads work on, the longest world of `positions`.
 pub fn task_bytes(shape: &Shape, positions: usize, threads: usize) -> u64 {
+    let (d, q, k) = (shape.d_model, shape.d_queries(), shape.d_keys());
+    let (hidden, m) = (shape.d_hidden(), shape.d_mlp);
     let rows = super::world::ROWS_PER_TASK + positions;
-    let width = 10 * shape.d_model
-        + 2 * (shape.d_queries() + shape.d_keys())
-        + 2 * (shape.d_hidden() + shape.d_mlp);
+    // The most that stands at a time: the residual stream, the MLP's first products and its neurons, and a left side in
+    // tiles or, before them, queries, keys and values.
+    let width = d + hidden + m + (q + 2 * k).max(m.min(DEPTH));
     4 * (threads * rows * width) as u64
 }

@@ -38,6 +38,16 @@ pub(crate) struct Spans {
     pub out: Range<usize>,
 }
 
+impl Spans {
+    /// The most rows that a stage has.
+    pub fn rows(&self) -> usize {
+        let most = [
+            &self.qkv, &self.z, &self.mid, &self.pre, &self.post, &self.out,
+        ];
+        most.into_iter().map(Range::len).max().unwrap_or(0)
+    }
+}
+
 /// The smallest range that holds both.
 fn hull(a: Range<usize>, b: Range<usize>) -> Range<usize> {
     if a.is_empty() {

@@ -30,11 +30,13 @@ use crate::kernels::activation::Activation;
 use crate::kernels::matrix::{View, multiply};
 use crate::kernels::packed::Packed;
 use crate::kernels::suffix_attention::Heads;
-use crate::kernels::{Seen, layer_norm, scratch, tensor_values};
+use crate::kernels::{Seen, layer_norm, scratch, tensor_values, with_slices};
 use crate::model::Model;
 
 pub use base::{Caches, NotFinite, Run};
-pub use cost::{cache_bytes, run_flops, task_bytes, world_bytes, world_flops};
+pub use cost::{
+    cache_bytes, head_bytes, panel_bytes, run_flops, task_bytes, world_bytes, world_flops,
+};
 pub use ending::{Ending, Logits, Reverse, Trace};
 pub use readout::Vocabulary;
 pub use world::World;
@@ -49,50 +51,43 @@ struct Linear {
 impl Linear {
     /// Several maps of the same rows as one: what they give stands side by side.
     fn beside(parts: &[&families::Linear]) -> Result<Linear> {
-        struct Part {
-            values: Vec<f32>,
-            by_column: bool,
-            columns: usize,
-        }
-        let mut all = Vec::with_capacity(parts.len());
+        let mut columns = Vec::with_capacity(parts.len());
         let mut bias = Vec::new();
+        // The files of most families hold a weight's columns one after another.
+        let mut by_column = Vec::with_capacity(parts.len());
+        let mut stored = Vec::with_capacity(parts.len());
         let mut inner = 0;
         for part in parts {
-            let columns = part.weight.dim(1)?;
+            let own = part.weight.dim(1)?;
             inner = part.weight.dim(0)?;
-            // The files of most families hold a weight's columns one after another.
-            let by_column = !part.weight.is_contiguous();
-            let values = match by_column {
-                true => tensor_values(&part.weight.t()?)?,
-                false => tensor_values(&part.weight)?,
-            };
             match &part.bias {
                 Some(values) => bias.extend(tensor_values(values)?),
-                None => bias.resize(bias.len() + columns, 0.0),
+                None => bias.resize(bias.len() + own, 0.0),
             }
-            all.push(Part {
-                values,
-                by_column,
-                columns,
+            columns.push(own);
+            by_column.push(!part.weight.is_contiguous());
+            stored.push(match part.weight.is_contiguous() {
+                true => part.weight.clone(),
+                false => part.weight.t()?,
             });
         }
-        let value = |row: usize, column: usize| {
-            let mut column = column;
-            for part in &all {
-                if column < part.columns {
-                    return match part.by_column {
-                        true => part.values[column * inner + row],
-                        false => part.values[row * part.columns + column],
-                    };
+        let weight = with_slices(&stored, &mut |values: &[&[f32]]| {
+            let value = |row: usize, column: usize| {
+                let mut column = column;
+                for (part, values) in values.iter().enumerate() {
+                    if column < columns[part] {
+                        return match by_column[part] {
+                            true => values[column * inner + row],
+                            false => values[row * columns[part] + column],
+                        };
+                    }
+                    column -= columns[part];
                 }
-                column -= part.columns;
-            }
-            0.0
-        };
-        Ok(Linear {
-            weight: Packed::from_fn(inner, bias.len(), value),
-            bias,
-        })
+                0.0
+            };
+            Ok(Packed::from_fn(inner, bias.len(), value))
+        })?;
+        Ok(Linear { weight, bias })
     }
 
     /// Rows of the bias in a buffer that is used again; products are added onto them.

@@ -3,7 +3,7 @@
 use super::Wavefront;
 use crate::error::Result;
 use crate::kernels::packed::Packed;
-use crate::kernels::{tensor_rows, tensor_values};
+use crate::kernels::{tensor_rows, with_slice};
 
 /// Rows of the head, laid out for products.
 pub struct Vocabulary {
@@ -24,11 +24,13 @@ impl Wavefront {
     /// The tensor library's.
     pub fn vocabulary(&self, tokens: Option<&[u32]>) -> Result<Vocabulary> {
         let d = self.shape.d_model;
-        let (values, count) = match tokens {
-            Some(tokens) => (tensor_rows(&self.head, tokens)?, tokens.len()),
-            None => (tensor_values(&self.head)?, self.shape.vocab),
+        let laid_out = |values: &[f32], count: usize| {
+            Packed::of_columns(d, count, |token| &values[token * d..(token + 1) * d])
         };
-        let rows = Packed::of_columns(d, count, |token| &values[token * d..(token + 1) * d]);
+        let rows = match tokens {
+            Some(tokens) => laid_out(&tensor_rows(&self.head, tokens)?, tokens.len()),
+            None => with_slice(&self.head, |values| Ok(laid_out(values, self.shape.vocab)))?,
+        };
         Ok(Vocabulary { rows })
     }
 

@@ -29,25 +29,26 @@ pub struct World {
 }
 
 /// A world under way.
-struct State {
+struct State<'x> {
     /// Where its output goes.
     index: usize,
     base: usize,
     read: usize,
     len: usize,
     writes: Vec<Placed>,
-    /// Positions whose residual stream differs from the base run's, and their rows.
+    /// Positions whose residual stream differs from the base run's.
     range: Range<usize>,
-    x: Vec<f32>,
+    /// Their rows, and room for all from its first write on.
+    x: &'x mut [f32],
 }
 
 /// Some worlds in one block.
-struct Group<'a> {
+struct Group<'a, 'x> {
     front: &'a Wavefront,
     caches: &'a Caches,
     block: &'a Block,
     layer: usize,
-    states: &'a mut [State],
+    states: &'a mut [State<'x>],
     spans: Vec<Spans>,
 }
 
@@ -56,6 +57,15 @@ impl Wavefront {
     /// in the order given, positions ascending; [rows, d_model].
     pub fn worlds(&self, caches: &Caches, worlds: &[World]) -> Vec<f32> {
         let d = self.shape.d_model;
+        let room = |world: &World| {
+            let first = world.writes.iter().map(|w| w.positions.start).min();
+            first.map_or(0, |first| {
+                caches.positions(world.base).saturating_sub(first)
+            }) * d
+        };
+        // One stretch of memory for all worlds: pages that no row reaches are never touched.
+        let mut x = vec![0f32; worlds.iter().map(room).sum()];
+        let mut rest = x.as_mut_slice();
         let mut states: Vec<State> = (worlds.iter().enumerate())
             .map(|(index, world)| State {
                 index,
@@ -64,7 +74,7 @@ impl Wavefront {
                 len: caches.positions(world.base),
                 writes: place(&world.writes, &self.shape),
                 range: 0..0,
-                x: Vec::new(),
+                x: rest.split_off_mut(..room(world)).unwrap_or_default(),
             })
             .collect();
         let joins = |s: &State| s.writes.first().map_or(usize::MAX, |w| w.layer);
@@ -106,16 +116,17 @@ impl Wavefront {
             let to = &mut out[starts[state.index] * d..];
             self.finish(caches, state, to);
         }
+        rayon::broadcast(|_| scratch::clear());
         out
     }
 
     /// Divides worlds into tasks of about equally many rows, as many as there are threads or more.
-    fn groups<'s>(
+    fn groups<'s, 'x>(
         &self,
-        mut states: &'s mut [State],
+        mut states: &'s mut [State<'x>],
         spans: Vec<Spans>,
-    ) -> Vec<(&'s mut [State], Vec<Spans>)> {
-        let rows: usize = spans.iter().map(|s| s.out.len()).sum();
+    ) -> Vec<(&'s mut [State<'x>], Vec<Spans>)> {
+        let rows: usize = spans.iter().map(Spans::rows).sum();
         let threads = rayon::current_num_threads();
         let tasks = rows.div_ceil(ROWS_PER_TASK).next_multiple_of(threads);
         let share = rows.div_ceil(tasks.max(1)).max(1);
@@ -123,7 +134,7 @@ impl Wavefront {
         let mut own: Vec<Spans> = Vec::new();
         let mut taken = 0;
         for span in spans {
-            taken += span.out.len();
+            taken += span.rows();
             own.push(span);
             if taken >= share {
                 let (first, rest) = states.split_at_mut(own.len());
@@ -178,7 +189,7 @@ impl Wavefront {
     }
 }
 
-impl Group<'_> {
+impl Group<'_, '_> {
     fn ranges(&self, of: impl Fn(&Spans) -> &Range<usize>) -> Vec<Range<usize>> {
         self.spans.iter().map(|s| of(s).clone()).collect()
     }
@@ -281,17 +292,20 @@ impl Group<'_> {
         let x = self.residual();
         let normal = self.normalised(&x, Stage::Ln1, &block.ln_1, &cache.resid_pre);
         let qkv = self.queries_keys_values(&normal);
+        drop(normal);
         let mut qkv = qkv.widened(self.ranges(|s| &s.qkv), |w, p, to| {
             to.copy_from_slice(self.base(w, p, &cache.qkv, d_qkv));
         });
         self.overwrite(Stage::Qkv, &mut qkv);
         self.meet(&mut qkv);
         let z = self.attend(&qkv);
+        drop(qkv);
         let mut z = z.widened(self.ranges(|s| &s.z), |w, p, to| {
             to.copy_from_slice(self.base(w, p, &cache.z, d_z));
         });
         self.overwrite(Stage::Z, &mut z);
         let attn_out = self.times(&z, &block.attn_proj);
+        drop(z);
         let attn_out = self.after(attn_out, block.post_attention.as_ref());
         let mut attn_out = attn_out.widened(self.ranges(|s| &s.attn_out), |w, p, to| {
             to.copy_from_slice(self.base(w, p, &cache.attn_out, d));
@@ -317,24 +331,28 @@ impl Group<'_> {
             }
         }
         self.overwrite(Stage::Mid, &mut mid);
+        drop(attn_out);
 
-        let (read, of_base) = match shape.parallel {
-            true => (&x, &cache.resid_pre),
-            false => (&mid, &cache.resid_mid),
+        let normal = match shape.parallel {
+            true => self.normalised(&x, Stage::Ln2, &block.ln_2, &cache.resid_pre),
+            false => self.normalised(&mid, Stage::Ln2, &block.ln_2, &cache.resid_mid),
         };
-        let normal = self.normalised(read, Stage::Ln2, &block.ln_2, of_base);
+        drop(x);
         let pre = self.times(&normal, &block.c_fc);
+        drop(normal);
         let mut pre = pre.widened(self.ranges(|s| &s.pre), |w, p, to| {
             to.copy_from_slice(self.base(w, p, &cache.pre, d_hidden));
         });
         self.overwrite(Stage::Pre, &mut pre);
         let mut post = Band::zeros(m, pre.ranges.clone());
         block.activate_rows(&pre.data, m, &mut post.data);
+        drop(pre);
         let mut post = post.widened(self.ranges(|s| &s.post), |w, p, to| {
             to.copy_from_slice(self.base(w, p, &cache.post, m));
         });
         self.overwrite(Stage::Post, &mut post);
         let mlp_out = self.times(&post, &block.mlp_proj);
+        drop(post);
         let mlp_out = self.after(mlp_out, block.post_mlp.as_ref());
         let mut mlp_out = mlp_out.widened(self.ranges(|s| &s.mlp_out), |w, p, to| {
             to.copy_from_slice(self.base(w, p, &cache.mlp_out, d));
@@ -343,14 +361,14 @@ impl Group<'_> {
 
         for w in 0..self.states.len() {
             let range = self.spans[w].out.clone();
-            let mut x = std::mem::take(&mut self.states[w].x);
-            x.clear();
-            for p in range.clone() {
+            let x = std::mem::take(&mut self.states[w].x);
+            for (p, to) in range.clone().zip(x.chunks_exact_mut(d)) {
                 let from = mid.row(w, p);
                 let from = from.unwrap_or_else(|| self.base(w, p, &cache.resid_mid, d));
                 let added = mlp_out.row(w, p);
                 let added = added.unwrap_or_else(|| self.base(w, p, &cache.mlp_out, d));
-                x.extend(from.iter().zip(added).map(|(x, a)| x + a));
+                let sums = from.iter().zip(added).map(|(x, a)| x + a);
+                to.iter_mut().zip(sums).for_each(|(to, sum)| *to = sum);
             }
             let state = &mut self.states[w];
             state.x = x;
@@ -367,7 +385,7 @@ impl Group<'_> {
         for (w, range) in ranges.iter().enumerate() {
             let state = &self.states[w];
             if *range == state.range {
-                x.extend_from_slice(&state.x);
+                x.extend_from_slice(&state.x[..range.len() * d]);
                 continue;
             }
             for p in range.clone() {

@@ -350,7 +350,8 @@ pub struct PatchArgs {
     /// Noise samples a pair, for gaussian:K.
     #[arg(long, default_value_t = engram_patch::spec::SAMPLES, value_parser = within::<usize>(SAMPLES))]
     pub samples: usize,
-    /// The most memory to take, the model's included: 4GiB, 800MB (default: half of what is free).
+    /// The most memory to take, for weights, activations and results together: 4GiB, 800MB (default: half of what is free
+    /// beside the model). A sweep that needs more is refused before it begins, with the least that would do.
     #[arg(long)]
     pub memory: Option<bytesize::ByteSize>,
     /// Print what would be computed, and its cost, and stop.

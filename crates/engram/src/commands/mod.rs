@@ -13,7 +13,7 @@ mod sweep_text;
 pub mod train;
 
 use std::fmt::Display;
-use std::io::{IsTerminal, Write};
+use std::io::{BufWriter, IsTerminal, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -31,8 +31,25 @@ pub fn say(text: impl Display) -> Result<()> {
     write(&plain_lines(&text.to_string(), look().colour))
 }
 
+const STDOUT: &str = "cannot write to the standard output";
+
 fn write(text: &str) -> Result<()> {
-    writeln!(std::io::stdout().lock(), "{text}").context("cannot write to the standard output")
+    writeln!(std::io::stdout().lock(), "{text}").context(STDOUT)
+}
+
+/// JSON on its way out, piece by piece, without characters that a terminal would obey.
+struct PlainJson<W>(W);
+
+impl<W: Write> Write for PlainJson<W> {
+    fn write(&mut self, piece: &[u8]) -> std::io::Result<usize> {
+        let text = std::str::from_utf8(piece).map_err(std::io::Error::other)?;
+        self.0.write_all(plain_json(text).as_bytes())?;
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Prints a value as JSON where asked, or else as text.
@@ -41,7 +58,12 @@ fn write(text: &str) -> Result<()> {
 /// As [`say`].
 pub fn print(json: bool, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
     if json {
-        write(&plain_json(&serde_json::to_string_pretty(value)?))
+        let mut out = PlainJson(BufWriter::new(std::io::stdout().lock()));
+        let whole = serde_json::to_writer_pretty(&mut out, value).map_err(std::io::Error::from);
+        let whole = whole
+            .and_then(|()| writeln!(out))
+            .and_then(|()| out.flush());
+        whole.context(STDOUT)
     } else {
         say(text().trim_end())
     }

@@ -9,12 +9,11 @@ use engram_core::{Align, Confounds, Corruption, Metric, Pair, Row, Suite, files}
 use engram_findings::Settings;
 use engram_model::Model;
 use engram_patch::{
-    Batch, Done, Engine, Journal, NaiveEngine, PairResult, Plan, PreparedPair,
+    Batch, Done, Engine, Ineligible, Journal, NaiveEngine, Plan, PreparedPair,
     Profile as Procedure, Reading, Schedule, StagedEngine, SweepSpec, Unfit, check, ineligible,
     paper_spec, preferences_within, refuse_unfit, skip_unfit,
 };
 use engram_report::{Excluded, Fact, Reproduction};
-use serde_json::json;
 
 use super::model::resolve;
 use super::sweep_text;
@@ -45,6 +44,7 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
         Some(out) if !args.plan_only => Some(UnderWay::at(out, args.resume)?),
         _ => None,
     };
+    memory::holds(args.memory, &crate::model::checkpoint(&args.model)?)?;
     let (model, folder) = crate::model::open(&args.model, &device, args.bos)?;
     let spec = spec(args, &model)?;
     let reading = Reading {
@@ -78,30 +78,32 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
             .cloned()
             .collect(),
     };
-    let memory = memory::allowed(args.memory);
-    let Some(under_way) = under_way else {
+    let memory = memory::allowed(args.memory, &model);
+    let schedule = || {
         let nothing = Done::nothing(&plan);
-        let schedule = Schedule::of(&plan, &nothing, memory, rayon::current_num_threads())?;
+        Schedule::with_rows(&plan, &nothing, memory, rayon::current_num_threads())
+    };
+    let Some(under_way) = under_way else {
+        let schedule = schedule()?;
         let cost = sweep_text::Cost::here(&schedule);
         return super::print(json, &cost, || sweep_text::planned(&plan, &cost));
     };
     let engine: Box<dyn Engine> = match args.engine {
-        EngineName::Staged => Box::new(StagedEngine::new(&model, memory)?),
-        EngineName::Naive => Box::new(naive_engine(memory)),
+        EngineName::Staged => {
+            // What cannot fit is said before anything is laid out or written.
+            schedule()?;
+            Box::new(StagedEngine::new(&model, memory)?)
+        }
+        EngineName::Naive => Box::new(naive_engine(memory.allowed)),
     };
     let model_hash = checkpoint_hash(&folder)?;
     let load_s = start.elapsed().as_secs_f64();
 
     let start = Instant::now();
-    if args.engine == EngineName::Staged {
-        // What cannot fit is said before anything is written.
-        let nothing = Done::nothing(&plan);
-        Schedule::of(&plan, &nothing, memory, rayon::current_num_threads())?;
-    }
     let naive = args.engine == EngineName::Naive;
     // The last bits of the naive engine's values depend on how its cells are batched and on the device.
-    let naive = naive.then(|| (naive_engine(memory), args.device.clone()));
-    let key = fingerprint(&json!([model_hash, plan, naive, measured.pairs]))?;
+    let naive = naive.then(|| (naive_engine(memory.allowed), args.device.clone()));
+    let key = fingerprint(&(&model_hash, &plan, naive, &measured.pairs))?;
     let out = &under_way.out;
     if under_way.output.is_made_from(&key)? {
         let rows = Row::read_parquet(&out.join(PATCH))?;
@@ -110,15 +112,19 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
         return print_rows((&measured, &rows), &model, json, out);
     }
     let (mut journal, done) = under_way.journal(&key, &plan)?;
-    let results = sweep_on("patch", &*engine, &model, &plan, done, |batch| {
+    let done = sweep_on("patch", &*engine, &model, &plan, done, |batch| {
         journal.append(batch)
     })?;
-    let ineligible = ineligible(&results);
-    let mut rows: Vec<Row> = results.into_iter().flat_map(|r| r.rows).collect();
+    // Rows take the place of the weights that were laid out.
+    drop(engine);
+    let (mut rows, ineligible) = rows_of(&done, &plan);
+
+    drop(done);
     let sweep_s = start.elapsed().as_secs_f64();
     if !paper {
         // A small part of what is allowed: the sweep's own caches are gone by now.
-        let asked = preferences_within(&model, &measured.pairs, &reading, false, memory / 16)?;
+        let room = memory.allowed / 16;
+        let asked = preferences_within(&model, &measured.pairs, &reading, false, room)?;
         Row::mark(&mut rows, &asked.rows);
     }
     under_way.output.fill_from(&key, |folder| {
@@ -344,12 +350,11 @@ fn left_out(unfit: Vec<Unfit>) -> Vec<Excluded> {
 /// # Errors
 /// The engine's.
 pub fn sweep(label: &str, engine: &dyn Engine, model: &Model, plan: &Plan) -> Result<Vec<Row>> {
-    let results = sweep_on(label, engine, model, plan, Done::nothing(plan), |_| Ok(()))?;
-    Ok(results.into_iter().flat_map(|r| r.rows).collect())
+    let done = sweep_on(label, engine, model, plan, Done::nothing(plan), |_| Ok(()))?;
+    Ok(rows_of(&done, plan).0)
 }
 
-/// Runs what `done` does not have of a plan; each batch goes to `keep` as soon as it is there. Says which pairs have no
-/// recovery, and in which metrics.
+/// Runs what `done` does not have of a plan, and gives all of it; each batch goes to `keep` as soon as it is there.
 fn sweep_on(
     label: &str,
     engine: &dyn Engine,
@@ -357,7 +362,7 @@ fn sweep_on(
     plan: &Plan,
     done: Done,
     mut keep: impl FnMut(&Batch) -> engram_patch::Result<()>,
-) -> Result<Vec<PairResult>> {
+) -> Result<Done> {
     let mut progress = Progress::new(label, engine.cells(plan) as u64);
     let mut all = done.clone();
     let mut finished = done.cells();
@@ -368,12 +373,16 @@ fn sweep_on(
         all.take(batch);
         Ok(())
     })?;
-    let results = all.results(plan);
-    let rows: usize = results.iter().map(|r| r.rows.len()).sum();
-    let pairs: BTreeSet<&str> = results.iter().map(|r| r.pair.as_str()).collect();
-    progress.finish(&format!("{} pairs, {rows} rows", pairs.len()));
-    for metric in ineligible(&results) {
-        note(metric);
-    }
-    Ok(results)
+    let pairs: BTreeSet<&str> = plan.pairs.iter().map(|p| p.pair.id.as_str()).collect();
+    progress.finish(&format!("{} pairs, {} rows", pairs.len(), plan.rows()));
+    Ok(all)
+}
+
+/// The rows of a plan that is done. Says which pairs have no recovery, and in which metrics.
+fn rows_of(done: &Done, plan: &Plan) -> (Vec<Row>, Vec<Ineligible>) {
+    let results = done.results(plan);
+    let ineligible = ineligible(&results);
+    ineligible.iter().for_each(note);
+    let rows = results.into_iter().flat_map(|r| r.rows);
+    (rows.collect(), ineligible)
 }

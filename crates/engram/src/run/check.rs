@@ -53,7 +53,7 @@ impl Run {
         let (pairs, _) = prepare(suite, &self.base, reading, false)?;
         let plan = Plan::new(spec, self.base.shape(), pairs)?;
         let (nothing, threads) = (Done::nothing(&plan), rayon::current_num_threads());
-        Schedule::of(&plan, &nothing, memory::allowed(None), threads)?;
+        Schedule::of(&plan, &nothing, memory::allowed(None, &self.base), threads)?;
         Ok(plan)
     }
 }

@@ -70,7 +70,7 @@ fn sweep(args: &BenchSweepArgs) -> Result<SweepBench> {
         pairs: random_pairs(args, model.shape().vocab),
     };
     let (pairs, _) = prepare(&suite, &model, &Reading::default(), false)?;
-    let engine = StagedEngine::new(&model, memory::allowed(args.memory))?;
+    let engine = StagedEngine::new(&model, memory::allowed(args.memory, &model))?;
     let mut seconds = Vec::new();
     let (mut flops_needed, mut flops_naive, mut cells) = (0, 0, 0);
     let mut rates = Vec::new();
