@@ -3,6 +3,7 @@
 
 #![deny(missing_docs)]
 
+pub mod clusters;
 pub mod columns;
 pub mod confounds;
 pub mod edit;
@@ -22,6 +23,7 @@ pub mod site;
 pub mod subject;
 pub mod text;
 
+pub use clusters::{Clusters, Shared};
 pub use confounds::Confounds;
 pub use edit::{Aside, EditRow, Fit, Moved, Said, Score, Won};
 pub use error::{CoreError, Result};

@@ -143,7 +143,8 @@ pub struct Pair {
     /// The corrupted fact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub foil_fact: Option<String>,
-    /// Pairs of one cluster share facts and are not independent.
+    /// Pairs of one cluster are not independent. Pairs that share a prompt, or a fact and its foil, are in one cluster
+    /// anyway ([`crate::clusters`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
     /// The pair in wordings held back from training.
@@ -200,11 +201,6 @@ impl Pair {
     /// The subject in the corrupted prompt, if both are texts.
     pub fn locate_corrupt_subject(&self) -> Option<Located> {
         locate(&self.corrupt_subject, &self.corrupt_prompt(), self)
-    }
-
-    /// The name of the cluster: the pair's own id where none is given.
-    pub fn cluster_name(&self) -> &str {
-        self.cluster.as_deref().unwrap_or(&self.id)
     }
 }
 

@@ -63,7 +63,7 @@ pub(crate) fn adjusted(
             let of = &context.pairs[pair];
             let first = kinds.iter().position(|k| of.kind == *k)? == 0;
             let next = numbers.len();
-            let relation = *numbers.entry(of.relation.as_deref()?).or_insert(next);
+            let relation = *numbers.entry(context.relation(pair)?).or_insert(next);
             Some(Value {
                 pair,
                 relation,

@@ -236,6 +236,9 @@ fn layer_sentence(tests: &LayerTests, alpha: f64) -> String {
             ));
         }
     }
+    if let (true, Some(why)) = (parts.is_empty(), tests.too_few(alpha)) {
+        return format!("{label}: layers differ ({figures}); which ones stand out, {why}.{which}");
+    }
     if parts.is_empty() {
         return format!(
             "{label}: layers differ ({figures}), but no single one stands out after Holm's correction.{which}"

@@ -1,8 +1,9 @@
 //! The suite, indexed: what every later step looks up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use engram_core::{Confounds, Pair};
+use engram_core::clusters::joined;
+use engram_core::{Clusters, Confounds, Pair};
 
 use crate::error::{FindingsError, Result};
 use crate::study::Settings;
@@ -17,6 +18,8 @@ pub(crate) struct Context<'a> {
     pub kinds: Vec<String>,
     /// The cluster of each pair.
     pub clusters: Vec<usize>,
+    /// The relation of each pair; relations of one kind that share a cluster are one, under the first's name.
+    relations: Vec<Option<&'a str>>,
     /// What is known of pairs besides their kind.
     pub confounds: BTreeMap<usize, &'a Confounds>,
     index: BTreeMap<&'a str, usize>,
@@ -26,21 +29,19 @@ impl<'a> Context<'a> {
     pub fn new(pairs: &'a [Pair], settings: Settings) -> Result<Context<'a>> {
         settings.check()?;
         let mut index = BTreeMap::new();
-        let mut names = BTreeMap::new();
-        let mut clusters = Vec::with_capacity(pairs.len());
         for (i, pair) in pairs.iter().enumerate() {
             if index.insert(pair.id.as_str(), i).is_some() {
                 return Err(FindingsError::DuplicatePair {
                     pair: pair.id.clone(),
                 });
             }
-            let next = names.len();
-            clusters.push(*names.entry(pair.cluster_name()).or_insert(next));
         }
+        let clusters = Clusters::of(pairs).of;
         Ok(Context {
             settings,
             pairs,
             kinds: kinds(pairs.iter().map(|p| p.kind.as_str())),
+            relations: relations(pairs, &clusters),
             clusters,
             confounds: BTreeMap::new(),
             index,
@@ -76,6 +77,26 @@ impl<'a> Context<'a> {
             .collect()
     }
 
+    /// The relation of a pair, for tests that take relations for independent.
+    pub fn relation(&self, pair: usize) -> Option<&'a str> {
+        self.relations[pair]
+    }
+
+    /// Relations of a kind that count as another, whose pairs they share.
+    pub fn merged(&self, kind: &str) -> usize {
+        let of_kind = || {
+            self.pairs
+                .iter()
+                .zip(&self.relations)
+                .filter(|(p, _)| p.kind == kind)
+        };
+        let named: BTreeSet<&str> = of_kind()
+            .filter_map(|(p, _)| p.relation.as_deref())
+            .collect();
+        let counted: BTreeSet<&str> = of_kind().filter_map(|(_, r)| *r).collect();
+        named.len() - counted.len()
+    }
+
     /// The values of each relation of `kind`; pairs without a relation are left out.
     pub fn by_relation(
         &self,
@@ -84,13 +105,36 @@ impl<'a> Context<'a> {
     ) -> BTreeMap<&'a str, Vec<f64>> {
         let mut relations: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
         for (pair, value) in values {
-            let pair = &self.pairs[pair];
-            if let (true, Some(relation)) = (pair.kind == kind, &pair.relation) {
+            let of_kind = self.pairs[pair].kind == kind;
+            if let (true, Some(relation)) = (of_kind, self.relations[pair]) {
                 relations.entry(relation).or_default().push(value);
             }
         }
         relations
     }
+}
+
+/// The relation of each pair, those of one kind that share a cluster under the name of the first.
+fn relations<'a>(pairs: &'a [Pair], clusters: &[usize]) -> Vec<Option<&'a str>> {
+    let mut numbers: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    let mut names = Vec::new();
+    let mut sharing: BTreeMap<(&str, usize), Vec<usize>> = BTreeMap::new();
+    let mut of = Vec::with_capacity(pairs.len());
+    for (pair, cluster) in pairs.iter().zip(clusters) {
+        let number = pair.relation.as_deref().map(|relation| {
+            *numbers.entry((&pair.kind, relation)).or_insert_with(|| {
+                names.push(relation);
+                names.len() - 1
+            })
+        });
+        let in_cluster = sharing.entry((&pair.kind, *cluster)).or_default();
+        in_cluster.extend(number);
+        of.push(number);
+    }
+    let groups = joined(names.len(), sharing.values().map(Vec::as_slice));
+    let first = |group: usize| groups.iter().position(|g| *g == group);
+    let name = |number: usize| Some(names[first(groups[number])?]);
+    of.into_iter().map(|number| name(number?)).collect()
 }
 
 /// Kinds in the order in which they are shown.

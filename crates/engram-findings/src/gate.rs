@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 
 use engram_core::{Corruption, Metric, PreferenceRow, Row};
 use engram_stats::{
-    Proportion, binomial_test_greater, bootstrap_cluster_mean, mean, proportion_interval, sign_flip,
+    Proportion, binomial_test_greater, bootstrap_cluster_mean, least_p_sign_flip, mean,
+    proportion_interval, sign_flip,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
 use crate::error::{FindingsError, Result, if_enough};
-use crate::words::{p_value, percent, plural};
+use crate::words::{least_p, p_value, percent, plural};
 
 /// What one model knows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,6 +68,9 @@ pub struct KindGate {
     pub kind: Option<String>,
     /// Pairs measured.
     pub pairs: usize,
+    /// Their clusters, which are what is independent; 0 in files from before these were counted.
+    #[serde(default)]
+    pub clusters: usize,
     /// Pairs whose clean − corrupt logit difference is large enough.
     pub eligible: usize,
     /// Pairs that are eligible and whose answer the model prefers: those that conclusions are drawn over.
@@ -322,6 +326,7 @@ fn kind_gate(
     Ok(Some(KindGate {
         kind: kind.map(str::to_owned),
         pairs: chosen.len(),
+        clusters: clusters.len(),
         eligible: chosen.iter().filter(|(_, s)| s.eligible).count(),
         used: (chosen.iter())
             .filter(|(_, s)| s.eligible && s.prefers)
@@ -385,14 +390,25 @@ fn sentence(condition: &str, all: Option<&KindGate>, alpha: f64) -> String {
         );
     };
     let counts = format!(
-        "it prefers what the prompt calls for on {} of the prompts of {}, where chance is a half",
+        "it prefers what the prompt calls for on {} of the prompts of {}{}, where chance is a half",
         percent(all.right),
-        plural(all.pairs, "pair")
+        plural(all.pairs, "pair"),
+        match all.clusters < all.pairs {
+            true => format!(" in {}", plural(all.clusters, "cluster")),
+            false => String::new(),
+        }
     );
+    let least = least_p_sign_flip(all.clusters);
     match (all.passed, all.p_right) {
         (true, Some(p)) => format!(
             "{condition} knows more than chance: {counts} ({}).",
             p_value(p)
+        ),
+        (false, Some(_)) if all.right > 0.5 && least >= alpha => format!(
+            "{condition} has too few clusters to show that it knows more than chance: {counts}, and {} of pairs that do not \
+             share prompts or facts allow no p below {}. No statement is made about where it keeps knowledge.",
+            plural(all.clusters, "cluster"),
+            least_p(least)
         ),
         (false, Some(p)) if all.right > 0.5 => format!(
             "{condition} is not shown to know more than chance: {counts} ({}, threshold {alpha}). \

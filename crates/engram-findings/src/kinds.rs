@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use engram_core::Metric;
 use engram_stats::{
     Interval, LayerStatistic, MIN_RELATIONS_PER_KIND, PermutationTest,
-    bootstrap_two_stage_difference, cliffs_delta, hedges_g, holm, icc, max_t_kinds, mean,
-    permute_kinds, relations_needed, smallest_effect_two_groups,
+    bootstrap_two_stage_difference, cliffs_delta, hedges_g, holm, icc, least_p_kinds, max_t_kinds,
+    mean, permute_kinds, relations_needed, smallest_effect_two_groups,
 };
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,7 @@ use crate::localise::LocalisationSummary;
 use crate::measure::Measure;
 use crate::profile::{Over, Selection};
 use crate::sheet::Sheet;
-use crate::words::{number, p_value};
+use crate::words::{difference, least_p, number, p_value};
 
 /// The least number of relations of each kind for a verdict between kinds.
 pub const LEAST_RELATIONS: usize = MIN_RELATIONS_PER_KIND;
@@ -374,13 +374,25 @@ pub(crate) fn conclude(context: &Context<'_>, gate: &Gate, tests: &mut [KindTest
             }
         }
     }
+    let sizes: BTreeMap<_, usize> = families
+        .iter()
+        .map(|(f, of)| (f.clone(), of.len()))
+        .collect();
     for test in tests {
-        (test.outcome, test.verdict) = verdict(test, gate, context.settings.alpha());
+        let sites = sizes.get(&family(test)).copied().unwrap_or(1);
+        (test.outcome, test.verdict) = verdict(context, test, gate, sites);
     }
     Ok(())
 }
 
-fn verdict(test: &KindTests, gate: &Gate, alpha: f64) -> (Outcome, String) {
+/// What a test says, in words; it is one of so many `sites` that are tested together.
+fn verdict(
+    context: &Context<'_>,
+    test: &KindTests,
+    gate: &Gate,
+    sites: usize,
+) -> (Outcome, String) {
+    let alpha = context.settings.alpha();
     let none = |why: String| (Outcome::NoVerdict, why);
     let (first, second) = (&test.first, &test.second);
     if !gate.passed_by(first) || !gate.passed_by(second) {
@@ -388,8 +400,13 @@ fn verdict(test: &KindTests, gate: &Gate, alpha: f64) -> (Outcome, String) {
     }
     let counts = [test.relations_first, test.relations_second];
     if counts.into_iter().min().unwrap_or(0) < MIN_RELATIONS_PER_KIND {
+        let merged = context.merged(first) + context.merged(second);
+        let merged = match merged {
+            0 => String::new(),
+            _ => " Relations whose pairs share prompts or facts count as one.".to_owned(),
+        };
         return none(format!(
-            "No verdict: {} {first} and {} {second} relations have pairs in the test, and fewer than {MIN_RELATIONS_PER_KIND} of a kind cannot tell kinds apart.",
+            "No verdict: {} {first} and {} {second} relations have pairs in the test, and fewer than {MIN_RELATIONS_PER_KIND} of a kind cannot tell kinds apart.{merged}",
             counts[0], counts[1]
         ));
     }
@@ -408,11 +425,11 @@ fn verdict(test: &KindTests, gate: &Gate, alpha: f64) -> (Outcome, String) {
         "mean normalised entropy {} against {}, difference {}{}, {} after Holm",
         number(entropy.mean_first),
         number(entropy.mean_second),
-        number(entropy.test.statistic),
+        difference(entropy.test.statistic),
         entropy.interval.map_or_else(String::new, |i| format!(
             " [{}, {}]",
-            number(i.lower),
-            number(i.upper)
+            difference(i.lower),
+            difference(i.upper)
         )),
         p_value(entropy.p_holm),
     );
@@ -429,7 +446,9 @@ fn verdict(test: &KindTests, gate: &Gate, alpha: f64) -> (Outcome, String) {
             return (
                 outcome,
                 format!(
-                    "No difference in localisation between {first} and {second} facts is shown ({figures}).{}{}",
+                    "{} ({figures}).{}{}{}",
+                    not_shown([first, second]),
+                    why_not_shown(entropy, counts, sites, alpha),
                     held_in_words(test),
                     power_in_words(test)
                 ),
@@ -443,6 +462,31 @@ fn verdict(test: &KindTests, gate: &Gate, alpha: f64) -> (Outcome, String) {
             held_in_words(test)
         ),
     )
+}
+
+fn not_shown([first, second]: [&String; 2]) -> String {
+    format!("No difference in localisation between {first} and {second} facts is shown")
+}
+
+/// Why no difference is shown, where that is not the p that is printed.
+fn why_not_shown(entropy: &EntropyTest, relations: [usize; 2], sites: usize, alpha: f64) -> String {
+    let least = (least_p_kinds(relations[0], relations[1]) * sites as f64).min(1.0);
+    match entropy.interval {
+        _ if least >= alpha => format!(
+            " There are too few relations to show one: {} and {} allow no p below {} after Holm.",
+            relations[0],
+            relations[1],
+            least_p(least)
+        ),
+        None if entropy.p_holm < alpha => {
+            " Its p alone would show one; but nothing varies within the kinds, so that there is no interval to bear it out."
+                .to_owned()
+        }
+        Some(_) if entropy.p_holm < alpha => {
+            " Its p alone would show one, but its interval holds 0.".to_owned()
+        }
+        _ => String::new(),
+    }
 }
 
 /// The difference with confounds held, in words.
@@ -470,7 +514,12 @@ fn held_in_words(test: &KindTests) -> String {
 /// What so many relations can show, in words.
 fn power_in_words(test: &KindTests) -> String {
     let Some(power) = &test.power else {
-        return String::new();
+        return match test.entropy.is_some() {
+            true => {
+                " There is no effect size: relations do not vary within their kinds.".to_owned()
+            }
+            false => String::new(),
+        };
     };
     let needed = power.relations_needed.map_or(String::new(), |n| {
         format!(", which {n} relations of each kind would show")

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use engram_stats::{
     Friedman, LayerStatistic, Wilcoxon, benjamini_hochberg, cohen_d_paired, friedman, holm,
-    max_t_sign_flip, mean, wilcoxon_signed_rank,
+    least_p_sign_flip, max_t_sign_flip, mean, wilcoxon_signed_rank,
 };
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ use crate::gate::{Gate, States};
 use crate::measure::Measure;
 use crate::profile::{Over, Selection};
 use crate::sheet::Sheet;
-use crate::words::{layers, list, plural};
+use crate::words::{layers, least_p, list, plural};
 
 /// Tests over the layers of one measure, trivial layers left out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,6 +42,24 @@ pub struct LayerTests {
 }
 
 impl LayerTests {
+    /// The least p that a layer can have after Holm, with so many clusters and layers.
+    pub fn least_p(&self) -> f64 {
+        (least_p_sign_flip(self.clusters) * self.layers.len() as f64).min(1.0)
+    }
+
+    /// That so few clusters cannot show which layers stand out, at a level; `None` where they can.
+    pub fn too_few(&self, alpha: f64) -> Option<String> {
+        let least = self.least_p();
+        (least >= alpha && !self.layers.is_empty()).then(|| {
+            format!(
+                "too few clusters to show it: {} allow no p below {} after Holm over {}",
+                self.clusters,
+                least_p(least),
+                plural(self.layers.len(), "layer")
+            )
+        })
+    }
+
     /// Layers that stand out, above (`true`) or below the pairs' own means, after Holm.
     pub fn standing_out(&self, above: bool, alpha: f64) -> Vec<Option<i64>> {
         self.layers

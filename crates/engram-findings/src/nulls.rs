@@ -55,9 +55,9 @@ pub fn null_rejections(
                 .iter()
                 .filter(|l| l.measure == test.measure);
             for pair in pairs.flat_map(|l| &l.pairs) {
-                let of = context.find(&pair.pair).map(|i| &study.suite[i]);
+                let of = context.find(&pair.pair);
                 if let Some((kind, relation)) =
-                    of.and_then(|p| Some((&p.kind, p.relation.as_ref()?)))
+                    of.and_then(|i| Some((&study.suite[i].kind, context.relation(i)?)))
                     && [&test.first, &test.second].contains(&kind)
                 {
                     relations

@@ -120,7 +120,7 @@ pub(crate) fn robustness(
             first: main.first.clone(),
             second: main.second.clone(),
             outcome: main.outcome,
-            sentence: sentence(main, &variants, &left_out),
+            sentence: sentence(main, &variants, &left_out, context.settings.alpha()),
             variants,
             left_out,
         });
@@ -220,7 +220,7 @@ fn leave_out(
     Ok(found)
 }
 
-fn sentence(main: &KindTests, variants: &[Variant], left_out: &[LeftOut]) -> String {
+fn sentence(main: &KindTests, variants: &[Variant], left_out: &[LeftOut], alpha: f64) -> String {
     let place = site(&main.measure.label);
     let Some(first) = variants.first() else {
         return format!("{place}: nothing to compare with.");
@@ -239,9 +239,14 @@ fn sentence(main: &KindTests, variants: &[Variant], left_out: &[LeftOut]) -> Str
         }
     };
     let mut text = format!(
-        "{place}: {verdict} ({}, {} after Holm)",
+        "{place}: {verdict} ({}, {} after Holm{})",
         number(first.difference),
-        p_value(first.p_holm)
+        p_value(first.p_holm),
+        // The verdict is not that of the p which is printed.
+        match main.outcome == Outcome::NotShown && first.p_holm < alpha {
+            true => ", but no interval that excludes 0",
+            false => "",
+        }
     );
     let others = &variants[1..];
     if !others.is_empty() {

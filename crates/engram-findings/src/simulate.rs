@@ -82,7 +82,8 @@ impl Simulation {
                 for i in 0..self.pairs {
                     let (subject, other) = (self.subject(i), self.subject(i ^ 1));
                     let relation = format!("{}-{relation}", &kind[..3]);
-                    let prompt = |s: &str, frame: &str| format!("{frame} {s} is linked to the");
+                    // No two clusters share a prompt.
+                    let prompt = |s: &str, frame: &str| format!("{frame} {s} is {relation} to the");
                     suite.push(Pair {
                         id: format!("{relation}-{i}"),
                         kind: kind.to_owned(),
@@ -94,7 +95,7 @@ impl Simulation {
                         corrupt_subject: Some(Span::Text(other.clone())),
                         cluster: Some(format!("{relation}-c{}", i / 2)),
                         template: Some(TEMPLATE.to_owned()),
-                        relation: Some(relation),
+                        relation: Some(relation.clone()),
                         paraphrases: vec![Wording {
                             clean: prompt(&subject, "Often"),
                             corrupt: prompt(&other, "Often"),

@@ -27,6 +27,23 @@ pub fn p_value(p: f64) -> String {
     }
 }
 
+/// A difference to two decimals, or, nearer to 0 than those show, to two digits: one that is shown is never 0.00.
+pub fn difference(x: f64) -> String {
+    let size = x.abs();
+    if !(1e-9..0.005).contains(&size) {
+        return number(x);
+    }
+    let decimals = 1 - size.log10().floor() as i32;
+    let text = format!("{x:.0$}", decimals.unsigned_abs() as usize);
+    text.replace('-', MINUS)
+}
+
+/// A least p as a number: `0.125`, `0.0625`, `0.008`.
+pub fn least_p(p: f64) -> String {
+    let text = format!("{p:.4}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// A number to two decimals, without −0.00.
 pub fn number(x: f64) -> String {
     let text = format!("{x:.2}");
@@ -115,6 +132,10 @@ mod tests {
         assert_eq!(p_value(0.0234), "p = 0.023");
         assert_eq!(number(-0.001), "0.00");
         assert_eq!(number(-1.5), "−1.50");
+        let small = [-0.00123, 0.0049, 0.0051, 0.0, 1e-12, -2.0];
+        let words = ["−0.0012", "0.0049", "0.01", "0.00", "0.00", "−2.00"];
+        assert_eq!(small.map(difference), words);
+        assert_eq!([0.125, 0.0625, 1.0].map(least_p), ["0.125", "0.0625", "1"]);
         assert_eq!(list(&["a".into(), "b".into(), "c".into()]), "a, b and c");
         assert_eq!(layers(&[Some(1), Some(2)]), "layers 1 and 2");
         assert_eq!(layer_sets(&[vec![3]]), "layer 3");

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use engram_core::Pair;
+use engram_core::{Clusters, Pair};
 use engram_corpus::FactTable;
 use engram_model::{Shape, Tokenizer};
 use engram_patch::{
@@ -121,10 +121,13 @@ fn clusters_are_circles_of_two_or_three() {
             .suite
             .pairs
             .iter()
-            .filter(|p| p.cluster_name() == cluster)
+            .filter(|p| p.cluster.as_deref() == Some(cluster))
             .collect()
     };
-    let clusters: BTreeSet<&str> = built.suite.pairs.iter().map(Pair::cluster_name).collect();
+    let clusters = built.suite.pairs.iter().flat_map(|p| p.cluster.as_deref());
+    let clusters: BTreeSet<&str> = clusters.collect();
+    let found = Clusters::of(&built.suite.pairs);
+    assert_eq!(found.count(), clusters.len(), "circles share nothing");
     for cluster in clusters {
         let pairs = of(cluster);
         assert!(matches!(pairs.len(), 2 | 3), "{cluster}: {}", pairs.len());

@@ -14,10 +14,17 @@ pub fn cohen_d_paired(differences: &[f64]) -> Result<f64, StatsError> {
     const WHAT: &str = "cohen_d_paired";
     check(differences, WHAT, 2)?;
     let spread = std_dev(differences)?;
-    if spread == 0.0 {
+    if is_rounding(spread, differences) {
         return Err(StatsError::NoVariation { what: WHAT });
     }
     Ok(mean_of(differences) / spread)
+}
+
+/// Whether a spread is no more than what rounding leaves of values that are all the same: no unit for an effect.
+fn is_rounding(spread: f64, values: &[f64]) -> bool {
+    const ROUNDING: f64 = 1e-10;
+    let largest = values.iter().fold(0f64, |most, v| most.max(v.abs()));
+    spread <= ROUNDING * largest
 }
 
 /// Hedges' g of two independent groups: the difference of means, `a` − `b`,
@@ -33,7 +40,7 @@ pub fn hedges_g(a: &[f64], b: &[f64]) -> Result<f64, StatsError> {
     check(b, WHAT, 2)?;
     let df = (a.len() + b.len() - 2) as f64;
     let pooled = ((sum_of_squares(a) + sum_of_squares(b)) / df).sqrt();
-    if pooled == 0.0 {
+    if is_rounding(pooled, &[a, b].concat()) {
         return Err(StatsError::NoVariation { what: WHAT });
     }
     let correction = (ln_gamma(df / 2.0) - ln_gamma((df - 1.0) / 2.0)).exp() / (df / 2.0).sqrt();
@@ -64,6 +71,24 @@ pub fn cliffs_delta(a: &[f64], b: &[f64]) -> Result<f64, StatsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Copies of one value that differ by rounding alone, as means over relations of the same pairs do.
+    #[test]
+    fn rounding_is_no_spread() {
+        let a = [0.3, 0.1 + 0.2, 0.3];
+        let b = [0.7, 0.7, 0.7 + 1e-16];
+        for found in [
+            hedges_g(&a, &b),
+            cohen_d_paired(&a),
+            cohen_d_paired(&[0.0; 4]),
+        ] {
+            assert!(
+                matches!(found, Err(StatsError::NoVariation { .. })),
+                "{found:?}"
+            );
+        }
+        assert!(hedges_g(&[0.3, 0.3 + 1e-6], &[0.7, 0.7]).is_ok());
+    }
 
     #[test]
     fn closed_forms() {

@@ -17,6 +17,7 @@
 //! | do two numbers rise together? | [`spearman`] |
 //! | how large, how sure? | the functions `*_interval` on a [`Resampling`], and `bootstrap_*`, which are those with BCa ends |
 //! | how large, whatever the unit? | [`cohen_d_paired`], [`hedges_g`], [`cliffs_delta`], the rank-biserial correlation of [`Wilcoxon`], and their intervals |
+//! | can so few show it at all? | [`least_p_sign_flip`], [`least_p_kinds`] |
 //! | how many pairs would show it? | [`pairs_needed`], [`relations_needed`], [`power_paired`], [`smallest_effect_paired`] |
 //! | how many pairs are there really? | [`icc`] of pairs within relations |
 //! | does the model know its facts? | [`binomial_test_greater`], [`proportion_interval`] |
@@ -40,6 +41,7 @@ mod fit;
 mod friedman;
 mod icc;
 mod interval;
+mod least_p;
 mod localisation;
 mod mann_whitney;
 mod matching;
@@ -78,6 +80,7 @@ pub use error::StatsError;
 pub use friedman::{Friedman, friedman};
 pub use icc::{Icc, icc};
 pub use interval::{Interval, IntervalMethod};
+pub use least_p::{least_p_kinds, least_p_sign_flip};
 pub use localisation::{Localisation, MIN_TOTAL_RECOVERY, localisation};
 pub use mann_whitney::{MannWhitney, mann_whitney};
 pub use matching::{Matching, match_nearest, matched_difference_interval};

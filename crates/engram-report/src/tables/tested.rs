@@ -49,14 +49,20 @@ pub(crate) fn layer_tests(findings: &Findings) -> Table {
             test.clusters.to_string(),
         ];
         match &test.friedman {
-            Some(friedman) => row.extend([
-                number(friedman.chi_squared),
-                friedman.df.to_string(),
-                p_cell(friedman.p_value),
-                number(friedman.kendall_w),
-                layers(&test.standing_out(true, alpha)),
-                layers(&test.standing_out(false, alpha)),
-            ]),
+            Some(friedman) => {
+                let standing = |above| match test.too_few(alpha) {
+                    Some(_) => "too few clusters".to_owned(),
+                    None => layers(&test.standing_out(above, alpha)),
+                };
+                row.extend([
+                    number(friedman.chi_squared),
+                    friedman.df.to_string(),
+                    p_cell(friedman.p_value),
+                    number(friedman.kendall_w),
+                    standing(true),
+                    standing(false),
+                ]);
+            }
             None => row.extend([
                 test.note.clone().unwrap_or_else(dash),
                 dash(),

@@ -4,11 +4,13 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use engram_core::text::plain;
-use engram_core::{Bos, Lock, Suite};
+use engram_core::{Bos, Clusters, Lock, Pair, Suite};
 use engram_corpus::{CounterFact, FactTable, read_counterfact};
 use engram_patch::{
     Balance, BuildSettings, Fitness, Reading, build, build_counterfact, build_paper, check,
 };
+
+use serde::Serialize;
 
 use super::{print, table};
 use crate::args::{Profile, SuiteCommand};
@@ -74,9 +76,14 @@ pub fn suite(command: SuiteCommand, json: bool) -> Result<()> {
             print(json, &built.balance, || balance(&built.balance))
         }
         SuiteCommand::Check { suite, model, bos } => {
+            let pairs = Suite::read(&suite)?.pairs;
+            let clusters = Clusters::of(&pairs);
             let checked = checked(&suite, &model, bos)?;
+            let found: Vec<Checked<'_>> = (checked.iter().zip(&clusters.of))
+                .map(|(fitness, &cluster)| Checked { fitness, cluster })
+                .collect();
             let unfit: Vec<&Fitness> = checked.iter().filter(|c| !c.is_fit()).collect();
-            print(json, &checked, || {
+            print(json, &found, || {
                 let mut text = String::new();
                 for fitness in &checked {
                     for problem in &fitness.problems {
@@ -94,10 +101,10 @@ pub fn suite(command: SuiteCommand, json: bool) -> Result<()> {
                     checked.len() - unfit.len(),
                     checked.len()
                 );
-                match noticed {
-                    0 => text,
-                    noticed => text + &format!("; {noticed} with a notice"),
+                if noticed > 0 {
+                    text += &format!("; {noticed} with a notice");
                 }
+                text + "\n" + &dependence(&pairs, &clusters)
             })?;
             if !unfit.is_empty() {
                 bail!(
@@ -164,6 +171,58 @@ fn checked(suite: &Path, model: &Path, bos: Bos) -> Result<Vec<Fitness>> {
         &model.shape(),
         &Reading::default(),
     )?)
+}
+
+/// A pair that was checked, and the number of its cluster.
+#[derive(Serialize)]
+struct Checked<'a> {
+    #[serde(flatten)]
+    fitness: &'a Fitness,
+    cluster: usize,
+}
+
+/// How many independent groups the pairs of a suite are, which pairs are together, and why.
+fn dependence(pairs: &[Pair], clusters: &Clusters) -> String {
+    const SHOWN: usize = 20;
+    let together: Vec<Vec<usize>> = clusters.members();
+    let together: Vec<&Vec<usize>> = together.iter().filter(|of| of.len() > 1).collect();
+    let mut text = format!("{} pairs in {} clusters", pairs.len(), clusters.count());
+    if together.is_empty() {
+        return text + ": no two share a prompt, or a fact and its foil";
+    }
+    text += "; pairs of one cluster are averaged before any test";
+    let names = |of: &[usize]| {
+        let shown = of.iter().take(SHOWN).map(|i| pairs[*i].id.as_str());
+        let more = of.len().saturating_sub(SHOWN);
+        let names = shown.collect::<Vec<_>>().join(", ");
+        names
+            + &if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            }
+    };
+    for of in together.iter().take(SHOWN) {
+        text += &format!("\n{}", plain(&names(of)));
+        let why = clusters
+            .links
+            .iter()
+            .filter(|(_, sharing)| of.contains(&sharing[0]));
+        for (shared, sharing) in why.take(SHOWN) {
+            text += &format!(
+                "\n    share {}: {}",
+                plain(&shared.to_string()),
+                plain(&names(sharing))
+            );
+        }
+    }
+    if together.len() > SHOWN {
+        text += &format!(
+            "\n… and {} more clusters of several pairs",
+            together.len() - SHOWN
+        );
+    }
+    text
 }
 
 /// A pair's two prompts token under token, the differing ones marked.
