@@ -3,6 +3,7 @@
 
 #![deny(missing_docs)]
 
+pub mod blanks;
 pub mod clusters;
 pub mod columns;
 pub mod confounds;
@@ -23,6 +24,7 @@ pub mod site;
 pub mod subject;
 pub mod text;
 
+pub use blanks::Blanks;
 pub use clusters::{Clusters, Shared};
 pub use confounds::Confounds;
 pub use edit::{Aside, EditRow, Fit, Moved, Said, Score, Won};

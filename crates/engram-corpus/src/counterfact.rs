@@ -1,7 +1,7 @@
 //! CounterFact (Meng et al. 2022): facts of Wikidata as prompts, each with a rephrasing, a false answer to be
 //! edited in, and a neighbour that must not move.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use engram_core::subject::locate_at;
@@ -135,11 +135,22 @@ impl From<Record> for CounterFact {
     }
 }
 
-/// Reads a collection, a JSON array of records in the flat or in the published form.
+/// The records of a collection that ask something of their own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Collection {
+    /// The facts, in the order of the file.
+    pub facts: Vec<CounterFact>,
+    /// Records that are left out, by their number, and why.
+    pub left_out: Vec<(u64, String)>,
+}
+
+/// Reads a collection, a JSON array of records in the flat or in the published form. Of records that repeat a prompt and
+/// its true answer the first is kept; where one prompt has several true answers, there is no one answer to call right, and
+/// all of its records are left out.
 ///
 /// # Errors
 /// [`CorpusError::Core`] for a file that does not parse; [`CorpusError::CounterFact`] for a record that cannot be asked.
-pub fn read_counterfact(path: &Path) -> Result<Vec<CounterFact>> {
+pub fn read_counterfact(path: &Path) -> Result<Collection> {
     let records: Vec<Record> = files::read_json(path)?;
     let facts: Vec<CounterFact> = records.into_iter().map(CounterFact::from).collect();
     let mut cases = BTreeSet::new();
@@ -161,5 +172,40 @@ pub fn read_counterfact(path: &Path) -> Result<Vec<CounterFact>> {
             ));
         }
     }
-    Ok(facts)
+    Ok(distinct(facts))
+}
+
+fn distinct(facts: Vec<CounterFact>) -> Collection {
+    let mut by_prompt: BTreeMap<String, Vec<(u64, String)>> = BTreeMap::new();
+    let prompt = |fact: &CounterFact| fact.prompt.split_whitespace().collect::<Vec<_>>().join(" ");
+    for fact in &facts {
+        let answer = fact.answer.trim().to_owned();
+        by_prompt
+            .entry(prompt(fact))
+            .or_default()
+            .push((fact.case, answer));
+    }
+    let mut found = Collection::default();
+    for fact in facts {
+        let answers = by_prompt.get(&prompt(&fact)).map_or(&[][..], Vec::as_slice);
+        let own = fact.answer.trim();
+        let why = if let Some((case, other)) = answers.iter().find(|(_, other)| other != own) {
+            format!(
+                "its prompt has two true answers, \"{own}\" and, in record {case}, \"{other}\": {}",
+                fact.prompt
+            )
+        } else {
+            match answers.first() {
+                Some((first, _)) if *first != fact.case => {
+                    format!("it repeats record {first}: {}", fact.prompt)
+                }
+                _ => {
+                    found.facts.push(fact);
+                    continue;
+                }
+            }
+        };
+        found.left_out.push((fact.case, why));
+    }
+    found
 }

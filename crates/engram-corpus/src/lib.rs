@@ -21,7 +21,7 @@ pub mod write;
 mod xlsx;
 
 pub use abstracts::Abstract;
-pub use counterfact::{CounterFact, read_counterfact};
+pub use counterfact::{Collection, CounterFact, read_counterfact};
 pub use error::{CorpusError, Result};
 pub use facts::{Cloze, Fact, FactTable, Relation, Rendered, Template};
 pub use read::Corpus;

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use engram_core::blanks::prompt_of;
 use engram_core::subject::locate_at;
 use engram_core::{Located, Neighbour, Suite};
 use engram_corpus::CounterFact;
@@ -85,6 +86,12 @@ impl EditRequest {
         }
         if self.subject.is_empty() {
             return Err(wrong("the subject is empty"));
+        }
+        let prompt = prompt_of(&self.prompt);
+        if prompt != self.prompt {
+            return Err(wrong(&format!(
+                "its prompt ends in a blank, which belongs to the answer: write \"{prompt}\""
+            )));
         }
         self.place()?;
         let present = self.target_true.as_deref().map(str::trim);

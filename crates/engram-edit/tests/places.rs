@@ -104,7 +104,7 @@ fn a_place_that_is_known_stays_with_the_request() {
         },
     }]);
     std::fs::write(file.path(), record.to_string()).unwrap();
-    let facts = read_counterfact(file.path()).unwrap();
+    let facts = read_counterfact(file.path()).unwrap().facts;
     assert_eq!(facts[0].template(), "The {} is a rat in a");
     assert_eq!(last(&of_counterfact(&facts)[0].request, ""), "1: rat");
 }

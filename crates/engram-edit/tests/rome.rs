@@ -195,6 +195,16 @@ fn what_cannot_be_edited_is_refused() {
         ..request()
     };
     assert!(matches!(empty.check(), Err(EditError::Request { .. })));
+    let blank = EditRequest {
+        prompt: format!("{} ", request().prompt),
+        ..request()
+    };
+    let error = blank.check().unwrap_err().to_string();
+    let corrected = format!("write \"{}\"", request().prompt);
+    assert!(
+        error.contains("ends in a blank") && error.contains(&corrected),
+        "{error}"
+    );
     let model = tiny();
     let error = covariances(
         &Reader::new(&model).unwrap(),

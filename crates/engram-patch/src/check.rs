@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use engram_core::Suite;
+use engram_core::{Blanks, Prompt, Suite};
 use engram_model::{Shape, Tokenizer};
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +72,22 @@ pub enum Problem {
         /// The number of embeddings.
         vocab: usize,
     },
+    /// Blanks that its author cannot have meant.
+    #[error(
+        "{} between the {which} prompt and the {what}: write \"{prompt}\" and \"{next}\"", blanks.words()
+    )]
+    Blanks {
+        /// `answer` or `foil`.
+        what: &'static str,
+        /// `clean` or `corrupted`.
+        which: &'static str,
+        /// What is amiss.
+        blanks: Blanks,
+        /// The prompt as it is to be.
+        prompt: String,
+        /// Answer or foil as it is to be.
+        next: String,
+    },
     /// A subject that is not where it should be.
     #[error("the subject {subject} is not found in the {which} prompt")]
     Subject {
@@ -113,13 +129,25 @@ pub enum Notice {
         /// `clean` or `corrupted`.
         which: &'static str,
     },
-    /// Two words made one.
-    #[error("the {what} has no blank before it and makes one word with the {which} prompt's end")]
+    /// One prompt with two answers.
+    #[error("its clean prompt has another answer in pair {pair}: \"{other}\"")]
+    Contradicts {
+        /// The pair that has it.
+        pair: String,
+        /// The answer there.
+        other: String,
+    },
+    /// Two words made one, in answer and foil alike.
+    #[error(
+        "the {what} has no blank before it and makes one word with the {which} prompt's end; if it is a word of its own, write \"{next}\""
+    )]
     NoBlank {
         /// `answer` or `foil`.
         what: &'static str,
         /// `clean` or `corrupted`.
         which: &'static str,
+        /// Answer or foil as a word of its own.
+        next: String,
     },
 }
 
@@ -174,6 +202,7 @@ pub fn check(
     for pair in &suite.pairs {
         *times.entry(&pair.id).or_default() += 1;
     }
+    let mut answers: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
     suite
         .pairs
         .iter()
@@ -181,6 +210,17 @@ pub fn check(
             let mut found = prepare(pair, tokenizer, reading)?;
             let sizes = sizes(&found.pair, tokenizer, shape, reading);
             found.problems.extend(sizes);
+            if let Prompt::Text(clean) = pair.clean_prompt()
+                && !clean.is_empty()
+            {
+                let (first, answer) = *answers.entry(clean).or_insert((&pair.id, &pair.answer));
+                if answer.trim() != pair.answer.trim() {
+                    found.notices.push(Notice::Contradicts {
+                        pair: first.to_owned(),
+                        other: answer.to_owned(),
+                    });
+                }
+            }
             match times.get(pair.id.as_str()) {
                 Some(&times) if times > 1 => found.problems.push(Problem::DuplicateId { times }),
                 _ => {}

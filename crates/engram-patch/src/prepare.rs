@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use engram_core::subject::in_word;
-use engram_core::{Chats, Confounds, Located, Message, Pair, Prompt, Span};
+use engram_core::blanks::{next_of, prompt_of};
+use engram_core::{Blanks, Chats, Confounds, Located, Message, Pair, Prompt, Span};
 use engram_model::{ModelError, Tokenizer, covering};
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +51,12 @@ pub struct PreparedPair {
     pub clean_tokens: Vec<String>,
     /// The corrupted prompt's tokens as text.
     pub corrupt_tokens: Vec<String>,
+    /// The answer's tokens as text.
+    #[serde(default)]
+    pub answer_tokens: Vec<String>,
+    /// The foil's tokens as text.
+    #[serde(default)]
+    pub foil_tokens: Vec<String>,
     /// Tokens of the clean prompt's subject.
     pub subject: Option<Range<usize>>,
     /// Tokens of the corrupted prompt's subject.
@@ -168,21 +174,26 @@ fn prepare_texts(
         let what = format!("{} prompt", prompt.which);
         problems.push(Problem::Empty { what });
     }
-    let mut follows = |what: &'static str, next: Prompt<'_>| -> Result<Vec<u32>, ModelError> {
+    let mut follows = |what: &'static str, next: Prompt<'_>, other: Prompt<'_>| {
         let profile = reading.profile;
-        if profile == Profile::Standard {
-            notices.extend(no_blank(what, &next, &prompts));
-        }
         let found = problems.len();
+        if profile == Profile::Standard {
+            let (wrong, unusual) = blanks(what, &next, &other, &prompts);
+            notices.extend(unusual);
+            problems.extend(wrong);
+        }
+        if problems.len() > found {
+            return Ok(Vec::new());
+        }
         let ids = tokens_after(what, &next, &prompts, tokenizer, profile, &mut problems)?;
         if ids.is_empty() && problems.len() == found {
             let what = what.to_owned();
             problems.push(Problem::Empty { what });
         }
-        Ok(ids)
+        Ok::<_, ModelError>(ids)
     };
-    let answer = follows("answer", pair.answer_prompt())?;
-    let foil = follows("foil", pair.foil_prompt())?;
+    let answer = follows("answer", pair.answer_prompt(), pair.foil_prompt())?;
+    let foil = follows("foil", pair.foil_prompt(), pair.answer_prompt())?;
     let mut subject_of = |span: &Option<Span>, found, prompt| {
         let span = span.as_ref()?;
         locate(span, found, prompt, &mut problems, &mut notices)
@@ -199,6 +210,8 @@ fn prepare_texts(
         kind: pair.kind.clone(),
         clean_tokens: texts(&clean),
         corrupt_tokens: texts(&corrupt),
+        answer_tokens: texts(&answer),
+        foil_tokens: texts(&foil),
         clean,
         corrupt,
         answer,
@@ -247,17 +260,40 @@ fn tokens_after(
     Ok(found.unwrap_or_default())
 }
 
-/// Answer or foil that makes one word with a prompt's end.
-fn no_blank(what: &'static str, next: &Prompt<'_>, prompts: &[Read<'_>; 2]) -> Vec<Notice> {
-    let one_word = |prompt: &Read<'_>| match (&prompt.given, next) {
-        (Prompt::Text(text), Prompt::Text(next)) => {
-            let which = prompt.which;
-            let goes_on = text.ends_with(in_word) && next.starts_with(in_word);
-            goes_on.then_some(Notice::NoBlank { what, which })
+/// The blanks between both prompts and answer or foil. Without one, answer and foil may go on with a word, both of them;
+/// where only one of them does, its author forgot the blank.
+fn blanks(
+    what: &'static str,
+    next: &Prompt<'_>,
+    other: &Prompt<'_>,
+    prompts: &[Read<'_>; 2],
+) -> (Vec<Problem>, Vec<Notice>) {
+    let (mut problems, mut notices) = (Vec::new(), Vec::new());
+    for Read { which, given, .. } in prompts {
+        let (Prompt::Text(prompt), Prompt::Text(text)) = (given, next) else {
+            continue;
+        };
+        let alike = match other {
+            Prompt::Text(other) => Blanks::between(prompt, other) == Some(Blanks::None),
+            Prompt::Ids(_) => true,
+        };
+        match Blanks::between(prompt, text) {
+            None => {}
+            Some(Blanks::None) if alike => notices.push(Notice::NoBlank {
+                what,
+                which,
+                next: next_of(text),
+            }),
+            Some(blanks) => problems.push(Problem::Blanks {
+                what,
+                which,
+                blanks,
+                prompt: prompt_of(prompt).to_owned(),
+                next: next_of(text),
+            }),
         }
-        _ => None,
-    };
-    prompts.iter().filter_map(one_word).collect()
+    }
+    (problems, notices)
 }
 
 /// The tokens of a subject: those that its text touches, or the span as given.

@@ -113,6 +113,7 @@ fn every_problem_is_a_sentence() {
     );
     let joined = problems(Pair {
         answer: "s".into(),
+        foil: "t".into(),
         clean: "A gene".into(),
         corrupt: "A cell".into(),
         ..good()
@@ -202,22 +203,73 @@ fn a_subject_is_a_word_before_it_is_a_part_of_one_and_what_is_in_doubt_is_said()
     );
 }
 
+/// A blank that answer or foil alone lacks, a second one and one in the prompt are mistakes, and the right text is told; a
+/// blank that both lack may be meant.
 #[test]
-fn a_missing_blank_is_told() {
-    let pair = text(
-        "p",
-        "The patient with fever was treated with",
-        "The patient with cough was treated with",
-        "antibiotics",
-        " steroids",
+fn blanks_between_prompt_and_answer() {
+    let pair = |end: &str, answer: &str, foil: &str| {
+        let prompt = |of: &str| format!("The patient with {of} was treated with{end}");
+        text("p", &prompt("fever"), &prompt("cough"), answer, foil)
+    };
+    let told = |what: &str, how: &str, next: &str| {
+        ["clean", "corrupted"].map(|which| {
+            let of = if which == "clean" { "fever" } else { "cough" };
+            format!(
+                "{how} between the {which} prompt and the {what}: write \"The patient with {of} was treated with\" and \"{next}\""
+            )
+        })
+    };
+    let none = told("answer", "no blank", " antibiotics");
+    assert_eq!(problems(pair("", "antibiotics", " steroids")), none);
+    let two = told("foil", "more than one blank", " steroids");
+    assert_eq!(problems(pair("", " antibiotics", "  steroids")), two);
+    let ends = "a blank at the prompt's end, not before what follows";
+    let ends = [
+        told("answer", ends, " antibiotics"),
+        told("foil", ends, " steroids"),
+    ];
+    assert_eq!(
+        problems(pair(" ", "antibiotics", "steroids")),
+        ends.concat()
     );
-    let one_word = |which| {
+
+    let (problems, notices) = subjects(pair("", "antibiotics", "steroids"));
+    assert!(
+        !problems.iter().any(|p| p.contains("blank between")),
+        "{problems:?}"
+    );
+    let meant = |what: &str, which: &str, next: &str| {
         format!(
-            "the answer has no blank before it and makes one word with the {which} prompt's end"
+            "the {what} has no blank before it and makes one word with the {which} prompt's end; if it is a word of its own, write \"{next}\""
         )
     };
-    let (_, notices) = subjects(pair);
-    assert_eq!(notices, ["clean", "corrupted"].map(one_word));
+    let expected = [("answer", " antibiotics"), ("foil", " steroids")];
+    let expected =
+        expected.map(|(what, next)| ["clean", "corrupted"].map(|which| meant(what, which, next)));
+    assert_eq!(notices, expected.concat());
+}
+
+/// One prompt with two answers.
+#[test]
+fn pairs_that_contradict_each_other_are_told() {
+    let pair = |id: &str, answer: &str| {
+        text(
+            id,
+            "The brain is in the",
+            "The heart is in the",
+            answer,
+            " chest",
+        )
+    };
+    let suite = Suite {
+        pairs: vec![pair("a", " head"), pair("b", " skull"), pair("c", " head")],
+    };
+    let checked = check(&suite, &tokenizer(), &shape(512), &Reading::default()).unwrap();
+    let notices: Vec<Vec<String>> = (checked.iter())
+        .map(|c| c.notices.iter().map(|n| n.to_string()).collect())
+        .collect();
+    let told = "its clean prompt has another answer in pair a: \" head\"".to_owned();
+    assert_eq!(notices, [vec![], vec![told], vec![]]);
 }
 
 #[test]

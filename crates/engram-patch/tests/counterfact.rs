@@ -39,7 +39,7 @@ fn pairs_are_reciprocal_equally_long_and_told_apart_by_their_first_token() {
         flat(4, "spinal cord", organ, "back"),
         flat(5, "gene", "A {} is made of", "DNA"),
     ]);
-    let facts = read_counterfact(file.path()).unwrap();
+    let facts = read_counterfact(file.path()).unwrap().facts;
     assert_eq!(facts[0].template(), organ);
     let tokenizer = tokenizer();
     let suite = build_counterfact(&facts, &tokenizer, 1, None).unwrap();
@@ -93,7 +93,7 @@ fn the_place_of_the_braces_is_kept() {
         })
     };
     let file = write(&[published(1, "rat", "gas"), published(2, "dog", "water")]);
-    let facts = read_counterfact(file.path()).unwrap();
+    let facts = read_counterfact(file.path()).unwrap().facts;
     let template = "The {} beside a rat was separated by";
     assert!(facts.iter().all(|f| f.template() == template));
     let tokenizer = tokenizer();
@@ -135,7 +135,7 @@ fn the_published_form_is_read_and_what_cannot_be_asked_is_refused() {
         "neighborhood_prompts": ["Bob works in"],
     });
     let file = write(&[published, flat(8, "Eve", "{} works in", "Rome")]);
-    let facts = read_counterfact(file.path()).unwrap();
+    let facts = read_counterfact(file.path()).unwrap().facts;
     assert_eq!(facts[0].prompt, "Ada works in");
     assert_eq!(
         (facts[0].answer.as_str(), facts[0].new_answer.as_str()),
@@ -161,4 +161,29 @@ fn the_published_form_is_read_and_what_cannot_be_asked_is_refused() {
     assert!(error.unwrap_err().to_string().contains("no answer"));
     let text = write(&[serde_json::json!({"case_id": 1})]);
     assert!(read_counterfact(text.path()).is_err());
+}
+
+/// The first of what is repeated stays; where a prompt has two true answers, no record of it is asked.
+#[test]
+fn repeated_and_contradictory_records_are_left_out_by_name() {
+    let organ = "The {} is part of the";
+    let facts = [
+        flat(1, "heart", organ, "blood"),
+        flat(2, "twin", "{} is a twin city of", "Rome"),
+        flat(3, "heart", organ, "blood"),
+        flat(4, "twin", "{} is a twin city of", "Paris"),
+        flat(5, "brain", organ, "nerves"),
+    ];
+    let found = read_counterfact(write(&facts).path()).unwrap();
+    let cases: Vec<u64> = found.facts.iter().map(|f| f.case).collect();
+    assert_eq!(cases, [1, 5]);
+    let left_out: Vec<u64> = found.left_out.iter().map(|(case, _)| *case).collect();
+    assert_eq!(left_out, [2, 3, 4]);
+    let why = |i: usize| found.left_out[i].1.as_str();
+    assert!(
+        why(0).contains("two true answers, \"Rome\" and, in record 4, \"Paris\""),
+        "{}",
+        why(0)
+    );
+    assert!(why(1).contains("repeats record 1"), "{}", why(1));
 }

@@ -26,7 +26,7 @@ use crate::commands::edit::check_suite;
 use crate::commands::model::resolve;
 use crate::commands::patch::{prepare, sweep};
 use crate::commands::train::{CHECKPOINT_EVERY, Recipe, fine_tune, settings, warn_of_rate};
-use crate::commands::{look, named, print, say, thousands};
+use crate::commands::{counterfact, look, named, print, say, thousands};
 use crate::confounds::confounds;
 use crate::curve::Origin;
 use crate::memory;
@@ -316,7 +316,7 @@ impl Run {
                 (Some(file), _) => Suite::read(file)?,
                 (None, Some(file)) => {
                     let most = settings.max_pairs_per_kind;
-                    build_counterfact(&read_counterfact(file)?, tokenizer, settings.seed, most)?
+                    build_counterfact(&counterfact(file)?, tokenizer, settings.seed, most)?
                 }
                 (None, None) => {
                     let built = build(run.facts()?, tokenizer, &settings)?;

@@ -19,8 +19,11 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use comfy_table::{LineStyle, Table, TableStyle};
 use engram_core::text::{plain, plain_json, plain_lines};
+use engram_corpus::{CounterFact, read_counterfact};
 use engram_report::Look;
 use serde::Serialize;
+
+use crate::progress::note;
 
 /// Writes lines to stdout; characters that a terminal would obey are escaped, colours of our own apart. A reader that
 /// has gone away is an error for `main`, not a panic.
@@ -67,6 +70,25 @@ pub fn print(json: bool, value: &impl Serialize, text: impl FnOnce() -> String) 
     } else {
         say(text().trim_end())
     }
+}
+
+/// The facts of a CounterFact collection; says which records are left out.
+///
+/// # Errors
+/// As [`engram_corpus::read_counterfact`].
+pub fn counterfact(path: &Path) -> Result<Vec<CounterFact>> {
+    const NAMED: usize = 10;
+    let found = read_counterfact(path)?;
+    for (case, why) in found.left_out.iter().take(NAMED) {
+        note(format!("left out: record {case} ({why})"));
+    }
+    if found.left_out.len() > NAMED {
+        let more = found.left_out.len() - NAMED;
+        note(format!(
+            "left out: {more} more records, for the same reasons"
+        ));
+    }
+    Ok(found.facts)
 }
 
 /// How summaries are shown on stdout: 120 columns; colours on a terminal that does not refuse them.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Error, Result, bail};
 use candle_core::Tensor;
+use engram_core::blanks::prompt_of;
 use engram_core::files::write_atomic;
 use engram_core::{Lock, Message, NamedSite, SiteTable};
 use engram_model::{Model, NoTap, checkpoint};
@@ -130,6 +131,12 @@ fn first_block(modules: &[NamedSite]) -> String {
 }
 
 fn ask(model: &Model, prompt: &str, chat: bool, top: usize) -> Result<Vec<NextToken>> {
+    if !chat && prompt_of(prompt) != prompt {
+        note(format!(
+            "notice: the prompt ends in a blank, which most tokenizers put before the next word: without it, \"{}\" asks for the next word",
+            prompt_of(prompt)
+        ));
+    }
     let tokenizer = model.tokenizer();
     let ids = match chat {
         true => {

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use engram_core::text::plain;
 use engram_core::{Bos, Clusters, Lock, Pair, Suite};
-use engram_corpus::{CounterFact, FactTable, read_counterfact};
+use engram_corpus::{CounterFact, FactTable};
 use engram_patch::{
     Balance, BuildSettings, Fitness, Reading, build, build_counterfact, build_paper, check,
 };
@@ -36,7 +36,7 @@ pub fn suite(command: SuiteCommand, json: bool) -> Result<()> {
             let most = (max_pairs_per_kind > 0).then_some(max_pairs_per_kind);
             let model = crate::model::read(&model, bos)?;
             let Some(facts) = facts else {
-                let facts = read_counterfact(&counterfact.unwrap_or_default())?;
+                let facts = super::counterfact(&counterfact.unwrap_or_default())?;
                 let suite = build_counterfact(&facts, model.tokenizer(), seed, most)?;
                 suite.write(&out)?;
                 for (fact, times) in facts.iter().filter_map(ambiguous) {
@@ -240,5 +240,14 @@ fn tokens(fitness: &Fitness) -> String {
     });
     let body = table(["position", "clean", "corrupt", "differs"], rows);
     let head = format!("{} ({})", pair.id, pair.kind);
-    format!("{}\n{body}", plain(&head))
+    let next = |tokens: &[String]| {
+        let tokens: Vec<String> = tokens.iter().map(|t| format!("{t:?}")).collect();
+        tokens.join(" ")
+    };
+    format!(
+        "{}\n{body}\nanswer: {}\nfoil:   {}\n",
+        plain(&head),
+        next(&pair.answer_tokens),
+        next(&pair.foil_tokens)
+    )
 }

@@ -2,7 +2,6 @@
 
 use anyhow::{Context, Result, bail};
 use engram_core::{Lock, Score};
-use engram_corpus::read_counterfact;
 use engram_edit::overlay::short;
 use engram_edit::tokens::continued;
 use engram_edit::{Asked, Case, EditRequest, Editor, Facts, Method, Reader};
@@ -112,7 +111,9 @@ fn asked(args: &EditRequestArgs, reader: &Reader) -> Result<Vec<Case>> {
     }
     let cases = match (&args.suite, &args.counterfact) {
         (Some(path), _) => Facts::Suite(&suite(path)?).cases(reader, false)?,
-        (None, Some(path)) => Facts::CounterFact(&read_counterfact(path)?).cases(reader, false)?,
+        (None, Some(path)) => {
+            Facts::CounterFact(&super::super::counterfact(path)?).cases(reader, false)?
+        }
         (None, None) => Vec::new(),
     };
     if args.fact.is_empty() {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use engram_core::{Row, Site, Suite, files};
-use engram_corpus::{CounterFact, read_counterfact};
+use engram_corpus::CounterFact;
 use engram_edit::{Choosing, Facts, of_counterfact, of_suite};
 use engram_findings::{Condition, EditFindings, Settings, Study, editing};
 use engram_report::editing_text;
@@ -126,7 +126,7 @@ fn check_recovery(
 fn read(args: &EditSweepArgs) -> Result<(Suite, Vec<CounterFact>)> {
     Ok(match (&args.suite, &args.counterfact) {
         (Some(path), _) => (super::suite(path)?, Vec::new()),
-        (None, Some(path)) => (Suite::default(), read_counterfact(path)?),
+        (None, Some(path)) => (Suite::default(), super::super::counterfact(path)?),
         (None, None) => (Suite::default(), Vec::new()),
     })
 }
