@@ -117,7 +117,10 @@ fn a_suite_for_a_sentencepiece_tokenizer_is_built_and_swept() {
     );
     assert_eq!(
         (code, stdout.as_str()),
-        (0, "8 of 8 pairs are fit\n"),
+        (
+            0,
+            "8 of 8 pairs are fit\n8 pairs in 4 clusters, as the suite gives them\n"
+        ),
         "{stderr}"
     );
     let sweep = [

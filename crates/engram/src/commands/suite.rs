@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use engram_core::text::plain;
 use engram_core::{Bos, Clusters, Lock, Pair, Suite};
 use engram_corpus::{CounterFact, FactTable};
+use engram_findings::words::plural;
 use engram_patch::{
     Balance, BuildSettings, Fitness, Reading, build, build_counterfact, build_paper, check,
 };
@@ -181,46 +182,48 @@ struct Checked<'a> {
     cluster: usize,
 }
 
-/// How many independent groups the pairs of a suite are, which pairs are together, and why.
+/// How many independent groups the pairs of a suite are; those that the suite does not give, and why.
 fn dependence(pairs: &[Pair], clusters: &Clusters) -> String {
     const SHOWN: usize = 20;
+    let count = format!(
+        "{} in {}",
+        plural(pairs.len(), "pair"),
+        plural(clusters.count(), "cluster")
+    );
     let together: Vec<Vec<usize>> = clusters.members();
     let together: Vec<&Vec<usize>> = together.iter().filter(|of| of.len() > 1).collect();
-    let mut text = format!("{} pairs in {} clusters", pairs.len(), clusters.count());
     if together.is_empty() {
-        return text + ": no two share a prompt, or a fact and its foil";
+        return count + ": no two share a prompt, or a fact and its foil";
     }
-    text += "; pairs of one cluster are averaged before any test";
-    let names = |of: &[usize]| {
-        let shown = of.iter().take(SHOWN).map(|i| pairs[*i].id.as_str());
-        let more = of.len().saturating_sub(SHOWN);
-        let names = shown.collect::<Vec<_>>().join(", ");
-        names
-            + &if more > 0 {
-                format!(" and {more} more")
-            } else {
-                String::new()
-            }
+    let given = |of: &Vec<usize>| {
+        let first = &pairs[of[0]].cluster;
+        first.is_some() && of.iter().all(|i| pairs[*i].cluster == *first)
     };
-    for of in together.iter().take(SHOWN) {
-        text += &format!("\n{}", plain(&names(of)));
-        let why = clusters
-            .links
-            .iter()
-            .filter(|(_, sharing)| of.contains(&sharing[0]));
-        for (shared, sharing) in why.take(SHOWN) {
-            text += &format!(
-                "\n    share {}: {}",
-                plain(&shared.to_string()),
-                plain(&names(sharing))
-            );
-        }
+    let found: Vec<&Vec<usize>> = together.into_iter().filter(|of| !given(of)).collect();
+    if found.is_empty() {
+        return count + ", as the suite gives them";
     }
-    if together.len() > SHOWN {
-        text += &format!(
-            "\n… and {} more clusters of several pairs",
-            together.len() - SHOWN
-        );
+    let mut text = count + "; pairs of one cluster are averaged before any test";
+    for of in found.iter().take(SHOWN) {
+        let shown = of.iter().take(SHOWN).map(|i| pairs[*i].id.as_str());
+        let names = shown.collect::<Vec<_>>().join(", ");
+        let more = match of.len().saturating_sub(SHOWN) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let mut shared = clusters.links.iter().filter(|(_, by)| of.contains(&by[0]));
+        let first = shared
+            .next()
+            .map_or(String::new(), |(first, _)| first.to_string());
+        let others = match shared.count() {
+            0 => String::new(),
+            others => format!(", and {others} more"),
+        };
+        text += "\n";
+        text += &plain(&format!("{names}{more} share {first}{others}"));
+    }
+    if found.len() > SHOWN {
+        text += &format!("\n… and {} more such clusters", found.len() - SHOWN);
     }
     text
 }
