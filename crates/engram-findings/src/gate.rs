@@ -1,7 +1,7 @@
 //! What the model knows, and whether that is more than chance: the gate before any statement about
 //! where it keeps what it knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use engram_core::{Corruption, Metric, PreferenceRow, Row};
 use engram_stats::{
@@ -90,9 +90,9 @@ pub struct KindGate {
     /// p of `right` against a half: answer and foil exchanged within clusters (sign flips of cluster
     /// means), two-sided. `None` with fewer than two clusters.
     pub p_right: Option<f64>,
-    /// p of `prefers` against a quarter: binomial, one-sided.
+    /// p of `prefers` against a quarter: binomial, one-sided, a cluster a trial.
     pub p_prefers: Option<f64>,
-    /// p of `trained` against a half: binomial, one-sided.
+    /// p of `trained` against a half: binomial, one-sided, a cluster a trial.
     pub p_trained: Option<f64>,
     /// Mean logit difference on the clean prompts of all pairs.
     pub mean_clean: f64,
@@ -102,14 +102,17 @@ pub struct KindGate {
     pub passed: bool,
 }
 
-/// A share with an interval: the wider, at each end, of Wilson's and of the bootstrap over clusters.
-/// Wilson's takes trials for independent; the bootstrap has no width where all agree.
+/// A share with an interval: the wider, at each end, of Wilson's, in which a cluster is a trial, and of the bootstrap over
+/// clusters, which has no width where all agree.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Share {
     /// How many do.
     pub count: usize,
     /// Of how many.
     pub of: usize,
+    /// Their clusters; 0 in files from before these were counted.
+    #[serde(default)]
+    pub clusters: usize,
     /// Their ratio.
     pub estimate: f64,
     /// Lower end.
@@ -314,7 +317,8 @@ fn kind_gate(
         .ok()
     };
     let binomial = |share: &Share, p0: f64| -> Result<Option<f64>> {
-        Ok(if_enough(binomial_test_greater(share.count, share.of, p0), what)?.ok())
+        let won = (share.estimate * share.clusters as f64).floor() as usize;
+        Ok(if_enough(binomial_test_greater(won, share.clusters, p0), what)?.ok())
     };
     let average = |f: fn(&PairGate) -> f64| -> Result<f64> {
         let values: Vec<f64> = chosen.iter().map(|(_, s)| f(s)).collect();
@@ -353,9 +357,12 @@ pub(crate) fn share(context: &Context<'_>, flags: &[(usize, bool)]) -> Result<Op
     let settings = &context.settings;
     let what = || "a share".to_owned();
     let count = flags.iter().filter(|(_, yes)| *yes).count();
-    let wilson = proportion_interval(count, flags.len(), settings.level);
+    let of_clusters: BTreeSet<usize> = flags.iter().map(|(i, _)| context.clusters[*i]).collect();
+    let clusters = of_clusters.len();
+    let estimate = count as f64 / flags.len().max(1) as f64;
+    let won = (estimate * clusters as f64).round() as usize;
+    let wilson = proportion_interval(won.min(clusters), clusters, settings.level);
     let Ok(Proportion {
-        estimate,
         mut lower,
         mut upper,
         ..
@@ -376,6 +383,7 @@ pub(crate) fn share(context: &Context<'_>, flags: &[(usize, bool)]) -> Result<Op
     Ok(Some(Share {
         count,
         of: flags.len(),
+        clusters,
         estimate,
         lower,
         upper,

@@ -113,11 +113,12 @@ fn brackets(lower: String, upper: String) -> String {
 /// What each model knows, by kind.
 pub(crate) fn knowing(findings: &Findings) -> Table {
     let mut table = Table::new(
-        "What each model prefers and says. It prefers the right one of a pair where answer beats foil on the clean prompt and foil beats answer on the corrupted one (chance: a quarter); it says the answer where greedy decoding gives it (chance: next to none); an answer beats its foil by chance in a half. Used: pairs that are eligible and whose right one it prefers, which conclusions about layers, kinds and parts rest on. Brackets are 95% intervals, the wider of Wilson's and of a bootstrap over clusters.",
+        "What each model prefers and says. It prefers the right one of a pair where answer beats foil on the clean prompt and foil beats answer on the corrupted one (chance: a quarter); it says the answer where greedy decoding gives it (chance: next to none); an answer beats its foil by chance in a half. Used: pairs that are eligible and whose right one it prefers, which conclusions about layers, kinds and parts rest on. Brackets are 95% intervals, the wider of Wilson's, in which a cluster is a trial, and of a bootstrap over clusters.",
         &[
             "model",
             "kind",
             "pairs",
+            "clusters",
             "eligible",
             "prefers",
             "says",
@@ -138,6 +139,7 @@ pub(crate) fn knowing(findings: &Findings) -> Table {
                 condition.name.clone(),
                 kind.kind.clone().unwrap_or_else(|| "all".to_owned()),
                 kind.pairs.to_string(),
+                kind.clusters.to_string(),
                 kind.eligible.to_string(),
                 share(&kind.prefers),
                 kind.says.as_ref().map_or_else(dash, share),
