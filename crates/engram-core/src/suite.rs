@@ -134,7 +134,7 @@ pub struct Suite {
 }
 
 impl Suite {
-    /// Reads a suite: JSONL, one pair a line; blank lines are skipped.
+    /// Reads a suite: JSONL, one pair a line; blank lines and lines that begin with `#` are skipped.
     ///
     /// # Errors
     /// [`CoreError::Io`]; [`CoreError::Faults`] with every line that is no pair, every unknown and missing field, and every
@@ -144,7 +144,8 @@ impl Suite {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
         let mut reading = Reading::new(&path.display().to_string());
         for (index, line) in bytes.split(|b| *b == b'\n').enumerate() {
-            if !line.iter().all(u8::is_ascii_whitespace) {
+            let text = line.trim_ascii();
+            if !text.is_empty() && !text.starts_with(b"#") {
                 reading.line(index + 1, line);
             }
         }
@@ -159,6 +160,7 @@ impl Suite {
         let mut reading = Reading::new(&path.display().to_string());
         for (line, record) in records {
             let value = Value::Object(record);
+            reading.count += 1;
             match Pair::deserialize(&value) {
                 Ok(pair) => reading.take(line, pair),
                 Err(error) => reading.explain(line, &value, &error.to_string()),
@@ -180,6 +182,8 @@ impl Suite {
 struct Reading {
     faults: Faults,
     pairs: Vec<(usize, Pair)>,
+    /// How many records there were so far, pairs or not.
+    count: usize,
     /// The line on which an id was first given.
     ids: BTreeMap<String, usize>,
 }
@@ -189,11 +193,13 @@ impl Reading {
         Reading {
             faults: Faults::new(name),
             pairs: Vec::new(),
+            count: 0,
             ids: BTreeMap::new(),
         }
     }
 
     fn line(&mut self, line: usize, text: &[u8]) {
+        self.count += 1;
         match serde_json::from_slice::<Pair>(text) {
             Ok(pair) => self.take(line, pair),
             Err(error) => {
@@ -217,9 +223,10 @@ impl Reading {
     fn id(&mut self, line: usize, id: &str) {
         if let Some(first) = self.ids.get(id) {
             let why = format!(
-                "the pair is called \"{id}\" as one before it (line {first}); give each pair an id of its own"
+                "pair {} is called \"{id}\" as one before it (lines {first} and {line}); give each pair an id of its own",
+                self.count
             );
-            self.faults.add(Some(line), "", why);
+            self.faults.add(None, "", why);
         } else {
             self.ids.insert(id.to_owned(), line);
         }
@@ -337,6 +344,10 @@ mod tests {
         let lines: Vec<&str> = found.lines().collect();
         let expected = [
             ("s.jsonl: 8 faults", ""),
+            (
+                "  pair 5 is called \"a\" as one before it (lines 1 and 6)",
+                "",
+            ),
             ("  line 2: unknown field `knd` (did you mean `kind`?)", ""),
             (
                 "  line 2: missing field `kind`: the kind of fact",
@@ -348,10 +359,6 @@ mod tests {
             ),
             ("  line 4: `foil_ids`: invalid type", "[10598]"),
             ("  line 5: not JSON: EOF while parsing", ""),
-            (
-                "  line 6: the pair is called \"a\" as one before it (line 1)",
-                "",
-            ),
             ("  line 6: missing field `foil`", "\" Rome\""),
             ("  line 7: expected an object", ""),
         ];
@@ -374,6 +381,15 @@ mod tests {
         // What only a reader of pairs refuses keeps its reason.
         let twice = GOOD.replacen("\"id\"", "\"id\":\"z\",\"id\"", 1);
         assert!(faults(&twice).contains("line 1: duplicate field `id`"));
+    }
+
+    #[test]
+    fn comments_are_skipped_and_lines_counted() {
+        let found = faults(&format!("# A suite.\n{GOOD}\n  # more\n7\n"));
+        assert!(
+            found.starts_with("s.jsonl, line 4: expected an object"),
+            "{found}"
+        );
     }
 
     #[test]

@@ -453,3 +453,17 @@ fn every_fault_of_a_table_of_cells_is_told_with_its_row() {
     }
     assert_eq!(error.lines().count(), expected.len(), "{error}");
 }
+
+/// docs/facts.md has the same table twice.
+#[test]
+fn the_documented_tables_are_one_table() {
+    let page = include_str!("../../../docs/facts.md");
+    let part = |fence: &str| {
+        let (_, part) = page.split_once(fence).unwrap();
+        part.split_once("```").unwrap().0
+    };
+    let toml = FactTable::parse(part("```toml\n"), "facts.md").unwrap();
+    let csv = read_file("facts.csv", part("```csv\n").as_bytes()).unwrap();
+    assert_eq!(toml, csv);
+    assert!(toml.facts().any(|(_, f)| f.plural));
+}

@@ -78,7 +78,7 @@ fn every_fault_of_a_table_is_told_with_its_row() {
         "  line 3: missing field `kind`",
         "  line 3: missing field `foil`",
         "  line 4: `paraphrases`: not JSON",
-        "  line 4: the pair is called \"a\" as one before it (line 2)",
+        "  pair 3 is called \"a\" as one before it (lines 2 and 4)",
         "  line 4: missing field `answer`",
     ];
     for start in expected {
@@ -97,5 +97,19 @@ fn every_fault_of_a_table_is_told_with_its_row() {
             .unwrap_err()
             .to_string()
             .contains("nowhere.csv")
+    );
+}
+
+/// The table of docs/suites.md is the pairs that it says.
+#[test]
+fn the_documented_table_is_read() {
+    let page = include_str!("../../../docs/suites.md");
+    let (_, table) = page.split_once("```csv\n").unwrap();
+    let (table, _) = table.split_once("```").unwrap();
+    let read = read("s.csv", table.as_bytes()).unwrap();
+    let example = example();
+    assert_eq!(
+        read.pairs,
+        [example.pairs[0].clone(), example.pairs[2].clone()]
     );
 }

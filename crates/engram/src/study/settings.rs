@@ -9,7 +9,7 @@ use engram_train::TrainSettings;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
-use super::{CorpusSource, Edit, Paper, Study, SuiteSource, Sweep, Training, edit};
+use super::{CorpusSource, Edit, Paper, Study, SuiteSource, Sweep, Training};
 use crate::bounds;
 
 /// A part of a study file: the keys under one header.
@@ -36,15 +36,43 @@ const SECTIONS: [Section; 9] = [
     Section {
         path: &[],
         settings: &[
-            f("title", "what the study asks", "title = \"Where are capitals kept?\""),
-            f("seed", "seed of splits, pairing and statistics", "seed = 42"),
-            f("base", "the model: a checkpoint's folder, a GGUF file, or org/name", "base = \"models/gpt2\""),
-            f("bos", "whether texts begin with the tokenizer's special tokens: auto, always, never", "bos = \"auto\""),
-            f("random", "whether a model with random weights may be asked too", "random = true"),
-            f("facts", "the fact table that suite and texts are made from", "facts = \"facts.toml\""),
+            f(
+                "title",
+                "what the study asks",
+                "title = \"Where are capitals kept?\"",
+            ),
+            f(
+                "seed",
+                "seed of splits, pairing and statistics",
+                "seed = 42",
+            ),
+            f(
+                "base",
+                "the model: a checkpoint's folder, a GGUF file, or org/name",
+                "base = \"models/gpt2\"",
+            ),
+            f(
+                "bos",
+                "whether texts begin with the tokenizer's special tokens: auto, always, never",
+                "bos = \"auto\"",
+            ),
+            f(
+                "random",
+                "whether a model with random weights may be asked too",
+                "random = true",
+            ),
+            f(
+                "facts",
+                "the fact table that suite and texts are made from",
+                "facts = \"facts.toml\"",
+            ),
             f("corpus", "the section of the training texts", "[corpus]"),
             f("suite", "the section of the pairs", "[suite]"),
-            f("train", "the sections of the fine-tuned models", "[train.NAME]"),
+            f(
+                "train",
+                "the sections of the fine-tuned models",
+                "[train.NAME]",
+            ),
             f("sweep", "the sections of what is patched", "[sweep.NAME]"),
             f("edit", "the sections of the edits", "[edit.NAME]"),
             f("paper", "the section of the published protocol", "[paper]"),
@@ -57,9 +85,21 @@ const SECTIONS: [Section; 9] = [
         path: &["corpus"],
         settings: &[
             f("file", "a corpus of texts", "file = \"abstracts.jsonl\""),
-            f("split", "the share of the file held out for validation", "split = 0.2"),
-            f("write", "the section of texts written from the fact table", "[corpus.write]"),
-            f("terms", "the terms whose mentions are counted", "terms = [\"seizure\"]"),
+            f(
+                "split",
+                "the share of the file held out for validation",
+                "split = 0.2",
+            ),
+            f(
+                "write",
+                "the section of texts written from the fact table",
+                "[corpus.write]",
+            ),
+            f(
+                "terms",
+                "the terms whose mentions are counted",
+                "terms = [\"seizure\"]",
+            ),
         ],
         required: &[],
         read: reads::<CorpusSource>,
@@ -67,11 +107,27 @@ const SECTIONS: [Section; 9] = [
     Section {
         path: &["corpus", "write"],
         settings: &[
-            f("exposures", "how often a fact is stated in the training texts", "exposures = 20"),
+            f(
+                "exposures",
+                "how often a fact is stated in the training texts",
+                "exposures = 20",
+            ),
             f("wordings", "in how many wordings", "wordings = 5"),
-            f("validation_exposures", "how often a fact is stated in the validation texts", "validation_exposures = 1"),
-            f("facts_per_text", "least and most facts of a text", "facts_per_text = [6, 10]"),
-            f("max_tokens", "the most tokens of a text", "max_tokens = 256"),
+            f(
+                "validation_exposures",
+                "how often a fact is stated in the validation texts",
+                "validation_exposures = 1",
+            ),
+            f(
+                "facts_per_text",
+                "least and most facts of a text",
+                "facts_per_text = [6, 10]",
+            ),
+            f(
+                "max_tokens",
+                "the most tokens of a text",
+                "max_tokens = 256",
+            ),
             f("seed", "seed of every choice", "seed = 42"),
         ],
         required: &[],
@@ -80,9 +136,21 @@ const SECTIONS: [Section; 9] = [
     Section {
         path: &["suite"],
         settings: &[
-            f("file", "a suite (JSONL, CSV or .xlsx)", "file = \"suite.jsonl\""),
-            f("counterfact", "a file of CounterFact", "counterfact = \"counterfact.json\""),
-            f("max_pairs_per_kind", "the most pairs of a kind (0: no limit)", "max_pairs_per_kind = 60"),
+            f(
+                "file",
+                "a suite (JSONL, CSV or .xlsx)",
+                "file = \"suite.jsonl\"",
+            ),
+            f(
+                "counterfact",
+                "a file of CounterFact",
+                "counterfact = \"counterfact.json\"",
+            ),
+            f(
+                "max_pairs_per_kind",
+                "the most pairs of a kind (0: no limit)",
+                "max_pairs_per_kind = 60",
+            ),
         ],
         required: &[],
         read: reads::<SuiteSource>,
@@ -90,10 +158,26 @@ const SECTIONS: [Section; 9] = [
     Section {
         path: &["train", "*"],
         settings: &[
-            f("preset", "the preset: config-1 or config-2", "preset = \"config-1\""),
-            f("set", "the section of settings that differ from the preset", "[train.NAME.set]"),
-            f("why", "the section of reasons, by setting", "[train.NAME.why]"),
-            f("seeds", "further seeds, each a model of its own", "seeds = [7, 8]"),
+            f(
+                "preset",
+                "the preset: config-1 or config-2",
+                "preset = \"config-1\"",
+            ),
+            f(
+                "set",
+                "the section of settings that differ from the preset",
+                "[train.NAME.set]",
+            ),
+            f(
+                "why",
+                "the section of reasons, by setting",
+                "[train.NAME.why]",
+            ),
+            f(
+                "seeds",
+                "further seeds, each a model of its own",
+                "seeds = [7, 8]",
+            ),
         ],
         required: &["preset"],
         read: reads::<Training>,
@@ -101,14 +185,42 @@ const SECTIONS: [Section; 9] = [
     Section {
         path: &["sweep", "*"],
         settings: &[
-            f("models", "the models: base, random, or a name under train", "models = [\"base\"]"),
-            f("sites", "the sites that are patched, by any of their names", "sites = [\"resid_pre\"]"),
-            f("positions", "where they are patched: each, all, last, subject", "positions = \"all\""),
-            f("direction", "which run is written into: denoise or noise", "direction = \"denoise\""),
-            f("corruption", "what the corrupted run is: swap, gaussian:K, resample, zero, mean", "corruption = \"swap\""),
+            f(
+                "models",
+                "the models: base, random, or a name under train",
+                "models = [\"base\"]",
+            ),
+            f(
+                "sites",
+                "the sites that are patched, by any of their names",
+                "sites = [\"resid_pre\"]",
+            ),
+            f(
+                "positions",
+                "where they are patched: each, all, last, subject",
+                "positions = \"all\"",
+            ),
+            f(
+                "direction",
+                "which run is written into: denoise or noise",
+                "direction = \"denoise\"",
+            ),
+            f(
+                "corruption",
+                "what the corrupted run is: swap, gaussian:K, resample, zero, mean",
+                "corruption = \"swap\"",
+            ),
             f("window", "how many layers a cell covers", "window = 1"),
-            f("known", "whether only pairs that the model prefers are patched", "known = false"),
-            f("metrics", "what is measured; logit_diff is one of them", "metrics = [\"logit_diff\"]"),
+            f(
+                "known",
+                "whether only pairs that the model prefers are patched",
+                "known = false",
+            ),
+            f(
+                "metrics",
+                "what is measured; logit_diff is one of them",
+                "metrics = [\"logit_diff\"]",
+            ),
         ],
         required: &["models", "sites"],
         read: reads::<Sweep>,
@@ -116,15 +228,47 @@ const SECTIONS: [Section; 9] = [
     Section {
         path: &["edit", "*"],
         settings: &[
-            f("models", "the models: base, random, or a name under train", "models = [\"base\"]"),
+            f(
+                "models",
+                "the models: base, random, or a name under train",
+                "models = [\"base\"]",
+            ),
             f("method", "rome, memit, ft-l or lora", "method = \"rome\""),
-            f("layer", "the layers: N, \"N-M\", \"all\" or \"auto\"", "layer = \"auto\""),
-            f("facts", "the most facts of a kind (0: no limit)", "facts = 6"),
-            f("set", "the section of settings that differ from the method's", "[edit.NAME.set]"),
-            f("texts", "corpora whose keys the edits leave alone", "texts = [\"abstracts.jsonl\"]"),
-            f("side_effects", "whether every other fact is measured after every edit", "side_effects = true"),
-            f("held_out_tokens", "tokens of validation texts whose perplexity is measured (0: none)", "held_out_tokens = 200"),
-            f("fluency", "continuations whose fluency is measured (0: none)", "fluency = 10"),
+            f(
+                "layer",
+                "the layers: N, \"N-M\", \"all\" or \"auto\"",
+                "layer = \"auto\"",
+            ),
+            f(
+                "facts",
+                "the most facts of a kind (0: no limit)",
+                "facts = 6",
+            ),
+            f(
+                "set",
+                "the section of settings that differ from the method's",
+                "[edit.NAME.set]",
+            ),
+            f(
+                "texts",
+                "corpora whose keys the edits leave alone",
+                "texts = [\"abstracts.jsonl\"]",
+            ),
+            f(
+                "side_effects",
+                "whether every other fact is measured after every edit",
+                "side_effects = true",
+            ),
+            f(
+                "held_out_tokens",
+                "tokens of validation texts whose perplexity is measured (0: none)",
+                "held_out_tokens = 200",
+            ),
+            f(
+                "fluency",
+                "continuations whose fluency is measured (0: none)",
+                "fluency = 10",
+            ),
         ],
         required: &["models", "layer"],
         read: reads::<Edit>,
@@ -132,7 +276,11 @@ const SECTIONS: [Section; 9] = [
     Section {
         path: &["paper"],
         settings: &[
-            f("models", "the models: base, random, or a name under train", "models = [\"base\"]"),
+            f(
+                "models",
+                "the models: base, random, or a name under train",
+                "models = [\"base\"]",
+            ),
             f("pairs", "how many pairs, half of each kind", "pairs = 12"),
         ],
         required: &["models", "pairs"],
@@ -141,9 +289,17 @@ const SECTIONS: [Section; 9] = [
     Section {
         path: &["stats"],
         settings: &[
-            f("eligible_gap", "the least clean - corrupt logit difference of a pair that is tested", "eligible_gap = 0.5"),
+            f(
+                "eligible_gap",
+                "the least clean - corrupt logit difference of a pair that is tested",
+                "eligible_gap = 0.5",
+            ),
             f("resamples", "bootstrap resamples", "resamples = 2000"),
-            f("permutations", "random permutations of a test", "permutations = 10000"),
+            f(
+                "permutations",
+                "random permutations of a test",
+                "permutations = 10000",
+            ),
             f("level", "the confidence level", "level = 0.95"),
             f("seed", "seed of what is drawn", "seed = 1"),
         ],
@@ -267,9 +423,8 @@ pub(super) fn check(table: &Table, places: &Places, faults: &mut Faults) {
     for (path, why) in out {
         checker.add(&path, why);
     }
-    if let [whole, ..] = &SECTIONS {
-        checker.section(whole, table, "");
-    }
+    let [whole, ..] = &SECTIONS;
+    checker.section(whole, table, "");
 }
 
 struct Checker<'a> {
@@ -337,7 +492,9 @@ impl Checker<'_> {
             Value::Table(_) if field.name == "set" => {}
             value => {
                 let is_told = self.out_of_range.contains_key(full);
-                if let (false, Err(error)) = (is_told, (section.read)(section.with(field.name, value))) {
+                if let (false, Err(error)) =
+                    (is_told, (section.read)(section.with(field.name, value)))
+                {
                     let message = error.message().replace('\n', ", ");
                     let why = format!("`{full}`: {message}; {}", field.hint());
                     self.add(full, why);
@@ -379,7 +536,7 @@ impl Checker<'_> {
                 continue;
             }
             let error = if is_edit {
-                let laid = edited.set(name, &edit::text_of(value));
+                let laid = edited.set(name, &value.to_string());
                 laid.err().map(|e| e.to_string())
             } else {
                 let laid = trained.set(name, &super::text_of(value));
@@ -431,7 +588,10 @@ mod tests {
         for section in &SECTIONS {
             let error = (section.read)(section.with("nothing", &Value::from(1)));
             let error = error.unwrap_err().to_string();
-            let (_, known) = error.split_once("expected one of ").or_else(|| error.split_once("expected ")).unwrap();
+            let (_, known) = error
+                .split_once("expected one of ")
+                .or_else(|| error.split_once("expected "))
+                .unwrap();
             let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
             let mut listed: Vec<&str> = section.settings.iter().map(|f| f.name).collect();
             let mut known: Vec<&str> = known.into_iter().filter(|k| *k != "nothing").collect();
@@ -446,7 +606,11 @@ mod tests {
     #[test]
     fn examples_are_read() {
         for section in &SECTIONS {
-            for field in section.settings.iter().filter(|f| !f.example.starts_with('[')) {
+            for field in section
+                .settings
+                .iter()
+                .filter(|f| !f.example.starts_with('['))
+            {
                 let example: Table = toml::from_str(field.example).unwrap();
                 let read = (section.read)(section.with(field.name, &example[field.name]));
                 assert!(read.is_ok(), "{}: {:?}", field.example, read);
