@@ -56,6 +56,9 @@ pub enum CoreError {
         /// The parser's reason.
         why: String,
     },
+    /// Faults of a file that a person wrote, all of them.
+    #[error(transparent)]
+    Faults(#[from] crate::faults::Faults),
     /// A file that cannot be read.
     #[error("{}: {source}", path.display())]
     Io {
@@ -115,16 +118,6 @@ pub enum CoreError {
     Damaged {
         /// The file.
         path: PathBuf,
-    },
-    /// Two pairs of one id in a suite.
-    #[error("{}: pair {place} is called \"{id}\" as one before it; give each pair an id of its own", path.display())]
-    DuplicateId {
-        /// The suite's file.
-        path: PathBuf,
-        /// The second pair's place, from 1.
-        place: usize,
-        /// The id.
-        id: String,
     },
     /// A file that holds nothing.
     #[error("{}: it is empty", path.display())]

@@ -307,7 +307,7 @@ pub fn parse_jsonl<T: DeserializeOwned>(reader: impl BufRead, path: &Path) -> Re
 }
 
 /// serde_json counts lines within the value, which here is always line 1: misleading, so left out.
-fn without_position(error: &serde_json::Error) -> String {
+pub(crate) fn without_position(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match text.find(" at line ") {
         Some(end) => format!("{} (column {})", &text[..end], error.column()),

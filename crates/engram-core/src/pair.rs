@@ -1,12 +1,7 @@
-//! Pairs and suites.
-
-use std::collections::BTreeSet;
-use std::path::Path;
+//! Pairs.
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{CoreError, Result};
-use crate::files;
 use crate::subject::{Located, SubjectAt};
 
 /// Where a prompt names its subject.
@@ -201,42 +196,5 @@ impl Pair {
     /// The subject in the corrupted prompt, if both are texts.
     pub fn locate_corrupt_subject(&self) -> Option<Located> {
         locate(&self.corrupt_subject, &self.corrupt_prompt(), self)
-    }
-}
-
-/// A list of pairs.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Suite {
-    /// The pairs, in the order of the file.
-    pub pairs: Vec<Pair>,
-}
-
-impl Suite {
-    /// Reads a suite: JSONL, one pair a line.
-    ///
-    /// # Errors
-    /// As [`files::read_jsonl`]; [`CoreError::DuplicateId`], since rows name their pair by its id.
-    pub fn read(path: &Path) -> Result<Suite> {
-        let suite = Suite {
-            pairs: files::read_jsonl(path)?,
-        };
-        let mut ids = BTreeSet::new();
-        let second = suite.pairs.iter().position(|p| !ids.insert(&p.id));
-        match second {
-            Some(place) => Err(CoreError::DuplicateId {
-                path: path.to_owned(),
-                place: place + 1,
-                id: suite.pairs[place].id.clone(),
-            }),
-            None => Ok(suite),
-        }
-    }
-
-    /// Writes a suite.
-    ///
-    /// # Errors
-    /// [`crate::CoreError::Io`].
-    pub fn write(&self, path: &Path) -> Result<()> {
-        files::write_jsonl(path, &self.pairs)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use engram_core::CoreError;
+use engram_core::{CoreError, Faults};
 
 /// Result of this crate.
 pub type Result<T, E = CorpusError> = std::result::Result<T, E>;
@@ -124,27 +124,11 @@ pub enum CorpusError {
         /// The reason.
         why: String,
     },
-    /// A fact table that is not TOML of the expected form.
-    #[error("{table}, line {line}: {why}")]
-    FactSyntax {
-        /// The table's file or name.
-        table: String,
-        /// Line number, from 1.
-        line: usize,
-        /// The parser's reason.
-        why: String,
-    },
-    /// A fact table whose content breaks a rule.
-    #[error("{table}{}: {why}", place(relation.as_deref(), subject.as_deref()))]
-    FactRule {
-        /// The table's file or name.
-        table: String,
-        /// The relation, where the rule is about one.
-        relation: Option<String>,
-        /// The subject of the fact, where the rule is about one.
-        subject: Option<String>,
-        /// The rule and what was found.
-        why: String,
+    /// A fact table with faults: all of them, each with its line.
+    #[error("{faults}")]
+    Facts {
+        /// The faults.
+        faults: Faults,
     },
     /// Settings for writing texts that cannot be met.
     #[error("cannot write texts: {why}")]
@@ -180,15 +164,4 @@ fn share(abstracts: usize) -> String {
             (n - 1) as f64 / n as f64
         ),
     }
-}
-
-fn place(relation: Option<&str>, subject: Option<&str>) -> String {
-    let mut text = String::new();
-    if let Some(relation) = relation {
-        text += &format!(", relation {relation:?}");
-    }
-    if let Some(subject) = subject {
-        text += &format!(", subject {subject:?}");
-    }
-    text
 }

@@ -15,8 +15,10 @@ mod medline;
 mod parquet;
 mod pubmed;
 pub mod read;
+mod sheet;
 pub mod split;
 pub mod stats;
+pub mod suite;
 pub mod write;
 mod xlsx;
 
@@ -27,6 +29,7 @@ pub use facts::{Cloze, Fact, FactTable, Relation, Rendered, Template};
 pub use read::Corpus;
 pub use split::split;
 pub use stats::CorpusStats;
+pub use suite::read_suite;
 pub use write::{Exposure, Statement, Text, WriteSettings, Written, write_texts};
 
 /// A function from a text to its token ids.

@@ -50,6 +50,42 @@ pub(crate) fn read(path: &Path, into: &mut Gather) -> Result<()> {
     }))
 }
 
+/// A row: its number as spreadsheets count, and its cells by column.
+pub(crate) type Row = (usize, BTreeMap<usize, String>);
+
+/// The rows that have a cell of the first sheet that has any.
+pub(crate) fn rows(path: &Path) -> Result<Vec<Row>> {
+    let mut book = Workbook::open(path)?;
+    let parts = book.parts()?;
+    let strings = match &parts.strings {
+        Some(name) => book.strings(name)?,
+        None => Vec::new(),
+    };
+    let mut found = Vec::new();
+    for name in &parts.sheets {
+        let mut rows = Rows::new(path, &strings);
+        book.events(name, |event, since| {
+            match rows.step(event)? {
+                Step::On => {}
+                Step::Row => {
+                    since.set(0);
+                    rows.bytes = 0;
+                    let cells = std::mem::take(&mut rows.cells);
+                    if std::mem::take(&mut rows.is_filled) {
+                        found.push((rows.row, cells));
+                    }
+                }
+                Step::End => return Ok(Go::Stop),
+            }
+            Ok(Go::On)
+        })?;
+        if !found.is_empty() {
+            break;
+        }
+    }
+    Ok(found)
+}
+
 /// What a sheet turned out to be.
 enum Sheet {
     Read,
@@ -218,19 +254,7 @@ impl<'a> Workbook<'a> {
 
     /// Reads a sheet's rows.
     fn sheet(&mut self, name: &str, strings: &[Box<str>], into: &mut Gather) -> Result<Sheet> {
-        let path = self.path;
-        let mut rows = Rows {
-            path,
-            strings,
-            text: Text::default(),
-            row: 0,
-            column: 0,
-            kind: Kind::Number,
-            cells: BTreeMap::new(),
-            bytes: 0,
-            columns: None,
-            is_filled: false,
-        };
+        let mut rows = Rows::new(self.path, strings);
         let mut found = Sheet::Empty;
         self.events(name, |event, since| match rows.take(event, since, into) {
             Err(Fault::Unfit(error)) => {
@@ -250,6 +274,13 @@ impl<'a> Workbook<'a> {
 enum Go {
     On,
     Stop,
+}
+
+/// What an event ended.
+enum Step {
+    On,
+    Row,
+    End,
 }
 
 /// Why a part cannot be read.
@@ -339,13 +370,41 @@ struct Rows<'a> {
     is_filled: bool,
 }
 
-impl Rows<'_> {
+impl<'a> Rows<'a> {
+    fn new(path: &'a Path, strings: &'a [Box<str>]) -> Rows<'a> {
+        Rows {
+            path,
+            strings,
+            text: Text::default(),
+            row: 0,
+            column: 0,
+            kind: Kind::Number,
+            cells: BTreeMap::new(),
+            bytes: 0,
+            columns: None,
+            is_filled: false,
+        }
+    }
+
     fn take(
         &mut self,
         event: Event<'_>,
         since: &Cell<usize>,
         into: &mut Gather,
     ) -> Result<Go, Fault> {
+        match self.step(event)? {
+            Step::On => Ok(Go::On),
+            Step::Row => {
+                self.end(into)?;
+                since.set(0);
+                Ok(Go::On)
+            }
+            Step::End => Ok(Go::Stop),
+        }
+    }
+
+    /// Takes an event, and says whether a row has ended.
+    fn step(&mut self, event: Event<'_>) -> Result<Step, Fault> {
         if let Event::Start(start) = &event {
             self.open(start)?;
         }
@@ -354,14 +413,11 @@ impl Rows<'_> {
                 self.cell()?;
                 self.column += 1;
             }
-            Some("row") => {
-                self.end(into)?;
-                since.set(0);
-            }
-            Some("sheetData") => return Ok(Go::Stop),
+            Some("row") => return Ok(Step::Row),
+            Some("sheetData") => return Ok(Step::End),
             _ => {}
         }
-        Ok(Go::On)
+        Ok(Step::On)
     }
 
     fn open(&mut self, start: &BytesStart<'_>) -> Result<(), Fault> {

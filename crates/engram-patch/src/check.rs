@@ -137,6 +137,14 @@ pub enum Notice {
         /// The answer there.
         other: String,
     },
+    /// A kind that no other pair has: a typing error, perhaps.
+    #[error("no other pair is of the kind \"{kind}\"{}", meant(near))]
+    LoneKind {
+        /// The kind.
+        kind: String,
+        /// A kind of other pairs that resembles it.
+        near: Option<String>,
+    },
     /// Two words made one, in answer and foil alike.
     #[error(
         "the {what} has no blank before it and makes one word with the {which} prompt's end; if it is a word of its own, write \"{next}\""
@@ -149,6 +157,13 @@ pub enum Notice {
         /// Answer or foil as a word of its own.
         next: String,
     },
+}
+
+fn meant(near: &Option<String>) -> String {
+    near.as_ref()
+        .map_or("; a typing error?".to_owned(), |near| {
+            format!("; a typing error for \"{near}\"?")
+        })
 }
 
 /// A pair as tokens, what keeps it from being patched, and what is to be looked at.
@@ -203,6 +218,7 @@ pub fn check(
         *times.entry(&pair.id).or_default() += 1;
     }
     let mut answers: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
+    let lone = lone_kinds(suite);
     suite
         .pairs
         .iter()
@@ -225,9 +241,40 @@ pub fn check(
                 Some(&times) if times > 1 => found.problems.push(Problem::DuplicateId { times }),
                 _ => {}
             }
+            found.notices.extend(lone.get(pair.kind.as_str()).cloned());
             Ok(found)
         })
         .collect()
+}
+
+/// A kind is alone where only one pair has it, and another kind has several pairs or resembles it.
+fn lone_kinds(suite: &Suite) -> BTreeMap<&str, Notice> {
+    /// Jaro-Winkler similarity of a word and itself with a letter left out, doubled or exchanged; "definitional" and
+    /// "associative" have 0.6.
+    const NEAR: f64 = 0.85;
+    let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+    for pair in &suite.pairs {
+        *times.entry(&pair.kind).or_default() += 1;
+    }
+    let several = times.values().any(|n| *n > 1);
+    let once = times.iter().filter(|(_, n)| **n == 1);
+    once.filter_map(|(kind, _)| {
+        let like = |other: &str| strsim::jaro_winkler(&kind.to_lowercase(), &other.to_lowercase());
+        let others = times.keys().filter(|other| *other != kind);
+        let near = others
+            .map(|other| (like(other), *other))
+            .filter(|(like, _)| *like > NEAR)
+            .max_by(|a, b| a.0.total_cmp(&b.0));
+        let near = near.map(|(_, other)| other.to_owned());
+        (several || near.is_some()).then(|| {
+            let notice = Notice::LoneKind {
+                kind: (*kind).to_owned(),
+                near,
+            };
+            (*kind, notice)
+        })
+    })
+    .collect()
 }
 
 fn sizes(

@@ -13,6 +13,14 @@ pub enum ReportError {
     /// The figures' data could not be written as JSON.
     #[error("figures of the report: {0}")]
     Json(#[from] serde_json::Error),
+    /// A font file that cannot be used.
+    #[error("{}: {why}", path.display())]
+    Font {
+        /// The file.
+        path: std::path::PathBuf,
+        /// The reason.
+        why: String,
+    },
     /// A picture could not be drawn.
     #[error("{figure}: {why}")]
     Figure {

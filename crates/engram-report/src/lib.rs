@@ -18,7 +18,7 @@ mod tables;
 mod terminal;
 
 pub use error::{ReportError, Result};
-pub use figures::{Figure, figures, not_drawn};
+pub use figures::{Figure, Fonts, figures, not_drawn};
 pub use html::render;
 pub use input::{
     ByText, Departure, EpochPoint, Excluded, Fact, RateReached, ReportInput, Reproduction,

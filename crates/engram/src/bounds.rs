@@ -80,27 +80,32 @@ fn tables() -> [(Key, &'static [(&'static str, Range)]); 4] {
     ]
 }
 
-/// Checks the numbers of a study file; what is no number is for its reader to say.
-///
-/// # Errors
-/// [`OutOfRange`] with the first that is outside.
-pub fn check_study(table: &toml::Table) -> Result<(), OutOfRange> {
-    for (key, range) in STUDY {
-        check(table, key, range)?;
-    }
-    for (key, ranges) in tables() {
-        for (name, range) in ranges {
-            let key: Vec<&str> = key.iter().chain([name]).copied().collect();
-            check(table, &key, *range)?;
+/// Every number of a study file that is outside its range: its key, and the message. What is no number is for its reader to
+/// say.
+pub fn all_of_study(table: &toml::Table) -> Vec<(String, String)> {
+    let of_study = STUDY.iter().map(|(key, range)| (key.to_vec(), *range));
+    let of_types = tables().into_iter().flat_map(|(key, ranges)| {
+        let full = |name| key.iter().chain([name]).copied().collect();
+        ranges.iter().map(move |(name, range)| (full(name), *range))
+    });
+    let keys: Vec<(Vec<&str>, Range)> = of_study.chain(of_types).collect();
+    let mut outside = Vec::new();
+    for (key, range) in keys {
+        let mut found = Vec::new();
+        values(table, &key, String::new(), &mut found);
+        for (path, value) in found {
+            if let Err(error) = number(&path, value, range) {
+                outside.push((path, error.to_string()));
+            }
         }
     }
-    Ok(())
+    outside
 }
 
 /// Checks the numbers of a recipe of a new model.
 ///
 /// # Errors
-/// As [`check_study`].
+/// [`OutOfRange`] with the first that is outside.
 pub fn check_scratch(table: &toml::Table) -> Result<(), OutOfRange> {
     for (key, range) in SCRATCH {
         check(table, key, range)?;
@@ -173,7 +178,12 @@ mod tests {
 
     fn study(text: &str) -> String {
         let table = toml::from_str(text).unwrap();
-        check_study(&table).map_or_else(|e| e.to_string(), |()| "good".to_owned())
+        let outside = all_of_study(&table).into_iter().map(|(_, why)| why);
+        let outside: Vec<String> = outside.collect();
+        match outside.is_empty() {
+            true => "good".to_owned(),
+            false => outside.join("\n"),
+        }
     }
 
     #[test]
@@ -219,6 +229,12 @@ mod tests {
         is(
             "paper.pairs = 3",
             &format!("paper.pairs is 3{to} 4 to 1000000"),
+        );
+        is(
+            "paper.pairs = 3\nstats.level = 2",
+            &format!(
+                "paper.pairs is 3{to} 4 to 1000000\nstats.level is 2; expected a number from 0.5 to 0.9999"
+            ),
         );
     }
 

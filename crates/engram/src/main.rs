@@ -4,9 +4,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use engram::args::{Cli, Command};
+use engram::commands::unfit::UnequalLengths;
 use engram::commands::{bench, cache, compare, corpus, edit, model, patch, report, suite, train};
 use engram::progress::note;
 use engram::run;
+use engram_core::{CoreError, Faults};
+use engram_corpus::CorpusError;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -18,7 +21,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            note(format!("engram: {}", one_line(&error)));
+            for line in lines(&error) {
+                note(line);
+            }
             ExitCode::from(1)
         }
     }
@@ -55,6 +60,35 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 fn is_obeyed(c: char) -> bool {
     c != '\n' && c.is_control()
+}
+
+/// What is said of an error. The last line names the input and what is wrong; faults of an input file, and pairs whose
+/// lengths differ, are listed before it.
+fn lines(error: &anyhow::Error) -> Vec<String> {
+    let text = format!("engram: {}", one_line(error));
+    let unequal = error
+        .chain()
+        .find_map(|e| e.downcast_ref::<UnequalLengths>());
+    if let Some(unequal) = unequal {
+        let table = unequal.table().lines().map(str::to_owned);
+        return table.chain([text]).collect();
+    }
+    let has_faults = error.chain().any(|e| {
+        e.is::<Faults>()
+            || matches!(e.downcast_ref(), Some(CoreError::Faults(_)))
+            || matches!(e.downcast_ref(), Some(CorpusError::Facts { .. }))
+            || matches!(
+                e.downcast_ref(),
+                Some(CorpusError::Core(CoreError::Faults(_)))
+            )
+    });
+    match text.split_once('\n') {
+        Some((head, faults)) if has_faults => {
+            let faults = faults.lines().map(str::to_owned);
+            faults.chain([format!("{head}, listed above")]).collect()
+        }
+        _ => vec![text],
+    }
 }
 
 /// An error and its causes; a cause that its effect has named already is not told twice.

@@ -8,11 +8,14 @@ use anyhow::{Context, Result, bail};
 use engram_core::{Confounds, PreferenceRow, Row, Suite, files};
 use engram_findings::{Condition, EditResults, Findings, Settings, Study, findings};
 use engram_patch::Ineligible;
-use engram_report::{Excluded, Fact, Look, ReportInput, Reproduction, TrainingCurve, summary_text};
+use engram_report::{
+    Excluded, Fact, Fonts, Look, ReportInput, Reproduction, TrainingCurve, summary_text,
+};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::curve::{Origin, curve};
+use crate::progress::note;
 
 /// Result rows of a sweep.
 pub const PATCH: &str = "patch.parquet";
@@ -271,19 +274,31 @@ pub fn write_report(folder: &Path, input: &ReportInput) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Writes the main figures as SVG, PDF and PNG, and gives their paths.
+/// Writes the main figures as SVG, PDF and PNG, and gives their paths. Says which characters no font has.
 ///
 /// # Errors
 /// A figure that cannot be drawn; the file system's.
-pub fn write_figures(folder: &Path, input: &ReportInput) -> Result<Vec<PathBuf>> {
+pub fn write_figures(folder: &Path, input: &ReportInput, fonts: &Fonts) -> Result<Vec<PathBuf>> {
     std::fs::create_dir_all(folder)
         .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let mut paths = Vec::new();
     for figure in engram_report::figures(input)? {
+        let missing: Vec<String> = figure
+            .missing(fonts)
+            .into_iter()
+            .map(|c| format!("{c} (U+{:04X})", u32::from(c)))
+            .collect();
+        if !missing.is_empty() {
+            note(format!(
+                "notice: {}: no font has {}, drawn as boxes; name a font that does: --font FILE",
+                figure.name,
+                missing.join(", ")
+            ));
+        }
         let kinds = [
             ("svg", figure.svg.clone().into_bytes()),
-            ("pdf", figure.pdf()?),
-            ("png", figure.png()?),
+            ("pdf", figure.pdf_with(fonts)?),
+            ("png", figure.png_with(fonts)?),
         ];
         for (kind, bytes) in kinds {
             let path = folder.join(format!("{}.{kind}", figure.name));

@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use engram_core::{Confounds, Pair, PreferenceRow, Row, Suite, files};
-use engram_corpus::{Abstract, FactTable, read, read_counterfact, stats};
+use engram_corpus::{Abstract, FactTable, read, read_counterfact, read_suite, stats};
 use engram_model::Model;
 use engram_patch::{
     BuildSettings, Plan, Profile, Reading, StagedEngine, SweepSpec, build, build_counterfact,
@@ -36,7 +36,7 @@ use crate::results::{
     PREFERENCES, Results, STATS, SUITE, TRAINING,
 };
 use crate::stage::{RunFolder, checkpoint_hash, done_with, partial, under_way};
-use crate::study::{BASE, RANDOM, Study, Sweep, Training};
+use crate::study::{BASE, RANDOM, Study, Sweep, Training, text_of};
 
 /// Training texts.
 pub const TRAIN: &str = "train.jsonl";
@@ -62,12 +62,16 @@ struct Run {
 /// # Errors
 /// Any of input, told before the first stage starts where it can be; any of a stage.
 pub fn run(args: &RunArgs, as_json: bool) -> Result<()> {
-    named(&args.study, run_study(args, as_json))
+    if let Some(name) = &args.new {
+        return crate::commands::new::study(name, args.base.as_deref());
+    }
+    let study = args.study.as_deref().context("no study is named")?;
+    named(study, run_study(args, study, as_json))
 }
 
-fn run_study(args: &RunArgs, as_json: bool) -> Result<()> {
+fn run_study(args: &RunArgs, study: &Path, as_json: bool) -> Result<()> {
     let start = Instant::now();
-    let mut run = Run::resolve(args)?;
+    let mut run = Run::resolve(args, study)?;
     let corpus = run.corpus()?;
     let suite = run.suite(corpus.as_deref())?;
     run.check_sweeps(&suite)?;
@@ -98,7 +102,7 @@ fn run_study(args: &RunArgs, as_json: bool) -> Result<()> {
     run.timing
         .insert("total_s".to_owned(), start.elapsed().as_secs_f64());
     let folder = run.folder.path().to_owned();
-    files::write_json(&folder.join(MANIFEST), &run.manifest(args)?)?;
+    files::write_json(&folder.join(MANIFEST), &run.manifest(study)?)?;
     let results = Results::read(&folder)?;
     note("findings: testing");
     let findings = results.findings()?;
@@ -113,8 +117,8 @@ fn run_study(args: &RunArgs, as_json: bool) -> Result<()> {
 
 impl Run {
     /// Reads and checks all that the study names, so that every error of input is told before any work.
-    fn resolve(args: &RunArgs) -> Result<Run> {
-        let study = Study::read(&args.study, &args.set)?;
+    fn resolve(args: &RunArgs, file: &Path) -> Result<Run> {
+        let study = Study::read(file, &args.set)?;
         let device = engram_model::device(&args.device)?;
         let (base, folder) =
             crate::model::open(&study.base, &device, study.bos).context("the base model")?;
@@ -145,7 +149,7 @@ impl Run {
         }
         if let Some(file) = &study.suite.file {
             inputs.insert("suite", files::sha256_file(file).context("the suite")?);
-            let suite = Suite::read(file)?;
+            let suite = read_suite(file)?;
             if let Some(name) = study.edit.keys().next() {
                 check_suite(&suite).with_context(|| format!("edit.{name}: the suite"))?;
             }
@@ -155,7 +159,7 @@ impl Run {
             let overrides: Vec<String> = training
                 .set
                 .iter()
-                .map(|(k, v)| format!("{k}={}", plain(v)))
+                .map(|(k, v)| format!("{k}={}", text_of(v)))
                 .collect();
             let resolved =
                 settings(&training.preset, &overrides).with_context(|| format!("train.{name}"))?;
@@ -181,7 +185,7 @@ impl Run {
         }
         let out = match &args.out {
             Some(out) => out.clone(),
-            None => Path::new("runs").join(args.study.file_stem().unwrap_or_default()),
+            None => Path::new("runs").join(file.file_stem().unwrap_or_default()),
         };
         let folder = RunFolder::open(&out, &study.title)?;
         Ok(Run {
@@ -313,7 +317,7 @@ impl Run {
             let mut excluded = Vec::new();
             let source = &run.study.suite;
             let suite = match (&source.file, &source.counterfact) {
-                (Some(file), _) => Suite::read(file)?,
+                (Some(file), _) => read_suite(file)?,
                 (None, Some(file)) => {
                     let most = settings.max_pairs_per_kind;
                     build_counterfact(&counterfact(file)?, tokenizer, settings.seed, most)?
@@ -504,7 +508,7 @@ impl Run {
         })
     }
 
-    fn manifest(&self, args: &RunArgs) -> Result<Manifest> {
+    fn manifest(&self, file: &Path) -> Result<Manifest> {
         let study = &self.study;
         // Stages that were up to date keep the time that they took when they were made.
         let earlier = files::read_json::<Manifest>(&self.folder.path().join(MANIFEST));
@@ -521,7 +525,7 @@ impl Run {
             seeds.push(Fact::new(format!("training of {name}"), settings.seed));
         }
         let mut inputs: Vec<Fact> = self.inputs.iter().map(|(k, v)| Fact::new(*k, v)).collect();
-        inputs.push(Fact::new("study file", files::sha256_file(&args.study)?));
+        inputs.push(Fact::new("study file", files::sha256_file(file)?));
         inputs.extend(
             self.base
                 .shape()
@@ -561,12 +565,4 @@ fn origin((name, training): (&String, &Training)) -> (String, Origin) {
         why: training.why.clone().into_iter().collect(),
     };
     (name.clone(), origin)
-}
-
-/// A TOML value as the text that `--set` takes.
-fn plain(value: &toml::Value) -> String {
-    match value {
-        toml::Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
 }

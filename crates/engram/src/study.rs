@@ -1,11 +1,12 @@
 //! The study file: what `engram run` is told, resolved and checked before any work.
 
 mod edit;
+mod settings;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use engram_core::{Bos, Corruption, Direction, Metric, Positions, files};
+use engram_core::{Bos, Corruption, Direction, Faults, Metric, Positions, files};
 use engram_corpus::WriteSettings;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -187,26 +188,43 @@ impl Study {
     /// Reads a study file and lays `--set key=value` over it.
     ///
     /// # Errors
-    /// A file that is missing or no TOML, an unknown key, a value of the wrong type, a contradiction:
-    /// each with the place.
+    /// A file that is missing or no TOML; all unknown and missing settings, and all values of another type or outside their
+    /// range, together; then all contradictions. Each has its line, or the `--set` that it is from.
     pub fn read(path: &Path, settings: &[String]) -> Result<Study> {
         let text = files::read_text(path)
             .with_context(|| format!("cannot read the study {}", path.display()))?;
+        let mut faults = Faults::new(path.display().to_string());
+        let (_, errors) = toml::de::DeTable::parse_recoverable(&text);
+        for error in errors {
+            let line = error
+                .span()
+                .map_or(1, |s| settings::line_of(&text, s.start));
+            faults.add(Some(line), "", error.message().replace('\n', ", "));
+        }
+        settings::refuse(faults.clone())?;
         let mut table: toml::Table = toml::from_str(&text)
             .map_err(|e| anyhow::anyhow!("{}: {}", path.display(), one_line(&e.to_string())))?;
         let folder = path.parent().unwrap_or(Path::new("."));
         resolve_paths(&mut table, folder);
+        let mut places = settings::Places::of(&text);
         for setting in settings {
             set(&mut table, setting)?;
+            let key = setting.split('=').next().unwrap_or_default();
+            places.note_set(key.trim(), setting);
         }
-        bounds::check_study(&table).with_context(|| format!("{}", path.display()))?;
+        settings::check(&table, &places, &mut faults);
+        settings::refuse(faults.clone())?;
         let study: Study = table.try_into().map_err(|e: toml::de::Error| {
             anyhow::anyhow!("{}: {}", path.display(), one_line(&e.to_string()))
         })?;
-        study
+        let study = study
             .with_seeds()
-            .and_then(|study| study.check().map(|()| study))
-            .with_context(|| format!("{}", path.display()))
+            .with_context(|| format!("{}", path.display()))?;
+        for (at, why) in study.contradictions() {
+            settings::add(&mut faults, &places, &at, why);
+        }
+        settings::refuse(faults)?;
+        Ok(study)
     }
 
     /// Every seed as a model of its own, after the one that it is another seed of.
@@ -250,34 +268,41 @@ impl Study {
             .collect()
     }
 
-    fn check(&self) -> Result<()> {
+    /// What of the study contradicts the rest: the setting, and why.
+    fn contradictions(&self) -> Vec<(String, String)> {
+        let mut found: Vec<(String, String)> = Vec::new();
+        let mut add = |at: &str, why: String| found.push((at.to_owned(), why));
         if self.title.trim().is_empty() {
-            bail!("title is empty");
+            add("title", "title is empty".to_owned());
         }
         let written = self.corpus.as_ref().is_some_and(|c| c.write.is_some());
         if let Some(corpus) = &self.corpus
             && corpus.file.is_some() == written
         {
-            bail!(
-                "corpus: give either file or write (texts from the fact table), not both or neither"
-            );
+            let why = "corpus: give either file or write (texts from the fact table), not both or neither";
+            add("corpus", why.to_owned());
         }
         if self.corpus.is_none()
             && let Some(name) = self.train.keys().next()
         {
-            bail!("train.{name}: there is no corpus to train on");
+            let at = format!("train.{name}");
+            add(&at, format!("{at}: there is no corpus to train on"));
         }
         if self.suite.file.is_some() && self.suite.counterfact.is_some() {
-            bail!("suite: give file or counterfact, not both");
+            add(
+                "suite",
+                "suite: give file or counterfact, not both".to_owned(),
+            );
         }
         let built = self.suite.file.is_none() && self.suite.counterfact.is_none();
         let calls = [
-            (written, "corpus.write"),
-            (built, "a suite without a file"),
-            (self.paper.is_some(), "paper"),
+            (written, "corpus.write", "corpus.write"),
+            (built, "suite", "a suite without a file"),
+            (self.paper.is_some(), "paper", "paper"),
         ];
-        if let (None, Some((_, what))) = (&self.facts, calls.iter().find(|(calls, _)| *calls)) {
-            bail!("{what} is made from a fact table; give facts");
+        if let (None, Some((_, at, what))) = (&self.facts, calls.iter().find(|(calls, ..)| *calls))
+        {
+            add(at, format!("{what} is made from a fact table; give facts"));
         }
         let known = self.models();
         let plain = |name: &str| {
@@ -287,9 +312,11 @@ impl Study {
         };
         for name in self.train.keys() {
             if [BASE, RANDOM].contains(&name.as_str()) || !plain(name) {
-                bail!(
-                    "train.{name}: a model's name has letters, digits, - and _, and is not \"{BASE}\" or \"{RANDOM}\""
+                let at = format!("train.{name}");
+                let why = format!(
+                    "{at}: a model's name has letters, digits, - and _, and is not \"{BASE}\" or \"{RANDOM}\""
                 );
+                add(&at, why);
             }
         }
         let asked = self
@@ -303,29 +330,38 @@ impl Study {
         let asked = asked.chain(edited);
         let asked = asked.chain(self.paper.iter().map(|p| ("paper".to_owned(), &p.models)));
         for (place, models) in asked {
-            if let Some(unknown) = models.iter().find(|m| !known.contains(&m.as_str())) {
-                bail!(
-                    "{place}: no model is called \"{unknown}\"; known: {}",
-                    known.join(", ")
-                );
+            for unknown in models.iter().filter(|m| !known.contains(&m.as_str())) {
+                let known = known.join(", ");
+                let why = format!("{place}: no model is called \"{unknown}\"; known: {known}");
+                add(&format!("{place}.models"), why);
             }
         }
         for (name, edit) in &self.edit {
+            let at = format!("edit.{name}");
             if !plain(name) {
-                bail!("edit.{name}: a name has letters, digits, - and _");
+                add(&at, format!("{at}: a name has letters, digits, - and _"));
             }
-            edit.check(self).with_context(|| format!("edit.{name}"))?;
+            for (setting, why) in edit.faults(self) {
+                add(&format!("{at}.{setting}"), format!("{at}: {why}"));
+            }
         }
-        if let Some((name, _)) = self
-            .sweep
-            .iter()
-            .find(|(_, s)| !s.metrics.contains(&Metric::LogitDiff))
-        {
-            bail!(
-                "sweep.{name}: metrics must hold logit_diff, which decides what pairs are eligible"
-            );
+        for (name, sweep) in &self.sweep {
+            if !sweep.metrics.contains(&Metric::LogitDiff) {
+                let why = format!(
+                    "sweep.{name}: metrics must hold logit_diff, which decides what pairs are eligible"
+                );
+                add(&format!("sweep.{name}.metrics"), why);
+            }
         }
-        Ok(())
+        found
+    }
+}
+
+/// A TOML value as the text that `--set` takes.
+pub fn text_of(value: &toml::Value) -> String {
+    match value {
+        toml::Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
 }
 
@@ -523,6 +559,51 @@ mod tests {
         assert!(error(asked, &tuned).contains("no corpus to take validation texts from"));
         let study = read(asked, &["edit.e.method='ft-l'"]).unwrap();
         assert_eq!(study.edit["e"].layer, crate::args::LayerChoice::One(1));
+    }
+
+    #[test]
+    fn every_fault_of_a_study_is_told_with_its_line() {
+        let text = "titel = 'T'\nbase = 7\nfacts = 'f.toml'\n[corpus.write]\nexposures = 0\n\
+            [train.config-1]\npreset = 'config-1'\n[train.config-1.set]\nepoch = 2\ndropout = 1.5\n\
+            [sweep.whole]\nmodels = 'base'\npositions = 'everywhere'\n[stats]\nlevel = 2\n[paper]\n";
+        let error = read(text, &["bogus=1"]).unwrap_err().to_string();
+        let expected = [
+            "  missing setting `title`: what the study asks; example: title =",
+            "  --set bogus=1: unknown setting `bogus`; settings of a study: title, seed, base, bos",
+            "  line 1: unknown setting `titel` (did you mean `title`?)",
+            "  line 2: `base`: invalid type",
+            "  line 5: corpus.write.exposures is 0; expected a whole number from 1 to 10000",
+            "  line 9: unknown setting `train.config-1.set.epoch` (did you mean `epochs`?); settings of [train.NAME.set]: epochs,",
+            "  line 10: train.config-1.set.dropout is 1.5; expected",
+            "  line 11: missing setting `sweep.whole.sites`: the sites",
+            "  line 12: `sweep.whole.models`: invalid type",
+            "  line 13: `sweep.whole.positions`:",
+            "  line 15: stats.level is 2",
+            "  line 16: missing setting `paper.models`",
+            "  line 16: missing setting `paper.pairs`",
+        ];
+        for start in expected {
+            assert!(
+                error.lines().any(|l| l.starts_with(start)),
+                "{start}\n{error}"
+            );
+        }
+        assert_eq!(error.lines().count(), 1 + expected.len(), "{error}");
+        let odd = [
+            "sweep.whole.models=['a', 'b']",
+            "title=' '",
+            "sweep.whole.metrics=['prob']",
+        ];
+        let error = read(SMALL, &odd).unwrap_err().to_string();
+        for part in [
+            "4 faults",
+            "called \"a\"",
+            "called \"b\"",
+            "title is empty",
+            "must hold",
+        ] {
+            assert!(error.contains(part), "{part}\n{error}");
+        }
     }
 
     #[test]

@@ -1,178 +1,262 @@
-//! The rules of a fact table, each with the error that names what breaks it.
+//! The rules of a fact table. All faults are collected, each with its line and what would do.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Cloze, Fact, FactTable, RawFact, RawRelation, RawTable, Relation, Template, slug};
+use engram_core::Faults;
+
+use super::raw::{RawFact, RawRelation, Text, field, place};
+use super::{Cloze, Fact, FactTable, Relation, Template, slug};
 use crate::error::{CorpusError, Result};
 
 const LEAST_FRAMES: usize = 6;
 const LEAST_HELD_BACK: usize = 2;
 const LEAST_CLOZES: usize = 3;
 
-/// Where in the table a rule is being checked.
-#[derive(Clone, Copy)]
+/// What a rule is checked on: a relation, perhaps a fact of it.
 struct Place<'a> {
-    table: &'a str,
-    relation: Option<&'a str>,
-    subject: Option<&'a str>,
+    faults: &'a mut Faults,
+    name: String,
 }
 
 impl Place<'_> {
-    fn broken<T>(self, why: impl Into<String>) -> Result<T> {
-        Err(CorpusError::FactRule {
-            table: self.table.to_owned(),
-            relation: self.relation.map(str::to_owned),
-            subject: self.subject.map(str::to_owned),
-            why: why.into(),
-        })
+    fn broken(&mut self, line: usize, why: impl Into<String>) {
+        self.faults.add(Some(line), &self.name, why);
     }
 
-    fn template(self, text: &str) -> Result<Template> {
-        Template::parse(text).or_else(|why| self.broken(why))
+    fn template(&mut self, text: &Text) -> Option<Template> {
+        match Template::parse(&text.text) {
+            Ok(template) => Some(template),
+            Err(why) => {
+                self.broken(text.line, why);
+                None
+            }
+        }
     }
 }
 
-/// Checks every rule and makes the table.
-pub(super) fn resolve(raw: RawTable, name: &str) -> Result<FactTable> {
-    let at = Place {
-        table: name,
-        relation: None,
-        subject: None,
-    };
-    if raw.relation.is_empty() {
-        return at.broken("the table has no [[relation]]");
+/// A statement with its line; no template where it is faulty.
+struct Statement<'a> {
+    written: &'a Text,
+    template: Option<Template>,
+}
+
+impl Statement<'_> {
+    /// The text before the place for the answer, and after it.
+    fn around_answer(&self) -> Option<(&str, &str)> {
+        self.written.text.split_once("{answer}")
+    }
+}
+
+/// Checks every rule and makes the table. `faults` holds what is wrong with the file's form.
+pub(super) fn resolve(raw: &[RawRelation], mut faults: Faults) -> Result<FactTable> {
+    if raw.is_empty() && faults.is_empty() {
+        faults.add(None, "", "the table has no [[relation]]");
     }
     let mut names = BTreeSet::new();
     let mut relations = Vec::new();
-    for raw in raw.relation {
-        if !names.insert(raw.name.clone()) {
-            return at.broken(format!("two relations are called {:?}", raw.name));
+    for relation in raw {
+        if let Some(name) = &relation.name
+            && !names.insert(&name.text)
+        {
+            let why = format!("two relations are called {:?}", name.text);
+            faults.add(Some(name.line), place(Some(name), None), why);
         }
-        relations.push(relation(raw, name)?);
+        relations.extend(checked_relation(relation, &mut faults));
     }
-    Ok(FactTable { relations })
+    let table = faults.or(FactTable { relations });
+    table.map_err(|faults| CorpusError::Facts { faults })
 }
 
-fn relation(raw: RawRelation, table: &str) -> Result<Relation> {
-    let at = Place {
-        table,
-        relation: Some(&raw.name),
-        subject: None,
+fn checked_relation(raw: &RawRelation, faults: &mut Faults) -> Option<Relation> {
+    let mut at = Place {
+        name: place(raw.name.as_ref(), None),
+        faults,
     };
     let snake = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    if !raw.name.starts_with(|c: char| c.is_ascii_lowercase()) || !raw.name.chars().all(snake) {
-        return at.broken("a relation's name is in snake_case");
+    if let Some(Text { text, line }) = &raw.name
+        && (!text.starts_with(|c: char| c.is_ascii_lowercase()) || !text.chars().all(snake))
+    {
+        at.broken(
+            *line,
+            "a relation's name is in snake_case: small letters, digits and _; example: name = \"capital_of\"",
+        );
     }
-    if raw.kind.trim().is_empty() {
-        return at.broken("the kind is empty");
+    if let Some(Text { text, line }) = &raw.kind
+        && text.trim().is_empty()
+    {
+        at.broken(
+            *line,
+            format!("the kind is empty: {}", field("kind").hint()),
+        );
     }
-    let question = at.template(&raw.question)?;
-    if !question.has_subject() || question.answers() > 0 {
-        return at.broken("the question must name the subject and not the answer");
-    }
-    let frames = statements(&raw.frames, at)?;
-    let held_back = statements(&raw.held_back, at)?;
-    check_statements(&frames, &held_back, at)?;
-    let clozes = clozes(&raw, &frames, &held_back, at)?;
-    let mut relation = Relation {
-        question,
-        frames,
-        held_back,
-        clozes,
-        facts: Vec::new(),
-        kind: raw.kind.clone(),
-        name: raw.name.clone(),
-    };
-    if raw.facts.is_empty() {
-        return at.broken("it has no facts");
+    let question = raw
+        .question
+        .as_ref()
+        .and_then(|text| question(text, &mut at));
+    let frames = statements(raw.frames.as_deref().unwrap_or_default(), &mut at);
+    let held_back = statements(raw.held_back.as_deref().unwrap_or_default(), &mut at);
+    check_statements(raw, &frames, &held_back, &mut at);
+    let clozes = clozes(raw, &frames, &held_back, &mut at);
+    let prompts = clozes.iter().map(|c| &c.text).chain(&question);
+    let prompts: Vec<Template> = prompts.cloned().collect();
+    if raw.facts.as_ref().is_some_and(Vec::is_empty) {
+        at.broken(
+            raw.line,
+            format!("it has no facts: {}", field("facts").hint()),
+        );
     }
     let mut seen: BTreeMap<String, &str> = BTreeMap::new();
-    for fact in &raw.facts {
-        let at = Place {
-            subject: Some(&fact.subject),
-            ..at
+    let mut facts = Vec::new();
+    for fact in raw.facts.as_deref().unwrap_or_default() {
+        let mut at = Place {
+            name: place(raw.name.as_ref(), fact.subject.as_ref()),
+            faults: at.faults,
         };
-        if let Some(first) = seen.insert(slug(&fact.subject), &fact.subject) {
-            return at.broken(format!("this relation already has a fact on {first:?}"));
+        if let Some(Text { text, line }) = &fact.subject
+            && let Some(first) = seen.insert(slug(text), text)
+            && !slug(text).is_empty()
+        {
+            at.broken(
+                *line,
+                format!("this relation already has a fact on {first:?}"),
+            );
         }
-        relation.facts.push(checked_fact(fact, &relation, at)?);
+        let relation = raw.name.as_ref().map_or("", |n| &n.text);
+        facts.extend(checked_fact(fact, relation, &prompts, &mut at));
     }
-    Ok(relation)
+    let templates = |statements: Vec<Statement<'_>>| {
+        let templates = statements.into_iter().map(|s| s.template);
+        templates.collect::<Option<Vec<Template>>>()
+    };
+    Some(Relation {
+        question: question?,
+        frames: templates(frames)?,
+        held_back: templates(held_back)?,
+        clozes,
+        facts,
+        kind: raw.kind.as_ref()?.text.clone(),
+        name: raw.name.as_ref()?.text.clone(),
+    })
+}
+
+fn question(text: &Text, at: &mut Place<'_>) -> Option<Template> {
+    let question = at.template(text)?;
+    if !question.has_subject() || question.answers() > 0 {
+        at.broken(
+            text.line,
+            format!(
+                "the question must name the subject and not the answer: {}",
+                field("question").hint()
+            ),
+        );
+        return None;
+    }
+    Some(question)
 }
 
 /// Reads statements, each of which names subject and answer and is a sentence.
-fn statements(texts: &[String], at: Place<'_>) -> Result<Vec<Template>> {
+fn statements<'a>(texts: &'a [Text], at: &mut Place<'_>) -> Vec<Statement<'a>> {
     let mut seen = BTreeSet::new();
-    let mut templates = Vec::new();
-    for text in texts {
-        let template = at.template(text)?;
-        if template.answers() != 1 || !template.has_subject() {
-            return at.broken(format!(
-                "{text:?} must name the subject, and the answer exactly once"
-            ));
-        }
-        if template.begins_small() {
-            return at.broken(format!("{text:?} begins a sentence: write {{Subject}}"));
+    let mut statements = Vec::new();
+    for written in texts {
+        let Text { text, line } = written;
+        let template = at.template(written);
+        if let Some(template) = &template {
+            if template.answers() != 1 || !template.has_subject() {
+                at.broken(
+                    *line,
+                    format!(
+                        "{text:?} must name the subject ({{subject}}, or {{Subject}} at its beginning), and {{answer}} exactly once"
+                    ),
+                );
+            }
+            if template.begins_small() {
+                at.broken(
+                    *line,
+                    format!("{text:?} begins a sentence: write {{Subject}}"),
+                );
+            }
         }
         if !text.ends_with('.') {
-            return at.broken(format!("{text:?} does not end with a full stop"));
+            at.broken(*line, format!("{text:?} does not end with a full stop"));
         }
         if !seen.insert(text) {
-            return at.broken(format!("{text:?} stands there twice"));
+            at.broken(*line, format!("{text:?} stands there twice"));
         }
-        templates.push(template);
+        statements.push(Statement { written, template });
     }
-    Ok(templates)
+    statements
 }
 
-fn check_statements(frames: &[Template], held_back: &[Template], at: Place<'_>) -> Result<()> {
-    if frames.len() < LEAST_FRAMES {
-        return at.broken(format!(
-            "{} frames, at least {LEAST_FRAMES} are needed",
-            frames.len()
-        ));
+fn check_statements(
+    raw: &RawRelation,
+    frames: &[Statement<'_>],
+    held_back: &[Statement<'_>],
+    at: &mut Place<'_>,
+) {
+    let first = |texts: &Option<Vec<Text>>| {
+        let first = texts.as_ref().and_then(|t| t.first());
+        first.map_or(raw.line, |t| t.line)
+    };
+    if raw.frames.is_some() && frames.len() < LEAST_FRAMES {
+        let (count, hint) = (frames.len(), field("frames").hint());
+        at.broken(
+            first(&raw.frames),
+            format!("{count} frames, at least {LEAST_FRAMES} are needed: {hint}"),
+        );
     }
-    if held_back.len() < LEAST_HELD_BACK {
-        return at.broken(format!(
-            "{} statements held back, at least {LEAST_HELD_BACK} are needed",
-            held_back.len()
-        ));
+    if raw.held_back.is_some() && held_back.len() < LEAST_HELD_BACK {
+        let (count, hint) = (held_back.len(), field("held_back").hint());
+        at.broken(
+            first(&raw.held_back),
+            format!("{count} statements held back, at least {LEAST_HELD_BACK} are needed: {hint}"),
+        );
     }
     for held in held_back {
-        let (before, after) = held.around_answer().unwrap_or_default();
+        let Some((before, after)) = held.around_answer() else {
+            continue;
+        };
+        let Text { text, line } = held.written;
         if after.chars().any(char::is_alphanumeric) {
-            return at.broken(format!(
-                "{:?} is held back, so the answer must come last",
-                held.as_str()
-            ));
+            at.broken(
+                *line,
+                format!("{text:?} is held back, so the answer must come last"),
+            );
         }
-        // A statement held back that sits inside a trained one is not held back.
+        // A statement held back that is part of a trained one is not held back.
         let inside = format!("{before}{{answer}}").to_lowercase();
         if let Some(frame) = frames
             .iter()
-            .find(|f| f.as_str().to_lowercase().contains(&inside))
+            .find(|f| f.written.text.to_lowercase().contains(&inside))
         {
-            return at.broken(format!(
-                "{:?} is held back but stands in the frame {:?}",
-                held.as_str(),
-                frame.as_str()
-            ));
+            at.broken(
+                *line,
+                format!(
+                    "{text:?} is held back but stands in the frame {:?}",
+                    frame.written.text
+                ),
+            );
         }
     }
-    Ok(())
 }
 
 /// Finds for every cloze the one statement that it begins.
 fn clozes(
     raw: &RawRelation,
-    frames: &[Template],
-    held_back: &[Template],
-    at: Place<'_>,
-) -> Result<Vec<Cloze>> {
+    frames: &[Statement<'_>],
+    held_back: &[Statement<'_>],
+    at: &mut Place<'_>,
+) -> Vec<Cloze> {
+    let Some(texts) = &raw.cloze else {
+        return Vec::new();
+    };
+    let name = raw.name.as_ref().map_or("", |n| &n.text);
     let mut clozes: Vec<Cloze> = Vec::new();
-    for text in &raw.cloze {
-        let begins = |template: &Template| {
-            template
+    let mut is_whole = true;
+    for written in texts {
+        let Text { text, line } = written;
+        let begins = |statement: &Statement<'_>| {
+            statement
                 .around_answer()
                 .is_some_and(|(before, _)| before.strip_suffix(' ') == Some(text))
         };
@@ -180,80 +264,132 @@ fn clozes(
         let held = held_back.iter().enumerate().map(|(i, t)| (true, i, t));
         let found: Vec<_> = trained.chain(held).filter(|(_, _, t)| begins(t)).collect();
         let &[(held_back, frame, _)] = found.as_slice() else {
-            return at.broken(format!(
-                "the cloze {text:?} must be the beginning of exactly one statement, up to a space and {{answer}}; it is of {}",
-                found.len()
-            ));
+            is_whole = false;
+            at.broken(
+                *line,
+                format!(
+                    "the cloze {text:?} must be the beginning of exactly one statement, up to a space and {{answer}}; it is of {}",
+                    found.len()
+                ),
+            );
+            continue;
         };
         let number = frame + 1;
         let template = match held_back {
-            false => format!("{}/{number}", raw.name),
-            true => format!("{}/held_back/{number}", raw.name),
+            false => format!("{name}/{number}"),
+            true => format!("{name}/held_back/{number}"),
         };
         if clozes.iter().any(|c| c.template == template) {
-            return at.broken(format!("the cloze {text:?} stands there twice"));
+            is_whole = false;
+            at.broken(*line, format!("the cloze {text:?} stands there twice"));
+            continue;
         }
+        let Some(text) = Template::parse(text).ok() else {
+            // The statement that it begins has the same fault.
+            is_whole = false;
+            continue;
+        };
         clozes.push(Cloze {
             template,
-            text: at.template(text)?,
+            text,
             held_back,
             frame,
         });
     }
     clozes.sort_by_key(|c| c.held_back);
     let trained = clozes.iter().filter(|c| !c.held_back).count();
-    if trained < LEAST_CLOZES {
-        return at.broken(format!(
-            "{trained} clozes of trained frames, at least {LEAST_CLOZES} are needed"
-        ));
+    let line = texts.first().map_or(raw.line, |t| t.line);
+    if trained < LEAST_CLOZES && is_whole {
+        let hint = field("cloze").hint();
+        at.broken(
+            line,
+            format!(
+                "{trained} clozes of trained frames, at least {LEAST_CLOZES} are needed: {hint}"
+            ),
+        );
     }
-    if clozes.len() - trained < held_back.len() {
-        return at.broken("every statement held back needs its cloze");
+    // Which statement lacks its cloze; the beginnings alone are compared, so that a faulty cloze is not told twice.
+    for (n, held) in held_back.iter().enumerate() {
+        let has_cloze = clozes.iter().any(|c| c.held_back && c.frame == n);
+        if let Some((before, _)) = held.around_answer()
+            && !has_cloze
+            && is_whole
+        {
+            at.broken(
+                held.written.line,
+                format!(
+                    "every statement held back needs its cloze; add {:?} to cloze",
+                    before.trim_end()
+                ),
+            );
+        }
     }
-    Ok(clozes)
+    clozes
 }
 
-fn checked_fact(raw: &RawFact, relation: &Relation, at: Place<'_>) -> Result<Fact> {
+fn checked_fact(
+    raw: &RawFact,
+    relation: &str,
+    prompts: &[Template],
+    at: &mut Place<'_>,
+) -> Option<Fact> {
     let texts = [&raw.subject, &raw.answer, &raw.source];
-    for text in texts.into_iter().chain(&raw.also) {
+    let mut are_plain = true;
+    for Text { text, line } in texts.into_iter().flatten().chain(&raw.also) {
         if text.is_empty() || text.trim() != text {
-            return at.broken(format!(
-                "subject, answer, also and source are texts without blanks around them, not {text:?}"
-            ));
+            are_plain = false;
+            at.broken(
+                *line,
+                format!(
+                    "subject, answer, also and source are texts without blanks around them, not {text:?}"
+                ),
+            );
         }
         if text.contains(['{', '}', '\n']) {
-            return at.broken(format!("{text:?} has a brace or a line break"));
+            are_plain = false;
+            at.broken(*line, format!("{text:?} has a brace or a line break"));
         }
     }
-    if slug(&raw.subject).is_empty() {
-        return at.broken("the subject has no letter");
+    let (subject, answer) = (raw.subject.as_ref()?, raw.answer.as_ref()?);
+    if slug(&subject.text).is_empty() && are_plain {
+        at.broken(subject.line, "the subject has no letter");
     }
-    let answer = raw.answer.to_lowercase();
-    if raw.also.iter().any(|a| a.to_lowercase() == answer) {
-        return at.broken(format!("the answer {:?} is also in `also`", raw.answer));
-    }
-    if has_words(&raw.subject, &raw.answer) {
-        return at.broken(format!(
-            "the subject gives the answer {:?} away",
-            raw.answer
-        ));
+    let lower = answer.text.to_lowercase();
+    if raw.also.iter().any(|a| a.text.to_lowercase() == lower) {
+        let why = format!("the answer {:?} is also in `also`", answer.text);
+        at.broken(answer.line, why);
     }
     let fact = Fact {
-        relation: relation.name.clone(),
-        subject: raw.subject.clone(),
-        answer: raw.answer.clone(),
+        relation: relation.to_owned(),
+        subject: subject.text.clone(),
+        answer: answer.text.clone(),
         plural: raw.plural,
-        also: raw.also.clone(),
-        source: raw.source.clone(),
+        also: raw.also.iter().map(|a| a.text.clone()).collect(),
+        source: raw
+            .source
+            .as_ref()
+            .map(|s| s.text.clone())
+            .unwrap_or_default(),
     };
-    let prompts = relation.clozes.iter().map(|c| &c.text);
-    for prompt in prompts.chain([&relation.question]) {
+    // An empty answer is in every text.
+    if !are_plain {
+        return None;
+    }
+    if has_words(&fact.subject, &fact.answer) {
+        at.broken(
+            subject.line,
+            format!("the subject gives the answer {:?} away", fact.answer),
+        );
+        return None;
+    }
+    for prompt in prompts {
         let text = prompt.render(&fact).text;
         if has_words(&text, &fact.answer) {
-            return at.broken(format!("{text:?} gives the answer away"));
+            at.broken(answer.line, format!("{text:?} gives the answer away"));
+            break;
         }
     }
-    Ok(fact)
+    Some(fact)
 }
 
 /// Whether `text` has `words` in it as whole words, in any case, the last one perhaps with a plural s.

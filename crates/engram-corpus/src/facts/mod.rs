@@ -1,21 +1,25 @@
 //! Fact tables: relations, the sentences that state them, and the facts.
 //!
-//! A table is TOML, a list of `[[relation]]`. Everything is checked
-//! when a table is read (errors name relation and subject), so that what is built from one
-//! never meets a broken sentence.
+//! A table is TOML, a list of `[[relation]]`; or a spreadsheet or CSV, a row a fact (`docs/facts.md`). Everything is
+//! checked when a table is read, and all faults are reported together, so that what is built from one never meets a
+//! broken sentence.
 
 mod check;
+mod raw;
+mod sheet;
 mod template;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use engram_core::files;
+use engram_core::{Faults, files};
 use serde::{Deserialize, Serialize};
 
 pub use template::{Rendered, Template};
 
-use crate::error::{CorpusError, Result};
+#[cfg(doc)]
+use crate::error::CorpusError;
+use crate::error::Result;
 
 /// A subject and what a relation says of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,36 +122,29 @@ impl Relation {
 }
 
 impl FactTable {
-    /// Reads a table from a file.
+    /// Reads a table from a file: a spreadsheet (.xlsx), CSV where the name ends in .csv or .tsv, TOML otherwise.
     ///
     /// # Errors
-    /// The file cannot be read ([`CorpusError::Core`]) or is not a sound table, as [`FactTable::parse`].
+    /// The file cannot be read ([`CorpusError::Core`], [`CorpusError::Sheet`]), or [`CorpusError::Facts`].
     pub fn read(path: &Path) -> Result<FactTable> {
-        let text = files::read_text(path)?;
-        FactTable::parse(&text, &path.display().to_string())
+        let name = path.display().to_string();
+        if let Some(sheet) = crate::sheet::open(path)? {
+            let mut faults = Faults::new(name);
+            let raw = sheet::read(&sheet, &mut faults);
+            return check::resolve(&raw, faults);
+        }
+        FactTable::parse(&files::read_text(path)?, &name)
     }
 
     /// Reads a table from TOML; `name` is what errors call it.
     ///
     /// # Errors
-    /// [`CorpusError::FactSyntax`] for TOML of another form, [`CorpusError::FactRule`] for the first
-    /// rule broken, with relation and subject.
+    /// [`CorpusError::Facts`] with everything that is wrong: unknown and missing fields, values of another type, and every
+    /// rule broken. Where the text is no TOML, only that is told.
     pub fn parse(text: &str, name: &str) -> Result<FactTable> {
-        let raw: RawTable = toml::from_str(text).map_err(|e| CorpusError::FactSyntax {
-            table: name.to_owned(),
-            line: match e.span() {
-                Some(span) => {
-                    1 + text
-                        .bytes()
-                        .take(span.start)
-                        .filter(|b| *b == b'\n')
-                        .count()
-                }
-                None => 1,
-            },
-            why: e.message().replace('\n', ", "),
-        })?;
-        check::resolve(raw, name)
+        let mut faults = Faults::new(name);
+        let raw = raw::read(text.strip_prefix('\u{feff}').unwrap_or(text), &mut faults);
+        check::resolve(&raw, faults)
     }
 
     /// All facts with their relations, in the order of the file.
@@ -196,35 +193,4 @@ fn slug(text: &str) -> String {
         .filter(|word| !word.is_empty())
         .collect::<Vec<_>>()
         .join("-")
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawTable {
-    #[serde(default)]
-    relation: Vec<RawRelation>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawRelation {
-    name: String,
-    kind: String,
-    question: String,
-    frames: Vec<String>,
-    held_back: Vec<String>,
-    cloze: Vec<String>,
-    facts: Vec<RawFact>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawFact {
-    subject: String,
-    answer: String,
-    #[serde(default)]
-    plural: bool,
-    #[serde(default)]
-    also: Vec<String>,
-    source: String,
 }

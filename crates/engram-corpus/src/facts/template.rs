@@ -132,11 +132,6 @@ impl Template {
     pub(super) fn begins_small(&self) -> bool {
         self.pieces.first() == Some(&Piece::Subject { capital: false })
     }
-
-    /// The template before the place for the answer, and after it.
-    pub(super) fn around_answer(&self) -> Option<(&str, &str)> {
-        self.text.split_once("{answer}")
-    }
 }
 
 fn placeholder(name: &str) -> Option<Piece> {

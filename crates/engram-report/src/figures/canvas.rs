@@ -62,15 +62,60 @@ pub(super) fn centred(style: TextStyle<'static>) -> TextStyle<'static> {
     style.pos(Pos::new(HPos::Center, VPos::Center))
 }
 
-/// The title, and below it what the colours stand for.
+/// Width of a text of a size, in units: letters of wide scripts and emoji are as wide as they are high, others three fifths
+/// of that on average.
+pub(super) fn width(text: &str, size: i32) -> i32 {
+    let tenths: i32 = text.chars().map(|c| if is_wide(c) { 10 } else { 6 }).sum();
+    (tenths * size).div_euclid(10)
+}
+
+/// Hangul, kana, Han, fullwidth forms and emoji (East Asian Width W and F, in blocks).
+fn is_wide(c: char) -> bool {
+    matches!(c, '\u{1100}'..='\u{115f}' | '\u{2e80}'..='\u{a4cf}' | '\u{ac00}'..='\u{d7a3}')
+        || matches!(c, '\u{f900}'..='\u{faff}' | '\u{fe30}'..='\u{fe6f}' | '\u{ff00}'..='\u{ff60}')
+        || matches!(c, '\u{1f300}'..='\u{1faff}' | '\u{20000}'..='\u{3fffd}')
+}
+
+/// A text that is no wider than `room` at a size: what does not fit is left out of its middle, since names often differ at
+/// their ends.
+pub(super) fn fitted(text: &str, size: i32, room: i32) -> String {
+    if width(text, size) <= room {
+        return text.to_owned();
+    }
+    let letters: Vec<char> = text.chars().collect();
+    let mut kept = letters.len().saturating_sub(1);
+    loop {
+        let (head, tail) = (kept.div_ceil(2), kept / 2);
+        let short: String = letters[..head]
+            .iter()
+            .chain(&['…'])
+            .chain(&letters[letters.len() - tail..])
+            .collect();
+        if kept == 0 || width(&short, size) <= room {
+            return short;
+        }
+        kept -= 1;
+    }
+}
+
+/// The title, and below it what the colours stand for, both as wide as the sheet at most.
 pub(super) fn head(area: &Area<'_>, title: &str, legend: &[&str]) -> Painted {
-    area.draw(&Text::new(title.to_owned(), (16, 12), text(18)))?;
+    let wide = area.dim_in_pixel().0 as i32;
+    let title = fitted(title, 18, wide - 32);
+    area.draw(&Text::new(title, (16, 12), text(18)))?;
     let mut x = 24;
     let left = text(13).pos(Pos::new(HPos::Left, VPos::Center));
+    let whole: i32 = legend.iter().map(|name| 48 + width(name, 13)).sum();
+    let room = match whole > wide - 24 {
+        true => (wide - 24) / legend.len().max(1) as i32 - 36,
+        false => wide,
+    };
     for (n, name) in legend.iter().enumerate() {
+        let name = fitted(name, 13, room);
         area.draw(&mark((x, 46), n, 5))?;
-        area.draw(&Text::new((*name).to_owned(), (x + 12, 46), left.clone()))?;
-        x += 48 + 8 * name.chars().count() as i32;
+        let step = 36 + width(&name, 13).max(8);
+        area.draw(&Text::new(name, (x + 12, 46), left.clone()))?;
+        x += step;
     }
     Ok(())
 }
@@ -93,4 +138,24 @@ pub(super) fn mark<'a, C: Clone + 'static>(
 pub(super) fn grid(count: usize, most: usize) -> (usize, usize) {
     let rows = count.div_ceil(most).max(1);
     (rows, count.div_ceil(rows).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_loses_its_middle() {
+        assert_eq!(fitted("short", 10, 100), "short");
+        let name = fitted("a-long-name-of-a-model-seed-7", 10, 100);
+        assert!(
+            name.starts_with("a-long-") && name.ends_with("-seed-7"),
+            "{name}"
+        );
+        assert!(width(&name, 10) <= 100 && name.contains('…'));
+        // Letters of wide scripts take more room.
+        assert_eq!(width("漢字", 10), 20);
+        assert_eq!(fitted("漢字漢字漢字", 10, 40), "漢字…字");
+        assert_eq!(fitted("ab", 10, 0), "…");
+    }
 }

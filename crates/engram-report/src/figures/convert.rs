@@ -1,25 +1,18 @@
-//! From SVG to PNG and PDF, with a font of our own, so that a machine without fonts draws the same.
+//! From SVG to PNG and PDF, with a font of our own, so that a machine without fonts draws the same. Characters that it lacks
+//! are drawn from other fonts.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use resvg::tiny_skia::{Pixmap, Transform};
-use resvg::usvg::fontdb::Database;
 use resvg::usvg::{Options, Tree};
 use svg2pdf::{ConversionOptions, PageOptions};
 
 use super::Figure;
+use super::fonts::Chosen;
 use crate::error::{ReportError, Result};
 
 /// Pixels of a PNG to a unit of the SVG.
 const SCALE: f32 = 2.5;
-
-static FONTS: LazyLock<Arc<Database>> = LazyLock::new(|| {
-    let mut fonts = Database::new();
-    // One face only: svg2pdf writes several in an order that differs from run to run.
-    fonts.load_font_data(dejavu::sans::regular().to_vec());
-    fonts.set_sans_serif_family("DejaVu Sans");
-    Arc::new(fonts)
-});
 
 fn failed(figure: &Figure, why: impl ToString) -> ReportError {
     ReportError::Figure {
@@ -28,17 +21,17 @@ fn failed(figure: &Figure, why: impl ToString) -> ReportError {
     }
 }
 
-fn tree(figure: &Figure) -> Result<Tree> {
+fn tree(figure: &Figure, fonts: &Chosen) -> Result<Tree> {
     let options = Options {
         font_family: "DejaVu Sans".to_owned(),
-        fontdb: Arc::clone(&FONTS),
+        fontdb: Arc::clone(&fonts.database),
         ..Options::default()
     };
     Tree::from_str(&figure.svg, &options).map_err(|e| failed(figure, e))
 }
 
-pub(super) fn png(figure: &Figure) -> Result<Vec<u8>> {
-    let tree = tree(figure)?;
+pub(super) fn png(figure: &Figure, fonts: &Chosen) -> Result<Vec<u8>> {
+    let tree = tree(figure, fonts)?;
     let size = tree.size().to_int_size().scale_by(SCALE);
     let mut pixels = size
         .and_then(|size| Pixmap::new(size.width(), size.height()))
@@ -48,9 +41,13 @@ pub(super) fn png(figure: &Figure) -> Result<Vec<u8>> {
     pixels.encode_png().map_err(|e| failed(figure, e))
 }
 
-pub(super) fn pdf(figure: &Figure) -> Result<Vec<u8>> {
-    let options = ConversionOptions::default();
-    let bytes = svg2pdf::to_pdf(&tree(figure)?, options, PageOptions::default());
+pub(super) fn pdf(figure: &Figure, fonts: &Chosen) -> Result<Vec<u8>> {
+    let options = ConversionOptions {
+        // svg2pdf writes several fonts in an order that differs from run to run; outlines have none.
+        embed_text: fonts.is_plain,
+        ..ConversionOptions::default()
+    };
+    let bytes = svg2pdf::to_pdf(&tree(figure, fonts)?, options, PageOptions::default());
     Ok(ordered(&bytes.map_err(|e| failed(figure, e))?))
 }
 

@@ -8,6 +8,11 @@ use crate::error::Result;
 
 /// The size of a panel.
 const PANEL: (u32, u32) = (400, 290);
+/// The width of a panel of a deep model, and the number of layers from which a model is deep.
+const WIDE: u32 = 640;
+const DEEP: f64 = 48.0;
+/// Labels of an axis of layers: as many as stand beside each other.
+const LABELS: usize = 16;
 
 /// One panel.
 pub(super) struct Panel {
@@ -57,10 +62,11 @@ pub(super) fn figure(
     kinds: &[&str],
     panels: &[Panel],
 ) -> Result<Figure> {
-    let (rows, columns) = canvas::grid(panels.len(), 3);
-    let size = (PANEL.0 * columns as u32, HEAD + PANEL.1 * rows as u32);
     let points = panels.iter().flat_map(|p| &p.curves).flat_map(|(_, c)| c);
     let last = points.map(|p| p.at[0]).fold(1.0, f64::max);
+    let (wide, most) = if last > DEEP { (WIDE, 2) } else { (PANEL.0, 3) };
+    let (rows, columns) = canvas::grid(panels.len(), most);
+    let size = (wide * columns as u32, HEAD + PANEL.1 * rows as u32);
     canvas::sheet(name, size, |area| {
         canvas::head(area, title, kinds)?;
         let (_, below) = area.split_vertically(HEAD);
@@ -69,6 +75,11 @@ pub(super) fn figure(
         }
         Ok(())
     })
+}
+
+/// The size of the marks: they do not hide each other, and are left out where there is no room for them.
+fn mark_size(wide: f64, last: f64) -> i32 {
+    ((wide - 80.0) / (last + 1.0) / 2.0).min(4.0) as i32
 }
 
 /// Draws a panel from layer 0 to the last.
@@ -82,8 +93,10 @@ fn paint(area: &Area<'_>, panel: &Panel, last: f64) -> Painted {
         (low, high) = (0.0, 1.0);
     }
     let room = 0.06 * (high - low);
+    let wide = area.dim_in_pixel().0;
+    let size = mark_size(f64::from(wide), last);
     let mut chart = ChartBuilder::on(area)
-        .caption(&panel.name, text(14))
+        .caption(canvas::fitted(&panel.name, 14, wide as i32 - 20), text(14))
         .margin(10)
         .x_label_area_size(40)
         .y_label_area_size(56)
@@ -101,7 +114,7 @@ fn paint(area: &Area<'_>, panel: &Panel, last: f64) -> Painted {
             false => "layer",
         })
         .y_desc(panel.value)
-        .x_labels(last as usize + 1)
+        .x_labels((last as usize + 1).min(LABELS))
         .y_labels(6)
         .x_label_formatter(&|layer| format!("{layer:.0}"))
         .y_label_formatter(&value)
@@ -129,19 +142,34 @@ fn paint(area: &Area<'_>, panel: &Panel, last: f64) -> Painted {
         let means = || points.iter().map(|p| ((p.at[0], p.at[1]), p.over));
         let line = means().map(|(at, _)| at);
         chart.draw_series(LineSeries::new(line, colour(*kind).stroke_width(2)))?;
-        chart.draw_series(means().map(|(at, over)| match over {
-            Over::All => mark(at, *kind, 4),
-            Over::Fewer(_) => mark(at, *kind, 5),
-            Over::Trivial => Cross::new(at, 4, colour(*kind).stroke_width(2)).into_dyn(),
+        // Curves of many layers are lines; marks that say something stay.
+        let marked = means().filter(|(_, over)| *over != Over::All || size > 1);
+        chart.draw_series(marked.map(|(at, over)| match over {
+            Over::All => mark(at, *kind, size),
+            Over::Fewer(_) => mark(at, *kind, size.max(2) + 1),
+            Over::Trivial => Cross::new(at, size.max(2), colour(*kind).stroke_width(2)).into_dyn(),
         }))?;
         let shade = colour(*kind);
         let fewer = means().filter_map(|(at, over)| match over {
             Over::Fewer(n) => Some((at, n)),
             Over::All | Over::Trivial => None,
         });
+        // A number takes as much room as two marks; between those that are too near, only changes are told.
+        let step = (14.0 * (last + 1.0) / f64::from(wide - 80)).ceil();
+        let mut told: Option<(f64, usize)> = None;
         chart.draw_series(fewer.map(|(at, n)| {
-            let inside = Circle::new((0, 0), 2, WHITE.filled());
-            let label = Text::new(n.to_string(), (-4, -20), text(11).color(&shade));
+            let inside = Circle::new((0, 0), size.clamp(1, 2), WHITE.filled());
+            let is_told =
+                told.is_none_or(|(before, m)| at.0 - before >= step && (m != n || step < 2.0));
+            let label = if is_told {
+                n.to_string()
+            } else {
+                String::new()
+            };
+            if is_told {
+                told = Some((at.0, n));
+            }
+            let label = Text::new(label, (-4, -20), text(11).color(&shade));
             EmptyElement::at(at) + inside + label
         }))?;
     }

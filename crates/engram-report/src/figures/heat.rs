@@ -28,6 +28,11 @@ const SCALE: [RGBColor; 11] = [
 ];
 /// Room for the colours' scale beside the panels.
 const BAR: u32 = 84;
+/// Height of a row, and the height of all rows together from which rows are lower.
+const ROW: u32 = 26;
+const TALL: u32 = 1100;
+/// The least height of a row in which a text is read.
+const TEXT_ROW: u32 = 14;
 /// Steps of the colours' scale.
 const STEPS: i32 = 40;
 
@@ -186,23 +191,27 @@ fn maps_of(
 ) -> Result<Figure> {
     let widest = panels.iter().map(|p| p.columns.len()).max().unwrap_or(1) as u32;
     let tallest = panels.iter().map(|p| p.layers.len()).max().unwrap_or(1) as u32;
-    let panel = (80 + (step * widest).max(360), 96 + 26 * tallest.max(5));
+    let row = (TALL / tallest.max(1)).clamp(4, ROW);
+    let panel = (80 + (step * widest).max(360), 96 + row * tallest.max(5));
     let size = (panel.0 * panels.len() as u32 + BAR, HEAD - 24 + panel.1);
     canvas::sheet(name, size, |area| {
         canvas::head(area, title, &[])?;
         let (_, below) = area.split_vertically(HEAD - 24);
         let (maps, bar) = below.split_horizontally(size.0 - BAR);
         for (area, map) in maps.split_evenly((1, panels.len())).iter().zip(panels) {
-            paint(area, map, most, columns)?;
+            paint(area, map, most, columns, row)?;
         }
         scale(&bar, most, panel.1 as i32)
     })
 }
 
-fn paint(area: &Area<'_>, map: &Map, most: f64, columns: &str) -> Painted {
+fn paint(area: &Area<'_>, map: &Map, most: f64, columns: &str, row: u32) -> Painted {
     let (wide, tall) = (map.columns.len() as i32, map.layers.len() as i32);
     let mut chart = ChartBuilder::on(area)
-        .caption(&map.title, text(13))
+        .caption(
+            canvas::fitted(&map.title, 13, area.dim_in_pixel().0 as i32 - 16),
+            text(13),
+        )
         .margin(8)
         .x_label_area_size(42)
         .y_label_area_size(46)
@@ -219,6 +228,9 @@ fn paint(area: &Area<'_>, map: &Map, most: f64, columns: &str) -> Painted {
     let layers: Vec<String> = map.layers.iter().map(ToString::to_string).collect();
     let fewer = map.cells.iter().any(|c| matches!(c.sign, Sign::Fewer(_)));
     let columns = match fewer {
+        true if row < TEXT_ROW => {
+            format!("{columns} (○: not over all pairs; ×: fixed by the graph)")
+        }
         true => format!("{columns} (○n: over n pairs, not all; ×: fixed by the graph)"),
         false => columns.to_owned(),
     };
@@ -258,14 +270,30 @@ fn paint(area: &Area<'_>, map: &Map, most: f64, columns: &str) -> Painted {
         Sign::Fewer(n) => Some((c, format!("○{n}"))),
         Sign::None | Sign::Restores | Sign::Opposes => None,
     });
-    chart.draw_series(texts.map(|(c, text_of)| {
-        let style = centred(text(11)).color(ink(c.value));
-        Text::new(text_of, at(c), style)
-    }))?;
-    let ring = |c: &Cell| Circle::new(at(c), 7, ink(c.value).stroke_width(2));
+    if row >= TEXT_ROW {
+        chart.draw_series(texts.map(|(c, text_of)| {
+            let style = centred(text(11)).color(ink(c.value));
+            Text::new(text_of, at(c), style)
+        }))?;
+    } else {
+        let crosses = with(Sign::Trivial);
+        chart.draw_series(crosses.map(|c| Cross::new(at(c), 2, ink(c.value).stroke_width(1))))?;
+        let fewer = map
+            .cells
+            .iter()
+            .filter(|c| matches!(c.sign, Sign::Fewer(_)));
+        chart.draw_series(fewer.map(|c| Circle::new(at(c), 2, ink(c.value).stroke_width(1))))?;
+    }
+    let half = (row as i32 / 2 - 1).clamp(2, 7);
+    let line = if half > 4 { 2 } else { 1 };
+    let ring = |c: &Cell| Circle::new(at(c), half, ink(c.value).stroke_width(line));
     chart.draw_series(with(Sign::Restores).map(ring))?;
     chart.draw_series(with(Sign::Opposes).map(|c| {
-        let square = Rectangle::new([(-6, -6), (6, 6)], ink(c.value).stroke_width(2));
+        let side = (half - 1).max(2);
+        let square = Rectangle::new(
+            [(-side, -side), (side, side)],
+            ink(c.value).stroke_width(line),
+        );
         EmptyElement::at(at(c)) + square
     }))?;
     Ok(())

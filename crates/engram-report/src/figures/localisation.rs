@@ -65,17 +65,24 @@ fn panels<'a>(findings: &'a Findings, kinds: &[&str]) -> Vec<Panel<'a>> {
 
 fn paint(area: &Area<'_>, panel: &Panel<'_>) -> Painted {
     let count = panel.rows.len();
+    let names = panel.rows.iter().map(|(name, ..)| canvas::width(name, 12));
+    let names = (names.max().unwrap_or(0) + 14).clamp(110, 240);
     let mut chart = ChartBuilder::on(area)
-        .caption(&panel.site, text(14))
+        .caption(
+            canvas::fitted(&panel.site, 14, area.dim_in_pixel().0 as i32 - 20),
+            text(14),
+        )
         .margin(10)
         .x_label_area_size(40)
-        .y_label_area_size(110)
+        .y_label_area_size(names)
         .build_cartesian_2d(0.0..1.02, (0..count as i32 - 1).into_segmented())?;
     // The first row stands at the top.
     let name = |value: &SegmentValue<i32>| match value {
         SegmentValue::CenterOf(i) => {
             let row = count.checked_sub(1 + *i as usize);
-            row.map_or(String::new(), |row| panel.rows[row].0.clone())
+            row.map_or(String::new(), |row| {
+                canvas::fitted(&panel.rows[row].0, 12, names - 14)
+            })
         }
         _ => String::new(),
     };

@@ -4,6 +4,7 @@ mod canvas;
 mod convert;
 mod curves;
 mod edits;
+mod fonts;
 mod heat;
 mod localisation;
 mod profiles;
@@ -13,6 +14,8 @@ use std::collections::BTreeSet;
 use engram_findings::parts::PartKind;
 use engram_findings::words::list;
 use engram_findings::{ConditionFindings, Findings, Measure};
+
+pub use fonts::Fonts;
 
 use crate::charts::place;
 use crate::error::Result;
@@ -29,20 +32,43 @@ pub struct Figure {
 }
 
 impl Figure {
-    /// The picture as PNG, two and a half pixels to a unit.
+    /// The picture as PNG, two and a half pixels to a unit. Characters that DejaVu Sans lacks are drawn from the system's
+    /// fonts.
     ///
     /// # Errors
     /// [`crate::ReportError::Figure`].
     pub fn png(&self) -> Result<Vec<u8>> {
-        convert::png(self)
+        self.png_with(&Fonts::system())
     }
 
-    /// The picture as PDF, with the font in it.
+    /// The picture as PDF, with the font in it. A picture with a character that DejaVu Sans lacks has outlines in place of
+    /// text.
     ///
     /// # Errors
     /// [`crate::ReportError::Figure`].
     pub fn pdf(&self) -> Result<Vec<u8>> {
-        convert::pdf(self)
+        self.pdf_with(&Fonts::system())
+    }
+
+    /// As [`Figure::png`], with other fonts.
+    ///
+    /// # Errors
+    /// As [`Figure::png`].
+    pub fn png_with(&self, fonts: &Fonts) -> Result<Vec<u8>> {
+        convert::png(self, &fonts.of(&self.svg))
+    }
+
+    /// As [`Figure::pdf`], with other fonts.
+    ///
+    /// # Errors
+    /// As [`Figure::pdf`].
+    pub fn pdf_with(&self, fonts: &Fonts) -> Result<Vec<u8>> {
+        convert::pdf(self, &fonts.of(&self.svg))
+    }
+
+    /// The characters of the picture that no font has: they are boxes.
+    pub fn missing(&self, fonts: &Fonts) -> Vec<char> {
+        fonts.of(&self.svg).missing
     }
 }
 

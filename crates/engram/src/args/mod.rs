@@ -67,7 +67,14 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// The study file.
-    pub study: PathBuf,
+    #[arg(required_unless_present = "new")]
+    pub study: Option<PathBuf>,
+    /// Write a commented study to start from, NAME.toml, and its fact table, NAME-facts.toml, in place of running one.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["study", "set", "out"])]
+    pub new: Option<PathBuf>,
+    /// The model that the new study asks.
+    #[arg(long, requires = "new", value_name = "MODEL")]
+    pub base: Option<PathBuf>,
     /// Lay a value over the study file: a.b.c=value.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -244,6 +251,11 @@ pub enum SuiteCommand {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Write a commented suite to start from, which can be checked and patched as it is (JSONL, or CSV by its name).
+    New {
+        /// The suite to write.
+        file: PathBuf,
+    },
     /// Say per pair what will not work, and why.
     Check {
         /// The suite.
@@ -251,6 +263,9 @@ pub enum SuiteCommand {
         /// The checkpoint whose tokenizer decides.
         #[arg(long)]
         model: PathBuf,
+        /// Say what `patch` under this alignment does with each pair: strict, last, subject.
+        #[arg(long)]
+        align: Option<Align>,
         /// Whether texts are given the special tokens of their beginning: auto (as the checkpoint's tokenizer does), always,
         /// never.
         #[arg(long, default_value = "auto", value_name = "WHEN")]
@@ -496,6 +511,9 @@ pub struct ReportArgs {
     /// Write the main figures as SVG, PDF and PNG too (default: to `figures` in the folder).
     #[arg(long, value_name = "TO", num_args = 0..=1)]
     pub figures: Option<Option<PathBuf>>,
+    /// A font file for characters that DejaVu Sans lacks, such as Chinese or Arabic ones (default: the fonts of the system).
+    #[arg(long, value_name = "FILE", requires = "figures")]
+    pub font: Option<PathBuf>,
 }
 
 /// Model commands.

@@ -6,11 +6,13 @@ pub mod compare;
 pub mod corpus;
 pub mod edit;
 pub mod model;
+pub mod new;
 pub mod patch;
 pub mod report;
 pub mod suite;
 mod sweep_text;
 pub mod train;
+pub mod unfit;
 
 use std::fmt::Display;
 use std::io::{BufWriter, IsTerminal, Write};

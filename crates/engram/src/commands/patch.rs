@@ -17,6 +17,7 @@ use engram_report::{Excluded, Fact, Reproduction};
 
 use super::model::resolve;
 use super::sweep_text;
+use super::unfit::UnequalLengths;
 use crate::args::{EngineName, PatchArgs, Profile};
 use crate::memory;
 use crate::progress::{Progress, note};
@@ -261,7 +262,7 @@ fn name_of(folder: &Path) -> String {
 
 fn suite(args: &PatchArgs) -> Result<Suite> {
     if let Some(path) = &args.suite {
-        return Ok(Suite::read(path)?);
+        return Ok(engram_corpus::read_suite(path)?);
     }
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     let pair = Pair {
@@ -314,6 +315,9 @@ pub fn prepare(
         }
     }
     if !skip {
+        if let Some(error) = UnequalLengths::of(&checked) {
+            bail!(error);
+        }
         return Ok((refuse_unfit(checked)?, Vec::new()));
     }
     let (fit, unfit) = skip_unfit(checked);

@@ -6,7 +6,7 @@ use anyhow::Result;
 use engram_core::files;
 use engram_findings::words::percent;
 use engram_findings::{Findings, NullRejections, null_rejections};
-use engram_report::not_drawn;
+use engram_report::{Fonts, not_drawn};
 
 use super::{look, named, print, say, table};
 use crate::args::{ReportArgs, StatsArgs};
@@ -77,7 +77,11 @@ pub fn report(args: &ReportArgs) -> Result<()> {
     say(write_report(&args.folder, &input)?.display())?;
     if let Some(to) = &args.figures {
         let folder = to.clone().unwrap_or_else(|| args.folder.join(FIGURES));
-        let paths = write_figures(&folder, &input)?;
+        let fonts = match &args.font {
+            Some(file) => Fonts::named(file)?,
+            None => Fonts::system(),
+        };
+        let paths = write_figures(&folder, &input, &fonts)?;
         if paths.is_empty() {
             note("no figure is drawn: nothing was measured that has one");
         }

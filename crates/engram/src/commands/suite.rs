@@ -4,15 +4,17 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use engram_core::text::plain;
-use engram_core::{Bos, Clusters, Lock, Pair, Suite};
-use engram_corpus::{CounterFact, FactTable};
+use engram_core::{Align, Bos, Clusters, Lock, NamedSite, Pair, Positions, Site, Suite};
+use engram_corpus::{CounterFact, FactTable, read_suite};
 use engram_findings::words::plural;
+use engram_model::Shape;
 use engram_patch::{
-    Balance, BuildSettings, Fitness, Reading, build, build_counterfact, build_paper, check,
+    Balance, BuildSettings, Fitness, Plan, PreparedPair, Reading, SweepSpec, build,
+    build_counterfact, build_paper, check,
 };
-
 use serde::Serialize;
 
+use super::unfit::UNEQUAL;
 use super::{print, table};
 use crate::args::{Profile, SuiteCommand};
 use crate::progress::note;
@@ -76,54 +78,21 @@ pub fn suite(command: SuiteCommand, json: bool) -> Result<()> {
             ));
             print(json, &built.balance, || balance(&built.balance))
         }
-        SuiteCommand::Check { suite, model, bos } => {
-            let pairs = Suite::read(&suite)?.pairs;
-            let clusters = Clusters::of(&pairs);
-            let checked = checked(&suite, &model, bos)?;
-            let found: Vec<Checked<'_>> = (checked.iter().zip(&clusters.of))
-                .map(|(fitness, &cluster)| Checked { fitness, cluster })
-                .collect();
-            let unfit: Vec<&Fitness> = checked.iter().filter(|c| !c.is_fit()).collect();
-            print(json, &found, || {
-                let mut text = String::new();
-                for fitness in &checked {
-                    for problem in &fitness.problems {
-                        let line = format!("{}: {problem}", fitness.pair.id);
-                        text += &format!("{}\n", plain(&line));
-                    }
-                    for notice in &fitness.notices {
-                        let line = format!("{}: notice: {notice}", fitness.pair.id);
-                        text += &format!("{}\n", plain(&line));
-                    }
-                }
-                let noticed = checked.iter().filter(|c| !c.notices.is_empty()).count();
-                text += &format!(
-                    "{} of {} pairs are fit",
-                    checked.len() - unfit.len(),
-                    checked.len()
-                );
-                if noticed > 0 {
-                    text += &format!("; {noticed} with a notice");
-                }
-                text + "\n" + &dependence(&pairs, &clusters)
-            })?;
-            if !unfit.is_empty() {
-                bail!(
-                    "{}: {} of {} pairs cannot be patched",
-                    suite.display(),
-                    unfit.len(),
-                    checked.len()
-                );
-            }
-            Ok(())
-        }
+        SuiteCommand::New { file } => super::new::suite(&file),
+        SuiteCommand::Check {
+            suite,
+            model,
+            align,
+            bos,
+        } => checks(&suite, &model, align, bos, json),
         SuiteCommand::Show {
             suite,
             model,
             most,
             bos,
         } => {
-            let checked = checked(&suite, &model, bos)?;
+            let suite = read_suite(&suite)?;
+            let (checked, _) = checked(&suite, &model, bos, Align::Strict)?;
             let shown = &checked[..most.min(checked.len())];
             print(json, &shown, || {
                 shown.iter().map(|f| tokens(f) + "\n").collect()
@@ -163,23 +132,146 @@ fn balance(found: &Balance) -> String {
     )
 }
 
-fn checked(suite: &Path, model: &Path, bos: Bos) -> Result<Vec<Fitness>> {
-    let suite = Suite::read(suite)?;
-    let model = crate::model::read(model, bos)?;
-    Ok(check(
-        &suite,
-        model.tokenizer(),
-        &model.shape(),
-        &Reading::default(),
-    )?)
-}
-
-/// A pair that was checked, and the number of its cluster.
+/// A pair's fitness, and what a sweep does with it.
 #[derive(Serialize)]
 struct Checked<'a> {
     #[serde(flatten)]
     fitness: &'a Fitness,
+    /// What `patch` does with the pair.
+    patch: String,
+    /// The number of its cluster.
     cluster: usize,
+}
+
+/// Runs `engram suite check`.
+fn checks(path: &Path, model: &Path, align: Option<Align>, bos: Bos, json: bool) -> Result<()> {
+    let asked = align.unwrap_or(Align::Strict);
+    let suite = read_suite(path)?;
+    let clusters = Clusters::of(&suite.pairs);
+    let (checked, shape) = checked(&suite, model, bos, asked)?;
+    let all: Vec<Checked<'_>> = (checked.iter().zip(&clusters.of))
+        .map(|(fitness, &cluster)| Checked {
+            patch: fate(fitness, &shape, asked),
+            fitness,
+            cluster,
+        })
+        .collect();
+    let unfit = all.iter().filter(|c| !is_patched(c, asked, &shape)).count();
+    let unequal = checked.iter().any(|c| is_unequal(&c.pair));
+    print(json, &all, || {
+        let mut text = String::new();
+        for fitness in &checked {
+            for problem in &fitness.problems {
+                let line = format!("{}: {problem}", fitness.pair.id);
+                text += &format!("{}\n", plain(&line));
+            }
+            for notice in &fitness.notices {
+                let line = format!("{}: notice: {notice}", fitness.pair.id);
+                text += &format!("{}\n", plain(&line));
+            }
+        }
+        // Where prompts of a pair are equally long and nothing is asked, every pair has the same fate.
+        if align.is_some() || unequal {
+            text += &fates(&all, asked);
+        }
+        text += &format!("{} of {} pairs are fit", all.len() - unfit, all.len());
+        let noticed = checked.iter().filter(|c| !c.notices.is_empty()).count();
+        if noticed > 0 {
+            text += &format!("; {noticed} with a notice");
+        }
+        text + "\n" + &dependence(&suite.pairs, &clusters)
+    })?;
+    if unfit > 0 {
+        bail!(
+            "{}: {unfit} of {} pairs cannot be patched{}",
+            path.display(),
+            all.len(),
+            if unequal && asked == Align::Strict {
+                format!("; {UNEQUAL}")
+            } else {
+                String::new()
+            }
+        );
+    }
+    Ok(())
+}
+
+fn is_unequal(pair: &PreparedPair) -> bool {
+    pair.clean.len() != pair.corrupt.len()
+}
+
+fn is_patched(checked: &Checked<'_>, align: Align, shape: &Shape) -> bool {
+    checked.fitness.is_fit() && planned(checked.fitness, shape, align).is_ok()
+}
+
+/// The positions that a sweep has of a pair that is fit, and the offset of their partners; why there is none.
+fn planned(
+    fitness: &Fitness,
+    shape: &Shape,
+    align: Align,
+) -> std::result::Result<(usize, i64), String> {
+    let site = NamedSite::canonical(Site::ResidPre, Some(0));
+    let spec = SweepSpec {
+        positions: Positions::Each,
+        align,
+        ..SweepSpec::new(vec![site])
+    };
+    let plan = Plan::of_fit(spec, shape.clone(), vec![fitness.pair.clone()]);
+    let (plan, unfit) = plan.map_err(|e| e.to_string())?;
+    match (plan.pairs.first(), unfit.first()) {
+        (Some(pair), _) => Ok((pair.cells.len(), pair.shift)),
+        (None, Some(unfit)) => Err(unfit.problems.join("; ")),
+        (None, None) => Err("nothing is left to patch".to_owned()),
+    }
+}
+
+/// What `patch` does with a pair.
+fn fate(fitness: &Fitness, shape: &Shape, align: Align) -> String {
+    if !fitness.is_fit() {
+        return "refuses it, with the suite; --skip-unfit leaves it out".to_owned();
+    }
+    let length = fitness.pair.corrupt.len();
+    match planned(fitness, shape, align) {
+        Err(why) => format!("refuses it, with the suite ({why}); --skip-unfit leaves it out"),
+        Ok((positions, 0)) if positions == length => {
+            format!("patches it at {positions} positions")
+        }
+        Ok((positions, shift)) => format!(
+            "patches it at {positions} of {length} positions; their partners are {} {} in the clean prompt",
+            shift.unsigned_abs(),
+            match shift {
+                0 => "tokens away",
+                1.. => "tokens later",
+                _ => "tokens earlier",
+            }
+        ),
+    }
+}
+
+fn fates(all: &[Checked<'_>], align: Align) -> String {
+    let rows = all.iter().map(|c| {
+        let pair = &c.fitness.pair;
+        [
+            pair.id.clone(),
+            pair.clean.len().to_string(),
+            pair.corrupt.len().to_string(),
+            c.patch.clone(),
+        ]
+    });
+    let what = format!("engram patch --align {align}");
+    let header = ["pair", "tokens clean", "corrupted", &what];
+    format!("{}\n", table(header, rows))
+}
+
+fn checked(suite: &Suite, model: &Path, bos: Bos, align: Align) -> Result<(Vec<Fitness>, Shape)> {
+    let model = crate::model::read(model, bos)?;
+    let shape = model.shape();
+    let reading = Reading {
+        unequal: align != Align::Strict,
+        ..Reading::default()
+    };
+    let checked = check(suite, model.tokenizer(), &shape, &reading)?;
+    Ok((checked, shape))
 }
 
 /// How many independent groups the pairs of a suite are; those that the suite does not give, and why.

@@ -60,28 +60,33 @@ impl Edit {
         Ok(settings)
     }
 
-    /// Refuses what the study's file alone says is wrong.
-    pub(super) fn check(&self, study: &Study) -> Result<()> {
-        self.settings()?;
+    /// What the study's file alone says is wrong: the setting, and why.
+    pub(super) fn faults(&self, study: &Study) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        if let Err(error) = self.settings() {
+            found.push(("set", error.to_string()));
+        }
         if self.models.is_empty() {
-            bail!("models is empty; name a model to edit");
+            found.push(("models", "models is empty; name a model to edit".to_owned()));
         }
         if study.corpus.is_some() {
-            return Ok(());
+            return found;
         }
         if Editor::needs_covariance(self.method) && self.texts.is_empty() {
-            bail!(
+            let why = format!(
                 "method {} needs texts whose keys it is to leave alone, and the study has no corpus; give texts",
                 self.method.name()
             );
+            found.push(("texts", why));
         }
         if self.held_out_tokens > 0 {
-            bail!(
+            let why = format!(
                 "held_out_tokens is {}, and the study has no corpus to take validation texts from; give one, or 0",
                 self.held_out_tokens
             );
+            found.push(("held_out_tokens", why));
         }
-        Ok(())
+        found
     }
 
     /// Refuses what a model of the base's sizes does not have. `swept` says of a model whether its sweeps patch

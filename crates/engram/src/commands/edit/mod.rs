@@ -90,7 +90,7 @@ fn settings(how: &HowArgs) -> Result<EditSettings> {
 
 /// A suite with facts that can be edited.
 fn suite(path: &Path) -> Result<Suite> {
-    let suite = Suite::read(path)?;
+    let suite = engram_corpus::read_suite(path)?;
     check_suite(&suite).with_context(|| format!("{}", path.display()))?;
     Ok(suite)
 }
