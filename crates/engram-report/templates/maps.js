@@ -3,20 +3,26 @@
 // Ink that is read on the colour of its cell.
 const ink = scale => ({value: '#333333', condition: {test: `abs(datum.recovery) > ${0.6 * scale.domain[2]}`, value: '#ffffff'}});
 
+// Height of a layer's row: all rows of a deep model fit a screen or two.
+const rowStep = (layers, most = 22) => Math.max(5, Math.min(most, Math.floor(1000 / Math.max(1, layers))));
+
 // Rectangles over layers with a cross on those that are trivial, and a hollow circle with their number on those over
 // fewer pairs than the map has.
 function heat(x, y, size, tooltip, scale = RECOVERY_SCALE) {
   const colour = {field: 'recovery', type: 'quantitative', scale,
     legend: {title: 'recovery', gradientLength: 160, tickCount: 5, orient: 'top'}};
+  // What is drawn over a cell stays within its row; a number that cannot be read is left out.
+  const row = size.height.step;
+  const fewer = row < 14 ? '"○"' : '"○" + datum.n';
   return {
     ...size,
     layer: [
       {mark: {type: 'rect', stroke: null}, encoding: {color: colour}},
       {transform: [{filter: 'datum.trivial'}],
-        mark: {type: 'text', text: '×', fontSize: 11, opacity: 0.75},
+        mark: {type: 'text', text: '×', fontSize: Math.min(11, row), opacity: 0.75},
         encoding: {color: ink(scale)}},
-      {transform: [{filter: 'datum.n < datum.of && !datum.trivial'}, {calculate: '"○" + datum.n', as: 'fewer'}],
-        mark: {type: 'text', fontSize: 10, opacity: 0.85}, encoding: {text: {field: 'fewer'}, color: ink(scale)}},
+      {transform: [{filter: 'datum.n < datum.of && !datum.trivial'}, {calculate: fewer, as: 'fewer'}],
+        mark: {type: 'text', fontSize: Math.min(10, row), opacity: 0.85}, encoding: {text: {field: 'fewer'}, color: ink(scale)}},
     ],
     encoding: {x, y, tooltip},
   };
@@ -67,7 +73,7 @@ figure('figure-example', {
         {field: 'position', type: 'ordinal', title: null,
           axis: {labelExpr: 'tokens[datum.value]', labelAngle: -50, labelAlign: 'right', labelBaseline: 'middle', labelOverlap: false}},
         layerRows,
-        {width: {step}, height: {step: 22}},
+        {width: {step}, height: {step: rowStep(new Set(example.cells.map(([layer]) => layer)).size)}},
         [{field: 'token'}, {field: 'position'}, {field: 'role'}, {field: 'layer'},
           {field: 'recovery', title: 'recovery, this pair', format: '.3f'}, {field: 'trivial'},
           {field: 'mean', title: 'mean at this role', format: '.3f'}, INTERVAL, {field: 'pairs', title: 'over pairs'}],
@@ -88,7 +94,7 @@ figure('figure-map', {
     const made = heat(
       {field: 'role', type: 'ordinal', sort: roles, title: null, axis: {labelAngle: -40}},
       layerRows,
-      {width: Math.min(each, 60 * roles.length), height: {step: 22}},
+      {width: Math.min(each, 60 * roles.length), height: {step: rowStep(distinct(rows, 'layer').length)}},
       [{field: 'kind'}, {field: 'role'}, {field: 'layer'}, {field: 'recovery', title: 'mean recovery', format: '.3f'}, INTERVAL,
         {field: 'n', title: 'pairs'}, {field: 'of', title: 'of the map\'s pairs'}, {field: 'trivial'}],
     );
@@ -121,11 +127,12 @@ figure('figure-heads', {
     const rows = parts(grid);
     const heads = distinct(rows, 'index').length;
     const step = Math.max(14, Math.min(44, Math.floor((width - 90) / heads)));
+    const height = rowStep(distinct(rows, 'layer').length, Math.min(step, 28));
     const made = heat(
       {field: 'index', type: 'ordinal', title: 'head', axis: {labelAngle: 0, labelOverlap: true}},
-      layerRows, {width: {step}, height: {step: Math.min(step, 28)}}, partHover('head'), partScale(rows));
+      layerRows, {width: {step}, height: {step: height}}, partHover('head'), partScale(rows));
     const marked = (effect, shape) => ({transform: [{filter: `datum.effect === '${effect}' && !datum.trivial`}],
-      mark: {type: 'point', shape, size: Math.min(step, 28) * 4, strokeWidth: 1.5, filled: false},
+      mark: {type: 'point', shape, size: height * 4, strokeWidth: 1.5, filled: false},
       encoding: {color: ink(partScale(rows))}});
     return {data: {values: rows}, ...made,
       layer: [...made.layer, marked(EFFECTS.restores, 'circle'), marked(EFFECTS.opposes, 'square')]};

@@ -188,7 +188,7 @@ fn prompts_of_unequal_lengths_are_a_table_with_what_to_do() {
     assert_eq!(code, 1);
     let last = stderr.trim_end().lines().last().unwrap();
     let parts = [
-        "engram: s.jsonl: 2 of 3 pairs cannot be patched: long (the clean prompt has 3 tokens, the corrupted one 4), short (",
+        "engram: s.jsonl: 2 of 3 pairs cannot be patched: long (the clean prompt has 4 tokens, the corrupted one 5), short (",
         "; 2 with prompts of unequal lengths: ",
     ];
     for part in parts {

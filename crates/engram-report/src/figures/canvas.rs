@@ -98,10 +98,23 @@ pub(super) fn fitted(text: &str, size: i32, room: i32) -> String {
     }
 }
 
+/// A title that is no wider than `room`: of "NAME: what is shown", the name is shortened first.
+fn shortened(title: &str, size: i32, room: i32) -> String {
+    match title.split_once(": ") {
+        Some((name, shown)) => {
+            let shown = format!(": {shown}");
+            // A few letters of the name are the least that tells one from another.
+            let left = (room - width(&shown, size)).max(8 * size);
+            fitted(&format!("{}{shown}", fitted(name, size, left)), size, room)
+        }
+        None => fitted(title, size, room),
+    }
+}
+
 /// The title, and below it what the colours stand for, both as wide as the sheet at most.
 pub(super) fn head(area: &Area<'_>, title: &str, legend: &[&str]) -> Painted {
     let wide = area.dim_in_pixel().0 as i32;
-    let title = fitted(title, 18, wide - 32);
+    let title = shortened(title, 18, wide - 32);
     area.draw(&Text::new(title, (16, 12), text(18)))?;
     let mut x = 24;
     let left = text(13).pos(Pos::new(HPos::Left, VPos::Center));
@@ -153,6 +166,11 @@ mod tests {
             "{name}"
         );
         assert!(width(&name, 10) <= 100 && name.contains('…'));
+        let title = shortened("a-long-name-of-a-model-seed-7: by layer", 10, 200);
+        assert!(
+            title.starts_with("a-long-") && title.ends_with("-seed-7: by layer"),
+            "{title}"
+        );
         // Letters of wide scripts take more room.
         assert_eq!(width("漢字", 10), 20);
         assert_eq!(fitted("漢字漢字漢字", 10, 40), "漢字…字");

@@ -194,7 +194,7 @@ fn maps_of(
     let row = (TALL / tallest.max(1)).clamp(4, ROW);
     let panel = (80 + (step * widest).max(360), 96 + row * tallest.max(5));
     let size = (panel.0 * panels.len() as u32 + BAR, HEAD - 24 + panel.1);
-    canvas::sheet(name, size, |area| {
+    let mut figure = canvas::sheet(name, size, |area| {
         canvas::head(area, title, &[])?;
         let (_, below) = area.split_vertically(HEAD - 24);
         let (maps, bar) = below.split_horizontally(size.0 - BAR);
@@ -202,7 +202,13 @@ fn maps_of(
             paint(area, map, most, columns, row)?;
         }
         scale(&bar, most, panel.1 as i32)
-    })
+    })?;
+    if row < TEXT_ROW {
+        // Edges of low rows lie between pixels: smoothed, each would be a pale line.
+        let crisp = "<rect shape-rendering=\"crispEdges\" ";
+        figure.svg = figure.svg.replace("<rect ", crisp);
+    }
+    Ok(figure)
 }
 
 fn paint(area: &Area<'_>, map: &Map, most: f64, columns: &str, row: u32) -> Painted {
