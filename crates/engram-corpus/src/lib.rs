@@ -10,22 +10,18 @@ pub mod counterfact;
 pub mod error;
 pub mod facts;
 pub mod fetch;
-mod limits;
-mod medline;
-mod parquet;
-mod pubmed;
+pub mod near;
 pub mod read;
 pub mod split;
 pub mod stats;
 pub mod write;
-mod xlsx;
 
-pub use abstracts::Abstract;
+pub use abstracts::{Abstract, OtherAbstract};
 pub use counterfact::{CounterFact, read_counterfact};
 pub use error::{CorpusError, Result};
 pub use facts::{Cloze, Fact, FactTable, Relation, Rendered, Template};
 pub use read::Corpus;
-pub use split::split;
+pub use split::{leaked, split, split_texts};
 pub use stats::CorpusStats;
 pub use write::{Exposure, Statement, Text, WriteSettings, Written, write_texts};
 
