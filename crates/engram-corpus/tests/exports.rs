@@ -11,6 +11,7 @@ use engram_corpus::read::{
 use engram_corpus::{Abstract, CorpusError, leaked, split, split_texts};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use proptest::prelude::*;
 use serde::Deserialize;
 
 fn fixtures() -> PathBuf {
@@ -25,6 +26,32 @@ fn gzip(content: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(content).unwrap();
     encoder.finish().unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_change_of_an_export_makes_it_panic(
+        which in any::<prop::sample::Index>(),
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let folder = std::fs::read_dir(fixtures().join("corpora")).unwrap();
+        let mut all: Vec<PathBuf> = folder.map(|e| e.unwrap().path()).collect();
+        all.sort();
+        let path = &all[which.index(all.len())];
+        let mut bytes = std::fs::read(path).unwrap();
+        for (at, to) in edits {
+            let at = at.index(bytes.len());
+            // Half of the changes are of marks that formats have.
+            bytes[at] = match to { 0..128 => b"{}[]()<>\"'\\#@$%&=,;:-/ \n"[to as usize % 24], _ => to };
+        }
+        bytes.truncate(cut.index(bytes.len()) + 1);
+        for name in [path.file_name().unwrap().to_str().unwrap(), "a"] {
+            let _ = of(name, &bytes);
+        }
+    }
 }
 
 /// Writes a file and reads it.
@@ -119,6 +146,14 @@ fn records_are_found_by_the_rule_of_their_format() {
     assert_eq!(first.pmid.as_deref(), Some("12345678"));
     assert_eq!(first.journal.as_deref(), Some("J Tests"));
     assert_eq!(second.year.as_deref(), Some("2019"));
+    // A line without a tag goes on with its field; some programs write one space before the dash.
+    let text = "TY  - JOUR\nTI  - A\nAB  - Seen on\nT1 - weighted images.\nER  - \n";
+    assert_eq!(
+        bodies(&of("a.ris", text.as_bytes()).unwrap()),
+        ["Seen on T1 - weighted images."]
+    );
+    let narrow = "TY - JOUR\nTI - A\nAB - B\nER -\n";
+    assert_eq!(bodies(&of("a.ris", narrow.as_bytes()).unwrap()), ["B"]);
     // A blank line means nothing, a line that begins with blanks goes on with its field.
     let corpus = case("medline-blank-line.nbib");
     let pmids: Vec<_> = corpus
@@ -628,6 +663,55 @@ fn what_is_not_read_is_refused_by_its_name() {
     }
     let error = refused("file", b"<eSummaryResult></eSummaryResult>");
     assert!(error.contains("summaries"), "{error}");
+}
+
+#[test]
+fn archives_are_named() {
+    for (entry, name) in [
+        ("word/document.xml", "Word"),
+        ("a.csv", "a zip archive; unpack it first"),
+        ("mimetype", "OpenDocument"),
+    ] {
+        let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        let options = zip::write::SimpleFileOptions::default();
+        zip.start_file(entry, options).unwrap();
+        let content = zip.finish().unwrap().into_inner();
+        let error = refused("a.zip", &content);
+        assert!(error.contains(name), "{error}");
+    }
+}
+
+#[test]
+fn strings_of_bibtex_are_resolved_and_do_not_expand_without_end() {
+    let text = "@string{j = {J of X}}\n@string(k = \"K\")\n@article{a, title={T}, journal=j # {, } # j, abstract={10$^{6}$ \\textit{cells} \\& {\\\"o}}}\n";
+    let corpus = of("a.bib", text.replace("@string(k = \"K\")\n", "").as_bytes()).unwrap();
+    assert_eq!(
+        corpus.abstracts[0].journal.as_deref(),
+        Some("J of X, J of X")
+    );
+    assert_eq!(bodies(&corpus), ["10^6 cells & ö"]);
+    for (text, why) in [
+        (
+            "@string{a = a # a}\n@article{x, title=a}\n",
+            "put together from others",
+        ),
+        (
+            "@string{a = b}\n@string{b = a}\n@article{x, title=a}\n",
+            "put together from others",
+        ),
+        ("@article{x, title=unknown}\n", "line 1"),
+    ] {
+        let error = refused("a.bib", text.as_bytes());
+        assert!(error.contains(why), "{error}");
+    }
+    let long = format!(
+        "@string{{a = {{{}}}}}\n@article{{x, title={}}}\n",
+        "y".repeat(60_000),
+        vec!["a"; 1000].join(" # ")
+    );
+    assert!(refused("a.bib", long.as_bytes()).contains("expand"));
+    let deep = format!("@article{{x, title={}", "{".repeat(100_000));
+    assert!(refused("a.bib", deep.as_bytes()).contains("nested deeper"));
 }
 
 #[test]

@@ -4,11 +4,14 @@ use biblatex::{Bibliography, Chunk, ChunksRef, Entry};
 
 use super::columns::pmid_within;
 use super::gather::Record;
+use super::limits::RECORD_LIMIT;
 use super::markup::{spaced, year_of};
 use crate::abstracts::{Abstract, some_text};
 
 /// The most bytes of a file's `@string` definitions, which every entry is read with.
 const STRINGS_LIMIT: usize = 64 << 10;
+/// Braces within braces.
+const DEPTH: usize = 1000;
 
 /// A file's entries under way.
 #[derive(Default)]
@@ -18,6 +21,8 @@ pub(crate) struct Entries {
     depth: usize,
     begin: usize,
     strings: String,
+    /// Bytes of the longest of them.
+    longest: usize,
     /// Lines outside of entries that are neither blank nor comments.
     pub outside: usize,
 }
@@ -59,6 +64,10 @@ impl Entries {
             let mut end = None;
             for (at, byte) in rest.bytes().enumerate() {
                 match byte {
+                    b'{' if self.depth == DEPTH => {
+                        let why = format!("its braces are nested deeper than {DEPTH}");
+                        return Err((number, why));
+                    }
                     b'{' => self.depth += 1,
                     b'}' => {
                         self.depth = self.depth.saturating_sub(1);
@@ -109,13 +118,7 @@ impl Entries {
         let (kind, inside) = entry.split_once('{').unwrap_or((entry, ""));
         match kind.trim_start_matches('@').trim().to_lowercase().as_str() {
             "comment" | "preamble" => return Ok(None),
-            "string" => {
-                if self.strings.len() + entry.len() <= STRINGS_LIMIT {
-                    self.strings.push_str(entry);
-                    self.strings.push('\n');
-                }
-                return Ok(None);
-            }
+            "string" => return self.string(entry, inside).map(|()| None),
             _ => {}
         }
         // Some programs write entries without a key.
@@ -127,8 +130,32 @@ impl Entries {
             true => format!("{}{entry}", self.strings),
             false => format!("{}{kind}{{key{inside}", self.strings),
         };
+        // Every "=" or "#" may name a string.
+        let named = entry.bytes().filter(|b| *b == b'#' || *b == b'=').count();
+        if named.saturating_mul(self.longest) > RECORD_LIMIT {
+            return Err("its strings may expand to more than a record holds".to_owned());
+        }
         let parsed = Bibliography::parse(&text).map_err(|e| e.to_string())?;
         Ok(parsed.iter().next().map(record))
+    }
+}
+
+impl Entries {
+    /// Keeps a definition. One of other strings could expand without end.
+    fn string(&mut self, entry: &str, inside: &str) -> Result<(), String> {
+        let value = inside.split_once('=').map_or("", |(_, value)| value.trim());
+        if !value.starts_with(['{', '"']) || value.contains('#') {
+            return Err("a @string that is put together from others is not read".to_owned());
+        }
+        if self.strings.len() + entry.len() > STRINGS_LIMIT {
+            return Err(format!(
+                "its @string definitions have more than {STRINGS_LIMIT} bytes"
+            ));
+        }
+        self.longest = self.longest.max(value.len());
+        self.strings.push_str(entry);
+        self.strings.push('\n');
+        Ok(())
     }
 }
 
@@ -172,6 +199,10 @@ fn text(chunks: ChunksRef<'_>) -> String {
     let mut text = String::new();
     for chunk in chunks {
         match &chunk.v {
+            // A command that biblatex does not know is left as it was.
+            Chunk::Normal(part) | Chunk::Verbatim(part) if part.contains('\\') => {
+                text.push_str(&formula(part));
+            }
             Chunk::Normal(part) | Chunk::Verbatim(part) => text.push_str(part),
             Chunk::Math(part) => text.push_str(&formula(part)),
         }
@@ -179,7 +210,7 @@ fn text(chunks: ChunksRef<'_>) -> String {
     spaced(&text)
 }
 
-/// A formula without the braces of its exponents: `10^{6}` is 10^6.
+/// LaTeX without its commands and braces: `10^{6}` is 10^6, `\textit{a}` is a, `\alpha` is α.
 fn formula(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;

@@ -277,6 +277,9 @@ pub(crate) fn set(found: &mut Abstract, field: Field, value: String) {
 /// A number as tools that hold every number as a float write it ("1.0", "3.1e7"), as a whole one; others stay.
 pub(crate) fn whole(text: String) -> String {
     let number = text.trim();
+    if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) {
+        return number.to_owned();
+    }
     let is_float = number.starts_with(|c: char| c.is_ascii_digit())
         && number.contains(['.', 'e', 'E'])
         && (number.chars()).all(|c| c.is_ascii_digit() || ".eE+".contains(c));

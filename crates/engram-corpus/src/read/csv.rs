@@ -5,6 +5,9 @@
 
 use std::io::BufRead;
 
+/// The most columns of a table, as of a spreadsheet.
+const COLUMNS_LIMIT: usize = 16_384;
+
 /// Rows of a table.
 pub(crate) struct Rows<R> {
     reader: R,
@@ -121,6 +124,9 @@ impl<R: BufRead> Rows<R> {
                         at = At::Quoted;
                     }
                     _ if byte == self.mark => {
+                        if self.ends.len() == COLUMNS_LIMIT {
+                            return Err(Fault::Line(begin, "it has more than 16384 fields"));
+                        }
                         self.ends.push(self.bytes.len());
                         at = At::Start;
                     }

@@ -65,6 +65,8 @@ pub struct Corpus {
     pub windows_1252: usize,
     /// Lines outside of records.
     pub outside: usize,
+    /// Files of lines or rows that do not end with a line break: their last record may be cut short.
+    pub open_ended: usize,
     /// Columns and keys that are not read.
     pub unused: BTreeSet<String>,
     /// Files that could not be read.
@@ -87,6 +89,7 @@ impl Corpus {
         self.other_language += other.other_language;
         self.windows_1252 += other.windows_1252;
         self.outside += other.outside;
+        self.open_ended += other.open_ended;
         self.unused.extend(other.unused);
         self.unread.extend(other.unread);
     }

@@ -361,7 +361,9 @@ impl Source<'_> {
         let mut reader = reader;
         let mut records = Tagged::new(kind);
         let (mut line, mut size) = (Vec::new(), 0);
+        let mut is_open_ended = false;
         while self.next_line(&mut reader, &mut line, &mut size)? {
+            is_open_ended = kind == Kind::Medline && !line.ends_with(b"\n");
             let others = &mut into.counts.windows_1252;
             let text = text_of(&line, others).map_err(|why| self.broken(self.line, why))?;
             let ended = records.line(self.line, text.trim_end());
@@ -371,6 +373,7 @@ impl Source<'_> {
             }
         }
         into.counts.outside += records.outside;
+        into.counts.open_ended += usize::from(is_open_ended);
         let last = records.end().map_err(|why| self.broken(self.line, why))?;
         last.map_or(Ok(()), |record| into.push(record))
     }

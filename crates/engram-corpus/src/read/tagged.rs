@@ -8,6 +8,9 @@ use super::gather::Record;
 use crate::abstracts::{Abstract, OtherAbstract, english, some_text};
 use crate::read::markup::{spaced, year_of};
 
+/// The most fields of a record; an article of a thousand authors has some thousands.
+const FIELDS_LIMIT: usize = 100_000;
+
 /// The two kinds of tagged lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -21,6 +24,8 @@ pub(crate) struct Tagged {
     fields: Vec<(String, String)>,
     /// Whether a record of RIS is open.
     is_open: bool,
+    /// Whether the file's tags have one space before the dash, not two.
+    is_narrow: bool,
     /// The line at which the record begins.
     pub begin: usize,
     /// Lines outside of records that are not blank.
@@ -33,6 +38,7 @@ impl Tagged {
             kind,
             fields: Vec::new(),
             is_open: false,
+            is_narrow: false,
             begin: 0,
             outside: 0,
         }
@@ -45,6 +51,9 @@ impl Tagged {
     pub fn line(&mut self, number: usize, line: &str) -> Result<Option<Record>, String> {
         if line.trim().is_empty() {
             return Ok(None);
+        }
+        if self.fields.len() > FIELDS_LIMIT {
+            return Err(format!("the record has more than {FIELDS_LIMIT} fields"));
         }
         match self.kind {
             Kind::Medline => self.medline(number, line),
@@ -83,7 +92,10 @@ impl Tagged {
         if line.starts_with("PMID-") {
             return Err("a record of MEDLINE within RIS: two formats in one file".into());
         }
-        match ris(line) {
+        if !self.is_open && begins_ris(line.as_bytes()) {
+            self.is_narrow = line.starts_with("TY -");
+        }
+        match ris(line, self.is_narrow) {
             Some(("TY", value)) => {
                 let ended = self.take();
                 self.is_open = true;
@@ -285,7 +297,8 @@ pub(crate) fn other_body(text: &str) -> String {
 
 /// Whether a line begins a record of RIS.
 pub(crate) fn begins_ris(line: &[u8]) -> bool {
-    std::str::from_utf8(line).is_ok_and(|line| matches!(ris(line), Some(("TY", _))))
+    let is = |line, is_narrow| matches!(ris(line, is_narrow), Some(("TY", _)));
+    std::str::from_utf8(line).is_ok_and(|line| is(line, false) || is(line, true))
 }
 
 /// Whether a file's first line is one of MEDLINE text.
@@ -305,15 +318,14 @@ fn medline(line: &str) -> Option<(&str, &str)> {
     good.then_some((tag, value.trim()))
 }
 
-/// As [`medline`], of RIS: a letter, a letter or digit, two spaces, a dash; some programs write one space.
-fn ris(line: &str) -> Option<(&str, &str)> {
+/// As [`medline`], of RIS: a letter, a letter or digit, two spaces, a dash. Some programs write one space throughout; in files
+/// of others "T1 - weighted" goes on with a field.
+fn ris(line: &str, is_narrow: bool) -> Option<(&str, &str)> {
     let (tag, rest) = line.split_at_checked(2)?;
     let mut bytes = tag.bytes();
     let good = bytes.next().is_some_and(|b| b.is_ascii_uppercase())
         && bytes.all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
-    let value = rest
-        .strip_prefix("  -")
-        .or_else(|| rest.strip_prefix(" - "))?;
-    (good && (value.is_empty() || value.starts_with(' ') || rest.starts_with(" - ")))
-        .then_some((tag, value.trim()))
+    let value = rest.strip_prefix(if is_narrow { " -" } else { "  -" })?;
+    let good = good && (value.is_empty() || value.starts_with(' '));
+    good.then_some((tag, value.trim()))
 }

@@ -19,6 +19,7 @@ use quick_xml::events::{BytesStart, Event};
 use zip::ZipArchive;
 
 use super::columns::Columns;
+use super::format::READ;
 use super::gather::Gather;
 use super::limits::{self, BOMB_TIMES, Limited, RECORD_LIMIT, TooLong, Unending, Unpacked};
 use crate::error::{CorpusError, Result};
@@ -83,9 +84,27 @@ impl<'a> Workbook<'a> {
             why: e.to_string(),
         })?;
         let named = |index| Some((plain(&archive.name_for_index(index)?.ok()?), index));
+        let entries: BTreeMap<String, usize> = (0..archive.len()).filter_map(named).collect();
+        let holds = |start: &str| entries.keys().any(|name| name.starts_with(start));
+        let other = match () {
+            () if holds("word/") => Some("a Word document (.docx)"),
+            () if holds("ppt/") => Some("slides (.pptx)"),
+            () if entries.contains_key("mimetype") => {
+                Some("an OpenDocument or EPUB file; save it as .xlsx or CSV")
+            }
+            () if !entries.contains_key("_rels/.rels") => Some("a zip archive; unpack it first"),
+            () => None,
+        };
+        if let Some(other) = other {
+            return Err(CorpusError::Format {
+                path: path.to_owned(),
+                what: other.to_owned(),
+                read: READ,
+            });
+        }
         Ok(Workbook {
             path,
-            entries: (0..archive.len()).filter_map(named).collect(),
+            entries,
             archive,
             left: Rc::new(Cell::new(limits::most(size))),
         })

@@ -313,6 +313,11 @@ fn left_out(name: &impl std::fmt::Display, counts: &Corpus) {
             note(format!("{name}: {} {what}", thousands(count)));
         }
     }
+    if counts.open_ended > 0 {
+        note(format!(
+            "{name}: it does not end with a line break: its last record may be cut short"
+        ));
+    }
     if !counts.unused.is_empty() {
         let mut names: Vec<&str> = counts.unused.iter().map(String::as_str).collect();
         let more = names.len().saturating_sub(UNUSED);
