@@ -267,6 +267,15 @@ pub fn read_columns(path: &Path) -> Result<Table> {
     })
 }
 
+/// A number as text: whole ones without a point, as tools hold a column of integers with gaps; NaN, their gap, as nothing.
+fn real(value: f64) -> String {
+    match value {
+        _ if value.is_nan() => String::new(),
+        _ if value.fract() == 0.0 && value.abs() < 9e15 => format!("{value:.0}"),
+        _ => value.to_string(),
+    }
+}
+
 fn text_length(field: &Field) -> usize {
     match field {
         Field::Str(text) => text.len(),
@@ -302,7 +311,7 @@ impl TextRows {
     /// the empty text.
     ///
     /// # Errors
-    /// As [`read_columns`]; [`CoreError::Parquet`] for a cell that is neither text nor an integer; those of `take`.
+    /// As [`read_columns`]; [`CoreError::Parquet`] for a cell that is neither text nor a number; those of `take`.
     pub fn each<E: From<CoreError>>(
         &mut self,
         wanted: impl Fn(&str) -> bool,
@@ -320,6 +329,8 @@ impl TextRows {
                 },
                 Field::Long(value) => Ok(value.to_string()),
                 Field::Int(value) => Ok(value.to_string()),
+                Field::Double(value) => Ok(real(value)),
+                Field::Float(value) => Ok(real(value.into())),
                 _ => Err(Table::wrong(name, path)),
             });
             take(&cells.collect::<Result<Vec<_>>>()?)

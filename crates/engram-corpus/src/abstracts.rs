@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// are passed over. Empty texts of optional fields are read as absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Abstract {
-    /// PubMed's number; a JSON number is taken too.
+    /// PubMed's number; a whole JSON number is taken too.
     #[serde(default, deserialize_with = "word")]
     pub pmid: Option<String>,
     /// Title.
@@ -54,6 +54,30 @@ pub struct Abstract {
     /// written from a fact table have them, so that the loss on answers can be told from the whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<[usize; 2]>,
+    /// The language of the abstract where it is known not to be English, as the source gives it ("spa").
+    #[serde(
+        default,
+        deserialize_with = "word",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub language: Option<String>,
+    /// Whether the article was retracted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retracted: bool,
+    /// Abstracts in further languages; [`Abstract::text`] has none of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_abstracts: Vec<OtherAbstract>,
+}
+
+/// An abstract in another language than the main one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherAbstract {
+    /// The language, as the source gives it ("fre").
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+    /// The text.
+    #[serde(rename = "abstract")]
+    pub body: String,
 }
 
 impl Abstract {
@@ -71,7 +95,23 @@ impl Abstract {
             .into_iter()
             .flatten()
             .chain([&self.title, &self.body]);
-        texts.map(|text| text.len() as u64).sum::<u64>() + 64
+        let further = self.other_abstracts.iter().map(|other| &other.body);
+        let all = texts.chain(further);
+        all.map(|text| text.len() as u64).sum::<u64>() + 64
+    }
+
+    /// The text by which abstracts are compared: the abstract, with the title where it has fewer than 20 words, so
+    /// that short standing phrases ("No abstract available.") are not taken for one text.
+    pub fn own_text(&self) -> String {
+        match self.body.split_whitespace().nth(19) {
+            Some(_) => self.body.clone(),
+            None => self.text(),
+        }
+    }
+
+    /// Whether there is neither a title nor an abstract.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.title.trim().is_empty() && self.body.trim().is_empty()
     }
 
     /// Title, a space and the abstract; the one of them alone where the other is empty.
@@ -83,11 +123,8 @@ impl Abstract {
         }
     }
 
-    /// What keeps this from being a record of a corpus, if anything.
+    /// What is wrong with the record, if anything.
     pub(crate) fn fault(&self) -> Option<String> {
-        if self.title.trim().is_empty() && self.body.trim().is_empty() {
-            return Some("the record has neither a title nor an abstract".into());
-        }
         if self.answers.is_empty() {
             return None;
         }
@@ -111,20 +148,56 @@ fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
 
 /// A text, a number or a list of texts, where nothing and the empty text are the same.
 fn word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged, expecting = "expected a text, a number or a list of texts")]
-    enum Word {
-        Text(String),
-        Number(i64),
-        List(Vec<String>),
+    Word::deserialize(deserializer).map(Word::text)
+}
+
+/// A text, a whole number or a list of these.
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "expected a text, a number that is whole, or a list of texts"
+)]
+pub(crate) enum Word {
+    /// A text.
+    Text(String),
+    /// A whole number.
+    Number(i64),
+    /// A number that a tool holds as a float: only whole ones are taken.
+    Float(#[serde(deserialize_with = "whole_float")] i64),
+    /// A list of texts.
+    List(Vec<String>),
+    /// `null`.
+    Nothing,
+}
+
+impl Word {
+    /// The text, if there is one that is not blank.
+    pub fn text(self) -> Option<String> {
+        some_text(match self {
+            Word::Text(text) => text,
+            Word::Number(number) | Word::Float(number) => number.to_string(),
+            Word::List(list) => list.join("; "),
+            Word::Nothing => return None,
+        })
     }
-    let word = match Option::<Word>::deserialize(deserializer)? {
-        None => return Ok(None),
-        Some(Word::Text(text)) => text,
-        Some(Word::Number(number)) => number.to_string(),
-        Some(Word::List(list)) => list.join("; "),
-    };
-    Ok(some_text(word))
+}
+
+/// A float that is a whole number.
+fn whole_float<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    let value = f64::deserialize(deserializer)?;
+    // Above 2^53 a float is no longer one whole number.
+    match value.fract() == 0.0 && value.abs() < 9e15 {
+        true => Ok(value as i64),
+        false => Err(serde::de::Error::custom("expected a whole number")),
+    }
+}
+
+/// Whether a language is English, by its name or code.
+pub(crate) fn english(language: &str) -> bool {
+    let language = language.trim().to_lowercase();
+    ["en", "eng", "english"].contains(&language.as_str())
+        || language.starts_with("en-")
+        || language.starts_with("en_")
 }
 
 /// Nothing for a text that is empty or blank.

@@ -54,7 +54,7 @@ pub enum CorpusError {
         /// The decompressor's reason.
         why: String,
     },
-    /// XML that is not PubMed's, or damaged.
+    /// XML that is none of citations, or damaged.
     #[error("{}, at byte {byte}: {why}", path.display())]
     Xml {
         /// The file.
@@ -90,14 +90,61 @@ pub enum CorpusError {
         why: String,
     },
     /// A CSV file without the columns that a corpus needs.
-    #[error("{}: no column is called {wanted}; found: {found}", path.display())]
+    #[error(
+        "{}: no column is called {wanted}; found: {found} (--column abstract=NAME names one by hand)", path.display()
+    )]
     NoColumn {
         /// The file.
         path: PathBuf,
-        /// The columns of which one at least is needed.
-        wanted: &'static str,
+        /// The columns that are needed.
+        wanted: String,
         /// The columns found.
         found: String,
+    },
+    /// A format that is not read.
+    #[error("{}: its format is not read: {what}. Read are: {read}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        what: String,
+        /// The formats that are read.
+        read: &'static str,
+    },
+    /// A corpus of titles alone.
+    #[error(
+        "{}: none of {records} records has an abstract{}; an export with abstracts is needed (--titles-only takes titles alone)",
+        path.display(), not_used(unused)
+    )]
+    NoAbstract {
+        /// The (first) file.
+        path: PathBuf,
+        /// How many records there are.
+        records: usize,
+        /// Names of columns that were not used.
+        unused: String,
+    },
+    /// One of several files that cannot be read.
+    #[error("{why}")]
+    Unread {
+        /// The file.
+        path: PathBuf,
+        /// The error's text, which names it.
+        why: String,
+    },
+    /// A folder or a pattern without a file.
+    #[error("{}: there is no file", path.display())]
+    NoFile {
+        /// The folder or pattern.
+        path: PathBuf,
+    },
+    /// A pattern of names that is none.
+    #[error("{}: {why}", path.display())]
+    Pattern {
+        /// The pattern.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
     },
     /// A corpus without a single abstract.
     #[error("{}: the corpus is empty", path.display())]
@@ -148,6 +195,13 @@ pub enum CorpusError {
         /// The limit.
         max_tokens: usize,
     },
+}
+
+fn not_used(columns: &str) -> String {
+    match columns {
+        "" => String::new(),
+        columns => format!(" (not used: {columns}; --column abstract=NAME names one by hand)"),
+    }
 }
 
 /// What would do to split so many.

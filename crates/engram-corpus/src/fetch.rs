@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::abstracts::Abstract;
 use crate::error::{CorpusError, Result};
-use crate::pubmed::{Document, Found};
 use crate::read;
+use crate::read::xml::{Document, Found};
 
 /// Where the E-utilities are.
 pub const EUTILS: &str = "https://eutils.ncbi.nlm.nih.gov/entrez/eutils";
@@ -235,9 +235,10 @@ fn take(pmids: &[String], citations: Vec<Abstract>, into: &mut Vec<Abstract>, to
         match left.iter().position(|c| c.pmid.as_ref() == Some(pmid)) {
             Some(at) => {
                 let found = left.swap_remove(at);
-                match found.fault() {
-                    Some(_) => to.empty += 1,
-                    None => into.push(found),
+                if found.is_empty() {
+                    to.empty += 1;
+                } else {
+                    into.push(found);
                 }
             }
             None => to.missing.push(pmid.clone()),
@@ -251,8 +252,8 @@ fn citations(bytes: &[u8]) -> Result<Vec<Abstract>, String> {
     let mut all = Vec::new();
     loop {
         match document.next() {
-            Ok(Some(Found::Citation(found))) => all.push(found),
-            Ok(Some(Found::Deleted(_))) => {}
+            Ok(Some(Found::Citation(record))) => all.push(record.found),
+            Ok(Some(Found::Deleted(..))) => {}
             Ok(None) => return Ok(all),
             Err(fault) => return Err(format!("its answer at byte {}: {}", fault.byte, fault.why)),
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use engram_core::{CoreError, Faults, files};
 
 use crate::error::{CorpusError, Result};
-use crate::xlsx;
+use crate::read::{csv, xlsx};
 
 /// A table whose first row names its columns.
 pub(crate) struct Sheet {
@@ -75,24 +75,22 @@ fn separator(bytes: &[u8]) -> u8 {
 
 fn csv_rows(path: &Path, bytes: &[u8]) -> Result<Vec<Row>> {
     let mut faults = Faults::new(path.display().to_string());
-    let mut reader = csv::ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .delimiter(separator(bytes))
-        .from_reader(bytes);
+    let mut reader = csv::Rows::new(bytes, separator(bytes));
     let mut rows = Vec::new();
-    let mut record = csv::ByteRecord::new();
-    while reader
-        .read_byte_record(&mut record)
-        .map_err(|e| CoreError::Line {
+    while let Some(record) = reader.next().map_err(|fault| match fault {
+        csv::Fault::Io(source) => CoreError::Io {
             path: path.to_owned(),
-            line: 1,
-            why: e.to_string(),
-        })?
-    {
-        let line = record.position().map_or(1, |p| p.line() as usize);
+            source,
+        },
+        csv::Fault::Line(line, why) => CoreError::Line {
+            path: path.to_owned(),
+            line,
+            why: why.to_owned(),
+        },
+    })? {
+        let line = record.line;
         let mut cells = Vec::new();
-        for field in &record {
+        for field in record.fields() {
             match std::str::from_utf8(field) {
                 Ok(text) => cells.push(text.to_owned()),
                 Err(_) => {

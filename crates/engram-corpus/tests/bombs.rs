@@ -472,3 +472,43 @@ fn a_gzip_of_gzips_members_is_one_file() {
     assert!(found.contains("more than 200 times its size"), "{found}");
     assert!(most < 2 * MIB, "{most}");
 }
+
+#[test]
+fn records_without_end_of_every_text_format_end_in_bounded_memory() {
+    let _turn = TURN.lock();
+    for (name, start, filler) in [
+        ("a.json", "[{\"title\": \"", "x"),
+        ("a.json", "[{\"title\": [", "1,"),
+        ("a.json", "{\"results\": [{", "\"a\":1,"),
+        ("a.jsonl", "{\"title\": \"", "x"),
+        ("a.ris", "TY  - JOUR\n", "x\n"),
+        ("a.ris", "TY  - JOUR\n", "KW  - \n"),
+        ("a.nbib", "PMID- 1\n", "OT  - \n"),
+        ("a.nbib", "PMID- 1\nAB  - ", "\n\n"),
+        ("a.bib", "@article{a, title={", "x\n"),
+        ("a.bib", "@article{a, title={", "{x}"),
+        ("a.csv", "title,abstract\n\"", "x"),
+        ("a.csv", "title,abstract\n", ","),
+        (
+            "a.xml",
+            "<pmc-articleset><article><front><article-meta><abstract>",
+            "<p>x</p>",
+        ),
+        (
+            "a.xml",
+            "<xml><records><record><keywords>",
+            "<keyword>x</keyword>",
+        ),
+    ] {
+        let mut content = start.as_bytes().to_vec();
+        content.extend(filler.bytes().cycle().take(24 * MIB));
+        let (error, most) = attacked(name, &content);
+        let is_told = [
+            "longer than",
+            "more than 16384 fields",
+            "more than 100000 fields",
+        ];
+        assert!(is_told.iter().any(|t| error.contains(t)), "{name}: {error}");
+        assert!(most < 96 * MIB, "{name} {filler}: {most}");
+    }
+}

@@ -105,7 +105,7 @@ fn gzip_is_known_by_its_bytes_and_the_format_by_name_or_content() {
 #[test]
 fn bad_jsonl_is_named_by_its_line() {
     let good = "{\"title\":\"a\"}\n\n";
-    let cases: [(&[u8], &str); 10] = [
+    let cases: [(&[u8], &str); 9] = [
         (b"{\"title\":", "EOF"),
         (b"not JSON", "not a JSON object"),
         (b"[null, \"a\"]", "not a JSON object"),
@@ -114,11 +114,7 @@ fn bad_jsonl_is_named_by_its_line() {
             b"{\"pmid\": 1.5, \"title\": \"a\"}",
             "expected a text, a number",
         ),
-        (b"{\"pmid\": \"5\"}", "neither a title nor an abstract"),
-        (
-            b"{\"title\": \" \", \"abstract\": \"\"}",
-            "neither a title nor an abstract",
-        ),
+        (b"{\"title\": \"a\", \"title\": \"b\"}", "there twice"),
         (b"{\"title\": \"\xff\"}", "unicode"),
         (
             b"{\"title\": \"abc\", \"answers\": [[2, 9]]}",
@@ -137,10 +133,10 @@ fn bad_jsonl_is_named_by_its_line() {
 
 #[test]
 fn bad_csv_is_named_by_its_line() {
-    let cases: [(&[u8], &str); 6] = [
+    let cases: [(&[u8], &str); 7] = [
         (
-            b"Title,Abstract\na,b\n,\n",
-            "line 3: the record has neither",
+            b"Title,Abstract\na,b\n\"c\"d,e\n",
+            "line 3: text follows the quote",
         ),
         (
             b"Title,Abstract\n\"a\n\",b\nc\n",
@@ -152,12 +148,16 @@ fn bad_csv_is_named_by_its_line() {
         ),
         (b"Title,Abstract\na,b\nc,\"d", "line 3: a quoted field"),
         (
-            b"Title,Abstract\na,b\n\xe9t\xe9,d\n",
+            b"Title,Abstract\na,b\n\xc3\xa9t\xe9,d\n",
             "line 3: the text is not UTF-8",
         ),
         (
-            b"Name,Text\na,b\n",
-            "no column is called Title or Abstract; found: Name, Text",
+            b"Name,Colour\na,b\n",
+            "no column is called Title or Abstract; found: Name, Colour",
+        ),
+        (
+            b"Title,Abstract\na,b\n\x81,d\n",
+            "line 3: the text is not UTF-8",
         ),
     ];
     for (text, why) in cases {

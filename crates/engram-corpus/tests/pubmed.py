@@ -14,14 +14,56 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 
+def formula(element):
+    """A formula of MathML in a line."""
+    name = element.tag.split("}")[-1]
+    if name in ("mi", "mn", "mo", "mtext", "ms"):
+        return "".join(element.itertext()).strip()
+    if name in ("annotation", "annotation-xml"):
+        return ""
+    parts = [(element.text or "").strip() and element.text]
+    joints = {"msup": ["", "above"], "msub": ["", "below"], "msubsup": ["", "below", "above"], "mfrac": ["over", "slash"]}.get(name)
+    out = parts[0] or ""
+    for i, child in enumerate(element):
+        part = formula(child)
+        if joints:
+            inner = part.strip().lstrip("-−+")
+            several = re.search(r"[^\w.]|_", inner)
+            if joints[i] == "above" and (several or re.match(r"\w", inner)):
+                part = "^" + (f"({part})" if several else part)
+            elif joints[i] == "below" and re.search(r"\d$", out) and re.match(r"\d", part):
+                part = "_" + part
+            elif joints[i] in ("over", "slash"):
+                part = ("/" if joints[i] == "slash" else "") + (f"({part})" if several else part)
+        out += part + ((child.tail or "") if (child.tail or "").strip() else "")
+    return out
+
+
+def plain(element):
+    """The text of an element; exponents are told from their base."""
+    out = element.text or ""
+    for child in element:
+        is_math = child.tag.split("}")[-1] == "math"
+        part = formula(child) if is_math else plain(child)
+        if child.tag == "sup":
+            number = re.fullmatch(r"[+\-−–]*[0-9.,]+", part.strip())
+            word = re.match(r"[+\-−–]*\w", part.strip()) and part.strip() not in ("st", "nd", "rd", "th")
+            if (re.search(r"\d$", out) and word) or (re.search(r"[^\W\d_]$|[)\]]$", out) and number):
+                out += "^"
+        elif child.tag == "sub" and re.search(r"\d$", out) and re.match(r"\d", part.strip()):
+            out += "_"
+        out += part + (child.tail or "")
+    return out
+
+
 def text(element):
-    return " ".join("".join(element.itertext()).split()) if element is not None else ""
+    return " ".join(plain(element).split()) if element is not None else ""
 
 
 def body(parent):
     parts = []
     for part in parent.findall("AbstractText") if parent is not None else []:
-        label = " ".join(part.get("Label", "").split())
+        label = " ".join(part.get("Label", "").split()).rstrip(": ")
         value = text(part)
         if value:
             hidden = not label or label.upper() in ("UNLABELLED", "UNLABELED", "UNASSIGNED")
@@ -40,7 +82,10 @@ def read(path):
         title = text(article.find("ArticleTitle")) or text(article.find("VernacularTitle"))
         parts = body(article.find("Abstract"))
         if not parts:
-            parts = [p for other in citation.iter("OtherAbstract") for p in body(other)]
+            others = [(o.get("Language"), body(o)) for o in citation.iter("OtherAbstract")]
+            others = [o for o in others if o[1]]
+            english = [o for o in others if o[0] in (None, "eng", "en")]
+            parts = (english + others)[0][1] if others else []
         date = article.find("Journal/JournalIssue/PubDate")
         year = text(date.find("Year"))
         if not year:

@@ -21,7 +21,7 @@ use engram_train::{Keep, TrainSettings, TrainingRecord};
 use serde_json::json;
 
 use crate::args::RunArgs;
-use crate::commands::corpus::{read_corpus, with_tokenizer};
+use crate::commands::corpus::{read_corpus, tell_leaks, training_texts, with_tokenizer};
 use crate::commands::edit::check_suite;
 use crate::commands::model::resolve;
 use crate::commands::patch::{prepare, sweep};
@@ -235,7 +235,9 @@ impl Run {
                         "source",
                         file.file_name().unwrap_or_default().to_string_lossy(),
                     ));
-                    engram_corpus::split(read_corpus(file)?, source.split, study.seed)?
+                    let texts = training_texts(file, source.keep_retracted)?;
+                    facts.extend(same_texts(&texts));
+                    engram_corpus::split_texts(texts, source.split, study.seed)?
                 }
                 (None, write) => {
                     let write = write.clone().unwrap_or_default();
@@ -252,7 +254,12 @@ impl Run {
             };
             read::write(&folder.join(TRAIN), &train)?;
             read::write(&folder.join(VALIDATION), &validation)?;
+            let leaked = tell_leaks(&train, &validation);
             facts.extend(run.count(&source.terms, &train, &validation)?);
+            facts.push(Fact::new(
+                "validation texts equal or nearly equal to a training text",
+                thousands(leaked),
+            ));
             files::write_json(&folder.join(CORPUS), &facts)?;
             Ok(())
         });
@@ -557,6 +564,18 @@ impl Run {
             machine: Machine::here(),
         })
     }
+}
+
+/// How many texts of a corpus are equal or nearly equal to an earlier one; nothing where none is.
+fn same_texts(texts: &[Abstract]) -> Option<Fact> {
+    let own: Vec<String> = texts.iter().map(Abstract::own_text).collect();
+    let groups = engram_corpus::near::groups(own.iter().map(String::as_str));
+    let later = groups.iter().enumerate().filter(|(n, group)| n != *group);
+    let value = format!(
+        "{}, on the side of the split of the first",
+        later.clone().count()
+    );
+    (later.count() > 0).then(|| Fact::new("texts equal or nearly equal to an earlier one", value))
 }
 
 fn origin((name, training): (&String, &Training)) -> (String, Origin) {

@@ -104,6 +104,9 @@ pub struct CorpusSource {
     /// The share of `file` that is held out for validation.
     #[serde(default = "fifth")]
     pub split: f64,
+    /// Train on retracted articles of `file` too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_retracted: bool,
     /// Texts written from the fact table, in place of a file.
     #[serde(default)]
     pub write: Option<WriteSettings>,

@@ -112,19 +112,36 @@ pub struct FetchArgs {
     pub base_url: String,
 }
 
+/// Corpora to import.
+#[derive(Debug, Args)]
+pub struct ImportArgs {
+    /// Files, folders and patterns, in order. The format of each is told by its content.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The JSONL file to write.
+    #[arg(long)]
+    pub out: PathBuf,
+    /// Name the column or JSON key of a field by hand: abstract=body.
+    #[arg(long, value_name = "FIELD=COLUMN")]
+    pub column: Vec<engram_corpus::read::Named>,
+    /// Succeed though some of several files cannot be read.
+    #[arg(long)]
+    pub skip_unreadable: bool,
+    /// Leave out texts that are equal or nearly equal to an earlier one.
+    #[arg(long)]
+    pub deduplicate: bool,
+    /// Take a corpus in which no record has an abstract.
+    #[arg(long)]
+    pub titles_only: bool,
+}
+
 /// Corpus commands.
 #[derive(Debug, Subcommand)]
 pub enum CorpusCommand {
     /// Fetch abstracts from PubMed over NCBI's E-utilities, as JSONL.
     Fetch(FetchArgs),
-    /// Read a corpus (PubMed XML, MEDLINE text, JSONL, CSV, gzip of these, .xlsx, Parquet) and write it as JSONL.
-    Import {
-        /// The corpus.
-        file: PathBuf,
-        /// The JSONL file to write.
-        #[arg(long)]
-        out: PathBuf,
-    },
+    /// Read exports of PubMed, Europe PMC, Zotero, EndNote and tables (docs/corpora.md) and write them as one JSONL file.
+    Import(ImportArgs),
     /// Count abstracts, words, tokens and mentions of terms.
     Stats {
         /// The corpus.
@@ -136,7 +153,7 @@ pub enum CorpusCommand {
         #[arg(long)]
         model: Option<PathBuf>,
     },
-    /// Split a corpus at random into train.jsonl and validation.jsonl.
+    /// Split a corpus at random into train.jsonl and validation.jsonl, equal and nearly equal texts on one side.
     Split {
         /// The corpus.
         file: PathBuf,
@@ -146,6 +163,9 @@ pub enum CorpusCommand {
         /// Hold out the texts that begin as a line of this file does, and no others.
         #[arg(long, value_name = "FILE")]
         held_out: Option<PathBuf>,
+        /// Keep retracted articles, which are left out otherwise.
+        #[arg(long)]
+        keep_retracted: bool,
         /// Seed of the shuffle.
         #[arg(long, default_value_t = 42)]
         seed: u64,
@@ -200,6 +220,9 @@ pub struct TrainArgs {
     /// Hold this share of the corpus out for validation (default 0.2).
     #[arg(long, value_parser = within::<f64>(SPLIT))]
     pub split: Option<f64>,
+    /// Train on retracted articles too.
+    #[arg(long)]
+    pub keep_retracted: bool,
     /// The checkpoint to write.
     #[arg(long)]
     pub out: PathBuf,

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Error, Result, bail};
 use engram_core::{CoreError, Lock, files};
 use engram_corpus::fetch::{self, Fetch};
+use engram_corpus::read::{ImportSettings, Settings};
 use engram_corpus::{
     Abstract, Corpus, CorpusError, FactTable, WriteSettings, read, stats, write_texts,
 };
 use engram_model::{ModelError, Tokenizer};
 
 use super::{print, say, table, thousands};
-use crate::args::{CorpusCommand, FetchArgs};
+use crate::args::{CorpusCommand, FetchArgs, ImportArgs};
 use crate::progress::{Progress, note};
 
 /// Runs a corpus command.
@@ -22,17 +23,7 @@ use crate::progress::{Progress, note};
 pub fn corpus(command: CorpusCommand, json: bool) -> Result<()> {
     match command {
         CorpusCommand::Fetch(args) => fetch_pubmed(args, json),
-        CorpusCommand::Import { file, out } => {
-            let _held = Lock::beside(&out)?;
-            let (written, counts) = read::convert(&file, &out).map_err(|e| unread(&file, e))?;
-            left_out(&file, &counts);
-            note(format!(
-                "{}: {} abstracts",
-                out.display(),
-                thousands(written)
-            ));
-            Ok(())
-        }
+        CorpusCommand::Import(args) => import(&args),
         CorpusCommand::Stats { file, terms, model } => {
             let read = |folder: PathBuf| -> Result<Tokenizer> {
                 crate::model::only_files(&folder)?;
@@ -45,15 +36,17 @@ pub fn corpus(command: CorpusCommand, json: bool) -> Result<()> {
             file,
             fraction,
             held_out,
+            keep_retracted,
             seed,
             out,
         } => {
             let _held = Lock::beside(&out)?;
-            let corpus = read_corpus(&file)?;
+            let corpus = training_texts(&file, keep_retracted)?;
             let (train, validation) = match held_out {
                 Some(list) => hold_out(corpus, &list)?,
-                None => engram_corpus::split(corpus, fraction, seed)?,
+                None => engram_corpus::split_texts(corpus, fraction, seed)?,
             };
+            tell_leaks(&train, &validation);
             read::write(&out.join("train.jsonl"), &train)?;
             read::write(&out.join("validation.jsonl"), &validation)?;
             note(format!(
@@ -97,6 +90,52 @@ pub fn corpus(command: CorpusCommand, json: bool) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// Writes what files hold as one corpus; says what was left out, and what records lack.
+fn import(args: &ImportArgs) -> Result<()> {
+    let _held = Lock::beside(&args.out)?;
+    let files = read::files_of(&args.files)?;
+    let settings = ImportSettings {
+        read: Settings {
+            columns: args.column.clone(),
+        },
+        deduplicate: args.deduplicate,
+        titles_only: args.titles_only,
+    };
+    let first = &args.files[0];
+    let counts = read::import(&files, &args.out, &settings).map_err(|e| unread(first, e))?;
+    let out = args.out.display();
+    left_out(&out, &counts);
+    note(format!(
+        "{out}: {} abstracts; without an abstract {}, without a title {}, without a PMID {}",
+        thousands(counts.given),
+        thousands(counts.no_abstract),
+        thousands(counts.no_title),
+        thousands(counts.no_pmid),
+    ));
+    for (count, what) in [
+        (
+            counts.retracted,
+            "of retracted articles, which training leaves out (--keep-retracted)",
+        ),
+        (counts.other_language, "in another language than English"),
+    ] {
+        if count > 0 {
+            note(format!("{out}: {} {what}", thousands(count)));
+        }
+    }
+    for file in &counts.unread {
+        note(format!("not read: {}", file.why));
+    }
+    if !counts.unread.is_empty() && !args.skip_unreadable {
+        bail!(
+            "{} of {} files could not be read; {out} has the others (--skip-unreadable makes that a success)",
+            counts.unread.len(),
+            files.len()
+        );
+    }
+    Ok(())
 }
 
 /// Fetches abstracts with progress.
@@ -192,14 +231,54 @@ fn hold_out(corpus: Vec<Abstract>, list: &Path) -> Result<(Vec<Abstract>, Vec<Ab
     Ok((train, validation))
 }
 
-/// Reads a corpus and says on stderr how many duplicates were dropped.
+/// Reads a corpus and says on stderr what was left out.
 ///
 /// # Errors
 /// As [`read::read`].
 pub fn read_corpus(path: &Path) -> Result<Vec<Abstract>> {
     let corpus = read::read(path).map_err(|e| unread(path, e))?;
-    left_out(path, &corpus);
+    left_out(&path.display(), &corpus);
     Ok(corpus.abstracts)
+}
+
+/// As [`read_corpus`], without retracted articles unless they are to be kept.
+///
+/// # Errors
+/// As [`read_corpus`]; where only retracted articles are there.
+pub fn training_texts(path: &Path, keep_retracted: bool) -> Result<Vec<Abstract>> {
+    let mut corpus = read_corpus(path)?;
+    let all = corpus.len();
+    if !keep_retracted {
+        corpus.retain(|a| !a.retracted);
+    }
+    let retracted = all - corpus.len();
+    if corpus.is_empty() {
+        bail!(
+            "{}: all {retracted} articles are retracted (--keep-retracted keeps them)",
+            path.display()
+        );
+    }
+    if retracted > 0 {
+        note(format!(
+            "{}: {} retracted articles left out (--keep-retracted keeps them)",
+            path.display(),
+            thousands(retracted)
+        ));
+    }
+    Ok(corpus)
+}
+
+/// Says how many validation texts are in training, and gives the number.
+pub fn tell_leaks(train: &[Abstract], validation: &[Abstract]) -> usize {
+    let leaked = engram_corpus::leaked(train, validation).len();
+    note(format!(
+        "{} of {} validation texts are equal or nearly equal to a training text (Jaccard similarity of three-word \
+         sequences, {} or more)",
+        thousands(leaked),
+        thousands(validation.len()),
+        engram_corpus::near::THRESHOLD
+    ));
+    leaked
 }
 
 /// An error of a corpus, unless it is that of the file that is written meanwhile.
@@ -210,21 +289,52 @@ fn unread(path: &Path, error: CorpusError) -> Error {
     }
 }
 
-/// Says what of a file did not become an abstract.
-fn left_out(path: &Path, counts: &Corpus) {
+/// Says what of a file did not become an abstract, and how it was read where that is in doubt.
+fn left_out(name: &impl std::fmt::Display, counts: &Corpus) {
     for (count, what) in [
         (counts.duplicates, "duplicate PMIDs dropped"),
         (
-            counts.empty,
-            "citations without title and abstract left out",
+            counts.superseded,
+            "earlier versions and revisions of citations left out",
         ),
+        (counts.empty, "records without title and abstract left out"),
         (counts.deleted, "citations that the file deletes left out"),
+        (
+            counts.same_text,
+            "texts equal or nearly equal to an earlier one left out",
+        ),
+        (counts.outside, "lines outside of records left out"),
+        (
+            counts.windows_1252,
+            "lines or rows are not UTF-8 and were read as Windows-1252",
+        ),
     ] {
         if count > 0 {
-            note(format!("{}: {} {what}", path.display(), thousands(count)));
+            note(format!("{name}: {} {what}", thousands(count)));
         }
     }
+    if counts.open_ended > 0 {
+        note(format!(
+            "{name}: it does not end with a line break: its last record may be cut short"
+        ));
+    }
+    if !counts.unused.is_empty() {
+        let mut names: Vec<&str> = counts.unused.iter().map(String::as_str).collect();
+        let more = names.len().saturating_sub(UNUSED);
+        names.truncate(UNUSED);
+        let more = match more {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        note(format!(
+            "{name}: columns not used: {}{more}",
+            names.join(", ")
+        ));
+    }
 }
+
+/// The most names of unused columns that are said.
+const UNUSED: usize = 20;
 
 /// Calls `work` with a function from texts to ids. A text that the tokenizer cannot cut is its error,
 /// told after `work` has ended.

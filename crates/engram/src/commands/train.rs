@@ -17,7 +17,7 @@ use engram_train::{
 };
 use serde_json::json;
 
-use super::corpus::read_corpus;
+use super::corpus::{tell_leaks, training_texts};
 use super::{named, print, say, table, thousands};
 use crate::args::TrainArgs;
 use crate::curve::{Origin, curve};
@@ -92,11 +92,12 @@ pub fn train(args: &TrainArgs, json: bool) -> Result<()> {
         }
         _ => bail!("give --config and --base, or --from-scratch"),
     };
-    let corpus = read_corpus(&args.corpus)?;
+    let corpus = training_texts(&args.corpus, args.keep_retracted)?;
     let (train, validation) = match &args.validation {
-        Some(path) => (corpus, read_corpus(path)?),
-        None => engram_corpus::split(corpus, args.split.unwrap_or(SPLIT), settings.seed)?,
+        Some(path) => (corpus, training_texts(path, args.keep_retracted)?),
+        None => engram_corpus::split_texts(corpus, args.split.unwrap_or(SPLIT), settings.seed)?,
     };
+    tell_leaks(&train, &validation);
     let base = match start {
         Start::From(base) => *base,
         Start::New(scratch) => {

@@ -18,9 +18,11 @@ use quick_xml::escape::resolve_xml_entity;
 use quick_xml::events::{BytesStart, Event};
 use zip::ZipArchive;
 
+use super::columns::Columns;
+use super::format::READ;
+use super::gather::Gather;
+use super::limits::{self, BOMB_TIMES, Limited, RECORD_LIMIT, TooLong, Unending, Unpacked};
 use crate::error::{CorpusError, Result};
-use crate::limits::{self, BOMB_TIMES, Limited, RECORD_LIMIT, TooLong, Unending, Unpacked};
-use crate::read::{Columns, Gather};
 
 /// The most memory of shared strings, [`STRING_COST`] for each and its bytes.
 const STRINGS_LIMIT: usize = 512 << 20;
@@ -118,9 +120,27 @@ impl<'a> Workbook<'a> {
             why: e.to_string(),
         })?;
         let named = |index| Some((plain(&archive.name_for_index(index)?.ok()?), index));
+        let entries: BTreeMap<String, usize> = (0..archive.len()).filter_map(named).collect();
+        let holds = |start: &str| entries.keys().any(|name| name.starts_with(start));
+        let other = match () {
+            () if holds("word/") => Some("a Word document (.docx)"),
+            () if holds("ppt/") => Some("slides (.pptx)"),
+            () if entries.contains_key("mimetype") => {
+                Some("an OpenDocument or EPUB file; save it as .xlsx or CSV")
+            }
+            () if !entries.contains_key("_rels/.rels") => Some("a zip archive; unpack it first"),
+            () => None,
+        };
+        if let Some(other) = other {
+            return Err(CorpusError::Format {
+                path: path.to_owned(),
+                what: other.to_owned(),
+                read: READ,
+            });
+        }
         Ok(Workbook {
             path,
-            entries: (0..archive.len()).filter_map(named).collect(),
+            entries,
             archive,
             left: Rc::new(Cell::new(limits::most(size))),
         })
@@ -365,6 +385,7 @@ struct Rows<'a> {
     cells: BTreeMap<usize, String>,
     /// Bytes of these cells.
     bytes: usize,
+    /// The header's columns, and their places in the sheet.
     columns: Option<(Columns, Vec<usize>)>,
     /// Whether any cell of the row has a text.
     is_filled: bool,
@@ -469,7 +490,10 @@ impl<'a> Rows<'a> {
         };
         self.is_filled |= !value.trim().is_empty();
         let wanted = match &self.columns {
-            Some((_, wanted)) => wanted.contains(&self.column),
+            Some((columns, places)) => {
+                let at = places.binary_search(&self.column);
+                at.is_ok_and(|at| columns.wants(at))
+            }
             None => self.column < COLUMNS_LIMIT,
         };
         if wanted && !value.is_empty() {
@@ -492,29 +516,17 @@ impl<'a> Rows<'a> {
         if !std::mem::take(&mut self.is_filled) {
             return Ok(());
         }
-        let Some((columns, wanted)) = &self.columns else {
-            let all: Vec<&str> = cells.values().map(String::as_str).collect();
-            // For its error, which names what there is.
-            Columns::of(&all, self.path).map_err(Fault::Unfit)?;
-            let (wanted, names): (Vec<usize>, Vec<&str>) = (cells.iter())
-                .filter(|(_, name)| Columns::wants(name))
+        let Some((columns, places)) = &self.columns else {
+            let (places, names): (Vec<usize>, Vec<&str>) = (cells.iter())
                 .map(|(at, name)| (*at, name.as_str()))
                 .unzip();
-            let columns = Columns::of(&names, self.path).map_err(Fault::Unfit)?;
-            self.columns = Some((columns, wanted));
+            let columns = Columns::of(&names, into.columns(), self.path).map_err(Fault::Unfit)?;
+            into.unused(columns.unused());
+            self.columns = Some((columns, places));
             return Ok(());
         };
-        let fields: Vec<&str> = (wanted.iter())
-            .map(|at| cells.get(at).map_or("", String::as_str))
-            .collect();
-        let found = columns.record(&fields);
-        if let Some(why) = found.fault() {
-            return Err(Fault::Corpus(CorpusError::Line {
-                path: self.path.to_owned(),
-                line: self.row,
-                why,
-            }));
-        }
+        let cell = |at: usize| places.get(at).and_then(|place| cells.get(place));
+        let found = columns.record(|at| cell(at).map_or("", String::as_str));
         into.push(found).map_err(Fault::Corpus)
     }
 }

@@ -1,0 +1,161 @@
+//! Texts that are equal or nearly so, found by MinHash (Broder 1997) with banding (Leskovec, Rajaraman and Ullman, Mining of
+//! Massive Datasets, chapter 3).
+//!
+//! The Jaccard similarity of two texts is that of their sets of three words in a row, in lower case and without marks; it is
+//! estimated from 125 hashes, with a standard error of at most 0.045.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+/// The estimated Jaccard similarity from which two texts are nearly equal.
+pub const THRESHOLD: f64 = 0.8;
+/// Words of a shingle.
+const SHINGLE: usize = 3;
+const BANDS: usize = 25;
+const ROWS: usize = 5;
+/// A pair at the threshold shares a band with a probability of 1 − (1 − 0.8^5)^25, which is above 0.9999.
+const HASHES: usize = BANDS * ROWS;
+/// Texts of one bucket that a further one is compared with. Those beyond are near these, or chance.
+const COMPARED: usize = 16;
+
+/// The smallest hash of a text's shingles under each of [`HASHES`] functions.
+type Signature = [u32; HASHES];
+
+/// Texts among which near ones are found. Each takes about 2 kB.
+#[derive(Default)]
+pub struct Near {
+    signatures: Vec<Signature>,
+    /// The number of the first text with the same signature.
+    firsts: Vec<usize>,
+    buckets: HashMap<u64, Vec<u32>>,
+}
+
+impl Near {
+    /// Adds a text; gives the number, from 0, of the earlier text that is most like it, if one is near.
+    pub fn add(&mut self, text: &str) -> Option<usize> {
+        self.add_all(text).into_iter().next()
+    }
+
+    /// Adds a text; gives the numbers of all earlier texts that were found near it, most like it first.
+    fn add_all(&mut self, text: &str) -> Vec<usize> {
+        let signature = signature(text);
+        let found = self.near(&signature);
+        let number = self.signatures.len() as u32;
+        let same = found.first().filter(|f| self.signatures[**f] == signature);
+        self.firsts.push(same.copied().unwrap_or(number as usize));
+        // One of several equal texts is enough to find them all.
+        let fresh = bands(&signature).filter(|_| same.is_none());
+        for band in fresh {
+            match self.buckets.entry(band) {
+                Entry::Vacant(entry) => drop(entry.insert(vec![number])),
+                Entry::Occupied(entry) => {
+                    let others = entry.into_mut();
+                    if others.len() < COMPARED {
+                        others.push(number);
+                    }
+                }
+            }
+        }
+        self.signatures.push(signature);
+        found
+    }
+
+    /// The number of the first text that is equal to the one of this number, as far as signatures tell.
+    pub fn first(&self, number: usize) -> usize {
+        self.firsts[number]
+    }
+
+    /// The numbers of the texts that were added and are near one, most like it first; of equal ones the first.
+    pub fn all(&self, text: &str) -> Vec<usize> {
+        self.near(&signature(text))
+    }
+
+    fn near(&self, signature: &Signature) -> Vec<usize> {
+        let mut numbers: Vec<u32> = bands(signature)
+            .filter_map(|band| self.buckets.get(&band))
+            .flatten()
+            .copied()
+            .collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let mut found: Vec<(usize, usize)> = (numbers.into_iter())
+            .map(|number| {
+                let other = &self.signatures[number as usize];
+                let equal = signature.iter().zip(other).filter(|(a, b)| a == b);
+                (equal.count(), number as usize)
+            })
+            .filter(|(equal, _)| *equal as f64 >= THRESHOLD * HASHES as f64)
+            .collect();
+        found.sort_unstable_by_key(|(equal, number)| (std::cmp::Reverse(*equal), *number));
+        found.into_iter().map(|(_, number)| number).collect()
+    }
+}
+
+/// The group of each text: texts that are near, or near a text that is, have one number.
+pub fn groups<'t>(texts: impl Iterator<Item = &'t str>) -> Vec<usize> {
+    let mut near = Near::default();
+    let mut parents: Vec<usize> = Vec::new();
+    for (number, text) in texts.enumerate() {
+        parents.push(number);
+        for other in near.add_all(text) {
+            let (a, b) = (root(&mut parents, number), root(&mut parents, other));
+            parents[a.max(b)] = a.min(b);
+        }
+    }
+    (0..parents.len())
+        .map(|number| root(&mut parents, number))
+        .collect()
+}
+
+fn root(parents: &mut [usize], mut number: usize) -> usize {
+    while parents[number] != number {
+        parents[number] = parents[parents[number]];
+        number = parents[number];
+    }
+    number
+}
+
+fn signature(text: &str) -> Signature {
+    let lower = text.to_lowercase();
+    let words: Vec<u64> = (lower.split(|c: char| !c.is_alphanumeric()))
+        .filter(|word| !word.is_empty())
+        .map(|word| hash(word.as_bytes()))
+        .collect();
+    let seeds: [u64; HASHES] = std::array::from_fn(|number| mixed(number as u64 + 1));
+    let mut least = [u32::MAX; HASHES];
+    // A text of fewer words is one shingle.
+    for shingle in words.windows(SHINGLE.min(words.len().max(1))) {
+        let joined = shingle
+            .iter()
+            .fold(0, |all: u64, word| mixed(all.rotate_left(21) ^ word));
+        for (seed, least) in seeds.iter().zip(&mut least) {
+            let hash = (mixed(joined ^ seed) >> 32) as u32;
+            *least = hash.min(*least);
+        }
+    }
+    least
+}
+
+/// A hash of each band's rows, with the band's number.
+fn bands(signature: &Signature) -> impl Iterator<Item = u64> {
+    signature.chunks(ROWS).enumerate().map(|(band, rows)| {
+        let start = mixed(band as u64 + 1);
+        rows.iter()
+            .fold(start, |all, row| mixed(all ^ u64::from(*row)))
+    })
+}
+
+/// FNV-1a.
+fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// The finaliser of SplitMix64.
+fn mixed(value: u64) -> u64 {
+    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ (value >> 31)
+}

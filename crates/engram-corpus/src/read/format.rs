@@ -1,0 +1,218 @@
+//! What a file is, by its content first and its name second.
+
+use std::path::Path;
+
+use super::columns::Columns;
+use super::csv::Rows;
+use super::tagged;
+
+/// A format that is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// Tables in text, parted by this mark.
+    Csv(u8),
+    /// A JSON object a line.
+    Jsonl,
+    /// A JSON document: a list of objects, objects one after another, or Europe PMC's answer.
+    Json,
+    /// XML of PubMed, JATS, Europe PMC or EndNote.
+    Xml,
+    Medline,
+    Ris,
+    Bibtex,
+    Xlsx,
+    Parquet,
+}
+
+/// The formats that are read, for errors.
+pub(crate) const READ: &str = "PubMed XML, MEDLINE (.nbib), RIS, EndNote XML, BibTeX, JATS, Europe PMC (XML, JSON), JSON, JSONL, \
+     CSV (comma, semicolon, tab), .xlsx, Parquet, and gzip of these";
+
+impl Format {
+    /// Whether a citation can occur in several versions or be deleted, so that a file is read twice.
+    pub fn has_versions(self) -> bool {
+        matches!(self, Format::Xml | Format::Medline | Format::Json)
+    }
+
+    /// The format of a file by the first bytes of its text.
+    ///
+    /// # Errors
+    /// What the file is, where it is a format that is not read.
+    pub fn of(path: &Path, head: &[u8]) -> Result<Format, String> {
+        if let Some(name) = unread(head) {
+            return Err(name.to_owned());
+        }
+        if head.starts_with(b"PK\x03\x04") {
+            return Ok(Format::Xlsx);
+        }
+        if head.starts_with(b"PAR1") {
+            return Ok(Format::Parquet);
+        }
+        let text = head.trim_ascii_start();
+        let next = |from: &[u8]| from.iter().find(|b| !b.is_ascii_whitespace()).copied();
+        let second = next(text.get(1..).unwrap_or_default());
+        match (text.first(), second) {
+            (Some(b'<'), Some(b'?' | b'!' | b'a'..=b'z' | b'A'..=b'Z')) => {
+                return match html(text) {
+                    true => Err("a web page (HTML)".to_owned()),
+                    false => Ok(Format::Xml),
+                };
+            }
+            (Some(b'{'), Some(b'"' | b'}')) => return Ok(json(text)),
+            (Some(b'['), Some(b'{' | b']')) => return Ok(Format::Json),
+            _ => {}
+        }
+        if let Some(format) = by_line(text) {
+            return format;
+        }
+        let named = of_name(path);
+        let default = match named {
+            Some(Format::Csv(mark)) => mark,
+            _ => b',',
+        };
+        let (known, mark) = delimiter(text, default);
+        let is_text = !text.iter().any(|b| *b < 9);
+        match named {
+            Some(format) if known == 0 && !matches!(format, Format::Csv(_)) => Ok(format),
+            None if known == 0 && !is_text => Err("none that is known, and no text".to_owned()),
+            _ => Ok(Format::Csv(mark)),
+        }
+    }
+}
+
+/// Formats by their lines.
+fn by_line(text: &[u8]) -> Option<Result<Format, String>> {
+    let lines = text.split(|b| *b == b'\n').map(|l| l.trim_ascii_end());
+    // RIS may begin with lines about the database.
+    for line in lines.take(40) {
+        if line.starts_with(b"PMID-") {
+            return Some(Ok(Format::Medline));
+        }
+        if tagged::begins_ris(line) {
+            return Some(Ok(Format::Ris));
+        }
+        if line.starts_with(b"%0 ") {
+            return Some(Err("EndNote's tagged text (Refer, .enw)".to_owned()));
+        }
+        if line.starts_with(b"FN Clarivate") || line.starts_with(b"FN Thomson") {
+            return Some(Err("Web of Science's plain text".to_owned()));
+        }
+        if is_entry(line) {
+            return Some(Ok(Format::Bibtex));
+        }
+    }
+    let first = text.split(|b| *b == b'\n').next().unwrap_or_default();
+    if tagged::begins_medline(first) {
+        return Some(Ok(Format::Medline));
+    }
+    let is_numbered = first.starts_with(b"1. ") || first.starts_with(b"1: ");
+    if is_numbered && text.windows(6).any(|w| w == b"PMID: ") {
+        return Some(Err(
+            "PubMed's text for reading (Summary or Abstract)".to_owned()
+        ));
+    }
+    None
+}
+
+/// Whether a line begins an entry of BibTeX: `@article{`.
+fn is_entry(line: &[u8]) -> bool {
+    let Some(rest) = line.strip_prefix(b"@") else {
+        return false;
+    };
+    let letters = rest.iter().take_while(|b| b.is_ascii_alphabetic()).count();
+    let after = rest.get(letters..).unwrap_or_default().trim_ascii_start();
+    letters > 0 && after.first().is_some_and(|b| *b == b'{' || *b == b'(')
+}
+
+fn html(text: &[u8]) -> bool {
+    let start: Vec<u8> = text.iter().take(15).map(u8::to_ascii_lowercase).collect();
+    start.starts_with(b"<!doctype html")
+}
+
+/// A JSON object a line, or a document: an object that does not end with its line is one.
+fn json(text: &[u8]) -> Format {
+    if super::json::is_wrapped(text) {
+        return Format::Json;
+    }
+    let end = text.iter().position(|b| *b == b'\n');
+    match end.and_then(|end| text.get(..end)) {
+        Some(line) if !super::json::is_whole(line) => Format::Json,
+        _ => Format::Jsonl,
+    }
+}
+
+/// Formats that are not read, by their first bytes.
+fn unread(head: &[u8]) -> Option<&'static str> {
+    let starts: [(&[u8], &str); 19] = [
+        (b"\x1f\x8b", "a gzip within a gzip"),
+        (b"%PDF", "PDF"),
+        (b"{\\rtf", "rich text (RTF)"),
+        (
+            b"\xd0\xcf\x11\xe0",
+            "an old Office document (.xls, .doc); save it as .xlsx or CSV",
+        ),
+        (b"BZh", "bzip2"),
+        (b"\xfd7zXZ\0", "xz"),
+        (b"\x28\xb5\x2f\xfd", "Zstandard"),
+        (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+        (b"Rar!", "a RAR archive"),
+        (b"SQLite format 3\0", "an SQLite database"),
+        (b"\x93NUMPY", "a NumPy array"),
+        (b"\x89HDF", "HDF5"),
+        (b"ARROW1", "Arrow"),
+        (b"FEA1", "Feather"),
+        (b"ORC", "ORC"),
+        (b"Obj\x01", "Avro"),
+        (b"GGUF", "GGUF, a model's weights"),
+        (b"\x89PNG", "a PNG picture"),
+        (b"PK\x05\x06", "an empty zip archive"),
+    ];
+    if head.get(257..262) == Some(b"ustar") {
+        return Some("a tar archive");
+    }
+    let found = starts.iter().find(|(start, _)| head.starts_with(start));
+    found.map(|(_, name)| *name)
+}
+
+fn of_name(path: &Path) -> Option<Format> {
+    let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    [
+        (".csv", Format::Csv(b',')),
+        (".tsv", Format::Csv(b'\t')),
+        (".tab", Format::Csv(b'\t')),
+        (".jsonl", Format::Jsonl),
+        (".ndjson", Format::Jsonl),
+        (".json", Format::Jsonl),
+        (".xml", Format::Xml),
+        (".nbib", Format::Medline),
+        (".ris", Format::Ris),
+        (".bib", Format::Bibtex),
+    ]
+    .into_iter()
+    .find(|(ending, _)| name.ends_with(ending))
+    .map(|(_, format)| format)
+}
+
+/// The mark that parts a table's columns, and how many columns of its header are known by it.
+fn delimiter(text: &[u8], default: u8) -> (usize, u8) {
+    let mut best = (0, 0, default);
+    for mark in [default, b',', b';', b'\t', b'|'] {
+        let mut rows = Rows::new(text, mark);
+        let Ok(Some(row)) = rows.next() else {
+            continue;
+        };
+        let fields: Vec<&str> = (row.fields())
+            .map(|f| std::str::from_utf8(f).unwrap_or_default())
+            .collect();
+        let known = Columns::known(&fields);
+        if (known, fields.len()) > (best.0, best.1) {
+            best = (known, fields.len(), mark);
+        }
+    }
+    // A comma within a title of one column is no mark.
+    match best.0 {
+        0 => (0, default),
+        known => (known, best.2),
+    }
+}

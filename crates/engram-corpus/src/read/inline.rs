@@ -1,0 +1,183 @@
+//! The text of an element with markup inside: exponents, formulas of MathML once, alternatives once.
+
+use super::markup::{lowered, raised};
+
+/// A text under way.
+#[derive(Default)]
+pub(crate) struct Text {
+    text: String,
+    marks: Vec<Mark>,
+    /// A formula in TeX, until the other forms of it turn out to be absent.
+    tex: String,
+}
+
+/// An element that is more than its text.
+struct Mark {
+    depth: usize,
+    kind: Kind,
+    /// Bytes of text before it.
+    start: usize,
+    /// Elements that were opened in it.
+    children: usize,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Raised,
+    Lowered,
+    /// A formula of MathML: white space outside of its tokens means nothing.
+    Formula,
+    /// A token of a formula: an identifier, a number, an operator or text.
+    Token,
+    /// A fraction, an exponent or an index of MathML, by what its second and third part are.
+    Math(Joint, Joint),
+    /// A part of such.
+    Part,
+    /// What repeats a formula: an annotation.
+    Skipped,
+    /// Several forms of one formula.
+    Alternatives,
+    /// A formula in TeX.
+    Tex,
+}
+
+/// How a part of a formula is joined to the part before it.
+#[derive(Clone, Copy, PartialEq)]
+enum Joint {
+    Above,
+    Below,
+    Over,
+    Plain,
+}
+
+impl Text {
+    /// Opens the last element of the path.
+    pub fn open(&mut self, path: &[String]) {
+        let name = path.last().map_or("", String::as_str);
+        let depth = path.len();
+        let within = self
+            .marks
+            .iter_mut()
+            .rev()
+            .find(|mark| mark.depth + 1 == depth);
+        let is_part = within.is_some_and(|mark| {
+            mark.children += 1;
+            matches!(mark.kind, Kind::Math(..))
+        });
+        let kind = match name {
+            "sup" | "superscript" => Some(Kind::Raised),
+            "sub" | "subscript" => Some(Kind::Lowered),
+            "math" => Some(Kind::Formula),
+            "mi" | "mn" | "mo" | "mtext" | "ms" => Some(Kind::Token),
+            "msup" => Some(Kind::Math(Joint::Above, Joint::Plain)),
+            "msub" => Some(Kind::Math(Joint::Below, Joint::Plain)),
+            "msubsup" => Some(Kind::Math(Joint::Below, Joint::Above)),
+            "mfrac" => Some(Kind::Math(Joint::Over, Joint::Plain)),
+            "annotation" | "annotation-xml" => Some(Kind::Skipped),
+            "alternatives" => Some(Kind::Alternatives),
+            "tex-math" => Some(Kind::Tex),
+            _ => None,
+        };
+        // A part may itself be a fraction: both marks are of its depth, the part's below.
+        for kind in is_part.then_some(Kind::Part).into_iter().chain(kind) {
+            self.marks.push(Mark {
+                depth,
+                kind,
+                start: self.text.len(),
+                children: 0,
+            });
+        }
+    }
+
+    /// Adds text of the innermost element.
+    pub fn add(&mut self, text: &str) {
+        let is_math = |mark: &&Mark| mark.kind == Kind::Formula || mark.kind == Kind::Token;
+        let inner = self.marks.iter().rev().find(is_math);
+        if inner.is_some_and(|mark| mark.kind == Kind::Formula) && text.trim().is_empty() {
+            return;
+        }
+        self.text.push_str(text);
+    }
+
+    /// Closes the last element of the path.
+    pub fn close(&mut self, path: &[String]) {
+        let depth = path.len();
+        while let Some(mark) = self.marks.pop_if(|mark| mark.depth == depth) {
+            let part = self.text.split_off(mark.start);
+            match mark.kind {
+                Kind::Raised => self.join(raised(&self.text, &part), &part),
+                Kind::Lowered => self.join(lowered(&self.text, &part), &part),
+                Kind::Skipped => {}
+                Kind::Math(..) | Kind::Formula => self.text.push_str(&part),
+                Kind::Token => self.text.push_str(part.trim()),
+                Kind::Part => self.part(depth, &part),
+                Kind::Tex => {
+                    let is_one_of = self.marks.iter().any(|m| m.kind == Kind::Alternatives);
+                    match is_one_of {
+                        true => self.tex = tex(&part).to_owned(),
+                        false => self.text.push_str(tex(&part)),
+                    }
+                }
+                Kind::Alternatives => {
+                    let tex = std::mem::take(&mut self.tex);
+                    let is_there = !part.trim().is_empty();
+                    self.text.push_str(if is_there { &part } else { &tex });
+                }
+            }
+        }
+    }
+
+    fn join(&mut self, between: &str, part: &str) {
+        self.text.push_str(between);
+        self.text.push_str(part);
+    }
+
+    /// Puts a part of a fraction or an exponent: what is between it and the one before, brackets around what is several.
+    fn part(&mut self, depth: usize, part: &str) {
+        let whole = self.marks.iter().rev().find(|mark| mark.depth + 1 == depth);
+        let Some(Mark {
+            kind: Kind::Math(second, third),
+            children,
+            ..
+        }) = whole
+        else {
+            self.text.push_str(part);
+            return;
+        };
+        let joint = match children {
+            1 => Joint::Plain,
+            2 => *second,
+            _ => *third,
+        };
+        let part = part.trim();
+        let inner = part.trim_start_matches(['-', '−', '+']);
+        let is_several = inner.contains(|c: char| !c.is_alphanumeric() && c != '.');
+        let is_word = inner.starts_with(char::is_alphanumeric);
+        let between = match joint {
+            Joint::Above if is_word || is_several => "^",
+            Joint::Below => lowered(&self.text, part),
+            Joint::Over => "/",
+            _ => "",
+        };
+        // A base of an exponent is left as it is, both parts of a fraction are not.
+        let is_exponent = joint == Joint::Above && !between.is_empty();
+        match is_several && (is_exponent || *second == Joint::Over) {
+            true => self.join(between, &format!("({part})")),
+            false => self.join(between, part),
+        }
+    }
+
+    /// The text.
+    pub fn end(self) -> String {
+        self.text
+    }
+}
+
+/// A formula of a TeX document, without the document.
+fn tex(text: &str) -> &str {
+    let inside = text
+        .split_once("\\begin{document}")
+        .and_then(|(_, rest)| rest.split_once("\\end{document}"))
+        .map_or(text, |(inside, _)| inside);
+    inside.trim().trim_matches('$').trim()
+}

@@ -1,0 +1,291 @@
+//! Reading corpora in the formats that people export, recognised by their content; writing JSONL.
+//!
+//! [`each`] gives the abstracts of one file, [`each_of`] those of several files and folders, [`import`] writes them as JSONL.
+//! `docs/corpora.md` has the formats, their fields and the rules of what is left out.
+
+mod bibtex;
+mod columns;
+pub(crate) mod csv;
+mod format;
+mod gather;
+mod inline;
+mod json;
+mod limits;
+pub(crate) mod markup;
+mod parquet;
+mod paths;
+mod source;
+mod tagged;
+pub(crate) mod xlsx;
+pub(crate) mod xml;
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use engram_core::files;
+
+use crate::abstracts::Abstract;
+use crate::error::{CorpusError, Result};
+use crate::near::Near;
+pub use columns::{Field, Named};
+pub use gather::Unread;
+use gather::{Gather, Index};
+pub use limits::RECORD_LIMIT;
+pub use paths::files_of;
+
+/// The abstracts of a file or an import, and what was left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Corpus {
+    /// The abstracts, in the order of the files.
+    pub abstracts: Vec<Abstract>,
+    /// Abstracts given.
+    pub given: usize,
+    /// Records left out because their PMID was there before.
+    pub duplicates: usize,
+    /// Records left out because a later version or revision of the citation is there.
+    pub superseded: usize,
+    /// Records left out because they have neither title nor abstract.
+    pub empty: usize,
+    /// Citations left out because a file says that they are to be deleted.
+    pub deleted: usize,
+    /// Records left out because their text is that of an earlier one, or nearly so.
+    pub same_text: usize,
+    /// Of the given, those without an abstract.
+    pub no_abstract: usize,
+    /// Of the given, those without a title.
+    pub no_title: usize,
+    /// Of the given, those without a PMID.
+    pub no_pmid: usize,
+    /// Of the given, those of retracted articles.
+    pub retracted: usize,
+    /// Of the given, those whose only abstract is in another language than English.
+    pub other_language: usize,
+    /// Lines or rows that are not UTF-8 and were read as Windows-1252.
+    pub windows_1252: usize,
+    /// Lines outside of records.
+    pub outside: usize,
+    /// Files of lines or rows that do not end with a line break: their last record may be cut short.
+    pub open_ended: usize,
+    /// Columns and keys that are not read.
+    pub unused: BTreeSet<String>,
+    /// Files that could not be read.
+    pub unread: Vec<Unread>,
+}
+
+impl Corpus {
+    /// Adds the counts of a further file.
+    fn add(&mut self, other: Corpus) {
+        self.given += other.given;
+        self.duplicates += other.duplicates;
+        self.superseded += other.superseded;
+        self.empty += other.empty;
+        self.deleted += other.deleted;
+        self.same_text += other.same_text;
+        self.no_abstract += other.no_abstract;
+        self.no_title += other.no_title;
+        self.no_pmid += other.no_pmid;
+        self.retracted += other.retracted;
+        self.other_language += other.other_language;
+        self.windows_1252 += other.windows_1252;
+        self.outside += other.outside;
+        self.open_ended += other.open_ended;
+        self.unused.extend(other.unused);
+        self.unread.extend(other.unread);
+    }
+}
+
+/// How corpora are read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Columns that are named by hand.
+    pub columns: Vec<Named>,
+}
+
+/// How an import is made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImportSettings {
+    /// How its files are read.
+    pub read: Settings,
+    /// Leave out a text that is equal or nearly equal to an earlier one ([`crate::near::THRESHOLD`]).
+    pub deduplicate: bool,
+    /// Take a corpus in which no record has an abstract.
+    pub titles_only: bool,
+}
+
+/// Reads a corpus. Its format is told by its content; by the name's ending where the content leaves it open. A folder gives
+/// its files.
+///
+/// # Errors
+/// The file cannot be read; it has no abstract; or, with the line: a record is no JSON or CSV, has more than
+/// [`RECORD_LIMIT`] bytes, or the gzip is damaged there. XML that is damaged or declares entities, with the byte.
+/// [`CorpusError::Format`]: a format that is not read. [`CorpusError::Bomb`]: whatever the format,
+/// a file gives at most 200 times its size (and 64 MiB always). Of several files, the first that cannot be read.
+pub fn read(path: &Path) -> Result<Corpus> {
+    let mut abstracts = Vec::new();
+    let counts = each(path, |found| {
+        abstracts.push(found);
+        Ok(())
+    })?;
+    Ok(Corpus {
+        abstracts,
+        ..counts
+    })
+}
+
+/// As [`read`], an abstract at a time: a file of any length takes the memory of one record, of at most
+/// [`RECORD_LIMIT`] bytes, and of the PMIDs seen; a Parquet file also that of its pages, a spreadsheet that of its shared
+/// strings, of at most 512 MiB each. What it gives has the counts and no abstracts.
+///
+/// # Errors
+/// As [`read`], and those of `take`.
+pub fn each(path: &Path, take: impl FnMut(Abstract) -> Result<()>) -> Result<Corpus> {
+    let counts = each_of(&files_of(&[path])?, &Settings::default(), take)?;
+    match counts.unread.first() {
+        Some(unread) => Err(CorpusError::Unread {
+            path: unread.path.clone(),
+            why: unread.why.clone(),
+        }),
+        None => Ok(counts),
+    }
+}
+
+/// As [`each`], of several files in their order. Of the records of one PMID, in whichever files, the highest version counts;
+/// of equal versions the latest revision, else the first; a deletion takes off what came before it. Of several
+/// files, those that cannot be read are listed in [`Corpus::unread`] and give nothing.
+///
+/// # Errors
+/// As [`each`], where there is one file or none of several can be read.
+pub fn each_of(
+    paths: &[PathBuf],
+    settings: &Settings,
+    mut take: impl FnMut(Abstract) -> Result<()>,
+) -> Result<Corpus> {
+    if let [path] = paths {
+        let opened = source::open(path)?;
+        if !opened.format.has_versions() {
+            let mut into = Gather::first(path, opened.size, settings, &mut take);
+            opened.read(&mut into)?;
+            return filled(path, into.end().1);
+        }
+    }
+    let (mut index, mut counts) = (Index::default(), Corpus::default());
+    let (mut readable, mut first) = (Vec::new(), None);
+    for (number, path) in paths.iter().enumerate() {
+        match notes(path, settings) {
+            Ok(notes) => {
+                index.add(number, notes);
+                readable.push((number, path));
+            }
+            Err(error) => {
+                counts.unread.push(Unread {
+                    path: path.clone(),
+                    why: error.to_string(),
+                });
+                first.get_or_insert(error);
+            }
+        }
+    }
+    if let (Some(error), true) = (first, readable.is_empty()) {
+        return Err(error);
+    }
+    for (number, path) in readable {
+        let opened = source::open(path)?;
+        let mut into = Gather::pick(path, opened.size, settings, (&index, number), &mut take);
+        opened.read(&mut into)?;
+        counts.add(into.end().1);
+    }
+    filled(
+        paths.first().map_or(Path::new(""), PathBuf::as_path),
+        counts,
+    )
+}
+
+/// What the first reading of a file notes.
+fn notes(path: &Path, settings: &Settings) -> Result<gather::Notes> {
+    let opened = source::open(path)?;
+    let mut into = Gather::list(path, opened.size, settings);
+    opened.read(&mut into)?;
+    match into.is_empty() {
+        true => Err(CorpusError::EmptyCorpus {
+            path: path.to_owned(),
+        }),
+        false => Ok(into.end().0),
+    }
+}
+
+fn filled(path: &Path, counts: Corpus) -> Result<Corpus> {
+    match counts.given {
+        0 => Err(CorpusError::EmptyCorpus {
+            path: path.to_owned(),
+        }),
+        _ => Ok(counts),
+    }
+}
+
+/// Reads files and writes their abstracts as one JSONL file, atomically and an abstract at a time; counts as [`each_of`] does.
+///
+/// # Errors
+/// As [`each_of`]; [`CorpusError::NoAbstract`] where no record has an abstract and `settings.titles_only` is not set;
+/// [`engram_core::CoreError::Write`] where the file cannot be written.
+pub fn import(paths: &[PathBuf], to: &Path, settings: &ImportSettings) -> Result<Corpus> {
+    let (mut failed, mut counts) = (None, Corpus::default());
+    let mut near = Near::default();
+    let written = files::write_atomic(to, |w| {
+        let mut same = Corpus::default();
+        let made = each_of(paths, &settings.read, |found| {
+            if settings.deduplicate && near.add(&found.own_text()).is_some() {
+                same.same_text += 1;
+                same.no_abstract += usize::from(found.body.trim().is_empty());
+                same.no_title += usize::from(found.title.trim().is_empty());
+                same.no_pmid += usize::from(found.pmid.is_none());
+                same.retracted += usize::from(found.retracted);
+                same.other_language += usize::from(found.language.is_some());
+                return Ok(());
+            }
+            let line = serde_json::to_writer(&mut *w, &found).map_err(std::io::Error::from);
+            let line = line.and_then(|()| w.write_all(b"\n"));
+            line.map_err(|e| files::write_error(to)(e).into())
+        });
+        let made = made.and_then(|mut made| {
+            if made.no_abstract == made.given && !settings.titles_only {
+                let unused: Vec<&str> = made.unused.iter().map(String::as_str).collect();
+                return Err(CorpusError::NoAbstract {
+                    path: paths.first().cloned().unwrap_or_default(),
+                    records: made.given,
+                    unused: unused.join(", ").chars().take(200).collect(),
+                });
+            }
+            made.same_text = same.same_text;
+            made.given -= same.same_text;
+            made.no_abstract -= same.no_abstract;
+            made.no_title -= same.no_title;
+            made.no_pmid -= same.no_pmid;
+            made.retracted -= same.retracted;
+            made.other_language -= same.other_language;
+            Ok(made)
+        });
+        match made {
+            Ok(made) => {
+                counts = made;
+                Ok(())
+            }
+            Err(error) => {
+                failed = Some(error);
+                Err(std::io::Error::other("the corpus could not be read"))
+            }
+        }
+    });
+    match (failed, written) {
+        (Some(error), _) => Err(error),
+        (None, written) => written.map(|()| counts).map_err(Into::into),
+    }
+}
+
+/// Writes a corpus as JSONL, atomically.
+///
+/// # Errors
+/// [`CorpusError::Core`] where the file cannot be written.
+pub fn write(path: &Path, abstracts: &[Abstract]) -> Result<()> {
+    Ok(files::write_jsonl(path, abstracts)?)
+}

@@ -1,0 +1,537 @@
+//! A file's text: decompressed, decoded to UTF-8, with the start that says what it is.
+
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Cursor, ErrorKind, Read};
+use std::path::Path;
+use std::rc::Rc;
+
+use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
+use engram_core::files;
+use flate2::read::MultiGzDecoder;
+use serde::de::DeserializeSeed;
+
+use super::bibtex::Entries;
+use super::columns::Columns;
+use super::csv::{self, Rows};
+use super::format::{Format, READ};
+use super::gather::Gather;
+use super::json::{self, Objects, Reading};
+use super::limits::{self, BOMB_TIMES, Limited, RECORD_LIMIT, TooLong, Unending, Unpacked};
+use super::tagged::{Kind, Tagged};
+use super::xml::{self, Document, Found};
+use crate::error::{CorpusError, Result};
+
+/// Bytes from the start of a file by which its format is told.
+const HEAD: u64 = 64 << 10;
+
+/// An open file.
+pub(crate) struct Opened<'a> {
+    pub source: Source<'a>,
+    pub format: Format,
+    /// The text from its start, of formats that are text.
+    pub reader: Box<dyn BufRead>,
+    head: Vec<u8>,
+    /// Bytes of the file's size, for limits.
+    pub size: u64,
+}
+
+/// What errors have to name: the file, and the last line that was read whole.
+pub(crate) struct Source<'a> {
+    path: &'a Path,
+    is_gzip: bool,
+    line: usize,
+    /// Bytes of the text before what is given to a parser.
+    skipped: u64,
+}
+
+/// Opens a file and tells what it is.
+///
+/// # Errors
+/// The file cannot be read; [`CorpusError::Format`] where its format is none that is read.
+pub(crate) fn open(path: &Path) -> Result<Opened<'_>> {
+    let file = files::open(path)?;
+    let size = file.metadata().map_err(files::io_error(path))?.len();
+    let mut raw = BufReader::new(file);
+    let start = raw.fill_buf().map_err(files::io_error(path))?;
+    let is_gzip = start.starts_with(&[0x1f, 0x8b]);
+    let mut source = Source {
+        path,
+        is_gzip,
+        line: 0,
+        skipped: 0,
+    };
+    let reader: Box<dyn BufRead> = match is_gzip {
+        true => Box::new(BufReader::new(Unpacked {
+            inner: MultiGzDecoder::new(raw),
+            left: Rc::new(Cell::new(limits::most(size))),
+        })),
+        false => Box::new(raw),
+    };
+    let (head, reader) = peek(reader);
+    let refused = |what: String| CorpusError::Format {
+        path: path.to_owned(),
+        what,
+        read: READ,
+    };
+    let (head, mut reader) = match encoding(&head) {
+        None => (head, reader),
+        Some(encoding) => peek(Box::new(BufReader::new(Decoded::new(reader, encoding)))),
+    };
+    let mark = usize::from(head.starts_with(b"\xef\xbb\xbf")) * 3;
+    let mut head = head.get(mark..).unwrap_or_default().to_vec();
+    reader.consume(mark);
+    let format = Format::of(path, &head).map_err(refused)?;
+    if is_gzip && matches!(format, Format::Xlsx | Format::Parquet) {
+        let what = "a spreadsheet, a Parquet file or a zip archive within a gzip; unpack it first";
+        return Err(refused(what.to_owned()));
+    }
+    if format == Format::Xml
+        && let Some((declared, length)) = declaration(&head)
+    {
+        source.skipped = length as u64;
+        let head_after = head.get(length..).unwrap_or_default().to_vec();
+        consume(&mut reader, length).map_err(|e| source.failed(e))?;
+        head = head_after;
+        if let Some(encoding) = encoding_named(&declared).map_err(|name| CorpusError::Xml {
+            path: path.to_owned(),
+            byte: 0,
+            why: format!("its encoding is {name}, which is not known; convert it to UTF-8 first"),
+        })? {
+            (head, reader) = peek(Box::new(BufReader::new(Decoded::new(reader, encoding))));
+        }
+    }
+    Ok(Opened {
+        source,
+        format,
+        reader,
+        head,
+        size,
+    })
+}
+
+/// The first bytes of a reader, and a reader that gives them again. Where reading fails, that comes after these bytes.
+fn peek(mut reader: Box<dyn BufRead>) -> (Vec<u8>, Box<dyn BufRead>) {
+    let mut head = Vec::new();
+    let failed = reader.by_ref().take(HEAD).read_to_end(&mut head).err();
+    let again = Cursor::new(head.clone());
+    let rest: Box<dyn BufRead> = match failed {
+        Some(error) => Box::new(BufReader::new(Failed(Some(error)))),
+        None => reader,
+    };
+    (head, Box::new(again.chain(rest)))
+}
+
+/// A reader that fails once, then ends.
+struct Failed(Option<std::io::Error>);
+
+impl Read for Failed {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        self.0.take().map_or(Ok(0), Err)
+    }
+}
+
+/// Passes over so many bytes.
+fn consume(reader: &mut dyn BufRead, mut bytes: usize) -> std::io::Result<()> {
+    while bytes > 0 {
+        let there = reader.fill_buf()?.len().min(bytes);
+        if there == 0 {
+            break;
+        }
+        reader.consume(there);
+        bytes -= there;
+    }
+    Ok(())
+}
+
+/// UTF-16, by its byte order mark or by XML's first character.
+fn encoding(head: &[u8]) -> Option<&'static Encoding> {
+    match Encoding::for_bom(head) {
+        Some((encoding, _)) => Some(encoding).filter(|e| *e != UTF_8),
+        None if head.starts_with(b"<\0") => Some(UTF_16LE),
+        None if head.starts_with(b"\0<") => Some(UTF_16BE),
+        None => None,
+    }
+}
+
+/// The encoding that XML's declaration names, and the declaration's bytes.
+fn declaration(head: &[u8]) -> Option<(String, usize)> {
+    let text = head.strip_prefix(b"<?xml")?;
+    let end = text.windows(2).position(|w| w == b"?>")?;
+    let inside = std::str::from_utf8(text.get(..end)?).ok()?;
+    let value = (inside.split_once("encoding"))
+        .map(|(_, rest)| rest.trim_start().trim_start_matches('=').trim_start());
+    let name = value.and_then(|v| {
+        let quote = v.chars().next().filter(|c| *c == '"' || *c == '\'')?;
+        v.get(1..)?.split(quote).next()
+    });
+    Some((name.unwrap_or_default().to_owned(), 5 + end + 2))
+}
+
+/// An encoding by its name; nothing for UTF-8 and for UTF-16, which is decoded already.
+fn encoding_named(name: &str) -> Result<Option<&'static Encoding>, String> {
+    if name.is_empty() {
+        return Ok(None);
+    }
+    let known = Encoding::for_label(name.as_bytes());
+    let known = known.ok_or_else(|| name.chars().take(40).collect::<String>())?;
+    // ASCII is read as what it nearly always is.
+    let is_ascii = name.eq_ignore_ascii_case("us-ascii") || name.eq_ignore_ascii_case("ascii");
+    let is_utf = [UTF_8, UTF_16LE, UTF_16BE].contains(&known);
+    Ok((!is_utf && !is_ascii).then_some(known))
+}
+
+/// A reader's text in UTF-8.
+struct Decoded {
+    inner: Box<dyn BufRead>,
+    decoder: Decoder,
+    out: Vec<u8>,
+    at: usize,
+    is_done: bool,
+}
+
+impl Decoded {
+    fn new(inner: Box<dyn BufRead>, encoding: &'static Encoding) -> Decoded {
+        Decoded {
+            inner,
+            decoder: encoding.new_decoder(),
+            out: Vec::new(),
+            at: 0,
+            is_done: false,
+        }
+    }
+}
+
+impl Read for Decoded {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        while self.at == self.out.len() && !self.is_done {
+            let input = self.inner.fill_buf()?;
+            let is_last = input.is_empty();
+            self.out.resize(16 << 10, 0);
+            let (result, read, written) =
+                (self.decoder).decode_to_utf8_without_replacement(input, &mut self.out, is_last);
+            self.inner.consume(read);
+            self.out.truncate(written);
+            self.at = 0;
+            match result {
+                DecoderResult::Malformed(..) => {
+                    let name = self.decoder.encoding().name();
+                    return Err(std::io::Error::other(format!("the text is not {name}")));
+                }
+                DecoderResult::InputEmpty => self.is_done = is_last,
+                DecoderResult::OutputFull => {}
+            }
+        }
+        let rest = self.out.get(self.at..).unwrap_or_default();
+        let length = rest.len().min(into.len());
+        into[..length].copy_from_slice(&rest[..length]);
+        self.at += length;
+        Ok(length)
+    }
+}
+
+/// A line or a field as text: UTF-8, else Windows-1252, where nothing in it is UTF-8 beyond ASCII; `others` counts these.
+fn text_of<'t>(bytes: &'t [u8], others: &mut usize) -> Result<Cow<'t, str>, &'static str> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return Ok(Cow::Borrowed(text));
+    }
+    let is_mixed = bytes.utf8_chunks().any(|chunk| !chunk.valid().is_ascii());
+    // The five bytes that Windows-1252 leaves open, and control characters.
+    let is_other = (bytes.iter()).any(|b| {
+        [0x81, 0x8d, 0x8f, 0x90, 0x9d].contains(b) || *b < 9 || *b == 0x7f || (14..32).contains(b)
+    });
+    if is_mixed || is_other {
+        return Err("the text is not UTF-8");
+    }
+    *others += 1;
+    Ok(encoding_rs::WINDOWS_1252
+        .decode_without_bom_handling(bytes)
+        .0)
+}
+
+impl Opened<'_> {
+    /// Gives the records of a text.
+    ///
+    /// # Errors
+    /// What is wrong with the file, with the place.
+    pub fn read(mut self, into: &mut Gather) -> Result<()> {
+        let (source, reader) = (&mut self.source, self.reader);
+        match self.format {
+            Format::Csv(mark) => source.csv(reader, mark, &self.head, into),
+            Format::Jsonl => source.jsonl(reader, into),
+            Format::Json => source.json(reader, json::is_wrapped(&self.head), into),
+            Format::Medline => source.tagged(reader, Kind::Medline, into),
+            Format::Ris => source.tagged(reader, Kind::Ris, into),
+            Format::Bibtex => source.bibtex(reader, into),
+            Format::Xml => source.xml(reader, into),
+            Format::Xlsx => super::xlsx::read(source.path, into),
+            Format::Parquet => super::parquet::read(source.path, into),
+        }
+    }
+}
+
+impl Source<'_> {
+    /// What a failing read means: too long a record, a bomb, damaged gzip or a failing disk.
+    fn failed(&self, error: std::io::Error) -> CorpusError {
+        let path = self.path.to_owned();
+        if limits::is::<Unending>(&error) {
+            return CorpusError::Bomb {
+                path,
+                times: BOMB_TIMES,
+            };
+        }
+        if limits::is::<TooLong>(&error) {
+            return CorpusError::RecordTooLong {
+                path,
+                line: self.line + 1,
+                limit: RECORD_LIMIT,
+            };
+        }
+        let damaged = matches!(
+            error.kind(),
+            ErrorKind::UnexpectedEof | ErrorKind::InvalidInput | ErrorKind::InvalidData
+        );
+        if self.is_gzip && damaged {
+            return CorpusError::Gzip {
+                path,
+                line: self.line,
+                why: error.to_string(),
+            };
+        }
+        files::io_error(self.path)(error).into()
+    }
+
+    fn broken(&self, line: usize, why: impl Into<String>) -> CorpusError {
+        CorpusError::Line {
+            path: self.path.to_owned(),
+            line,
+            why: why.into(),
+        }
+    }
+
+    fn faulty(&self, fault: xml::Fault) -> CorpusError {
+        match fault.io {
+            Some(error) => self.failed(error),
+            None => CorpusError::Xml {
+                path: self.path.to_owned(),
+                byte: fault.byte + self.skipped,
+                why: fault.why,
+            },
+        }
+    }
+
+    fn xml(&self, reader: Box<dyn BufRead>, into: &mut Gather) -> Result<()> {
+        let since_record = Rc::new(Cell::new(0));
+        let mut document = Document::new(BufReader::new(Limited {
+            inner: reader,
+            since_record: Rc::clone(&since_record),
+        }));
+        while let Some(found) = document.next().map_err(|f| self.faulty(f))? {
+            since_record.set(0);
+            match found {
+                Found::Citation(record) => into.push(*record)?,
+                Found::Deleted(pmid, version) => into.delete(pmid, version),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next line, within a record's limit; says whether there is one.
+    fn next_line(
+        &mut self,
+        reader: &mut Box<dyn BufRead>,
+        line: &mut Vec<u8>,
+        size: &mut usize,
+    ) -> Result<bool> {
+        line.clear();
+        let left = (RECORD_LIMIT - *size) as u64;
+        let mut limited = reader.by_ref().take(left + 1);
+        let read = limited.read_until(b'\n', line);
+        let read = read.map_err(|e| self.failed(e))?;
+        *size += read;
+        if *size > RECORD_LIMIT {
+            return Err(self.failed(TooLong.into()));
+        }
+        self.line += usize::from(read > 0);
+        Ok(read > 0)
+    }
+
+    fn tagged(&mut self, reader: Box<dyn BufRead>, kind: Kind, into: &mut Gather) -> Result<()> {
+        let mut reader = reader;
+        let mut records = Tagged::new(kind);
+        let (mut line, mut size) = (Vec::new(), 0);
+        let mut is_open_ended = false;
+        while self.next_line(&mut reader, &mut line, &mut size)? {
+            is_open_ended = kind == Kind::Medline && !line.ends_with(b"\n");
+            let others = &mut into.counts.windows_1252;
+            let text = text_of(&line, others).map_err(|why| self.broken(self.line, why))?;
+            let ended = records.line(self.line, text.trim_end());
+            if let Some(record) = ended.map_err(|why| self.broken(self.line, why))? {
+                size = line.len();
+                into.push(record)?;
+            }
+        }
+        into.counts.outside += records.outside;
+        into.counts.open_ended += usize::from(is_open_ended);
+        let last = records.end().map_err(|why| self.broken(self.line, why))?;
+        last.map_or(Ok(()), |record| into.push(record))
+    }
+
+    fn bibtex(&mut self, reader: Box<dyn BufRead>, into: &mut Gather) -> Result<()> {
+        let mut reader = reader;
+        let mut entries = Entries::default();
+        let (mut line, mut size) = (Vec::new(), 0);
+        while self.next_line(&mut reader, &mut line, &mut size)? {
+            let others = &mut into.counts.windows_1252;
+            let text = text_of(&line, others).map_err(|why| self.broken(self.line, why))?;
+            let found = entries.line(self.line, &text);
+            let found = found.map_err(|(line, why)| self.broken(line, why))?;
+            if !entries.is_open() {
+                size = 0;
+            }
+            for record in found {
+                into.push(record)?;
+            }
+        }
+        into.counts.outside += entries.outside;
+        entries.end().map_err(|(line, why)| self.broken(line, why))
+    }
+
+    fn jsonl(&mut self, reader: Box<dyn BufRead>, into: &mut Gather) -> Result<()> {
+        let mut reader = reader;
+        let mut line = Vec::new();
+        let mut unused = BTreeSet::new();
+        loop {
+            let before = self.line;
+            let mut size = 0;
+            if !self.next_line(&mut reader, &mut line, &mut size)? {
+                break;
+            }
+            self.line = before + 1;
+            if !line.iter().all(u8::is_ascii_whitespace) {
+                self.object(&line, self.line, false, &mut unused, into)?;
+            }
+        }
+        into.unused(unused.iter().map(String::as_str));
+        Ok(())
+    }
+
+    fn json(
+        &mut self,
+        reader: Box<dyn BufRead>,
+        is_wrapped: bool,
+        into: &mut Gather,
+    ) -> Result<()> {
+        let mut objects = Objects::new(reader, is_wrapped);
+        let (mut record, mut unused) = (Vec::new(), BTreeSet::new());
+        loop {
+            let more = objects.next(&mut record);
+            self.line = objects.line();
+            match more {
+                Ok(false) => break,
+                Ok(true) => {
+                    self.object(&record, objects.begin, is_wrapped, &mut unused, into)?;
+                }
+                Err(json::Fault::Io(error)) => return Err(self.failed(error)),
+                Err(json::Fault::Line(line, why)) => return Err(self.broken(line, why)),
+            }
+        }
+        into.unused(unused.iter().map(String::as_str));
+        Ok(())
+    }
+
+    /// Takes a JSON object that begins at a line.
+    fn object(
+        &self,
+        bytes: &[u8],
+        line: usize,
+        has_markup: bool,
+        unused: &mut BTreeSet<String>,
+        into: &mut Gather,
+    ) -> Result<()> {
+        // A list would be taken for the fields in order.
+        if !bytes.trim_ascii_start().starts_with(b"{") {
+            return Err(self.broken(line, "it is not a JSON object"));
+        }
+        let mut from = serde_json::Deserializer::from_slice(bytes);
+        let reading = Reading {
+            columns: into.columns(),
+            unused,
+            has_markup,
+        };
+        let record = reading
+            .deserialize(&mut from)
+            .and_then(|record| from.end().map(|()| record));
+        let record = record.map_err(|e| {
+            let why = e.to_string();
+            // serde_json counts lines within the record.
+            let why = why.split(" at line ").next().unwrap_or_default();
+            let line = line + e.line().saturating_sub(1);
+            self.broken(line, format!("{why} (column {})", e.column()))
+        })?;
+        if let Some(fault) = record.found.fault() {
+            return Err(self.broken(line, fault));
+        }
+        into.push(record)
+    }
+
+    fn csv(
+        &mut self,
+        reader: Box<dyn BufRead>,
+        mark: u8,
+        head: &[u8],
+        into: &mut Gather,
+    ) -> Result<()> {
+        let mut reader = reader;
+        let mut mark = mark;
+        // Excel's first line that names the mark.
+        let named = head.strip_prefix(b"sep=");
+        if let Some([found, b'\r' | b'\n', ..]) = named {
+            mark = *found;
+            let length = head.iter().position(|b| *b == b'\n').unwrap_or(0);
+            consume(&mut reader, length).map_err(|e| self.failed(e))?;
+        }
+        let since_record = Rc::new(Cell::new(0));
+        let mut rows = Rows::new(
+            BufReader::new(Limited {
+                inner: reader,
+                since_record: Rc::clone(&since_record),
+            }),
+            mark,
+        );
+        let mut columns: Option<Columns> = None;
+        loop {
+            since_record.set(0);
+            self.line = rows.line();
+            let row = match rows.next() {
+                Ok(Some(row)) => row,
+                Ok(None) => return Ok(()),
+                Err(csv::Fault::Io(error)) => return Err(self.failed(error)),
+                Err(csv::Fault::Line(line, why)) => return Err(self.broken(line, why)),
+            };
+            let before = into.counts.windows_1252;
+            let fields = row.fields();
+            let fields = fields.map(|f| text_of(f, &mut into.counts.windows_1252));
+            let fields = fields.collect::<Result<Vec<_>, _>>();
+            let fields = fields.map_err(|why| self.broken(row.line, why))?;
+            // Rows are counted, not fields.
+            let others = &mut into.counts.windows_1252;
+            *others = before + usize::from(*others > before);
+            let fields: Vec<&str> = fields.iter().map(AsRef::as_ref).collect();
+            let Some(columns) = &columns else {
+                let found = Columns::of(&fields, into.columns(), self.path)?;
+                into.unused(found.unused());
+                columns = Some(found);
+                continue;
+            };
+            if fields.len() != columns.count() {
+                return Err(self.broken(
+                    row.line,
+                    format!("{} fields, expected {}", fields.len(), columns.count()),
+                ));
+            }
+            into.push(columns.record(|at| fields.get(at).copied().unwrap_or_default()))?;
+        }
+    }
+}
