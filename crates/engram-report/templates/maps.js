@@ -35,7 +35,10 @@ const interval = ({lower, upper}) =>
 const hovered = row => ({...row, recovery: row.mean, interval: interval(row)});
 const withoutHover = rows => rows.map(({recovery, interval: _, ...row}) => row);
 
-const layerRows = {field: 'layer', type: 'ordinal', title: 'layer', sort: 'descending', axis: {labelOverlap: true}};
+// Layers as rows; of a deep model, every tenth has a label.
+const layersOf = rows => distinct(rows, 'layer');
+const layerRows = layers => ({field: 'layer', type: 'ordinal', title: 'layer', sort: 'descending',
+  axis: layers.length > 40 ? {values: layers.filter(layer => layer % 10 === 0)} : {labelOverlap: true}});
 
 // A token as it can be read on an axis.
 const readable = token => token.replace(/^ /, '·').replaceAll('\n', '↵') || '∅';
@@ -66,14 +69,16 @@ figure('figure-example', {
   },
   spec: ([example], width) => {
     const step = Math.max(16, Math.min(56, Math.floor((width - 90) / example.tokens.length)));
+    const values = cells(example);
+    const layers = layersOf(values);
     return {
       params: [{name: 'tokens', value: example.tokens.map(readable)}],
-      data: {values: cells(example).map(c => ({...c, interval: interval(c)}))},
+      data: {values: values.map(c => ({...c, interval: interval(c)}))},
       ...heat(
         {field: 'position', type: 'ordinal', title: null,
           axis: {labelExpr: 'tokens[datum.value]', labelAngle: -50, labelAlign: 'right', labelBaseline: 'middle', labelOverlap: false}},
-        layerRows,
-        {width: {step}, height: {step: rowStep(new Set(example.cells.map(([layer]) => layer)).size)}},
+        layerRows(layers),
+        {width: {step}, height: {step: rowStep(layers.length)}},
         [{field: 'token'}, {field: 'position'}, {field: 'role'}, {field: 'layer'},
           {field: 'recovery', title: 'recovery, this pair', format: '.3f'}, {field: 'trivial'},
           {field: 'mean', title: 'mean at this role', format: '.3f'}, INTERVAL, {field: 'pairs', title: 'over pairs'}],
@@ -93,8 +98,8 @@ figure('figure-map', {
     const {columns, each} = panels(kinds.length, width, 260, 60);
     const made = heat(
       {field: 'role', type: 'ordinal', sort: roles, title: null, axis: {labelAngle: -40}},
-      layerRows,
-      {width: Math.min(each, 60 * roles.length), height: {step: rowStep(distinct(rows, 'layer').length)}},
+      layerRows(layersOf(rows)),
+      {width: Math.min(each, 60 * roles.length), height: {step: rowStep(layersOf(rows).length)}},
       [{field: 'kind'}, {field: 'role'}, {field: 'layer'}, {field: 'recovery', title: 'mean recovery', format: '.3f'}, INTERVAL,
         {field: 'n', title: 'pairs'}, {field: 'of', title: 'of the map\'s pairs'}, {field: 'trivial'}],
     );
@@ -127,10 +132,10 @@ figure('figure-heads', {
     const rows = parts(grid);
     const heads = distinct(rows, 'index').length;
     const step = Math.max(14, Math.min(44, Math.floor((width - 90) / heads)));
-    const height = rowStep(distinct(rows, 'layer').length, Math.min(step, 28));
+    const height = rowStep(layersOf(rows).length, Math.min(step, 28));
     const made = heat(
       {field: 'index', type: 'ordinal', title: 'head', axis: {labelAngle: 0, labelOverlap: true}},
-      layerRows, {width: {step}, height: {step: height}}, partHover('head'), partScale(rows));
+      layerRows(layersOf(rows)), {width: {step}, height: {step: height}}, partHover('head'), partScale(rows));
     const marked = (effect, shape) => ({transform: [{filter: `datum.effect === '${effect}' && !datum.trivial`}],
       mark: {type: 'point', shape, size: height * 4, strokeWidth: 1.5, filled: false},
       encoding: {color: ink(partScale(rows))}});

@@ -118,15 +118,16 @@ pub(super) fn head(area: &Area<'_>, title: &str, legend: &[&str]) -> Painted {
     area.draw(&Text::new(title, (16, 12), text(18)))?;
     let mut x = 24;
     let left = text(13).pos(Pos::new(HPos::Left, VPos::Center));
-    let whole: i32 = legend.iter().map(|name| 48 + width(name, 13)).sum();
+    let whole: i32 = legend.iter().map(|name| 50 + width(name, 14)).sum();
     let room = match whole > wide - 24 {
-        true => (wide - 24) / legend.len().max(1) as i32 - 36,
+        true => (wide - 24) / legend.len().max(1) as i32 - 52,
         false => wide,
     };
     for (n, name) in legend.iter().enumerate() {
         let name = fitted(name, 13, room);
         area.draw(&mark((x, 46), n, 5))?;
-        let step = 36 + width(&name, 13).max(8);
+        let wide = name.chars().filter(|c| is_wide(*c)).count();
+        let step = 48 + 8 * (name.chars().count() + wide) as i32;
         area.draw(&Text::new(name, (x + 12, 46), left.clone()))?;
         x += step;
     }
