@@ -186,7 +186,9 @@ pub fn each_of(
             }
         }
     }
-    if let (Some(error), true) = (first, readable.is_empty()) {
+    if readable.is_empty()
+        && let Some(error) = first
+    {
         return Err(error);
     }
     for (number, path) in readable {
