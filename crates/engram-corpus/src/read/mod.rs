@@ -197,6 +197,10 @@ pub fn each_of(
         opened.read(&mut into)?;
         counts.add(into.end().1);
     }
+    // Rather why a file could not be read than that the others hold nothing.
+    if let (0, Some(error)) = (counts.given, first) {
+        return Err(error);
+    }
     filled(
         paths.first().map_or(Path::new(""), PathBuf::as_path),
         counts,
