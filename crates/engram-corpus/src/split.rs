@@ -1,5 +1,7 @@
 //! Splitting a corpus into training and validation.
 
+use std::collections::HashMap;
+
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -15,22 +17,44 @@ use crate::near::{self, Near};
 /// [`CorpusError::Split`] where a side would be empty or the fraction is none.
 pub fn split<T>(items: Vec<T>, validation_fraction: f64, seed: u64) -> Result<(Vec<T>, Vec<T>)> {
     let groups: Vec<usize> = (0..items.len()).collect();
-    split_groups(items, &groups, validation_fraction, seed)
+    Ok(Cut::new(&groups, validation_fraction, seed)?.apply(items))
 }
 
 /// As [`split`], with texts that are equal or nearly equal ([`near::THRESHOLD`]) on one side. Where there are none, it is
 /// [`split`]'s; else validation has as many texts as can be had without dividing a group.
 ///
+/// Texts of one template may all be near each other. Where no such split gives half of the validation texts asked for, only
+/// equal texts are held together; where that does not either, it is [`split`]'s. [`leaked`] tells what is then on both sides.
+///
 /// # Errors
-/// As [`split`]; where nearly all texts are one group, a side would be empty.
+/// As [`split`].
 pub fn split_texts(
     abstracts: Vec<Abstract>,
     validation_fraction: f64,
     seed: u64,
 ) -> Result<(Vec<Abstract>, Vec<Abstract>)> {
     let texts: Vec<String> = abstracts.iter().map(Abstract::own_text).collect();
-    let groups = near::groups(texts.iter().map(String::as_str));
-    split_groups(abstracts, &groups, validation_fraction, seed)
+    let enough = (abstracts.len() as f64 * validation_fraction).round() / 2.0;
+    for groups in [
+        near::groups(texts.iter().map(String::as_str)),
+        equal(&texts),
+    ] {
+        let cut = Cut::new(&groups, validation_fraction, seed)?;
+        let held_out = cut.held_out() as f64;
+        if held_out > 0.0 && held_out >= enough {
+            return Ok(cut.apply(abstracts));
+        }
+    }
+    split(abstracts, validation_fraction, seed)
+}
+
+/// The group of each text: equal texts have one number.
+fn equal(texts: &[String]) -> Vec<usize> {
+    let mut firsts = HashMap::new();
+    let numbered = texts.iter().enumerate();
+    numbered
+        .map(|(number, text)| *firsts.entry(text).or_insert(number))
+        .collect()
 }
 
 /// Of `validation`, those whose text is equal or nearly equal to one of `train`.
@@ -52,62 +76,73 @@ pub fn leaked<'v>(train: &[Abstract], validation: &'v [Abstract]) -> Vec<&'v Abs
         .collect()
 }
 
-/// Shuffles and cuts; groups that lie on both sides of the cut go to training, and whole groups from the end of training
-/// take their place.
-fn split_groups<T>(
-    items: Vec<T>,
-    groups: &[usize],
-    validation_fraction: f64,
-    seed: u64,
-) -> Result<(Vec<T>, Vec<T>)> {
-    let total = items.len();
-    let held_out = (total as f64 * validation_fraction).round();
-    let refused = || CorpusError::Split {
-        abstracts: total,
-        fraction: validation_fraction,
-    };
-    // Written so that a fraction that is not a number is refused too.
-    if !(held_out >= 1.0 && held_out < total as f64) {
-        return Err(refused());
-    }
-    let held_out = held_out as usize;
-    let mut order: Vec<usize> = (0..total).collect();
-    order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-    let mut sizes = vec![0; total];
-    for group in groups {
-        sizes[*group] += 1;
-    }
-    let (train, validation) = order.split_at(total - held_out);
-    let mut within = vec![0; total];
-    for item in validation {
-        within[groups[*item]] += 1;
-    }
-    let mut is_held: Vec<bool> = (0..total)
-        .map(|group| within[group] > 0 && within[group] == sizes[group])
-        .collect();
-    let mut missing = held_out
-        - (validation.iter())
-            .filter(|item| is_held[groups[**item]])
-            .count();
-    for item in train.iter().rev() {
-        let group = groups[*item];
-        if missing > 0 && !is_held[group] && sizes[group] <= missing {
-            is_held[group] = true;
-            missing -= sizes[group];
+/// Where a shuffled corpus is cut.
+struct Cut {
+    /// Items in their shuffled order.
+    order: Vec<usize>,
+    /// Whether an item is held out, by its number.
+    is_held: Vec<bool>,
+}
+
+impl Cut {
+    /// Shuffles and cuts; groups that lie on both sides of the cut go to training, and whole groups from the end of training
+    /// take their place.
+    fn new(groups: &[usize], validation_fraction: f64, seed: u64) -> Result<Cut> {
+        let total = groups.len();
+        let held_out = (total as f64 * validation_fraction).round();
+        // Written so that a fraction that is not a number is refused too.
+        if !(held_out >= 1.0 && held_out < total as f64) {
+            return Err(CorpusError::Split {
+                abstracts: total,
+                fraction: validation_fraction,
+            });
         }
+        let held_out = held_out as usize;
+        let mut order: Vec<usize> = (0..total).collect();
+        order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+        let mut sizes = vec![0; total];
+        for group in groups {
+            sizes[*group] += 1;
+        }
+        let (train, validation) = order.split_at(total - held_out);
+        let mut within = vec![0; total];
+        for item in validation {
+            within[groups[*item]] += 1;
+        }
+        let mut is_held: Vec<bool> = (0..total)
+            .map(|group| within[group] > 0 && within[group] == sizes[group])
+            .collect();
+        let whole = validation.iter().filter(|item| is_held[groups[**item]]);
+        let mut missing = held_out - whole.count();
+        for item in train.iter().rev() {
+            let group = groups[*item];
+            if missing > 0 && !is_held[group] && sizes[group] <= missing {
+                is_held[group] = true;
+                missing -= sizes[group];
+            }
+        }
+        Ok(Cut {
+            is_held: groups.iter().map(|group| is_held[*group]).collect(),
+            order,
+        })
     }
-    let is_of_validation: Vec<bool> = groups.iter().map(|group| is_held[*group]).collect();
-    let mut items: Vec<Option<T>> = items.into_iter().map(Some).collect();
-    let (mut left, mut right) = (Vec::new(), Vec::new());
-    for item in order {
-        let side = match is_of_validation[item] {
-            true => &mut right,
-            false => &mut left,
-        };
-        side.extend(items[item].take());
+
+    /// How many items are held out.
+    fn held_out(&self) -> usize {
+        self.is_held.iter().filter(|is_held| **is_held).count()
     }
-    match left.is_empty() || right.is_empty() {
-        true => Err(refused()),
-        false => Ok((left, right)),
+
+    /// Training and validation.
+    fn apply<T>(self, items: Vec<T>) -> (Vec<T>, Vec<T>) {
+        let mut items: Vec<Option<T>> = items.into_iter().map(Some).collect();
+        let (mut train, mut validation) = (Vec::new(), Vec::new());
+        for item in self.order {
+            let side = match self.is_held[item] {
+                true => &mut validation,
+                false => &mut train,
+            };
+            side.extend(items[item].take());
+        }
+        (train, validation)
     }
 }

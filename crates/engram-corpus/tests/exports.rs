@@ -168,6 +168,11 @@ fn records_are_found_by_the_rule_of_their_format() {
     // The publisher's abstract is none; Spanish is marked, with the title in its own language.
     assert!(corpus.abstracts[0].other_abstracts.is_empty());
     assert_eq!(titles(&corpus)[2], "Epilepsia en la infancia.");
+    let third = &corpus.abstracts[2];
+    assert_eq!(
+        (third.body.as_str(), third.language.as_deref()),
+        ("Resumen en español.", Some("spa"))
+    );
     assert_eq!(titles(&corpus)[3], "Only a book title");
 }
 
@@ -902,6 +907,26 @@ fn equal_texts_are_on_one_side_of_the_split() {
         split_texts(one_of_each.clone(), 0.2, 42).unwrap(),
         split(one_of_each, 0.2, 42).unwrap()
     );
+}
+
+#[test]
+fn where_all_texts_are_near_equal_ones_are_held_together() {
+    // One template: each is near the next, five times over.
+    let words = "a seizure is a sign of excessive activity of many neurons in the brain and may be focal or general";
+    let one = |n: usize| Abstract {
+        body: format!(
+            "{words} as in case {n} of this series of cases that are told in the same words, {words}."
+        ),
+        ..Abstract::default()
+    };
+    let all: Vec<Abstract> = (0..50).map(|n| one(n / 5)).collect();
+    let (train, validation) = split_texts(all, 0.2, 42).unwrap();
+    assert_eq!((train.len(), validation.len()), (40, 10));
+    assert!(validation.iter().all(|v| !train.contains(v)));
+    assert_eq!(leaked(&train, &validation).len(), 10);
+    // Nothing but one text: the split is a plain one.
+    let (train, validation) = split_texts(vec![one(0); 10], 0.2, 42).unwrap();
+    assert_eq!((train.len(), validation.len()), (8, 2));
 }
 
 #[test]

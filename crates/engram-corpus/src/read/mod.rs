@@ -186,7 +186,9 @@ pub fn each_of(
             }
         }
     }
-    if let (Some(error), true) = (first, readable.is_empty()) {
+    if readable.is_empty()
+        && let Some(error) = first
+    {
         return Err(error);
     }
     for (number, path) in readable {
@@ -194,6 +196,10 @@ pub fn each_of(
         let mut into = Gather::pick(path, opened.size, settings, (&index, number), &mut take);
         opened.read(&mut into)?;
         counts.add(into.end().1);
+    }
+    // Rather why a file could not be read than that the others hold nothing.
+    if let (0, Some(error)) = (counts.given, first) {
+        return Err(error);
     }
     filled(
         paths.first().map_or(Path::new(""), PathBuf::as_path),

@@ -454,7 +454,7 @@ impl Source<'_> {
         if !bytes.trim_ascii_start().starts_with(b"{") {
             return Err(self.broken(line, "it is not a JSON object"));
         }
-        let mut from = serde_json::Deserializer::from_slice(bytes);
+        let mut from = serde_json::Deserializer::from_slice(bytes.trim_ascii_end());
         let reading = Reading {
             columns: into.columns(),
             unused,

@@ -218,8 +218,11 @@ impl Fields {
             }
         }
         all.retain(|other| !other.body.is_empty());
+        // Without OABL, an abstract beside none in English is in the article's language.
+        let own = self.first(&["LA"]);
         for other in &mut all {
-            other.language = other.language.take().filter(|l| !english(l));
+            let language = other.language.take().or_else(|| own.clone());
+            other.language = language.filter(|l| !english(l));
         }
         all
     }
