@@ -30,7 +30,10 @@ fn a_new_suite_is_fit_and_can_be_patched() {
         let (code, stdout, stderr) = engram(here, &check);
         assert_eq!(
             (code, stdout.as_str()),
-            (0, "9 of 9 pairs are fit\n"),
+            (
+                0,
+                "9 of 9 pairs are fit\n9 pairs in 9 clusters: no two share a prompt, or a fact and its foil\n"
+            ),
             "{stderr}"
         );
         let out = format!("{name}-out");
@@ -245,6 +248,6 @@ fn a_kind_that_occurs_once_is_told() {
     assert_eq!(code, 0, "{stderr}");
     assert_eq!(
         stdout,
-        "c: notice: no other pair is of the kind \"asociative\"; a typing error for \"associative\"?\n3 of 3 pairs are fit; 1 with a notice\n"
+        "c: notice: no other pair is of the kind \"asociative\"; a typing error for \"associative\"?\n3 of 3 pairs are fit; 1 with a notice\n3 pairs in 3 clusters: no two share a prompt, or a fact and its foil\n"
     );
 }

@@ -302,6 +302,6 @@ sites = ["resid_pre"]
     .unwrap();
     let (code, _, stderr) = engram(here, &["run", "study.toml", "--out", "run"]);
     assert_eq!(code, 1);
-    let expected = "engram: study.toml: train.config-2.set.epochs is -1;";
+    let expected = "engram: study.toml, line 12: train.config-2.set.epochs is -1;";
     assert!(stderr.starts_with(expected), "{stderr}");
 }

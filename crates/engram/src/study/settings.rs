@@ -91,6 +91,11 @@ const SECTIONS: [Section; 9] = [
                 "split = 0.2",
             ),
             f(
+                "keep_retracted",
+                "whether retracted articles of the file are trained on too",
+                "keep_retracted = true",
+            ),
+            f(
                 "write",
                 "the section of texts written from the fact table",
                 "[corpus.write]",
