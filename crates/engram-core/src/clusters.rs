@@ -111,7 +111,7 @@ fn shared(pair: &Pair) -> Vec<Shared> {
         }),
         None => [pair.clean_prompt(), pair.corrupt_prompt()].map(|prompt| match prompt {
             Prompt::Text(text) => text.trim().to_owned(),
-            Prompt::Ids(ids) if ids.is_empty() => String::new(),
+            Prompt::Ids([]) => String::new(),
             Prompt::Ids(ids) => format!("{ids:?}"),
         }),
     };
