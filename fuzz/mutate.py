@@ -22,7 +22,8 @@ A run is a child process under a limit of address space and of time. What is rep
   number    exit 0, and NaN or an infinity in what was printed or written
   bytes     a resumed run that ends with exit 0 and other bytes than an unbroken one
 
-The peak is the child's resident set as wait4 gives it, which counts this process's own size at the fork (some 25 MB).
+The peak is the child's resident set as wait4 gives it, which counts this process's own size at the fork (some 25 MB, more
+while a large mutant is in memory): one that is no larger than that says nothing and is taken for 0.
 Failing inputs are kept in --out with their command and stderr, a few for each kind and message. The exit code is 1 where
 anything was found. Needs Python's standard library only.
 """
@@ -76,9 +77,16 @@ class Outcome:
         self.seconds, self.peak, self.out, self.err = seconds, peak, out, err
 
 
+def own_size():
+    """Resident bytes of this process."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def execute(command, folder, seconds):
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         start = time.monotonic()
+        own = own_size()
         child = subprocess.Popen(
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err, preexec_fn=limits, env={**os.environ, "RUST_BACKTRACE": "0"}
         )
@@ -99,7 +107,10 @@ def execute(command, folder, seconds):
         for file in (out, err):
             file.seek(0)
             texts.append(file.read(1 << 22).decode("utf-8", "replace"))
-        return Outcome(status, time.monotonic() - start, usage.ru_maxrss * 1024, *texts)
+        # Some pages more are touched on the way to the fork.
+        peak = usage.ru_maxrss * 1024
+        peak = peak if own < 64 << 20 or peak > 1.1 * own else 0
+        return Outcome(status, time.monotonic() - start, peak, *texts)
 
 
 def command_of(engram, base, given):

@@ -303,6 +303,14 @@ fn what_a_parquet_file_claims_is_held_against_what_it_has() {
         file_of(deep, &plain, 1, 0),
         "nested 10001 deep",
     );
+    for children in [1 << 31, -1] {
+        let crowded = vec![element("g", Some(children)), element("title", None)];
+        refused(
+            "children.parquet",
+            file_of(crowded, &plain, 1, 0),
+            "footer is damaged",
+        );
+    }
     let list = |claimed, items| {
         let footer = Thrift::default().int(1, 1).list(2, 12, claimed, items);
         whole(&plain, footer.long(3, 1))

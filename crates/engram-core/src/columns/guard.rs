@@ -293,6 +293,10 @@ fn schema_depth(walk: &mut Thrift<'_>) -> Result<usize, Fault> {
             children = walk.zigzag()?;
             Ok(true)
         })?;
+        // The reader makes room for as many as an element says that it has.
+        if usize::try_from(children).map_or(true, |children| children > count) {
+            return Err(Fault::Broken);
+        }
         while open.pop_if(|left| *left <= 0).is_some() {}
         if let Some(left) = open.last_mut() {
             *left -= 1;
