@@ -33,7 +33,7 @@ const COLUMN_BYTES: u64 = 500;
 const KEPT: u64 = 4 << 20;
 /// Bytes beside all that is counted, and a share of what stands: batches on their way to the journal, gaps between
 /// allocations (measured).
-const ELSE: u64 = 3 << 20;
+const ELSE: u64 = 2 << 20;
 const GAPS: u64 = 100;
 /// Bytes that a thread takes beside its task: its stack, gaps between its allocations (measured).
 const THREAD: u64 = 1 << 20;
