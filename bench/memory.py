@@ -104,7 +104,7 @@ def main():
                 subprocess.run(["rm", "-rf", str(out)], check=True)
                 ratio = taken / planned["bytes"]
                 over = taken > planned["memory"]
-                fault = over or not 0.9 <= ratio <= 1.1
+                fault = over or not 0.9 <= round(ratio, 2) <= 1.1
                 faults += fault
                 print(f"{name:18} allowed {planned['memory'] / MIB:8.1f}  planned {planned['bytes'] / MIB:8.1f}"
                       f"  taken {taken / MIB:8.1f} MiB  ratio {ratio:.2f}{'  OVER' if over else ''}"

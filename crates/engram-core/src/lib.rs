@@ -11,6 +11,7 @@ pub mod edit;
 pub mod error;
 pub mod faults;
 pub mod files;
+pub mod hash;
 pub mod lock;
 pub mod metric;
 pub mod pace;

@@ -7,6 +7,9 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use engram_core::clusters::joined;
+use engram_core::hash::fnv1a;
+
 /// The estimated Jaccard similarity from which two texts are nearly equal.
 pub const THRESHOLD: f64 = 0.8;
 /// Words of a shingle.
@@ -91,35 +94,25 @@ impl Near {
     }
 }
 
-/// The group of each text: texts that are near, or near a text that is, have one number.
+/// The group of each text, numbered from 0 in the order in which they first occur: texts that are near, or near a text that
+/// is, are of one.
 pub fn groups<'t>(texts: impl Iterator<Item = &'t str>) -> Vec<usize> {
     let mut near = Near::default();
-    let mut parents: Vec<usize> = Vec::new();
+    let mut together = Vec::new();
+    let mut count = 0;
     for (number, text) in texts.enumerate() {
-        parents.push(number);
-        for other in near.add_all(text) {
-            let (a, b) = (root(&mut parents, number), root(&mut parents, other));
-            parents[a.max(b)] = a.min(b);
-        }
+        let near_it = near.add_all(text).into_iter();
+        together.extend(near_it.map(|other| [other, number]));
+        count += 1;
     }
-    (0..parents.len())
-        .map(|number| root(&mut parents, number))
-        .collect()
-}
-
-fn root(parents: &mut [usize], mut number: usize) -> usize {
-    while parents[number] != number {
-        parents[number] = parents[parents[number]];
-        number = parents[number];
-    }
-    number
+    joined(count, together.iter().map(<[usize; 2]>::as_slice))
 }
 
 fn signature(text: &str) -> Signature {
     let lower = text.to_lowercase();
     let words: Vec<u64> = (lower.split(|c: char| !c.is_alphanumeric()))
         .filter(|word| !word.is_empty())
-        .map(|word| hash(word.as_bytes()))
+        .map(|word| fnv1a(word.as_bytes()))
         .collect();
     let seeds: [u64; HASHES] = std::array::from_fn(|number| mixed(number as u64 + 1));
     let mut least = [u32::MAX; HASHES];
@@ -142,13 +135,6 @@ fn bands(signature: &Signature) -> impl Iterator<Item = u64> {
         let start = mixed(band as u64 + 1);
         rows.iter()
             .fold(start, |all, row| mixed(all ^ u64::from(*row)))
-    })
-}
-
-/// FNV-1a.
-fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
 }
 

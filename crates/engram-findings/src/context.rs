@@ -1,6 +1,6 @@
 //! The suite, indexed: what every later step looks up.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use engram_core::clusters::joined;
 use engram_core::{Clusters, Confounds, Pair};
@@ -82,19 +82,10 @@ impl<'a> Context<'a> {
         self.relations[pair]
     }
 
-    /// Relations of a kind that count as another, whose pairs they share.
-    pub fn merged(&self, kind: &str) -> usize {
-        let of_kind = || {
-            self.pairs
-                .iter()
-                .zip(&self.relations)
-                .filter(|(p, _)| p.kind == kind)
-        };
-        let named: BTreeSet<&str> = of_kind()
-            .filter_map(|(p, _)| p.relation.as_deref())
-            .collect();
-        let counted: BTreeSet<&str> = of_kind().filter_map(|(_, r)| *r).collect();
-        named.len() - counted.len()
+    /// Whether a relation of a kind counts as another, whose pairs it shares.
+    pub fn has_merged(&self, kind: &str) -> bool {
+        let mut pairs = self.pairs.iter().zip(&self.relations);
+        pairs.any(|(pair, counted)| pair.kind == kind && pair.relation.as_deref() != *counted)
     }
 
     /// The values of each relation of `kind`; pairs without a relation are left out.

@@ -317,7 +317,7 @@ fn kind_gate(
         .ok()
     };
     let binomial = |share: &Share, p0: f64| -> Result<Option<f64>> {
-        let won = (share.estimate * share.clusters as f64).floor() as usize;
+        let won = share.count * share.clusters / share.of;
         Ok(if_enough(binomial_test_greater(won, share.clusters, p0), what)?.ok())
     };
     let average = |f: fn(&PairGate) -> f64| -> Result<f64> {

@@ -374,12 +374,8 @@ pub(crate) fn conclude(context: &Context<'_>, gate: &Gate, tests: &mut [KindTest
             }
         }
     }
-    let sizes: BTreeMap<_, usize> = families
-        .iter()
-        .map(|(f, of)| (f.clone(), of.len()))
-        .collect();
     for test in tests {
-        let sites = sizes.get(&family(test)).copied().unwrap_or(1);
+        let sites = families.get(&family(test)).map_or(1, Vec::len);
         (test.outcome, test.verdict) = verdict(context, test, gate, sites);
     }
     Ok(())
@@ -400,10 +396,12 @@ fn verdict(
     }
     let counts = [test.relations_first, test.relations_second];
     if counts.into_iter().min().unwrap_or(0) < MIN_RELATIONS_PER_KIND {
-        let merged = context.merged(first) + context.merged(second);
-        let merged = match merged {
-            0 => String::new(),
-            _ => " Relations whose pairs share prompts or facts count as one.".to_owned(),
+        let merged = match [first, second]
+            .into_iter()
+            .any(|kind| context.has_merged(kind))
+        {
+            true => " Relations whose pairs share prompts or facts count as one.",
+            false => "",
         };
         return none(format!(
             "No verdict: {} {first} and {} {second} relations have pairs in the test, and fewer than {MIN_RELATIONS_PER_KIND} of a kind cannot tell kinds apart.{merged}",
@@ -446,8 +444,7 @@ fn verdict(
             return (
                 outcome,
                 format!(
-                    "{} ({figures}).{}{}{}",
-                    not_shown([first, second]),
+                    "No difference in localisation between {first} and {second} facts is shown ({figures}).{}{}{}",
                     why_not_shown(entropy, counts, sites, alpha),
                     held_in_words(test),
                     power_in_words(test)
@@ -462,10 +459,6 @@ fn verdict(
             held_in_words(test)
         ),
     )
-}
-
-fn not_shown([first, second]: [&String; 2]) -> String {
-    format!("No difference in localisation between {first} and {second} facts is shown")
 }
 
 /// Why no difference is shown, where that is not the p that is printed.

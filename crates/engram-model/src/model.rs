@@ -84,9 +84,14 @@ impl Model {
             Some(file) => families::open_gguf(&file)?.1,
             None => families::read(&path.join(checkpoint::CONFIG))?,
         };
-        let values = family.parameters().into_iter();
-        let values = values.map(|(_, shape)| shape.iter().product::<usize>() as u64);
-        Ok(4 * values.sum::<u64>())
+        // What a configuration claims may be more than any number holds.
+        let values = |shape: &[usize]| {
+            let sizes = shape.iter().map(|size| *size as u64);
+            sizes.fold(1, u64::saturating_mul)
+        };
+        let all = family.parameters();
+        let all = all.iter().map(|(_, shape)| values(shape));
+        Ok(all.fold(0, u64::saturating_add).saturating_mul(4))
     }
 
     /// A GPT-2 from its parts: parameters by name as [`Gpt2Config::parameters`] lists them.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use engram_core::hash::fnv1a;
 use engram_core::{Located, Pair, Span, Suite, Wording};
 use engram_corpus::{Fact, FactTable, Relation, Rendered};
 use engram_model::Tokenizer;
@@ -107,7 +108,7 @@ fn assemble(
         let prompts = prompts(relation)?;
         let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
         // A stream of its own, so that a relation's pairs do not hang on the relations before it.
-        rng.set_stream(name_hash(&relation.name));
+        rng.set_stream(fnv1a(relation.name.as_bytes()));
         for cycle in cycles(&prompts.fits(), prompts.wordings(), &mut rng) {
             groups.push(Group {
                 kind: relation.kind.clone(),
@@ -206,13 +207,6 @@ fn why_dropped(dropped: &BTreeMap<String, usize>) -> String {
     let parts = dropped.iter().map(|(reason, n)| format!("{n} {reason}"));
     let parts = parts.collect::<Vec<_>>().join(", ");
     format!("all pairs that were found are {parts}; pairs come in circles of two or three")
-}
-
-/// FNV-1a.
-fn name_hash(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 /// What pairs of both forms have in common.

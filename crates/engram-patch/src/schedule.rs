@@ -26,14 +26,16 @@ pub(crate) const ROWS_UNEMBEDDED: usize = 128;
 
 /// Bytes of a cell's place among the results, in what is done and in what was done before, its metrics apart.
 const CELL_BYTES: u64 = 80;
-/// Bytes of a row of the results with its texts, and of its values while they are written as columns, so many rows at a
-/// time at most; and what the allocator keeps of each thread's buffers until then (measured: `bench/memory.py`).
+// What only the allocator knows is measured, by `bench/memory.py`.
+/// Bytes of a row of the results with its texts.
 const ROW_BYTES: u64 = 1200;
+/// Bytes of a row's values while they are written as columns.
 const COLUMN_BYTES: u64 = 500;
+/// Bytes that the allocator keeps of each thread's buffers until rows are made.
 const KEPT: u64 = 4 << 20;
-/// Bytes beside all that is counted, and a share of what stands: batches on their way to the journal, gaps between
-/// allocations (measured).
-const ELSE: u64 = 2 << 20;
+/// Bytes beside all that is counted: batches on their way to the journal, small allocations.
+const ELSE: u64 = 3 << 20;
+/// One byte in so many of what stands is a gap between allocations.
 const GAPS: u64 = 100;
 /// Bytes that a thread takes beside its task: its stack, gaps between its allocations (measured).
 const THREAD: u64 = 1 << 20;

@@ -28,8 +28,9 @@ pub fn allowed(asked: Option<ByteSize>, model: &Model) -> Memory {
 /// # Errors
 /// That.
 pub fn holds(asked: Option<ByteSize>, checkpoint: &Path) -> Result<()> {
+    let Some(asked) = asked else { return Ok(()) };
     let weights = Model::bytes_of(checkpoint).unwrap_or(0);
-    if let Some(asked) = asked.filter(|asked| weights > asked.as_u64()) {
+    if weights > asked.as_u64() {
         bail!(
             "{}: its weights alone take {} of memory, {asked} are allowed (--memory)",
             checkpoint.display(),

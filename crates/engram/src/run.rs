@@ -570,12 +570,9 @@ impl Run {
 fn same_texts(texts: &[Abstract]) -> Option<Fact> {
     let own: Vec<String> = texts.iter().map(Abstract::own_text).collect();
     let groups = engram_corpus::near::groups(own.iter().map(String::as_str));
-    let later = groups.iter().enumerate().filter(|(n, group)| n != *group);
-    let value = format!(
-        "{}, on the side of the split of the first",
-        later.clone().count()
-    );
-    (later.count() > 0).then(|| Fact::new("texts equal or nearly equal to an earlier one", value))
+    let later = texts.len() - groups.iter().max().map_or(0, |last| last + 1);
+    let value = format!("{later}, on the side of the split of the first");
+    (later > 0).then(|| Fact::new("texts equal or nearly equal to an earlier one", value))
 }
 
 fn origin((name, training): (&String, &Training)) -> (String, Origin) {

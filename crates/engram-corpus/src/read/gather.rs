@@ -268,12 +268,7 @@ fn give(
     found: Abstract,
     take: &mut dyn FnMut(Abstract) -> Result<()>,
 ) -> Result<()> {
-    counts.given += 1;
-    counts.no_abstract += usize::from(found.body.trim().is_empty());
-    counts.no_title += usize::from(found.title.trim().is_empty());
-    counts.no_pmid += usize::from(found.pmid.is_none());
-    counts.retracted += usize::from(found.retracted);
-    counts.other_language += usize::from(found.language.is_some());
+    counts.count(&found);
     take(found)
 }
 

@@ -74,6 +74,16 @@ pub struct Corpus {
 }
 
 impl Corpus {
+    /// Counts an abstract that is given, and what it lacks.
+    fn count(&mut self, found: &Abstract) {
+        self.given += 1;
+        self.no_abstract += usize::from(found.body.trim().is_empty());
+        self.no_title += usize::from(found.title.trim().is_empty());
+        self.no_pmid += usize::from(found.pmid.is_none());
+        self.retracted += usize::from(found.retracted);
+        self.other_language += usize::from(found.language.is_some());
+    }
+
     /// Adds the counts of a further file.
     fn add(&mut self, other: Corpus) {
         self.given += other.given;
@@ -238,22 +248,17 @@ pub fn import(paths: &[PathBuf], to: &Path, settings: &ImportSettings) -> Result
     let (mut failed, mut counts) = (None, Corpus::default());
     let mut near = Near::default();
     let written = files::write_atomic(to, |w| {
-        let mut same = Corpus::default();
+        let mut kept = Corpus::default();
         let made = each_of(paths, &settings.read, |found| {
             if settings.deduplicate && near.add(&found.own_text()).is_some() {
-                same.same_text += 1;
-                same.no_abstract += usize::from(found.body.trim().is_empty());
-                same.no_title += usize::from(found.title.trim().is_empty());
-                same.no_pmid += usize::from(found.pmid.is_none());
-                same.retracted += usize::from(found.retracted);
-                same.other_language += usize::from(found.language.is_some());
                 return Ok(());
             }
+            kept.count(&found);
             let line = serde_json::to_writer(&mut *w, &found).map_err(std::io::Error::from);
             let line = line.and_then(|()| w.write_all(b"\n"));
             line.map_err(|e| files::write_error(to)(e).into())
         });
-        let made = made.and_then(|mut made| {
+        let made = made.and_then(|made| {
             if made.no_abstract == made.given && !settings.titles_only {
                 let unused: Vec<&str> = made.unused.iter().map(String::as_str).collect();
                 return Err(CorpusError::NoAbstract {
@@ -262,14 +267,16 @@ pub fn import(paths: &[PathBuf], to: &Path, settings: &ImportSettings) -> Result
                     unused: unused.join(", ").chars().take(200).collect(),
                 });
             }
-            made.same_text = same.same_text;
-            made.given -= same.same_text;
-            made.no_abstract -= same.no_abstract;
-            made.no_title -= same.no_title;
-            made.no_pmid -= same.no_pmid;
-            made.retracted -= same.retracted;
-            made.other_language -= same.other_language;
-            Ok(made)
+            Ok(Corpus {
+                same_text: made.given - kept.given,
+                given: kept.given,
+                no_abstract: kept.no_abstract,
+                no_title: kept.no_title,
+                no_pmid: kept.no_pmid,
+                retracted: kept.retracted,
+                other_language: kept.other_language,
+                ..made
+            })
         });
         match made {
             Ok(made) => {
