@@ -14,7 +14,8 @@ A run is a child process under a limit of address space and of time. What is rep
 
   panic     exit 101, or "panicked" on stderr
   signal    an abort or another signal
-  memory    a peak of more than twice the unmutated input's, plus 64 MiB; or an allocation that failed
+  memory    a peak of more than twice the unmutated input's, plus 64 MiB and the bytes of the model that it asks for; or
+            an allocation that failed
   hang      more than 10 seconds of the processor, or 60 by the clock
   unnamed   exit 1, and the message does not name the file
   lines     exit 1 and an error of several lines, or with control characters
@@ -143,7 +144,9 @@ def judge(given, outcome, folder, plain):
         found.append(("signal", signal.Signals(-outcome.code).name))
     elif outcome.code not in (0, 1):
         found.append(("code", f"exit {outcome.code}: {err.strip()[-200:]}"))
-    if outcome.peak > 2 * plain.peak + ALLOWANCE and not found:
+    path = folder / given.file
+    asked = given.asks(path.read_bytes()) if path.exists() else 0
+    if outcome.peak > 2 * plain.peak + ALLOWANCE + asked and not found:
         found.append(("memory", f"{outcome.peak >> 20} MiB, unmutated {plain.peak >> 20} MiB"))
     if outcome.code == 1:
         # Progress may come before it.
@@ -158,8 +161,9 @@ def judge(given, outcome, folder, plain):
         printed = re.sub(r'"(?:[^"\\]|\\.)*"', '""', outcome.out)
         bad = NOT_A_NUMBER.search(printed)
         # A table repeats a text of the file that reads so.
-        path = folder / given.file
-        if bad and f'"{bad.group()}"'.encode() not in (path.read_bytes() if path.exists() else b""):
+        data = path.read_bytes() if path.exists() else b""
+        # Within JSON in JSON its quotes are escaped.
+        if bad and not any(quoted.encode() in data for quoted in (f'"{bad.group()}"', f'\\"{bad.group()}\\"')):
             found.append(("number", f"printed {bad.group()}"))
         for path in folder.glob("out*.safetensors"):
             if not tensors_are_finite(path):

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import time
+import tomllib
 
 from formats import gguf, json_tree, packed, parquet, safetensors, text, tokenizer
 
@@ -25,7 +26,7 @@ class Input:
     """`file` is mutated within a copy of `folder`, in which `command` runs; {base} in it is the folder of made inputs.
 
     A refusal names one of `names` (the file's name by default). `same` are files that a run with exit 0 must end with as
-    the unmutated run does, to the byte.
+    the unmutated run does, to the byte. `asks` gives the bytes that the file rightly asks for.
     """
 
     folder: pathlib.Path
@@ -33,6 +34,7 @@ class Input:
     command: list
     names: list = dataclasses.field(default_factory=list)
     same: list = dataclasses.field(default_factory=list)
+    asks: object = lambda data: 0
 
     def allowed(self):
         return self.names or [pathlib.PurePath(self.file).name]
@@ -346,6 +348,17 @@ def models(bench):
     ]
 
 
+def new_model(recipe):
+    """Bytes of the weights of the model that a recipe asks for; 0 where it cannot be read."""
+    try:
+        asked = tomllib.loads(recipe.decode())
+        model, vocabulary = asked["model"], asked["tokenizer"]["vocabulary"]
+        width = model["d_model"]
+        return 4 * width * (12 * width * model["layers"] + vocabulary + model["context"])
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError):
+        return 0
+
+
 def questions(bench):
     """Suites, fact tables, CounterFact, studies, recipes."""
     suite = bench.folder("suite", {"suite.jsonl": lines(pairs())})
@@ -378,7 +391,7 @@ def questions(bench):
         ]),
         Parser("study", text.toml, [Input(study, "study.toml", ["run", "study.toml", "--out", "out"])]),
         Parser("recipe", text.toml, [
-            Input(recipe, "recipe.toml", ["train", "--from-scratch", "recipe.toml", "--corpus", "corpus.jsonl", "--out", "out", "--dry-run"]),
+            Input(recipe, "recipe.toml", ["train", "--from-scratch", "recipe.toml", "--corpus", "corpus.jsonl", "--out", "out", "--dry-run"], asks=new_model),
         ]),
     ]
 

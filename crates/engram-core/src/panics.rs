@@ -2,31 +2,39 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Once;
 
 thread_local! {
     /// Whether a panic of this thread is caught and told as an error.
     static CAUGHT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Calls a parser of another crate on input of unknown origin; none where it panics. Nothing is printed then: the
-/// process's panic hook is wrapped once, and goes on to print all other panics.
+/// Calls a parser of another crate on input of unknown origin.
 ///
-/// What `parse` borrows mutably may be left half-changed, and must not be used after a panic.
-pub fn caught<T>(parse: impl FnOnce() -> T) -> Option<T> {
-    static WRAPPED: Once = Once::new();
-    WRAPPED.call_once(|| {
-        let hook = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if !CAUGHT.with(Cell::get) {
-                hook(info);
-            }
-        }));
-    });
-    let outer = CAUGHT.with(|caught| caught.replace(true));
+/// What `parse` borrows mutably may be left half-changed, and must not be used after a panic. The process's panic hook
+/// runs as ever; a program that wants no message for what is told as an error calls [`tell_uncaught`] at its start.
+///
+/// # Errors
+/// The panic's message.
+pub fn caught<T>(parse: impl FnOnce() -> T) -> Result<T, String> {
+    let outer = CAUGHT.replace(true);
     let found = catch_unwind(AssertUnwindSafe(parse));
-    CAUGHT.with(|caught| caught.set(outer));
-    found.ok()
+    CAUGHT.set(outer);
+    found.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        text.unwrap_or("it panicked").to_owned()
+    })
+}
+
+/// Wraps the process's panic hook so that it is not run for panics that [`caught`] turns into errors. For a program's
+/// start: a library leaves the hook of the program that it is part of alone.
+pub fn tell_uncaught() {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if !CAUGHT.get() {
+            hook(info);
+        }
+    }));
 }
 
 #[cfg(test)]
@@ -34,13 +42,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_none_and_the_next_call_goes_on() {
-        assert_eq!(caught(|| 1), Some(1));
-        assert_eq!(caught(|| -> i32 { panic!("a foreign parser") }), None);
+    fn a_panic_is_its_message_and_the_next_call_goes_on() {
+        let parser = || -> i32 { panic!("a foreign parser") };
+        assert_eq!(caught(|| 1), Ok(1));
+        assert_eq!(caught(parser), Err("a foreign parser".to_owned()));
+        let place = 3;
         assert_eq!(
-            caught(|| caught(|| -> i32 { panic!("within") }).is_none()),
-            Some(true)
+            caught(|| -> i32 { panic!("at {place}") }),
+            Err("at 3".to_owned())
         );
-        assert!(!CAUGHT.with(Cell::get));
+        assert_eq!(caught(|| caught(parser).is_err()), Ok(true));
+        assert!(!CAUGHT.get());
     }
 }

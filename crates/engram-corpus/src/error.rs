@@ -188,7 +188,7 @@ pub enum CorpusError {
         "cannot write texts: a text with the one fact {fact} has {tokens} tokens, of at most {max_tokens}"
     )]
     FactTooLong {
-        /// The fact's id.
+        /// The fact's id, of a long one the beginning.
         fact: String,
         /// Tokens of the shortest text tried.
         tokens: usize,

@@ -206,10 +206,12 @@ pub enum ModelError {
         why: String,
     },
     /// A tokenizer with more entries than the model has embeddings.
-    #[error("{}: the tokenizer has ids up to {highest}, the model's vocabulary is {vocab}: they are not of one model", path.display())]
+    #[error("{}: the tokenizer has ids up to {highest}; {}: the vocabulary has {vocab}: they are not of one model", path.display(), config.display())]
     Vocabulary {
         /// The tokenizer's file.
         path: PathBuf,
+        /// The file that says how many embeddings there are.
+        config: PathBuf,
         /// The highest id of the tokenizer.
         highest: u32,
         /// The number of embeddings.

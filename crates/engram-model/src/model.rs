@@ -27,12 +27,13 @@ pub struct Model {
 }
 
 /// Refuses a tokenizer whose ids the embeddings do not hold.
-fn fits(tokenizer: &Tokenizer, family: &dyn Family) -> Result<()> {
+fn fits(tokenizer: &Tokenizer, family: &dyn Family, config: &Path) -> Result<()> {
     let (highest, vocab) = (tokenizer.highest_id(), family.architecture().vocab);
     match (highest as usize) < vocab {
         true => Ok(()),
         false => Err(ModelError::Vocabulary {
             path: tokenizer.source().to_owned(),
+            config: config.to_owned(),
             highest,
             vocab,
         }),
@@ -58,7 +59,7 @@ impl Model {
         }
         let family = families::read(&path)?;
         let tokenizer = Tokenizer::read(folder)?;
-        fits(&tokenizer, &*family)?;
+        fits(&tokenizer, &*family, &path)?;
         let stored = Stored::open(folder)?;
         let family = stored.family(family)?;
         let parameters = stored.parameters(&*family, device)?;
@@ -70,7 +71,7 @@ impl Model {
     fn read_gguf(path: &Path, device: &Device) -> Result<Model> {
         let (file, family) = families::open_gguf(path)?;
         let tokenizer = file.tokenizer()?;
-        fits(&tokenizer, &*family)?;
+        fits(&tokenizer, &*family, path)?;
         let parameters = families::gguf_parameters(&file, &*family, device)?;
         Model::assemble(family, parameters, tokenizer, path.to_owned())
     }

@@ -174,10 +174,7 @@ fn a_tokenizer_that_does_not_fit_is_named() {
     let error = Model::read(folder.path(), &Device::Cpu)
         .unwrap_err()
         .to_string();
-    assert!(
-        error.contains("ids up to 61, the model's vocabulary is 61"),
-        "{error}"
-    );
+    assert!(error.contains("ids up to 61; "), "{error}");
     std::fs::write(folder.path().join("tokenizer.json"), "{\"version\":").unwrap();
     let error = Model::read(folder.path(), &Device::Cpu).unwrap_err();
     assert!(matches!(error, ModelError::Tokenizer { .. }), "{error}");

@@ -12,6 +12,7 @@ use engram_core::{CoreError, Faults};
 use engram_corpus::CorpusError;
 
 fn main() -> ExitCode {
+    engram_core::panics::tell_uncaught();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),

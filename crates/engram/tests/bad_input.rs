@@ -106,7 +106,7 @@ fn checkpoints() {
     refused(
         here,
         &ask("small"),
-        &["ids up to 8191", "vocabulary is 8000"],
+        &["ids up to 8191", "config.json: the vocabulary has 8000"],
         "out",
     );
 }

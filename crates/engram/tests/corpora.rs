@@ -37,10 +37,10 @@ fn an_import_says_what_records_lack_and_what_was_left_out() {
     let (code, _, stderr) = engram(here, &named);
     assert_eq!(code, 0, "{stderr}");
     for line in [
-        "a.jsonl: 1 duplicate PMIDs dropped",
-        "a.jsonl: 1 records without title and abstract left out",
+        "a.jsonl: 1 record left out whose PMID was there before",
+        "a.jsonl: 1 record left out without title and abstract",
         "a.jsonl: columns not used: remark",
-        "a.jsonl: 2 abstracts; without an abstract 1, without a title 0, without a PMID 0",
+        "a.jsonl: 2 records; without an abstract 1, without a title 0, without a PMID 0",
     ] {
         assert!(stderr.lines().any(|l| l == line), "{line}: {stderr}");
     }
@@ -48,6 +48,41 @@ fn an_import_says_what_records_lack_and_what_was_left_out() {
     assert_eq!(code, 2);
     assert!(
         stderr.contains("the fields are pmid, title, abstract"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn a_column_named_by_hand_that_no_file_has_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let ris = "TY  - JOUR\nTI  - A title\nAB  - An abstract.\nER  - \n";
+    std::fs::write(here.join("a.ris"), ris).unwrap();
+    let lines = "{\"title\":\"A\",\"remark\":\"B\"}\n{\"title\":\"C\",\"mine\":\"D\"}\n";
+    std::fs::write(here.join("b.jsonl"), lines).unwrap();
+    let import = |files: &[&str], column| {
+        let ends = ["--column", column, "--out", "o.jsonl"];
+        engram(here, &[&["corpus", "import"], files, &ends].concat())
+    };
+    for (files, column, found) in [
+        (
+            ["a.ris"],
+            "abstract=body",
+            "no column beside those of the format",
+        ),
+        (["b.jsonl"], "abstract=body", "mine, remark"),
+    ] {
+        let (code, _, stderr) = import(&files, column);
+        assert_eq!(code, 1, "{stderr}");
+        let wanted = format!("{}: no column is called body; found: {found}", files[0]);
+        assert!(stderr.contains(&wanted), "{stderr}");
+        assert!(!here.join("o.jsonl").exists());
+    }
+    // One file of several has it, or one record of a file.
+    let (code, _, stderr) = import(&["a.ris", "b.jsonl"], "abstract=mine");
+    assert_eq!(code, 0, "{stderr}");
+    assert!(
+        stderr.contains("o.jsonl: 3 records; without an abstract 1"),
         "{stderr}"
     );
 }
@@ -80,7 +115,7 @@ fn of_a_folder_the_unreadable_file_is_named_and_the_exit_code_says_so() {
     // A pattern that the shell leaves alone.
     let (code, _, stderr) = engram(here, &["corpus", "import", "all/*i*s", "--out", "b.jsonl"]);
     assert_eq!(code, 0, "{stderr}");
-    assert!(stderr.contains("b.jsonl: 2 abstracts"), "{stderr}");
+    assert!(stderr.contains("b.jsonl: 2 records"), "{stderr}");
 }
 
 #[test]
@@ -100,11 +135,17 @@ fn a_split_keeps_equal_texts_together_and_leaves_out_what_was_retracted() {
     let split = ["corpus", "split", &retracted, "--out", "r"];
     let (code, _, stderr) = engram(here, &split);
     assert_eq!(code, 0, "{stderr}");
-    assert!(stderr.contains("1 retracted articles left out"), "{stderr}");
-    assert!(stderr.contains("r: 4 and 1 abstracts"), "{stderr}");
+    assert!(stderr.contains("1 retracted article left out"), "{stderr}");
+    assert!(
+        stderr.contains("r: 4 texts for training, 1 text for validation"),
+        "{stderr}"
+    );
     let (code, _, stderr) = engram(here, &[&split[..4], &["k", "--keep-retracted"]].concat());
     assert_eq!(code, 0, "{stderr}");
-    assert!(stderr.contains("k: 5 and 1 abstracts"), "{stderr}");
+    assert!(
+        stderr.contains("k: 5 texts for training, 1 text for validation"),
+        "{stderr}"
+    );
 }
 
 #[test]

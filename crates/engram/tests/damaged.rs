@@ -246,3 +246,67 @@ fn tensors_beside_the_network_are_named() {
         "{stderr}"
     );
 }
+
+#[test]
+fn a_tokenizer_on_which_its_library_panics_is_one_line_that_names_it() {
+    let folder = workplace();
+    let here = folder.path();
+    let path = here.join("model/tokenizer.json");
+    let whole = std::fs::read_to_string(&path).unwrap();
+    let ask = ["model", "ask", "--model", "model", "--prompt", "The brain"];
+    // No JSON within the decoder: the library unwraps what it cannot read.
+    let at = whole.find("\"decoder\"").unwrap() + "\"decoder\"".len();
+    let text = format!("{}: {{\"type\" 5}}, {}", &whole[..at], &whole[at + 1..]);
+    std::fs::write(&path, text).unwrap();
+    let (code, stdout, stderr) = engram(here, &ask);
+    assert_eq!((code, stdout.as_str()), (1, ""), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(
+        stderr.starts_with("engram: model/tokenizer.json: the tokenizers library fails on it"),
+        "{stderr}"
+    );
+    // One that deletes every text.
+    let mut value: serde_json::Value = serde_json::from_str(&whole).unwrap();
+    value["normalizer"] =
+        serde_json::json!({"type": "Replace", "pattern": {"Regex": ".*"}, "content": ""});
+    std::fs::write(&path, value.to_string()).unwrap();
+    refused(
+        here,
+        &ask,
+        &["model/tokenizer.json: this tokenizer makes no token of the prompt \"The brain\""],
+    );
+}
+
+#[test]
+fn a_fact_that_fits_no_text_is_named_with_its_table() {
+    let folder = workplace();
+    let here = folder.path();
+    let (code, _, stderr) = engram(here, &["run", "--new", "study"]);
+    assert_eq!(code, 0, "{stderr}");
+    let table = std::fs::read_to_string(here.join("study-facts.toml")).unwrap();
+    let answer = table.find("answer = \"").unwrap() + "answer = \"".len();
+    let long = format!(
+        "{}{}{}",
+        &table[..answer],
+        "x".repeat(5000),
+        &table[answer..]
+    );
+    std::fs::write(here.join("facts.toml"), long).unwrap();
+    let write = [
+        "corpus",
+        "write",
+        "--facts",
+        "facts.toml",
+        "--model",
+        "model",
+    ];
+    let args = [&write[..], &["--out", "texts"]].concat();
+    let (code, _, stderr) = engram(here, &args);
+    assert_eq!(code, 1, "{stderr}");
+    let last = stderr.trim_end().lines().last().unwrap();
+    assert!(
+        last.starts_with("engram: facts.toml: cannot write texts"),
+        "{last}"
+    );
+    assert!(last.len() < 400, "{last}");
+}

@@ -425,7 +425,7 @@ impl PageReader for Pages {
 
 /// Calls the reader of Parquet, which panics at some damage.
 fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
-    caught(read).unwrap_or_else(|| {
+    caught(read).unwrap_or_else(|_| {
         Err(CoreError::Parquet {
             path: path.to_owned(),
             why: "not a readable Parquet file: its content is damaged".to_owned(),

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::columns::Named;
+use super::columns::{Columns, Named};
+use super::json::Keys;
 use super::limits::{self, BOMB_TIMES};
 use super::{Corpus, Settings};
 use crate::abstracts::Abstract;
@@ -153,9 +154,19 @@ impl<'a> Gather<'a> {
         &self.settings.columns
     }
 
-    /// Notes the columns of the file that are not read.
-    pub fn unused<'n>(&mut self, names: impl Iterator<Item = &'n str>) {
-        self.counts.unused.extend(names.map(str::to_owned));
+    /// Notes the columns of a table: those that are not read, and those named by hand, all of which it has.
+    pub fn header(&mut self, columns: &Columns) {
+        self.counts
+            .unused
+            .extend(columns.unused().map(str::to_owned));
+        let by_hand = self.settings.columns.iter().map(|n| n.column.clone());
+        self.counts.by_hand.extend(by_hand);
+    }
+
+    /// Notes what became of the keys of a file's objects.
+    pub fn keys(&mut self, keys: Keys) {
+        self.counts.unused.extend(keys.unused);
+        self.counts.by_hand.extend(keys.by_hand);
     }
 
     /// Whether the file had neither a record nor a deletion.

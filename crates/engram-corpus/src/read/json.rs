@@ -255,12 +255,21 @@ impl<R: BufRead> Objects<R> {
     }
 }
 
+/// What became of the keys of a file's objects.
+#[derive(Default)]
+pub(crate) struct Keys {
+    /// Those that are not read.
+    pub unused: BTreeSet<String>,
+    /// Those that were named by hand and are there, as they were named.
+    pub by_hand: BTreeSet<String>,
+}
+
 /// Reads an object as a record.
 pub(crate) struct Reading<'a> {
     /// The columns that were named by hand.
     pub columns: &'a [Named],
-    /// Keys that are not read.
-    pub unused: &'a mut BTreeSet<String>,
+    /// What became of the objects' keys.
+    pub keys: &'a mut Keys,
     /// Whether texts hold markup, as those of services do.
     pub has_markup: bool,
 }
@@ -359,6 +368,8 @@ impl<'de> Visitor<'de> for Reading<'_> {
                 _ => {
                     let by_hand = self.columns.iter();
                     let by_hand = by_hand.filter(|n| n.column.eq_ignore_ascii_case(&key));
+                    let named = by_hand.clone().map(|n| n.column.clone());
+                    self.keys.by_hand.extend(named);
                     let place = by_hand.map(|n| (n.field, 0)).next().or_else(|| {
                         let named = |field| self.columns.iter().any(|n| n.field == field);
                         Field::of(&key)
@@ -456,8 +467,8 @@ impl Reading<'_> {
 
     /// Notes a key that is not read.
     fn pass_over(&mut self, key: String) {
-        if self.unused.len() < UNUSED {
-            self.unused.insert(key.chars().take(60).collect());
+        if self.keys.unused.len() < UNUSED {
+            self.keys.unused.insert(key.chars().take(60).collect());
         }
     }
 }

@@ -69,6 +69,8 @@ pub struct Corpus {
     pub open_ended: usize,
     /// Columns and keys that are not read.
     pub unused: BTreeSet<String>,
+    /// Columns and keys named by hand that a file has.
+    pub by_hand: BTreeSet<String>,
     /// Files that could not be read.
     pub unread: Vec<Unread>,
 }
@@ -101,6 +103,7 @@ impl Corpus {
         self.outside += other.outside;
         self.open_ended += other.open_ended;
         self.unused.extend(other.unused);
+        self.by_hand.extend(other.by_hand);
         self.unread.extend(other.unread);
     }
 }
@@ -176,7 +179,7 @@ pub fn each_of(
         if !opened.format.has_versions() {
             let mut into = Gather::first(path, opened.size, settings, &mut take);
             opened.read(&mut into)?;
-            return filled(path, into.end().1);
+            return whole(path, into.end().1, settings);
         }
     }
     let (mut index, mut counts) = (Index::default(), Corpus::default());
@@ -211,10 +214,8 @@ pub fn each_of(
     if let (0, Some(error)) = (counts.given, first) {
         return Err(error);
     }
-    filled(
-        paths.first().map_or(Path::new(""), PathBuf::as_path),
-        counts,
-    )
+    let path = paths.first().map_or(Path::new(""), PathBuf::as_path);
+    whole(path, counts, settings)
 }
 
 /// What the first reading of a file notes.
@@ -230,7 +231,20 @@ fn notes(path: &Path, settings: &Settings) -> Result<gather::Notes> {
     }
 }
 
-fn filled(path: &Path, counts: Corpus) -> Result<Corpus> {
+/// Refuses files that gave nothing, and a column named by hand that none of them has.
+fn whole(path: &Path, counts: Corpus, settings: &Settings) -> Result<Corpus> {
+    let is_missing = |named: &&Named| !counts.by_hand.contains(&named.column);
+    if let Some(named) = settings.columns.iter().find(is_missing) {
+        let found: Vec<&str> = counts.unused.iter().map(String::as_str).collect();
+        return Err(CorpusError::NoColumn {
+            path: path.to_owned(),
+            wanted: named.column.clone(),
+            found: match found.is_empty() {
+                true => "no column beside those of the format".to_owned(),
+                false => found.join(", ").chars().take(200).collect(),
+            },
+        });
+    }
     match counts.given {
         0 => Err(CorpusError::EmptyCorpus {
             path: path.to_owned(),

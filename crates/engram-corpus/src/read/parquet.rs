@@ -14,7 +14,7 @@ pub(crate) fn read(path: &Path, into: &mut Gather) -> Result<()> {
     let names = table.names();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let columns = Columns::of(&names, into.columns(), path)?;
-    into.unused(columns.unused());
+    into.header(&columns);
     // Where the cells that are read are among all columns.
     let places: Vec<usize> = (0..names.len()).filter(|at| columns.wants(*at)).collect();
     let wanted: Vec<&str> = places.iter().map(|at| names[*at]).collect();

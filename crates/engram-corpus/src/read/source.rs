@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
-use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Cursor, ErrorKind, Read};
 use std::path::Path;
 use std::rc::Rc;
@@ -17,7 +16,7 @@ use super::columns::Columns;
 use super::csv::{self, Rows};
 use super::format::{Format, READ};
 use super::gather::Gather;
-use super::json::{self, Objects, Reading};
+use super::json::{self, Keys, Objects, Reading};
 use super::limits::{self, BOMB_TIMES, Limited, RECORD_LIMIT, TooLong, Unending, Unpacked};
 use super::tagged::{Kind, Tagged};
 use super::xml::{self, Document, Found};
@@ -401,7 +400,7 @@ impl Source<'_> {
     fn jsonl(&mut self, reader: Box<dyn BufRead>, into: &mut Gather) -> Result<()> {
         let mut reader = reader;
         let mut line = Vec::new();
-        let mut unused = BTreeSet::new();
+        let mut keys = Keys::default();
         loop {
             let before = self.line;
             let mut size = 0;
@@ -410,10 +409,10 @@ impl Source<'_> {
             }
             self.line = before + 1;
             if !line.iter().all(u8::is_ascii_whitespace) {
-                self.object(&line, self.line, false, &mut unused, into)?;
+                self.object(&line, self.line, false, &mut keys, into)?;
             }
         }
-        into.unused(unused.iter().map(String::as_str));
+        into.keys(keys);
         Ok(())
     }
 
@@ -424,20 +423,20 @@ impl Source<'_> {
         into: &mut Gather,
     ) -> Result<()> {
         let mut objects = Objects::new(reader, is_wrapped);
-        let (mut record, mut unused) = (Vec::new(), BTreeSet::new());
+        let (mut record, mut keys) = (Vec::new(), Keys::default());
         loop {
             let more = objects.next(&mut record);
             self.line = objects.line();
             match more {
                 Ok(false) => break,
                 Ok(true) => {
-                    self.object(&record, objects.begin, is_wrapped, &mut unused, into)?;
+                    self.object(&record, objects.begin, is_wrapped, &mut keys, into)?;
                 }
                 Err(json::Fault::Io(error)) => return Err(self.failed(error)),
                 Err(json::Fault::Line(line, why)) => return Err(self.broken(line, why)),
             }
         }
-        into.unused(unused.iter().map(String::as_str));
+        into.keys(keys);
         Ok(())
     }
 
@@ -447,7 +446,7 @@ impl Source<'_> {
         bytes: &[u8],
         line: usize,
         has_markup: bool,
-        unused: &mut BTreeSet<String>,
+        keys: &mut Keys,
         into: &mut Gather,
     ) -> Result<()> {
         // A list would be taken for the fields in order.
@@ -457,7 +456,7 @@ impl Source<'_> {
         let mut from = serde_json::Deserializer::from_slice(bytes.trim_ascii_end());
         let reading = Reading {
             columns: into.columns(),
-            unused,
+            keys,
             has_markup,
         };
         let record = reading
@@ -521,7 +520,7 @@ impl Source<'_> {
             let fields: Vec<&str> = fields.iter().map(AsRef::as_ref).collect();
             let Some(columns) = &columns else {
                 let found = Columns::of(&fields, into.columns(), self.path)?;
-                into.unused(found.unused());
+                into.header(&found);
                 columns = Some(found);
                 continue;
             };

@@ -521,7 +521,7 @@ impl<'a> Rows<'a> {
                 .map(|(at, name)| (*at, name.as_str()))
                 .unzip();
             let columns = Columns::of(&names, into.columns(), self.path).map_err(Fault::Unfit)?;
-            into.unused(columns.unused());
+            into.header(&columns);
             self.columns = Some((columns, places));
             return Ok(());
         };

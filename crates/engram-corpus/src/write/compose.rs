@@ -98,7 +98,7 @@ impl<'a> Composer<'a> {
             && shortest > self.settings.max_tokens
         {
             return Err(CorpusError::FactTooLong {
-                fact: self.fact(only).id(),
+                fact: self.fact(only).id().chars().take(160).collect(),
                 tokens: shortest,
                 max_tokens: self.settings.max_tokens,
             });

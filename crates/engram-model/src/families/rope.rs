@@ -6,6 +6,9 @@ use super::settings::Settings;
 use crate::architecture::{LongFrequencies, Longer, Rotary, frequencies};
 use crate::error::shown;
 
+/// The most dimensions of a head that turn; models have 256 at the most.
+const MOST_WIDTH: usize = 1 << 16;
+
 /// Fields of the scaling of rotary embedding that are read, or that change nothing.
 const KNOWN: [&str; 17] = [
     "rope_type",
@@ -116,6 +119,11 @@ impl Rope {
         if !width.is_multiple_of(2) || width == 0 {
             return Err(format!(
                 "rotary embedding of {width} dimensions; expected an even number"
+            ));
+        }
+        if width > MOST_WIDTH {
+            return Err(format!(
+                "rotary embedding of {width} dimensions; {MOST_WIDTH} is the most"
             ));
         }
         let plain: Vec<f32> = frequencies(self.theta as f32, width).collect();

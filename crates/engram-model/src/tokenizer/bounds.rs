@@ -1,7 +1,6 @@
 //! What keeps a tokenizer file from elsewhere from ending the program: parts on which the tokenizers library is known to
 //! panic are refused by name, how much longer a text may become is bounded, and a panic that is left is an error.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use base64::Engine;
@@ -46,10 +45,8 @@ struct Model {
 /// # Errors
 /// [`ModelError::Tokenizer`].
 pub(super) fn caught<T>(path: &Path, work: impl FnOnce() -> T) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        let why = shown(text.unwrap_or("it panicked"));
+    engram_core::panics::caught(work).map_err(|panic| {
+        let why = shown(&panic);
         damaged(path, format!("the tokenizers library fails on it ({why})"))
     })
 }

@@ -6,7 +6,7 @@ use anyhow::{Error, Result, bail};
 use engram_core::Lock;
 use engram_core::files::write_atomic;
 
-use super::model::{resolve, weights_of};
+use super::model::{ids_of, resolve, tell_blank, weights_of};
 use super::named;
 use crate::args::CacheArgs;
 use crate::arrays::{Array, npz, safetensors};
@@ -38,9 +38,10 @@ pub fn cache(args: &CacheArgs) -> Result<()> {
     if args.prompt.is_empty() {
         bail!("the prompt is empty");
     }
+    tell_blank(&args.prompt);
     let (model, path) = crate::model::open(&args.model, &candle_core::Device::Cpu, args.bos)?;
     let sites = resolve(&model.sites(), &args.sites)?;
-    let ids = model.tokenizer().encode(&args.prompt)?;
+    let ids = ids_of(&model, &args.prompt)?;
     let tokens: Vec<String> = ids.iter().map(|id| model.tokenizer().token(*id)).collect();
     let mut arrays = BTreeMap::new();
     let found = engram_patch::cache(&model, &ids, &sites);

@@ -12,7 +12,7 @@ use engram_corpus::{
 };
 use engram_model::{ModelError, Tokenizer};
 
-use super::{print, say, table, thousands};
+use super::{counted, print, say, table, thousands};
 use crate::args::{CorpusCommand, FetchArgs, ImportArgs};
 use crate::progress::{Progress, note};
 
@@ -50,10 +50,10 @@ pub fn corpus(command: CorpusCommand, json: bool) -> Result<()> {
             read::write(&out.join("train.jsonl"), &train)?;
             read::write(&out.join("validation.jsonl"), &validation)?;
             note(format!(
-                "{}: {} and {} abstracts",
+                "{}: {} for training, {} for validation",
                 out.display(),
-                train.len(),
-                validation.len()
+                counted(train.len(), "text"),
+                counted(validation.len(), "text")
             ));
             Ok(())
         }
@@ -67,7 +67,7 @@ pub fn corpus(command: CorpusCommand, json: bool) -> Result<()> {
             out,
         } => {
             let _held = Lock::beside(&out)?;
-            let facts = FactTable::read(&facts)?;
+            let table = FactTable::read(&facts)?;
             let model = crate::model::weights(&model)?;
             let settings = WriteSettings {
                 exposures,
@@ -77,7 +77,10 @@ pub fn corpus(command: CorpusCommand, json: bool) -> Result<()> {
                 ..WriteSettings::default()
             };
             let written = with_tokenizer(model.tokenizer(), |t| {
-                Ok(write_texts(&facts, &settings, t)?)
+                super::named(
+                    &facts,
+                    write_texts(&table, &settings, t).map_err(Error::from),
+                )
             })?;
             written.save(&out)?;
             note(format!(
@@ -108,8 +111,8 @@ fn import(args: &ImportArgs) -> Result<()> {
     let out = args.out.display();
     left_out(&out, &counts);
     note(format!(
-        "{out}: {} abstracts; without an abstract {}, without a title {}, without a PMID {}",
-        thousands(counts.given),
+        "{out}: {}; without an abstract {}, without a title {}, without a PMID {}",
+        counted(counts.given, "record"),
         thousands(counts.no_abstract),
         thousands(counts.no_title),
         thousands(counts.no_pmid),
@@ -260,9 +263,9 @@ pub fn training_texts(path: &Path, keep_retracted: bool) -> Result<Vec<Abstract>
     }
     if retracted > 0 {
         note(format!(
-            "{}: {} retracted articles left out (--keep-retracted keeps them)",
+            "{}: {} left out (--keep-retracted keeps such)",
             path.display(),
-            thousands(retracted)
+            counted(retracted, "retracted article")
         ));
     }
     Ok(corpus)
@@ -291,26 +294,37 @@ fn unread(path: &Path, error: CorpusError) -> Error {
 
 /// Says what of a file did not become an abstract, and how it was read where that is in doubt.
 fn left_out(name: &impl std::fmt::Display, counts: &Corpus) {
-    for (count, what) in [
-        (counts.duplicates, "duplicate PMIDs dropped"),
+    for (count, noun, what) in [
+        (
+            counts.duplicates,
+            "record",
+            "left out whose PMID was there before",
+        ),
         (
             counts.superseded,
-            "earlier versions and revisions of citations left out",
+            "record",
+            "left out of which a later version or revision is there",
         ),
-        (counts.empty, "records without title and abstract left out"),
-        (counts.deleted, "citations that the file deletes left out"),
+        (
+            counts.empty,
+            "record",
+            "left out without title and abstract",
+        ),
+        (counts.deleted, "citation", "left out that the file deletes"),
         (
             counts.same_text,
-            "texts equal or nearly equal to an earlier one left out",
+            "text",
+            "left out, equal or nearly equal to an earlier one",
         ),
-        (counts.outside, "lines outside of records left out"),
+        (counts.outside, "line", "left out outside of records"),
         (
             counts.windows_1252,
-            "lines or rows are not UTF-8 and were read as Windows-1252",
+            "line",
+            "not UTF-8, read as Windows-1252",
         ),
     ] {
         if count > 0 {
-            note(format!("{name}: {} {what}", thousands(count)));
+            note(format!("{name}: {} {what}", counted(count, noun)));
         }
     }
     if counts.open_ended > 0 {

@@ -130,6 +130,12 @@ pub fn wide_table<'a>(
     table.to_string()
 }
 
+/// `1 text`, `1,234 texts`.
+pub fn counted(n: usize, noun: &str) -> String {
+    let s = if n == 1 { "" } else { "s" };
+    format!("{} {noun}{s}", thousands(n))
+}
+
 /// `1234567` as `1,234,567`.
 pub fn thousands(n: impl Display) -> String {
     let digits = n.to_string();

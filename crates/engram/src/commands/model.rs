@@ -130,22 +130,42 @@ fn first_block(modules: &[NamedSite]) -> String {
         .collect()
 }
 
-fn ask(model: &Model, prompt: &str, chat: bool, top: usize) -> Result<Vec<NextToken>> {
-    if !chat && prompt_of(prompt) != prompt {
+/// Says where a prompt ends in a blank, which belongs to what follows.
+pub fn tell_blank(prompt: &str) {
+    if prompt_of(prompt) != prompt {
         note(format!(
             "notice: the prompt ends in a blank, which most tokenizers put before the next word: without it, \"{}\" asks for the next word",
             prompt_of(prompt)
         ));
     }
-    let tokenizer = model.tokenizer();
+}
+
+fn ask(model: &Model, prompt: &str, chat: bool, top: usize) -> Result<Vec<NextToken>> {
+    if !chat {
+        tell_blank(prompt);
+    }
     let ids = match chat {
         true => {
+            let tokenizer = model.tokenizer();
             let text = tokenizer.chat(&[Message::user(prompt)])?;
             tokenizer.for_chat().encode(&text)?
         }
-        false => tokenizer.encode(prompt)?,
+        false => ids_of(model, prompt)?,
     };
     Ok(engram_patch::ask(model, &ids, top)?)
+}
+
+/// The ids of a prompt.
+///
+/// # Errors
+/// The tokenizer's; a prompt of which it makes no token.
+pub fn ids_of(model: &Model, prompt: &str) -> Result<Vec<u32>> {
+    let ids = model.tokenizer().encode(prompt)?;
+    if ids.is_empty() {
+        let source = model.tokenizer().source().display();
+        bail!("{source}: this tokenizer makes no token of the prompt \"{prompt}\"");
+    }
+    Ok(ids)
 }
 
 fn print_answers(answers: &Vec<NextToken>, json: bool) -> Result<()> {

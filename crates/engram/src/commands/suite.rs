@@ -92,10 +92,11 @@ pub fn suite(command: SuiteCommand, json: bool) -> Result<()> {
             bos,
         } => {
             let suite = read_suite(&suite)?;
-            let (checked, _) = checked(&suite, &model, bos, Align::Strict)?;
+            let (checked, shape) = checked(&suite, &model, bos, Align::Strict)?;
             let shown = &checked[..most.min(checked.len())];
             print(json, &shown, || {
-                shown.iter().map(|f| tokens(f) + "\n").collect()
+                let shown = shown.iter().map(|f| tokens(f, shape.context));
+                shown.map(|text| text + "\n").collect()
             })
         }
     }
@@ -320,10 +321,11 @@ fn dependence(pairs: &[Pair], clusters: &Clusters) -> String {
     text
 }
 
-/// A pair's two prompts token under token, the differing ones marked.
-fn tokens(fitness: &Fitness) -> String {
+/// A pair's two prompts token under token, the differing ones marked; of longer ones as many as the model's context has.
+fn tokens(fitness: &Fitness, context: usize) -> String {
     let pair = &fitness.pair;
-    let rows = (0..pair.clean.len().max(pair.corrupt.len())).map(|i| {
+    let length = pair.clean.len().max(pair.corrupt.len());
+    let rows = (0..length.min(context)).map(|i| {
         let text = |tokens: &[String]| tokens.get(i).map_or(String::new(), |t| format!("{t:?}"));
         let differs = pair.clean.get(i) != pair.corrupt.get(i);
         [
@@ -333,7 +335,11 @@ fn tokens(fitness: &Fitness) -> String {
             if differs { "*" } else { "" }.to_owned(),
         ]
     });
-    let body = table(["position", "clean", "corrupt", "differs"], rows);
+    let mut body = table(["position", "clean", "corrupt", "differs"], rows);
+    if length > context {
+        let more = length - context;
+        body += &format!("\n… and {more} tokens more than the model's context has");
+    }
     let head = format!("{} ({})", pair.id, pair.kind);
     let next = |tokens: &[String]| {
         let tokens: Vec<String> = tokens.iter().map(|t| format!("{t:?}")).collect();
