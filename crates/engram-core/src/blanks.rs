@@ -1,5 +1,6 @@
-//! The blank between a prompt and what is to follow it: one, at the beginning of what follows, since that is where tokenizers
-//! put it. With none two words become one, with two or one in the prompt the tokens are others than a text would have.
+//! The blank between a prompt and what is to follow it: one space, at the beginning of what follows, since that is where
+//! tokenizers put it. With none two words become one, with two or one in the prompt the tokens are others than a text would
+//! have. After a line's end, an opening bracket and in scripts without blanks there is none.
 
 use serde::Serialize;
 
@@ -15,21 +16,77 @@ pub enum Blanks {
     InPrompt,
     /// Two or more.
     Several,
+    /// One before only one of answer and foil, where there is none.
+    Unlike,
+    /// A tab, a no-break space or another blank that is no space.
+    NoSpace,
+    /// One or more after what follows.
+    Trailing,
+}
+
+/// White space but line ends, which prompts and answers may have.
+fn is_blank(c: char) -> bool {
+    c.is_whitespace() && c != '\n' && c != '\r'
+}
+
+/// Whether a word that follows a prompt has a blank before it.
+fn takes_blank(prompt: &str) -> bool {
+    let mut before = prompt.chars().rev();
+    let Some(last) = before.next() else {
+        return false;
+    };
+    match last {
+        '"' | '\'' => before
+            .next()
+            .is_some_and(|c| !c.is_whitespace() && c != '('),
+        _ if last.is_alphanumeric() => in_word(last),
+        // Marks of East Asian scripts.
+        '\u{3000}'..='\u{303f}' | '\u{ff00}'..='\u{ffef}' => false,
+        _ => !last.is_whitespace() && !"([{<“‘«„‚-–—/@#$".contains(last),
+    }
 }
 
 impl Blanks {
-    /// Between two texts; `None` where nothing is amiss. Only blanks count: a prompt may end in a line's end, which takes
-    /// none after it.
+    /// Between two texts, and after them; `None` where nothing is amiss. A prompt may end in a line's end, which takes no
+    /// blank after it.
     pub fn between(prompt: &str, next: &str) -> Option<Blanks> {
-        let blanks = prompt.len() - prompt.trim_end_matches(' ').len();
-        let following = next.len() - next.trim_start_matches(' ').len();
+        let blanks = prompt.chars().rev().take_while(|c| is_blank(*c)).count();
+        let following = next.chars().take_while(|c| is_blank(*c)).count();
         match (blanks, following) {
+            _ if next.ends_with(is_blank) => Some(Blanks::Trailing),
             (0, 0) => {
                 (prompt.ends_with(in_word) && next.starts_with(in_word)).then_some(Blanks::None)
             }
-            (0, 1) => None,
+            (0, 1) => (!next.starts_with(' ')).then_some(Blanks::NoSpace),
             (1, 0) => Some(Blanks::InPrompt),
             _ => Some(Blanks::Several),
+        }
+    }
+
+    /// As [`Blanks::between`], where another text may follow as well (answer and foil): if both are words, both have the
+    /// blank or neither.
+    pub fn beside(prompt: &str, next: &str, other: &str) -> Option<Blanks> {
+        let found = Blanks::between(prompt, next);
+        let is_word = |text: &str| text.starts_with(|c: char| c.is_alphanumeric());
+        match (next.starts_with(is_blank), other.starts_with(is_blank)) {
+            (false, true) if is_word(next) && found.is_none() => {
+                takes_blank(prompt).then_some(Blanks::None)
+            }
+            (true, false) if is_word(other) && found.is_none() => {
+                (!takes_blank(prompt)).then_some(Blanks::Unlike)
+            }
+            _ => found,
+        }
+    }
+
+    /// What follows a prompt as it is to be written.
+    pub fn mend(self, next: &str) -> String {
+        match self {
+            Blanks::Unlike => next.trim_matches(is_blank).to_owned(),
+            Blanks::Trailing if !next.starts_with(is_blank) => {
+                next.trim_end_matches(is_blank).to_owned()
+            }
+            _ => next_of(next),
         }
     }
 
@@ -39,18 +96,21 @@ impl Blanks {
             Blanks::None => "no blank",
             Blanks::InPrompt => "a blank at the prompt's end, not before what follows",
             Blanks::Several => "more than one blank",
+            Blanks::Unlike => "a blank that only one of answer and foil has",
+            Blanks::NoSpace => "a tab or another blank that is no space",
+            Blanks::Trailing => "a blank after what follows",
         }
     }
 }
 
 /// A prompt as it is to be written.
 pub fn prompt_of(text: &str) -> &str {
-    text.trim_end_matches(' ')
+    text.trim_end_matches(is_blank)
 }
 
 /// What follows a prompt as it is to be written.
 pub fn next_of(text: &str) -> String {
-    format!(" {}", text.trim_start_matches(' '))
+    format!(" {}", text.trim_matches(is_blank))
 }
 
 #[cfg(test)]
@@ -70,8 +130,42 @@ mod tests {
             ("a dose of (", "5 mg)", None),
             ("法国的首都是", "巴黎", None),
             ("", "steroids", None),
+            ("treated with\u{a0}", "steroids", Some(Blanks::InPrompt)),
+            ("treated with\t", " steroids", Some(Blanks::Several)),
+            ("treated with", "\tsteroids", Some(Blanks::NoSpace)),
+            ("treated with", "\u{a0}steroids", Some(Blanks::NoSpace)),
+            ("treated with", " steroids ", Some(Blanks::Trailing)),
+            ("treated with", " steroids\n", None),
         ] {
             assert_eq!(Blanks::between(prompt, next), found, "{prompt:?} {next:?}");
         }
+    }
+
+    #[test]
+    fn answer_and_foil_have_the_blank_or_neither() {
+        for (prompt, next, other, found) in [
+            ("Answer:", "steroids", " antibiotics", Some(Blanks::None)),
+            ("Answer:", " antibiotics", "steroids", None),
+            ("Answer:", "steroids", "antibiotics", None),
+            ("with aspirin.", "Results", " Methods", Some(Blanks::None)),
+            ("a drug (", " aspirin", "fish", Some(Blanks::Unlike)),
+            ("a drug (", "fish", " aspirin", None),
+            ("Answer:\n", " aspirin", "fish", Some(Blanks::Unlike)),
+            ("he said \"", " yes", "no", Some(Blanks::Unlike)),
+            ("he said \"no\"", "and", " but", Some(Blanks::None)),
+            ("法国的首都是", "巴黎", " 罗马", None),
+            ("法国的首都是：", " 罗马", "巴黎", Some(Blanks::Unlike)),
+            // What is no word goes on with the prompt.
+            ("The patient died", ".", " of", None),
+            ("The patient died", " of", ".", None),
+            ("Answer:", "\nYes", " No", None),
+        ] {
+            let beside = Blanks::beside(prompt, next, other);
+            assert_eq!(beside, found, "{prompt:?} {next:?} {other:?}");
+        }
+        assert_eq!(Blanks::None.mend("steroids"), " steroids");
+        assert_eq!(Blanks::Unlike.mend(" aspirin"), "aspirin");
+        assert_eq!(Blanks::Trailing.mend(" steroids "), " steroids");
+        assert_eq!(Blanks::Trailing.mend("巴黎 "), "巴黎");
     }
 }

@@ -73,9 +73,7 @@ pub enum Problem {
         vocab: usize,
     },
     /// Blanks that its author cannot have meant.
-    #[error(
-        "{} between the {which} prompt and the {what}: write \"{prompt}\" and \"{next}\"", blanks.words()
-    )]
+    #[error("{}: write \"{prompt}\" and \"{next}\"", amiss(*blanks, which, what))]
     Blanks {
         /// `answer` or `foil`.
         what: &'static str,
@@ -157,6 +155,16 @@ pub enum Notice {
         /// Answer or foil as a word of its own.
         next: String,
     },
+}
+
+fn amiss(blanks: Blanks, which: &str, what: &str) -> String {
+    match blanks {
+        Blanks::Trailing => format!("a blank at the end of the {what}"),
+        blanks => format!(
+            "{} between the {which} prompt and the {what}",
+            blanks.words()
+        ),
+    }
 }
 
 fn meant(near: &Option<String>) -> String {

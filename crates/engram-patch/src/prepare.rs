@@ -260,8 +260,8 @@ fn tokens_after(
     Ok(found.unwrap_or_default())
 }
 
-/// The blanks between both prompts and answer or foil. Without one, answer and foil may go on with a word, both of them;
-/// where only one of them does, its author forgot the blank.
+/// The blanks between both prompts and answer or foil, and after these. Without one, answer and foil may go on with a word,
+/// both of them; where only one of them has it, its author forgot it or wrote one too many.
 fn blanks(
     what: &'static str,
     next: &Prompt<'_>,
@@ -273,11 +273,14 @@ fn blanks(
         let (Prompt::Text(prompt), Prompt::Text(text)) = (given, next) else {
             continue;
         };
-        let alike = match other {
-            Prompt::Text(other) => Blanks::between(prompt, other) == Some(Blanks::None),
-            Prompt::Ids(_) => true,
+        let (found, alike) = match other {
+            Prompt::Text(other) => (
+                Blanks::beside(prompt, text, other),
+                Blanks::between(prompt, other) == Some(Blanks::None),
+            ),
+            Prompt::Ids(_) => (Blanks::between(prompt, text), true),
         };
-        match Blanks::between(prompt, text) {
+        match found {
             None => {}
             Some(Blanks::None) if alike => notices.push(Notice::NoBlank {
                 what,
@@ -289,7 +292,7 @@ fn blanks(
                 which,
                 blanks,
                 prompt: prompt_of(prompt).to_owned(),
-                next: next_of(text),
+                next: blanks.mend(text),
             }),
         }
     }
