@@ -1,5 +1,6 @@
 //! One abstract.
 
+use engram_core::subject::in_word;
 use serde::{Deserialize, Deserializer, Serialize};
 
 /// An abstract as a corpus holds it. Only a title or a body is needed; fields that are not named here
@@ -101,12 +102,18 @@ impl Abstract {
     }
 
     /// The text by which abstracts are compared: the abstract, with the title where it has fewer than 20 words, so
-    /// that short standing phrases ("No abstract available.") are not taken for one text.
+    /// that short standing phrases ("No abstract available.") are not taken for one text. In scripts without blanks
+    /// between words a character counts as one.
     pub fn own_text(&self) -> String {
-        match self.body.split_whitespace().nth(19) {
-            Some(_) => self.body.clone(),
-            None => self.text(),
+        const ENOUGH: usize = 20;
+        let mut words = 0;
+        for word in self.body.split_whitespace() {
+            words += word.chars().filter(|c| unspaced(*c)).count().max(1);
+            if words >= ENOUGH {
+                return self.body.clone();
+            }
         }
+        self.text()
     }
 
     /// Whether there is neither a title nor an abstract.
@@ -190,6 +197,11 @@ fn whole_float<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Err
         true => Ok(value as i64),
         false => Err(serde::de::Error::custom("expected a whole number")),
     }
+}
+
+/// Whether a letter is of a script without blanks between words, such as Han, kana and Thai.
+pub(crate) fn unspaced(c: char) -> bool {
+    c.is_alphanumeric() && !in_word(c)
 }
 
 /// Whether a language is English, by its name or code.
