@@ -146,11 +146,19 @@ pub enum CorpusError {
         /// What is wrong with it.
         why: String,
     },
-    /// A corpus without a single abstract.
-    #[error("{}: the corpus is empty", path.display())]
+    /// A column that is named by hand for two fields.
+    #[error("--column names {column} twice: a column gives one field")]
+    ColumnTwice {
+        /// The column.
+        column: String,
+    },
+    /// A corpus without a single title or abstract.
+    #[error("{}: the corpus is empty{found}", path.display())]
     EmptyCorpus {
         /// The file.
         path: PathBuf,
+        /// What was found instead, after a colon; may be empty.
+        found: String,
     },
     /// A split that would leave one side empty.
     #[error(

@@ -358,8 +358,10 @@ fn real_abstracts() {
 fn abstracts() -> impl Strategy<Value = Vec<Abstract>> {
     // Optional fields are absent or not blank: blank ones are read as absent.
     let field = || proptest::option::of("\\PC{0,8}[a-z]");
+    // A PMID is a number.
+    let pmid = proptest::option::of("[1-9][0-9]{0,7}");
     let one = (
-        field(),
+        pmid,
         "[^ ]\\PC{0,20}",
         any::<String>(),
         field(),

@@ -1,11 +1,14 @@
 //! BibTeX: entries by their braces, the fields of one by the crate `biblatex`, which resolves LaTeX's commands.
 
-use biblatex::{Bibliography, Chunk, ChunksRef, Entry};
+use std::collections::BTreeSet;
 
-use super::columns::pmid_within;
+use biblatex::{Bibliography, Chunk, ChunksRef, Entry, RawBibliography, RawChunk};
+
 use super::gather::Record;
+use super::latex;
 use super::limits::RECORD_LIMIT;
 use super::markup::{spaced, year_of};
+use super::values;
 use crate::abstracts::{Abstract, some_text};
 
 /// The most bytes of a file's `@string` definitions, which every entry is read with.
@@ -16,9 +19,12 @@ const DEPTH: usize = 1000;
 /// A file's entries under way.
 #[derive(Default)]
 pub(crate) struct Entries {
-    /// The entry that is open, from its `@`.
+    /// The entry that is open, from its `@`, in braces.
     entry: String,
     depth: usize,
+    /// Whether the entry is in parentheses, and a text in quotes is open in it.
+    is_round: bool,
+    in_quotes: bool,
     begin: usize,
     strings: String,
     /// Bytes of the longest of them.
@@ -39,8 +45,8 @@ impl Entries {
     /// Takes a line with its end; gives the records that end in it.
     pub fn line(&mut self, number: usize, line: &str) -> Result<Vec<Record>, Fault> {
         let mut ended = Vec::new();
-        let mut rest = line;
-        if self.depth > 0 && begins(line) {
+        let mut rest = line.trim_start_matches('\u{feff}');
+        if self.depth > 0 && begins(rest) {
             return Err((
                 self.begin,
                 format!(
@@ -50,33 +56,44 @@ impl Entries {
         }
         loop {
             if !self.is_open() {
-                let Some(at) = rest
-                    .find('@')
-                    .filter(|_| !rest.trim_start().starts_with('%'))
-                else {
+                let is_comment = rest.trim_start().starts_with('%');
+                let Some((at, kind)) = next_entry(rest).filter(|_| !is_comment) else {
                     self.pass_over(rest)?;
                     return Ok(ended);
                 };
                 self.pass_over(rest.get(..at).unwrap_or_default())?;
-                rest = rest.get(at..).unwrap_or_default();
-                self.begin = number;
+                rest = rest.get(at + kind.len()..).unwrap_or_default();
+                self.is_round = rest.starts_with('(');
+                rest = rest.get(1..).unwrap_or_default();
+                self.entry.push_str(kind);
+                self.entry.push('{');
+                (self.begin, self.depth, self.in_quotes) = (number, 1, false);
             }
             let mut end = None;
             for (at, byte) in rest.bytes().enumerate() {
-                match byte {
+                let ends = match byte {
                     b'{' if self.depth == DEPTH => {
                         let why = format!("its braces are nested deeper than {DEPTH}");
                         return Err((number, why));
                     }
-                    b'{' => self.depth += 1,
-                    b'}' => {
-                        self.depth = self.depth.saturating_sub(1);
-                        if self.depth == 0 {
-                            end = Some(at + 1);
-                            break;
-                        }
+                    b'{' => {
+                        self.depth += 1;
+                        false
                     }
-                    _ => {}
+                    b'}' if !self.is_round || self.depth > 1 => {
+                        self.depth = self.depth.saturating_sub(1);
+                        self.depth == 0
+                    }
+                    b'"' if self.depth == 1 => {
+                        self.in_quotes = !self.in_quotes;
+                        false
+                    }
+                    b')' => self.is_round && self.depth == 1 && !self.in_quotes,
+                    _ => false,
+                };
+                if ends {
+                    end = Some(at);
+                    break;
                 }
             }
             let Some(end) = end else {
@@ -84,7 +101,9 @@ impl Entries {
                 return Ok(ended);
             };
             self.entry.push_str(rest.get(..end).unwrap_or_default());
-            rest = rest.get(end..).unwrap_or_default();
+            self.entry.push('}');
+            self.depth = 0;
+            rest = rest.get(end + 1..).unwrap_or_default();
             let entry = std::mem::take(&mut self.entry);
             ended.extend(self.record(&entry).map_err(|why| (self.begin, why))?);
         }
@@ -135,8 +154,10 @@ impl Entries {
         if named.saturating_mul(self.longest) > RECORD_LIMIT {
             return Err("its strings may expand to more than a record holds".to_owned());
         }
+        let text = latex::ended(&text);
+        let text = format!("{}{text}", unknown_strings(&text).unwrap_or_default());
         let parsed = Bibliography::parse(&text).map_err(|e| e.to_string())?;
-        Ok(parsed.iter().next().map(record))
+        Ok(parsed.iter().next().map(|entry| record(entry, &text)))
     }
 }
 
@@ -159,6 +180,42 @@ impl Entries {
     }
 }
 
+/// Definitions of the strings that an entry's further fields name and its file does not define: styles define those of
+/// journals (`journal = jama`). Each stands for its name; a title or an abstract cannot be one.
+fn unknown_strings(text: &str) -> Option<String> {
+    let raw = RawBibliography::parse(text).ok()?;
+    let fields = raw.entries.first()?.v.fields.iter();
+    let others = fields.filter(|field| {
+        let texts = ["title", "abstract"].iter();
+        texts
+            .clone()
+            .all(|name| !name.eq_ignore_ascii_case(field.key.v))
+    });
+    let is_known = |name: &str| raw.abbreviations.iter().any(|known| known.key.v == name);
+    let named = others.flat_map(|field| &field.value.v);
+    let names: BTreeSet<&str> = named
+        .filter_map(|chunk| match chunk.v {
+            RawChunk::Abbreviation(name) if !is_known(name) => Some(name),
+            _ => None,
+        })
+        .collect();
+    let define = |name: &&str| format!("@string{{{name} = {{{name}}}}}\n");
+    Some(names.iter().map(define).collect())
+}
+
+/// Where in a line an entry begins, and its `@article` without the mark that opens it.
+fn next_entry(line: &str) -> Option<(usize, &str)> {
+    line.match_indices('@').find_map(|(at, _)| {
+        let rest = line.get(at..)?;
+        let letters = rest.get(1..)?.bytes();
+        let letters = letters.take_while(u8::is_ascii_alphabetic).count();
+        let after = rest.get(1 + letters..)?;
+        let blank = after.len() - after.trim_start().len();
+        let opens = after.trim_start().starts_with(['{', '(']);
+        (letters > 0 && opens).then(|| (at, rest.get(..1 + letters + blank).unwrap_or_default()))
+    })
+}
+
 /// Whether a line begins an entry: `@article{` at its start.
 fn begins(line: &str) -> bool {
     let Some((kind, _)) = line.strip_prefix('@').and_then(|l| l.split_once('{')) else {
@@ -167,28 +224,37 @@ fn begins(line: &str) -> bool {
     !kind.trim().is_empty() && kind.trim().bytes().all(|b| b.is_ascii_alphabetic())
 }
 
-fn record(entry: &Entry) -> Record {
+/// The record of an entry; `source` is its text.
+fn record(entry: &Entry, source: &str) -> Record {
     let field = |names: &[&str]| {
         let found = names.iter().find_map(|name| entry.get(name));
-        found.map(text).and_then(some_text)
+        let found = found.map(|chunks| spaced(&text(chunks)));
+        found.and_then(some_text)
     };
     let eprint = field(&["eprinttype", "archiveprefix"])
         .filter(|kind| kind.to_lowercase().contains("pubmed"))
         .and_then(|_| field(&["eprint"]));
     let noted = || {
         let notes = ["note", "annote", "annotation"].into_iter();
-        notes
-            .filter_map(|name| field(&[name]))
-            .find_map(|note| pmid_within(&note))
+        // As it is written: biblatex joins lines.
+        notes.filter_map(|name| entry.get(name)).find_map(|chunks| {
+            let (first, last) = (chunks.first()?, chunks.last()?);
+            let note = source.get(first.span.start..last.span.end)?;
+            values::pmid_noted(note.trim_start_matches(['{', '"']))
+        })
     };
+    let kind = field(&["type"]).unwrap_or_default();
     Abstract {
-        pmid: field(&["pmid", "PMID"]).or(eprint).or_else(noted),
+        pmid: (field(&["pmid"]).and_then(|pmid| values::pmid(&pmid)))
+            .or_else(|| eprint.and_then(|pmid| values::pmid(&pmid)))
+            .or_else(noted),
         title: field(&["title"]).unwrap_or_default(),
         body: field(&["abstract"]).unwrap_or_default(),
         journal: field(&["journal", "journaltitle", "booktitle"]),
         keywords: field(&["keywords"]),
         url: field(&["url"]),
         year: field(&["year", "date"]).and_then(|date| year_of(&date)),
+        retracted: values::is_retracted_kind(&kind),
         ..Abstract::default()
     }
     .into()
@@ -201,81 +267,11 @@ fn text(chunks: ChunksRef<'_>) -> String {
         match &chunk.v {
             // A command that biblatex does not know is left as it was.
             Chunk::Normal(part) | Chunk::Verbatim(part) if part.contains('\\') => {
-                text.push_str(&formula(part));
+                latex::add(&mut text, part, false);
             }
             Chunk::Normal(part) | Chunk::Verbatim(part) => text.push_str(part),
-            Chunk::Math(part) => text.push_str(&formula(part)),
+            Chunk::Math(part) => latex::add(&mut text, part, true),
         }
     }
-    spaced(&text)
+    text
 }
-
-/// LaTeX without its commands and braces: `10^{6}` is 10^6, `\textit{a}` is a, `\alpha` is α.
-fn formula(text: &str) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find('\\') {
-        out.push_str(rest.get(..at).unwrap_or_default());
-        rest = rest.get(at + 1..).unwrap_or_default();
-        let letters = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
-        let name = rest.get(..letters).unwrap_or_default();
-        match SYMBOLS.iter().find(|(symbol, _)| *symbol == name) {
-            Some((_, sign)) => {
-                out.push_str(sign);
-                rest = rest.get(letters..).unwrap_or_default();
-                rest = rest.strip_prefix(' ').unwrap_or(rest);
-            }
-            // A font or a space: what it is applied to stays.
-            None if letters > 0 => rest = rest.get(letters..).unwrap_or_default(),
-            None => {
-                let mut after = rest.chars();
-                let sign = after.next().filter(|c| !",;:! ".contains(*c));
-                out.extend(sign);
-                rest = after.as_str();
-            }
-        }
-    }
-    out.push_str(rest);
-    out.retain(|c| c != '{' && c != '}');
-    out
-}
-
-/// Signs that abstracts have.
-const SYMBOLS: [(&str, &str); 36] = [
-    ("alpha", "α"),
-    ("beta", "β"),
-    ("gamma", "γ"),
-    ("delta", "δ"),
-    ("epsilon", "ε"),
-    ("zeta", "ζ"),
-    ("eta", "η"),
-    ("theta", "θ"),
-    ("kappa", "κ"),
-    ("lambda", "λ"),
-    ("mu", "μ"),
-    ("nu", "ν"),
-    ("xi", "ξ"),
-    ("pi", "π"),
-    ("rho", "ρ"),
-    ("sigma", "σ"),
-    ("tau", "τ"),
-    ("phi", "φ"),
-    ("chi", "χ"),
-    ("psi", "ψ"),
-    ("omega", "ω"),
-    ("Delta", "Δ"),
-    ("Gamma", "Γ"),
-    ("Omega", "Ω"),
-    ("Sigma", "Σ"),
-    ("pm", "±"),
-    ("times", "×"),
-    ("cdot", "·"),
-    ("le", "≤"),
-    ("leq", "≤"),
-    ("ge", "≥"),
-    ("geq", "≥"),
-    ("approx", "≈"),
-    ("sim", "~"),
-    ("circ", "°"),
-    ("rightarrow", "→"),
-];

@@ -1,7 +1,10 @@
 //! Which column of a table, or key of a JSON object, is which field.
 
+use std::cell::Cell;
 use std::path::Path;
 
+use super::markup::plain as without_markup;
+use super::values;
 use crate::abstracts::{Abstract, OtherAbstract, english, some_text};
 use crate::error::{CorpusError, Result};
 
@@ -35,7 +38,14 @@ pub enum Field {
 const NAMES: [(Field, &[&str]); 10] = [
     (
         Field::Pmid,
-        &["pmid", "pubmedid", "pubmed", "pubmedidentifier", "pm"],
+        &[
+            "pmid",
+            "pubmedid",
+            "pubmed",
+            "pubmedidentifier",
+            "medlinepmid",
+            "pm",
+        ],
     ),
     (
         Field::Title,
@@ -97,8 +107,18 @@ const NAMES: [(Field, &[&str]); 10] = [
         ],
     ),
     (Field::Source, &["source"]),
-    (Field::Language, &["language", "lang"]),
-    (Field::Retracted, &["retracted"]),
+    // Other programs name the article's language so, not the abstract's: it is taken by hand only.
+    (Field::Language, &["language"]),
+    (
+        Field::Retracted,
+        &[
+            "retracted",
+            "documenttype",
+            "publicationtype",
+            "publicationtypes",
+            "dt",
+        ],
+    ),
 ];
 
 impl Field {
@@ -117,7 +137,8 @@ impl Field {
     /// The field that a column of this name gives, and how well the name fits (0: best).
     pub(crate) fn of(name: &str) -> Option<(Field, usize)> {
         let name = plain(name);
-        NAMES.iter().find_map(|(field, names)| {
+        let named = NAMES.iter().filter(|(field, _)| *field != Field::Language);
+        named.clone().find_map(|(field, names)| {
             let at = names.iter().position(|n| *n == name)?;
             Some((*field, at))
         })
@@ -156,19 +177,15 @@ impl std::str::FromStr for Named {
     }
 }
 
-/// What each column is.
-#[derive(Debug)]
-enum Place {
-    Field(Field),
-    /// Zotero's "Extra", whose lines may say "PMID: 123".
-    Extra,
-    Unused,
-}
-
 /// Which column is which.
 pub(crate) struct Columns {
-    places: Vec<Place>,
     header: Vec<String>,
+    /// Fields and their columns; of one field, best first: a record has the first that is not empty in it.
+    places: Vec<(Field, usize)>,
+    /// Zotero's "Extra", whose lines may say "PMID: 123".
+    extra: Option<usize>,
+    /// Whether a record had a field from the column.
+    used: Vec<Cell<bool>>,
 }
 
 impl Columns {
@@ -183,35 +200,39 @@ impl Columns {
             wanted,
             found: header.join(", ").chars().take(200).collect(),
         };
-        let mut places: Vec<Place> = header.iter().map(|_| Place::Unused).collect();
-        let mut taken = Vec::new();
+        let mut places = Vec::new();
         for named in by_hand {
             let same = |n: &String| n.eq_ignore_ascii_case(&named.column);
             let at = header.iter().position(same);
             let at = at.ok_or_else(|| missing(named.column.clone()))?;
-            places[at] = Place::Field(named.field);
-            taken.push(named.field);
+            places.push((named.field, at));
         }
+        let is_by_hand = |at: usize| places.iter().any(|(_, place)| *place == at);
         let mut fit: Vec<(Field, usize, usize)> = (header.iter().enumerate())
-            .filter(|(at, _)| matches!(places[*at], Place::Unused))
+            .filter(|(at, _)| !is_by_hand(*at))
             .filter_map(|(at, name)| Field::of(name).map(|(field, fit)| (field, fit, at)))
+            .filter(|(field, ..)| by_hand.iter().all(|named| named.field != *field))
             .collect();
         fit.sort_unstable();
-        for (field, _, at) in fit {
-            if !taken.contains(&field) {
-                places[at] = Place::Field(field);
-                taken.push(field);
-            }
-        }
-        for (place, name) in places.iter_mut().zip(&header) {
-            if matches!(place, Place::Unused) && plain(name) == "extra" {
-                *place = Place::Extra;
-            }
-        }
-        if !taken.contains(&Field::Title) && !taken.contains(&Field::Abstract) {
+        places.extend(fit.into_iter().map(|(field, _, at)| (field, at)));
+        let extra = header.iter().position(|name| plain(name) == "extra");
+        let extra = extra.filter(|at| places.iter().all(|(_, place)| place != at));
+        let is_text = |field: &Field| [Field::Title, Field::Abstract].contains(field);
+        if !places.iter().any(|(field, _)| is_text(field)) {
             return Err(missing("Title or Abstract".to_owned()));
         }
-        Ok(Columns { places, header })
+        let used = header.iter().map(|_| Cell::new(false)).collect();
+        Ok(Columns {
+            header,
+            places,
+            extra,
+            used,
+        })
+    }
+
+    /// Whether a row is a header: it names a title or an abstract.
+    pub fn is_header(row: &[&str]) -> bool {
+        Columns::of(row, &[], Path::new("")).is_ok()
     }
 
     /// How many columns of a header are known, to tell by which mark they are parted.
@@ -222,82 +243,91 @@ impl Columns {
 
     /// How many columns there are.
     pub fn count(&self) -> usize {
-        self.places.len()
+        self.header.len()
+    }
+
+    /// The names of the columns.
+    pub fn names(&self) -> String {
+        self.header.join(", ")
     }
 
     /// Whether the column at this place is read.
     pub fn wants(&self, at: usize) -> bool {
-        !matches!(self.places.get(at), None | Some(Place::Unused))
+        self.extra == Some(at) || self.places.iter().any(|(_, place)| *place == at)
     }
 
-    /// The names of the columns that are not read.
+    /// The names of the columns that gave no record a field, and are not the best for theirs.
     pub fn unused(&self) -> impl Iterator<Item = &str> {
-        let all = self.places.iter().zip(&self.header);
-        all.filter(|(place, name)| matches!(place, Place::Unused) && !name.is_empty())
-            .map(|(_, name)| name.as_str())
+        let is_best = |at: usize| {
+            let own = self.places.iter().position(|(_, place)| *place == at);
+            own.is_some_and(|own| {
+                let field = self.places[own].0;
+                self.places[..own].iter().all(|(other, _)| *other != field)
+            })
+        };
+        let all = self.header.iter().zip(&self.used).enumerate();
+        all.filter(move |(at, (name, used))| {
+            !name.is_empty() && !used.get() && !is_best(*at) && self.extra != Some(*at)
+        })
+        .map(|(_, (name, _))| name.as_str())
     }
 
     /// The record of a row; `field` gives the cell of a column.
     pub fn record<'a>(&self, field: impl Fn(usize) -> &'a str) -> Abstract {
         let mut found = Abstract::default();
-        for (at, place) in self.places.iter().enumerate() {
-            let value = field(at);
-            match place {
-                Place::Unused => {}
-                Place::Extra if found.pmid.is_none() => found.pmid = pmid_within(value),
-                Place::Extra => {}
-                Place::Field(wanted) => set(&mut found, *wanted, value.to_owned()),
+        for (wanted, at) in &self.places {
+            if set(&mut found, *wanted, field(*at)) {
+                self.used[*at].set(true);
             }
         }
+        if found.pmid.is_none() {
+            found.pmid = self.extra.and_then(|at| values::pmid_noted(field(at)));
+        }
+        // A table has no markup of its own: tags in it are a program's rich text.
+        found.title = without_markup(&found.title);
+        found.body = without_markup(&found.body);
         found
     }
 }
 
-/// Sets a field to a text.
-pub(crate) fn set(found: &mut Abstract, field: Field, value: String) {
-    match field {
-        Field::Pmid => found.pmid = some_text(whole(value)).or(found.pmid.take()),
-        Field::Title => found.title = value,
-        Field::Abstract => found.body = value,
-        Field::Journal => found.journal = some_text(value),
-        Field::Keywords => found.keywords = some_text(value),
-        Field::Url => found.url = some_text(value),
-        Field::Year => found.year = some_text(whole(value)),
-        Field::Source => found.source = some_text(value),
-        Field::Language => found.language = some_text(value).filter(|l| !english(l)),
-        Field::Retracted => {
-            found.retracted = matches!(
-                value.trim().to_lowercase().as_str(),
-                "true" | "1" | "yes" | "retracted"
-            );
+/// Sets a field to a text, unless it has one; says whether it is this text. A type of publication can only add that an
+/// article is retracted.
+pub(crate) fn set(found: &mut Abstract, field: Field, value: &str) -> bool {
+    let value = values::cell(value);
+    if field == Field::Retracted {
+        let is_yes = ["true", "1", "yes"].contains(&value.trim().to_lowercase().as_str());
+        let says_so = is_yes || values::is_retracted_kind(value);
+        found.retracted |= says_so;
+        return says_so;
+    }
+    let text = match field {
+        Field::Title => &mut found.title,
+        Field::Abstract if values::is_no_abstract(value) => return false,
+        Field::Abstract => &mut found.body,
+        _ => {
+            let (word, value) = match field {
+                Field::Pmid => (&mut found.pmid, values::pmid(value)),
+                Field::Journal => (&mut found.journal, Some(value.to_owned())),
+                Field::Keywords => (&mut found.keywords, Some(value.to_owned())),
+                Field::Url => (&mut found.url, Some(value.to_owned())),
+                Field::Year => (&mut found.year, Some(values::year(value))),
+                Field::Source => (&mut found.source, Some(value.to_owned())),
+                _ => (
+                    &mut found.language,
+                    Some(value.to_owned()).filter(|l| !english(l)),
+                ),
+            };
+            let value = value.and_then(some_text).filter(|_| word.is_none());
+            let is_set = value.is_some();
+            *word = value.or(word.take());
+            return is_set;
         }
+    };
+    let is_set = text.trim().is_empty() && !value.is_empty();
+    if is_set {
+        value.clone_into(text);
     }
-}
-
-/// A number as tools that hold every number as a float write it ("1.0", "3.1e7"), as a whole one; others stay.
-pub(crate) fn whole(text: String) -> String {
-    let number = text.trim();
-    if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) {
-        return number.to_owned();
-    }
-    let is_float = number.starts_with(|c: char| c.is_ascii_digit())
-        && number.contains(['.', 'e', 'E'])
-        && (number.chars()).all(|c| c.is_ascii_digit() || ".eE+".contains(c));
-    match number.parse::<f64>() {
-        // Above 2^53 a float is no longer one whole number.
-        Ok(value) if is_float && value.fract() == 0.0 && value < 9e15 => {
-            format!("{value:.0}")
-        }
-        _ => text,
-    }
-}
-
-/// The number of "PMID: 123" within a note.
-pub(crate) fn pmid_within(note: &str) -> Option<String> {
-    let at = note.find("PMID")?;
-    let rest = note.get(at + 4..)?.trim_start_matches([':', ' ', '-', '=']);
-    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    some_text(digits)
+    is_set
 }
 
 /// Abstracts in other languages, as a corpus in JSONL lists them.

@@ -62,15 +62,28 @@ impl Format {
             (Some(b'['), Some(b'{' | b']')) => return Ok(Format::Json),
             _ => {}
         }
-        if let Some(format) = by_line(text) {
-            return format;
-        }
         let named = of_name(path);
+        // Excel's first line may name the mark.
+        if let Some([mark, b'\r' | b'\n', ..]) = text.strip_prefix(b"sep=") {
+            return Ok(Format::Csv(*mark));
+        }
         let default = match named {
             Some(Format::Csv(mark)) => mark,
             _ => b',',
         };
-        let (known, mark) = delimiter(text, default);
+        let Header {
+            known,
+            mark,
+            is_whole,
+        } = header(text, default);
+        let first = text.split(|b| *b == b'\n').next().unwrap_or_default();
+        // A header says what the file is; a line after it may be part of a quoted field.
+        if is_whole && of_line(first).is_none() {
+            return Ok(Format::Csv(mark));
+        }
+        if let Some(format) = by_line(text) {
+            return format;
+        }
         let is_text = !text.iter().any(|b| *b < 9);
         match named {
             Some(format) if known == 0 && !matches!(format, Format::Csv(_)) => Ok(format),
@@ -80,30 +93,42 @@ impl Format {
     }
 }
 
+/// The format in which a line begins a record or a file.
+fn of_line(line: &[u8]) -> Option<Result<Format, String>> {
+    let line = line.trim_ascii_end();
+    if line.starts_with(b"PMID-") {
+        return Some(Ok(Format::Medline));
+    }
+    if tagged::begins_ris(line) {
+        return Some(Ok(Format::Ris));
+    }
+    if line.starts_with(b"%0 ") {
+        return Some(Err("EndNote's tagged text (Refer, .enw)".to_owned()));
+    }
+    if line.starts_with(b"FN Clarivate") || line.starts_with(b"FN Thomson") {
+        return Some(Err("Web of Science's plain text".to_owned()));
+    }
+    if is_entry(line) {
+        return Some(Ok(Format::Bibtex));
+    }
+    None
+}
+
 /// Formats by their lines.
 fn by_line(text: &[u8]) -> Option<Result<Format, String>> {
-    let lines = text.split(|b| *b == b'\n').map(|l| l.trim_ascii_end());
     // RIS may begin with lines about the database.
-    for line in lines.take(40) {
-        if line.starts_with(b"PMID-") {
-            return Some(Ok(Format::Medline));
-        }
-        if tagged::begins_ris(line) {
-            return Some(Ok(Format::Ris));
-        }
-        if line.starts_with(b"%0 ") {
-            return Some(Err("EndNote's tagged text (Refer, .enw)".to_owned()));
-        }
-        if line.starts_with(b"FN Clarivate") || line.starts_with(b"FN Thomson") {
-            return Some(Err("Web of Science's plain text".to_owned()));
-        }
-        if is_entry(line) {
-            return Some(Ok(Format::Bibtex));
-        }
+    let mut lines = text.split(|b| *b == b'\n').take(40);
+    if let Some(format) = lines.find_map(of_line) {
+        return Some(format);
     }
     let first = text.split(|b| *b == b'\n').next().unwrap_or_default();
+    let first = first.trim_ascii_end();
     if tagged::begins_medline(first) {
         return Some(Ok(Format::Medline));
+    }
+    let number = first.strip_prefix(b"<").and_then(|f| f.strip_suffix(b">"));
+    if number.is_some_and(|n| !n.is_empty() && n.iter().all(u8::is_ascii_digit)) {
+        return Some(Err("Ovid's text for reading; export RIS".to_owned()));
     }
     let is_numbered = first.starts_with(b"1. ") || first.starts_with(b"1: ");
     if is_numbered && text.windows(6).any(|w| w == b"PMID: ") {
@@ -131,6 +156,9 @@ fn html(text: &[u8]) -> bool {
 
 /// A JSON object a line, or a document: an object that does not end with its line is one.
 fn json(text: &[u8]) -> Format {
+    if super::json::is_lines(text) {
+        return Format::Jsonl;
+    }
     if super::json::is_wrapped(text) {
         return Format::Json;
     }
@@ -194,9 +222,24 @@ fn of_name(path: &Path) -> Option<Format> {
     .map(|(_, format)| format)
 }
 
-/// The mark that parts a table's columns, and how many columns of its header are known by it.
-fn delimiter(text: &[u8], default: u8) -> (usize, u8) {
-    let mut best = (0, 0, default);
+/// The first row of a text, as the header of a table.
+struct Header {
+    /// How many of its columns are known.
+    known: usize,
+    /// The mark that parts its columns.
+    mark: u8,
+    /// Whether it is one: a title or an abstract is among its columns.
+    is_whole: bool,
+}
+
+/// The first row, parted by the mark by which most of its columns are known.
+fn header(text: &[u8], default: u8) -> Header {
+    let mut best = Header {
+        known: 0,
+        mark: default,
+        is_whole: false,
+    };
+    let mut most = 0;
     for mark in [default, b',', b';', b'\t', b'|'] {
         let mut rows = Rows::new(text, mark);
         let Ok(Some(row)) = rows.next() else {
@@ -206,13 +249,15 @@ fn delimiter(text: &[u8], default: u8) -> (usize, u8) {
             .map(|f| std::str::from_utf8(f).unwrap_or_default())
             .collect();
         let known = Columns::known(&fields);
-        if (known, fields.len()) > (best.0, best.1) {
-            best = (known, fields.len(), mark);
+        // A comma within a title of one column is no mark.
+        if known > 0 && (known, fields.len()) > (best.known, most) {
+            most = fields.len();
+            best = Header {
+                known,
+                mark,
+                is_whole: Columns::is_header(&fields),
+            };
         }
     }
-    // A comma within a title of one column is no mark.
-    match best.0 {
-        0 => (0, default),
-        known => (known, best.2),
-    }
+    best
 }

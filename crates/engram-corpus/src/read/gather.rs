@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::columns::{Columns, Named};
-use super::json::Keys;
 use super::limits::{self, BOMB_TIMES};
-use super::{Corpus, Settings};
+use super::object::Keys;
+use super::{Corpus, Settings, values};
 use crate::abstracts::Abstract;
 use crate::error::{CorpusError, Result};
 
@@ -154,13 +154,36 @@ impl<'a> Gather<'a> {
         &self.settings.columns
     }
 
-    /// Notes the columns of a table: those that are not read, and those named by hand, all of which it has.
-    pub fn header(&mut self, columns: &Columns) {
-        self.counts
-            .unused
-            .extend(columns.unused().map(str::to_owned));
+    /// Notes that a table has all columns that were named by hand.
+    pub fn header(&mut self) {
         let by_hand = self.settings.columns.iter().map(|n| n.column.clone());
         self.counts.by_hand.extend(by_hand);
+    }
+
+    /// Notes a sheet that is passed over.
+    pub fn other_sheet(&mut self, name: &str) {
+        self.counts.other_sheets.insert(name.to_owned());
+    }
+
+    /// Notes the columns of a table that were not needed.
+    pub fn unused(&mut self, columns: &Columns) {
+        let unused = columns.unused().map(str::to_owned);
+        self.counts.unused.extend(unused);
+    }
+
+    /// Notes the columns of a file's one table, at its end.
+    ///
+    /// # Errors
+    /// [`CorpusError::EmptyCorpus`] where the file has had no row.
+    pub fn end_of_table(&mut self, columns: &Columns) -> Result<()> {
+        self.unused(columns);
+        match self.is_empty() {
+            true => Err(CorpusError::EmptyCorpus {
+                path: self.path.to_owned(),
+                found: format!(": it has a header ({}) and no row", columns.names()),
+            }),
+            false => Ok(()),
+        }
     }
 
     /// Notes what became of the keys of a file's objects.
@@ -210,11 +233,14 @@ impl<'a> Gather<'a> {
             }
         };
         self.records += 1;
+        if values::is_no_abstract(&found.body) {
+            found.body.clear();
+        }
         if found.is_empty() {
             self.counts.empty += 1;
             return Ok(());
         }
-        found.retracted |= is_retracted(&found.title);
+        found.retracted |= values::is_retracted_title(&found.title);
         let counts = &mut self.counts;
         match &mut self.mode {
             Mode::List(notes) => {
@@ -260,17 +286,6 @@ impl<'a> Gather<'a> {
             }
         }
     }
-}
-
-/// Whether a title says that the article was retracted, as journals and PubMed write it.
-fn is_retracted(title: &str) -> bool {
-    let title = title.trim_start().trim_start_matches(['[', '(', '*']);
-    let starts = |word: &str| {
-        title
-            .get(..word.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(word))
-    };
-    starts("RETRACTED:") || starts("RETRACTED ARTICLE") || starts("RETRACTED]")
 }
 
 /// Counts what a record lacks, and gives it.

@@ -1,6 +1,19 @@
 //! The text of an element with markup inside: exponents, formulas of MathML once, alternatives once.
 
-use super::markup::{lowered, raised};
+use super::markup::{lowered, raise};
+
+/// Elements that stand apart from the text around them.
+const BLOCKS: [&str; 9] = [
+    "p",
+    "list",
+    "list-item",
+    "def-item",
+    "title",
+    "label",
+    "break",
+    "br",
+    "disp-quote",
+];
 
 /// A text under way.
 #[derive(Default)]
@@ -33,6 +46,8 @@ enum Kind {
     Math(Joint, Joint),
     /// A part of such.
     Part,
+    /// A square root.
+    Root,
     /// What repeats a formula: an annotation.
     Skipped,
     /// Several forms of one formula.
@@ -47,6 +62,8 @@ enum Joint {
     Above,
     Below,
     Over,
+    /// The index of a root: the cube root of x is x^(1/3).
+    Index,
     Plain,
 }
 
@@ -73,11 +90,16 @@ impl Text {
             "msub" => Some(Kind::Math(Joint::Below, Joint::Plain)),
             "msubsup" => Some(Kind::Math(Joint::Below, Joint::Above)),
             "mfrac" => Some(Kind::Math(Joint::Over, Joint::Plain)),
+            "mroot" => Some(Kind::Math(Joint::Index, Joint::Plain)),
+            "msqrt" => Some(Kind::Root),
             "annotation" | "annotation-xml" => Some(Kind::Skipped),
             "alternatives" => Some(Kind::Alternatives),
             "tex-math" => Some(Kind::Tex),
             _ => None,
         };
+        if BLOCKS.contains(&name) {
+            self.text.push(' ');
+        }
         // A part may itself be a fraction: both marks are of its depth, the part's below.
         for kind in is_part.then_some(Kind::Part).into_iter().chain(kind) {
             self.marks.push(Mark {
@@ -102,15 +124,26 @@ impl Text {
     /// Closes the last element of the path.
     pub fn close(&mut self, path: &[String]) {
         let depth = path.len();
+        if path
+            .last()
+            .is_some_and(|name| BLOCKS.contains(&name.as_str()))
+        {
+            self.text.push(' ');
+        }
         while let Some(mark) = self.marks.pop_if(|mark| mark.depth == depth) {
             let part = self.text.split_off(mark.start);
             match mark.kind {
-                Kind::Raised => self.join(raised(&self.text, &part), &part),
+                Kind::Raised => {
+                    let from = self.marks.last().map_or(0, |mark| mark.start);
+                    raise(&mut self.text, from, &part);
+                }
                 Kind::Lowered => self.join(lowered(&self.text, &part), &part),
                 Kind::Skipped => {}
                 Kind::Math(..) | Kind::Formula => self.text.push_str(&part),
                 Kind::Token => self.text.push_str(part.trim()),
                 Kind::Part => self.part(depth, &part),
+                Kind::Root if is_several(part.trim()) => self.join("√", &format!("({part})")),
+                Kind::Root => self.join("√", &part),
                 Kind::Tex => {
                     let is_one_of = self.marks.iter().any(|m| m.kind == Kind::Alternatives);
                     match is_one_of {
@@ -151,17 +184,21 @@ impl Text {
         };
         let part = part.trim();
         let inner = part.trim_start_matches(['-', '−', '+']);
-        let is_several = inner.contains(|c: char| !c.is_alphanumeric() && c != '.');
+        let is_several = is_several(inner);
         let is_word = inner.starts_with(char::is_alphanumeric);
+        if joint == Joint::Index {
+            return self.join("^", &format!("(1/{part})"));
+        }
         let between = match joint {
             Joint::Above if is_word || is_several => "^",
             Joint::Below => lowered(&self.text, part),
             Joint::Over => "/",
             _ => "",
         };
-        // A base of an exponent is left as it is, both parts of a fraction are not.
+        // A base of an exponent is left as it is; that of a root and both parts of a fraction are not.
         let is_exponent = joint == Joint::Above && !between.is_empty();
-        match is_several && (is_exponent || *second == Joint::Over) {
+        let is_bracketed = is_exponent || [Joint::Over, Joint::Index].contains(second);
+        match is_several && is_bracketed {
             true => self.join(between, &format!("({part})")),
             false => self.join(between, part),
         }
@@ -171,6 +208,11 @@ impl Text {
     pub fn end(self) -> String {
         self.text
     }
+}
+
+/// Whether a part of a formula is more than one number or name.
+fn is_several(part: &str) -> bool {
+    part.contains(|c: char| !c.is_alphanumeric() && c != '.')
 }
 
 /// A formula of a TeX document, without the document.

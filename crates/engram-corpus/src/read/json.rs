@@ -1,20 +1,13 @@
-//! Records in JSON: an object a line, a list of objects, objects one after another, Europe PMC's and CSL's.
+//! Where records are in JSON: an object a line, a list of objects, objects one after another, Europe PMC's and CSL's.
 
-use std::collections::BTreeSet;
-use std::fmt;
 use std::io::BufRead;
 
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor};
-
-use super::columns::{Field, Named, Others, pmid_within, set};
-use super::gather::Record;
+use super::columns::Field;
 use super::limits::{RECORD_LIMIT, TooLong};
-use super::markup::{plain, spaced, year_of};
-use crate::abstracts::{Abstract, Word};
 
 /// Keys under which answers of services hold their records.
-const WRAPPERS: [&str; 9] = [
+const WRAPPERS: [&str; 10] = [
+    "message",
     "resultList",
     "result",
     "results",
@@ -25,9 +18,6 @@ const WRAPPERS: [&str; 9] = [
     "docs",
     "data",
 ];
-/// The most names of unused keys that are kept.
-const UNUSED: usize = 200;
-
 /// Whether a line is one JSON value, to its end.
 pub(crate) fn is_whole(line: &[u8]) -> bool {
     let mut value = Value::default();
@@ -38,35 +28,49 @@ pub(crate) fn is_whole(line: &[u8]) -> bool {
     })
 }
 
-/// Whether a document's first object holds records under a key of a service's answer.
+/// Whether a second object follows the one of the first line, so that each line has one.
+pub(crate) fn is_lines(text: &[u8]) -> bool {
+    let end = text.iter().position(|byte| *byte == b'\n');
+    let (line, rest) = text.split_at(end.unwrap_or(text.len()));
+    is_whole(line) && rest.trim_ascii_start().starts_with(b"{")
+}
+
+/// Whether a document's first object holds records under a key of a service's answer, and is none itself: it has neither a
+/// title nor an abstract that is a text.
 pub(crate) fn is_wrapped(text: &[u8]) -> bool {
     let mut value = Value::default();
     let mut key: Option<Vec<u8>> = None;
     // A key that has ended, until its value begins.
     let mut last: Option<Vec<u8>> = None;
+    let mut holds = false;
     for &byte in text {
         let was_string = value.in_string;
         if value.take(byte) {
-            return false;
+            break;
         }
         match (&mut key, was_string, value.in_string) {
+            (_, false, true) if value.depth == 1 && is_text(last.as_deref()) => return false,
             (_, false, true) if value.depth == 1 => key = Some(Vec::new()),
             (Some(name), true, true) => name.push(byte),
             (Some(_), true, false) => last = key.take(),
             _ => {}
         }
         let opens = !was_string && (byte == b'{' || byte == b'[') && value.depth == 2;
-        if opens
-            && let Some(name) = &last
-            && WRAPPERS.iter().any(|w| w.as_bytes() == name.as_slice())
-        {
-            return true;
-        }
-        if !was_string && byte == b',' {
+        holds |= opens
+            && (last.as_ref())
+                .is_some_and(|n| WRAPPERS.iter().any(|w| w.as_bytes() == n.as_slice()));
+        if !was_string && byte == b',' && value.depth == 1 {
             last = None;
         }
     }
-    false
+    holds
+}
+
+/// Whether a key gives a title or an abstract.
+fn is_text(key: Option<&[u8]>) -> bool {
+    let key = key.and_then(|key| std::str::from_utf8(key).ok());
+    let field = key.and_then(Field::of).map(|(field, _)| field);
+    matches!(field, Some(Field::Title | Field::Abstract))
 }
 
 /// Where in a JSON value the next byte is.
@@ -252,223 +256,5 @@ impl<R: BufRead> Objects<R> {
 
     fn wrong<T>(&self, why: &str) -> Result<T, Fault> {
         Err(Fault::Line(self.line, why.to_owned()))
-    }
-}
-
-/// What became of the keys of a file's objects.
-#[derive(Default)]
-pub(crate) struct Keys {
-    /// Those that are not read.
-    pub unused: BTreeSet<String>,
-    /// Those that were named by hand and are there, as they were named.
-    pub by_hand: BTreeSet<String>,
-}
-
-/// Reads an object as a record.
-pub(crate) struct Reading<'a> {
-    /// The columns that were named by hand.
-    pub columns: &'a [Named],
-    /// What became of the objects' keys.
-    pub keys: &'a mut Keys,
-    /// Whether texts hold markup, as those of services do.
-    pub has_markup: bool,
-}
-
-impl<'de> DeserializeSeed<'de> for Reading<'_> {
-    type Value = Record;
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, from: D) -> Result<Record, D::Error> {
-        from.deserialize_map(self)
-    }
-}
-
-/// A year within the ways that services write one.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Date {
-    Parts {
-        #[serde(rename = "date-parts")]
-        parts: Vec<Vec<Word>>,
-    },
-    Word(Word),
-    Other(IgnoredAny),
-}
-
-/// A text, or what is none and is passed over.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Loose {
-    Word(Word),
-    Other(IgnoredAny),
-}
-
-#[derive(Deserialize)]
-struct JournalInfo {
-    #[serde(default)]
-    journal: JournalName,
-}
-
-#[derive(Default, Deserialize)]
-struct JournalName {
-    #[serde(default)]
-    title: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct KeywordList {
-    #[serde(default)]
-    keyword: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct TypeList {
-    #[serde(default, rename = "pubType")]
-    kinds: Vec<String>,
-}
-
-/// `retracted` as a flag or a word.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Flag {
-    Flag(bool),
-    Word(Word),
-}
-
-impl<'de> Visitor<'de> for Reading<'_> {
-    type Value = Record;
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Record, A::Error> {
-        let mut record = Record::default();
-        // How well the key of each field fitted, and the key.
-        let mut fits: Vec<(Field, usize, String)> = Vec::new();
-        while let Some(key) = map.next_key::<String>()? {
-            let found = &mut record.found;
-            match key.as_str() {
-                "answers" => found.answers = map.next_value()?,
-                "other_abstracts" => found.other_abstracts = map.next_value::<Others>()?,
-                "journalInfo" => found.journal = map.next_value::<JournalInfo>()?.journal.title,
-                "keywordList" => {
-                    found.keywords = Some(map.next_value::<KeywordList>()?.keyword.join("; "));
-                }
-                "pubTypeList" => {
-                    let kinds = map.next_value::<TypeList>()?.kinds;
-                    found.retracted |= kinds
-                        .iter()
-                        .any(|k| k.eq_ignore_ascii_case("retracted publication"));
-                }
-                "dateOfRevision" => {
-                    let date = map.next_value::<Word>()?.text().unwrap_or_default();
-                    let digits: String = date.chars().filter(char::is_ascii_digit).collect();
-                    record.revised = digits.parse().unwrap_or_default();
-                }
-                _ => {
-                    let by_hand = self.columns.iter();
-                    let by_hand = by_hand.filter(|n| n.column.eq_ignore_ascii_case(&key));
-                    let named = by_hand.clone().map(|n| n.column.clone());
-                    self.keys.by_hand.extend(named);
-                    let place = by_hand.map(|n| (n.field, 0)).next().or_else(|| {
-                        let named = |field| self.columns.iter().any(|n| n.field == field);
-                        Field::of(&key)
-                            .map(|(field, fit)| (field, fit + 1))
-                            .filter(|(field, _)| !named(*field))
-                    });
-                    self.member(key, place, &mut fits, &mut record, &mut map)?;
-                }
-            }
-        }
-        let found = &mut record.found;
-        if self.has_markup || fits.iter().any(|(.., key)| key == "abstractText") {
-            found.title = spaced(&plain(&found.title));
-            found.body = spaced(&plain(&found.body));
-        }
-        Ok(record)
-    }
-}
-
-impl Reading<'_> {
-    fn member<'de, A: MapAccess<'de>>(
-        &mut self,
-        key: String,
-        place: Option<(Field, usize)>,
-        fits: &mut Vec<(Field, usize, String)>,
-        record: &mut Record,
-        map: &mut A,
-    ) -> Result<(), A::Error> {
-        let found: &mut Abstract = &mut record.found;
-        let Some((field, fit)) = place else {
-            if key.eq_ignore_ascii_case("extra") || key.eq_ignore_ascii_case("note") {
-                let note = map.next_value::<serde_json::Value>()?;
-                let pmid = note.as_str().and_then(pmid_within);
-                found.pmid = found.pmid.take().or(pmid);
-                return Ok(());
-            }
-            map.next_value::<IgnoredAny>()?;
-            self.pass_over(key);
-            return Ok(());
-        };
-        if let Some(at) = fits.iter().position(|(f, ..)| *f == field) {
-            if fits[at].1 == fit {
-                return Err(A::Error::custom(format!(
-                    "the field {key:?} is there twice"
-                )));
-            }
-            if fits[at].1 < fit {
-                map.next_value::<IgnoredAny>()?;
-                self.pass_over(key);
-                return Ok(());
-            }
-            let (.., worse) = fits.remove(at);
-            self.pass_over(worse);
-        }
-        fits.push((field, fit, key));
-        match field {
-            Field::Title | Field::Abstract => {
-                let text = map.next_value::<Option<String>>()?;
-                set(found, field, text.unwrap_or_default());
-            }
-            Field::Retracted => {
-                found.retracted |= match map.next_value()? {
-                    Flag::Flag(flag) => flag,
-                    Flag::Word(word) => {
-                        let mut read = Abstract::default();
-                        set(&mut read, field, word.text().unwrap_or_default());
-                        read.retracted
-                    }
-                }
-            }
-            Field::Year => {
-                found.year = match map.next_value()? {
-                    Date::Word(word) => word.text(),
-                    Date::Other(_) => None,
-                    Date::Parts { parts } => {
-                        let first = parts.into_iter().flatten().next();
-                        first.and_then(Word::text).and_then(|date| year_of(&date))
-                    }
-                }
-            }
-            Field::Pmid => {
-                let text = map.next_value::<Word>()?.text();
-                set(found, field, text.unwrap_or_default());
-            }
-            _ => match map.next_value()? {
-                Loose::Word(word) => set(found, field, word.text().unwrap_or_default()),
-                Loose::Other(_) => {
-                    let key = fits.pop().map(|(.., key)| key);
-                    self.pass_over(key.unwrap_or_default());
-                }
-            },
-        }
-        Ok(())
-    }
-
-    /// Notes a key that is not read.
-    fn pass_over(&mut self, key: String) {
-        if self.keys.unused.len() < UNUSED {
-            self.keys.unused.insert(key.chars().take(60).collect());
-        }
     }
 }

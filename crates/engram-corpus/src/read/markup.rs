@@ -14,20 +14,40 @@ pub(crate) fn year_of(date: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// What stands between a text and what is raised above it: "10" and "6" are "10^6", "Ca" and "2+" are "Ca2+".
-pub(crate) fn raised(base: &str, text: &str) -> &'static str {
+/// Adds what is raised above the text before it: "10" and "6" are "10^6", "Ca" and "2+" are "Ca2+". A blank within a power
+/// of ten is left out. Of the text, what comes before byte `from` is not looked at.
+pub(crate) fn raise(text: &mut String, from: usize, part: &str) {
+    let base = text.get(from..).unwrap_or_default();
+    let of_ten = base.trim_end();
+    let is_ten = of_ten.strip_suffix("10").is_some_and(|before| {
+        !before.ends_with(|c: char| c.is_alphanumeric() || c == '.' || c == ',')
+    });
+    if is_ten && of_ten.len() < base.len() && is_number(part) {
+        text.truncate(from + of_ten.len());
+    }
+    let between = raised(text.get(from..).unwrap_or_default(), part);
+    text.push_str(between);
+    text.push_str(part);
+}
+
+/// Whether a text is a number with or without a sign.
+fn is_number(text: &str) -> bool {
+    let digits = text.trim().trim_start_matches(['+', '-', '−', '–']);
+    !digits.is_empty() && (digits.chars()).all(|c| c.is_ascii_digit() || c == '.' || c == ',')
+}
+
+/// What stands between a text and what is raised above it.
+fn raised(base: &str, text: &str) -> &'static str {
     let Some(last) = base.chars().next_back() else {
         return "";
     };
     let text = text.trim();
     let digits = text.trim_start_matches(['+', '-', '−', '–']);
     let starts = digits.chars().next().is_some_and(char::is_alphanumeric);
-    let is_number =
-        !digits.is_empty() && (digits.chars()).all(|c| c.is_ascii_digit() || c == '.' || c == ',');
     let is_ordinal = ["st", "nd", "rd", "th"].contains(&text);
     let is_exponent = match last.is_numeric() {
         true => starts && !is_ordinal,
-        false => is_number && (last.is_alphabetic() || last == ')' || last == ']'),
+        false => is_number(text) && (last.is_alphabetic() || last == ')' || last == ']'),
     };
     if is_exponent { "^" } else { "" }
 }
@@ -47,8 +67,8 @@ pub(crate) fn plain(text: &str) -> String {
     }
     let mut out = String::with_capacity(text.len());
     let mut rest = text.as_str();
-    // Where a raised or lowered part, or a heading, begins.
-    let mut open: Option<(String, usize)> = None;
+    // Where raised and lowered parts and headings begin, the innermost last.
+    let mut open: Vec<(String, usize)> = Vec::new();
     while let Some(at) = rest.find('<') {
         out.push_str(rest.get(..at).unwrap_or_default());
         rest = rest.get(at..).unwrap_or_default();
@@ -58,36 +78,40 @@ pub(crate) fn plain(text: &str) -> String {
             continue;
         };
         rest = rest.get(length..).unwrap_or_default();
+        let is_heading = ["h1", "h2", "h3", "h4", "title"].contains(&name.as_str());
         match name.as_str() {
             "p" | "br" | "div" | "sec" | "ul" | "ol" | "li" => out.push(' '),
-            "sup" | "sub" | "h1" | "h2" | "h3" | "h4" | "title" if !is_end => {
-                if name.starts_with('h') || name == "title" {
-                    out.push(' ');
-                }
-                open = Some((name, out.len()));
-            }
-            "sup" | "sub" | "h1" | "h2" | "h3" | "h4" | "title" => {
-                if let Some((opened, start)) = open.take()
-                    && opened == name
-                {
-                    let part = out.split_off(start);
-                    match name.as_str() {
-                        "sup" => out.push_str(raised(&out, &part)),
-                        "sub" => out.push_str(lowered(&out, &part)),
-                        _ => {}
-                    }
-                    match name.as_str() {
-                        "sup" | "sub" => out.push_str(&part),
-                        _ => {
-                            if let Some(label) = label(&part) {
-                                out.push_str(&label);
-                                out.push_str(": ");
-                            }
-                        }
-                    }
-                }
-            }
+            "sup" | "sub" => {}
+            _ if !is_heading => continue,
+            _ if !is_end => out.push(' '),
             _ => {}
+        }
+        if !is_end && (is_heading || name == "sup" || name == "sub") {
+            open.push((name, out.len()));
+            continue;
+        }
+        let Some(last) = open.iter().rposition(|(opened, _)| *opened == name) else {
+            continue;
+        };
+        // What was opened within and not closed is text.
+        let start = open[last].1;
+        open.truncate(last);
+        let part = out.split_off(start);
+        let from = open.last().map_or(0, |(_, start)| *start);
+        match name.as_str() {
+            "sup" => raise(&mut out, from, &part),
+            "sub" => {
+                out.push_str(lowered(&out, &part));
+                out.push_str(&part);
+            }
+            _ => {
+                if let Some(label) = label(&part) {
+                    out.push_str(&label);
+                    out.push_str(": ");
+                    let after = rest.trim_start();
+                    rest = after.strip_prefix(':').unwrap_or(rest);
+                }
+            }
         }
     }
     out.push_str(rest);
@@ -102,20 +126,49 @@ pub(crate) fn twice_escaped(text: &str) -> String {
     }
 }
 
-/// The name of a tag at the start of a text, whether it ends an element, and its bytes. Only tags of text are known, so
-/// that "p < 0.05 and x > 3" stays.
+/// The name of a tag at the start of a text, whether it ends an element, and its bytes. Only tags of text are known, and
+/// after the name only attributes with their values in quotes, so that "0.01 <p <0.05 in patients >65" stays.
 fn tag(text: &str) -> Option<(String, bool, usize)> {
     const NAMES: [&str; 22] = [
         "i", "b", "u", "em", "strong", "sup", "sub", "p", "br", "div", "sec", "ul", "ol", "li",
         "h1", "h2", "h3", "h4", "title", "italic", "bold", "span",
     ];
-    let inside = text.get(1..text.find('>')?)?;
-    let is_end = inside.starts_with('/');
-    let name = inside.trim_matches('/').split_whitespace().next()?;
+    let inside = text.strip_prefix('<')?;
+    let (is_end, inside) = match inside.strip_prefix('/') {
+        Some(inside) => (true, inside),
+        None => (false, inside),
+    };
+    let (name, mut rest) = word(inside)?;
     let name = name.rsplit(':').next()?.to_ascii_lowercase();
-    NAMES
-        .contains(&name.as_str())
-        .then_some((name, is_end, inside.len() + 2))
+    if !NAMES.contains(&name.as_str()) {
+        return None;
+    }
+    while let Some(after) = attribute(rest).filter(|_| !is_end) {
+        rest = after;
+    }
+    let after = match rest.strip_prefix('>') {
+        Some(after) => after,
+        None => rest.trim_start().strip_prefix("/>")?,
+    };
+    Some((name, is_end, text.len() - after.len()))
+}
+
+/// A name at the start of a text, and what follows it.
+fn word(text: &str) -> Option<(&str, &str)> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || ":-_".contains(c);
+    let end = text.find(|c| !is_name(c))?;
+    text.split_at_checked(end)
+        .filter(|(name, _)| !name.is_empty())
+}
+
+/// What follows an attribute (` class="x"`) at the start of a text.
+fn attribute(text: &str) -> Option<&str> {
+    let inside = text.trim_start();
+    let (_, rest) = word(inside).filter(|_| inside.len() < text.len())?;
+    let value = rest.strip_prefix('=')?;
+    let quote = value.chars().next().filter(|c| "\"'".contains(*c))?;
+    let (_, after) = value.get(1..)?.split_once(quote)?;
+    Some(after)
 }
 
 /// A text with the references to characters that were escaped twice (`&#x3b2;`, `&lt;`).

@@ -10,12 +10,15 @@ mod format;
 mod gather;
 mod inline;
 mod json;
+mod latex;
 mod limits;
 pub(crate) mod markup;
+mod object;
 mod parquet;
 mod paths;
 mod source;
 mod tagged;
+mod values;
 pub(crate) mod xlsx;
 pub(crate) mod xml;
 
@@ -32,7 +35,7 @@ pub use columns::{Field, Named};
 pub use gather::Unread;
 use gather::{Gather, Index};
 pub use limits::RECORD_LIMIT;
-pub use paths::files_of;
+pub use paths::{files_of, inputs_of};
 
 /// The abstracts of a file or an import, and what was left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,6 +70,8 @@ pub struct Corpus {
     pub outside: usize,
     /// Files of lines or rows that do not end with a line break: their last record may be cut short.
     pub open_ended: usize,
+    /// Sheets of spreadsheets that have no column of a corpus.
+    pub other_sheets: BTreeSet<String>,
     /// Columns and keys that are not read.
     pub unused: BTreeSet<String>,
     /// Columns and keys named by hand that a file has.
@@ -102,6 +107,7 @@ impl Corpus {
         self.windows_1252 += other.windows_1252;
         self.outside += other.outside;
         self.open_ended += other.open_ended;
+        self.other_sheets.extend(other.other_sheets);
         self.unused.extend(other.unused);
         self.by_hand.extend(other.by_hand);
         self.unread.extend(other.unread);
@@ -174,6 +180,7 @@ pub fn each_of(
     settings: &Settings,
     mut take: impl FnMut(Abstract) -> Result<()>,
 ) -> Result<Corpus> {
+    once_each(&settings.columns)?;
     if let [path] = paths {
         let opened = source::open(path)?;
         if !opened.format.has_versions() {
@@ -218,6 +225,20 @@ pub fn each_of(
     whole(path, counts, settings)
 }
 
+/// Refuses a column that is to give two fields: one of them would be lost.
+fn once_each(columns: &[Named]) -> Result<()> {
+    let twice = columns.iter().enumerate().find(|(at, named)| {
+        let same = |other: &Named| other.column.eq_ignore_ascii_case(&named.column);
+        columns[..*at].iter().any(same)
+    });
+    match twice {
+        Some((_, named)) => Err(CorpusError::ColumnTwice {
+            column: named.column.clone(),
+        }),
+        None => Ok(()),
+    }
+}
+
 /// What the first reading of a file notes.
 fn notes(path: &Path, settings: &Settings) -> Result<gather::Notes> {
     let opened = source::open(path)?;
@@ -226,6 +247,7 @@ fn notes(path: &Path, settings: &Settings) -> Result<gather::Notes> {
     match into.is_empty() {
         true => Err(CorpusError::EmptyCorpus {
             path: path.to_owned(),
+            found: String::new(),
         }),
         false => Ok(into.end().0),
     }
@@ -248,8 +270,28 @@ fn whole(path: &Path, counts: Corpus, settings: &Settings) -> Result<Corpus> {
     match counts.given {
         0 => Err(CorpusError::EmptyCorpus {
             path: path.to_owned(),
+            found: found_instead(&counts),
         }),
         _ => Ok(counts),
+    }
+}
+
+/// What a corpus without a title and an abstract holds.
+fn found_instead(counts: &Corpus) -> String {
+    if counts.empty == 0 {
+        return String::new();
+    }
+    let records = match counts.empty {
+        1 => "its one record has".to_owned(),
+        several => format!("its {several} records have"),
+    };
+    let names: Vec<&str> = counts.unused.iter().map(String::as_str).collect();
+    let names: String = names.join(", ").chars().take(200).collect();
+    match names.is_empty() {
+        true => format!(": {records} neither a title nor an abstract"),
+        false => format!(
+            ": {records} neither a title nor an abstract, but {names} (--column abstract=NAME names one by hand)"
+        ),
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) fn read(path: &Path, into: &mut Gather) -> Result<()> {
     let names = table.names();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let columns = Columns::of(&names, into.columns(), path)?;
-    into.header(&columns);
+    into.header();
     // Where the cells that are read are among all columns.
     let places: Vec<usize> = (0..names.len()).filter(|at| columns.wants(*at)).collect();
     let wanted: Vec<&str> = places.iter().map(|at| names[*at]).collect();
@@ -24,5 +24,6 @@ pub(crate) fn read(path: &Path, into: &mut Gather) -> Result<()> {
             let cell = |at: usize| places.binary_search(&at).ok().and_then(|at| cells.get(at));
             into.push(columns.record(|at| cell(at).map_or("", String::as_str)))
         },
-    )
+    )?;
+    into.end_of_table(&columns)
 }

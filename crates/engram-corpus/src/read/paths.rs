@@ -11,26 +11,42 @@ const DEPTH: usize = 32;
 
 /// The files that paths stand for, in order: a file is itself; a folder its files and those of its folders, sorted by name,
 /// without hidden files and checksums (`.md5`, `.sha256`); a name with `*`, `?` or `[` that is no file's is a pattern, whose
-/// files are sorted. A file is taken once.
+/// files are sorted. A file is taken once, however its name is spelled.
 ///
 /// # Errors
 /// A folder cannot be listed or holds no file; a pattern fits none.
 pub fn files_of<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<PathBuf>> {
+    files_but(paths, None)
+}
+
+/// As [`files_of`], of an import to `out`: a folder or a pattern does not give that file, which an earlier import wrote.
+///
+/// # Errors
+/// As [`files_of`].
+pub fn inputs_of<P: AsRef<Path>>(paths: &[P], out: &Path) -> Result<Vec<PathBuf>> {
+    files_but(paths, Some(&real(out)))
+}
+
+fn files_but<P: AsRef<Path>>(paths: &[P], but: Option<&Path>) -> Result<Vec<PathBuf>> {
     let mut all: Vec<PathBuf> = Vec::new();
     for path in paths {
         let path = path.as_ref();
         let mut found = Vec::new();
-        if path.is_dir() {
+        let is_named = !path.is_dir() && (path.symlink_metadata().is_ok() || !is_pattern(path));
+        if is_named {
+            found.push(path.to_owned());
+        } else if path.is_dir() {
             folder(path, 0, &mut found)?;
-        } else if path.symlink_metadata().is_err() && is_pattern(path) {
+        } else {
             for path in fitting(path)? {
                 match path.is_dir() {
                     true => folder(&path, 0, &mut found)?,
                     false => found.push(path),
                 }
             }
-        } else {
-            found.push(path.to_owned());
+        }
+        if !is_named {
+            found.retain(|path| but.is_none_or(|but| real(path) != but));
         }
         if found.is_empty() {
             return Err(CorpusError::NoFile {
@@ -40,8 +56,13 @@ pub fn files_of<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<PathBuf>> {
         all.extend(found);
     }
     let mut seen = std::collections::BTreeSet::new();
-    all.retain(|path| seen.insert(path.clone()));
+    all.retain(|path| seen.insert(real(path)));
     Ok(all)
+}
+
+/// The one name of a file, or the name itself where there is no such file.
+fn real(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
 
 fn is_pattern(path: &Path) -> bool {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use engram_core::files;
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use serde::de::DeserializeSeed;
 
 use super::bibtex::Entries;
@@ -16,8 +16,9 @@ use super::columns::Columns;
 use super::csv::{self, Rows};
 use super::format::{Format, READ};
 use super::gather::Gather;
-use super::json::{self, Keys, Objects, Reading};
+use super::json::{self, Objects};
 use super::limits::{self, BOMB_TIMES, Limited, RECORD_LIMIT, TooLong, Unending, Unpacked};
+use super::object::{Keys, Reading};
 use super::tagged::{Kind, Tagged};
 use super::xml::{self, Document, Found};
 use crate::error::{CorpusError, Result};
@@ -63,7 +64,7 @@ pub(crate) fn open(path: &Path) -> Result<Opened<'_>> {
     };
     let reader: Box<dyn BufRead> = match is_gzip {
         true => Box::new(BufReader::new(Unpacked {
-            inner: MultiGzDecoder::new(raw),
+            inner: Members::new(raw),
             left: Rc::new(Cell::new(limits::most(size))),
         })),
         false => Box::new(raw),
@@ -122,6 +123,46 @@ fn peek(mut reader: Box<dyn BufRead>) -> (Vec<u8>, Box<dyn BufRead>) {
     (head, Box::new(again.chain(rest)))
 }
 
+/// The members of a gzip file, one after another. Zero bytes after a member are padding, as tape and block devices have.
+struct Members<R> {
+    member: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> Members<R> {
+    fn new(raw: R) -> Members<R> {
+        Members {
+            member: Some(GzDecoder::new(raw)),
+        }
+    }
+}
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        while let Some(mut member) = self.member.take() {
+            let read = member.read(into)?;
+            if read > 0 || into.is_empty() {
+                self.member = Some(member);
+                return Ok(read);
+            }
+            let mut raw = member.into_inner();
+            loop {
+                let buffer = raw.fill_buf()?;
+                let zeros = buffer.iter().take_while(|byte| **byte == 0).count();
+                if buffer.is_empty() {
+                    return Ok(0);
+                }
+                let is_padding = zeros == buffer.len();
+                raw.consume(zeros);
+                if !is_padding {
+                    break;
+                }
+            }
+            self.member = Some(GzDecoder::new(raw));
+        }
+        Ok(0)
+    }
+}
+
 /// A reader that fails once, then ends.
 struct Failed(Option<std::io::Error>);
 
@@ -144,13 +185,17 @@ fn consume(reader: &mut dyn BufRead, mut bytes: usize) -> std::io::Result<()> {
     Ok(())
 }
 
-/// UTF-16, by its byte order mark or by XML's first character.
+/// UTF-16, by its byte order mark, or by a zero beside each of the first characters, which then are ASCII's.
 fn encoding(head: &[u8]) -> Option<&'static Encoding> {
     match Encoding::for_bom(head) {
         Some((encoding, _)) => Some(encoding).filter(|e| *e != UTF_8),
-        None if head.starts_with(b"<\0") => Some(UTF_16LE),
-        None if head.starts_with(b"\0<") => Some(UTF_16BE),
-        None => None,
+        None => [(UTF_16LE, 0), (UTF_16BE, 1)]
+            .into_iter()
+            .find_map(|(encoding, at)| {
+                let first = head.chunks_exact(2).take(8);
+                let is_ascii = |unit: &[u8]| (9..127).contains(&unit[at]) && unit[1 - at] == 0;
+                (head.len() >= 4 && first.map(is_ascii).all(|is| is)).then_some(encoding)
+            }),
     }
 }
 
@@ -259,7 +304,10 @@ impl Opened<'_> {
         match self.format {
             Format::Csv(mark) => source.csv(reader, mark, &self.head, into),
             Format::Jsonl => source.jsonl(reader, into),
-            Format::Json => source.json(reader, json::is_wrapped(&self.head), into),
+            Format::Json => {
+                let is_wrapped = !json::is_lines(&self.head) && json::is_wrapped(&self.head);
+                source.json(reader, is_wrapped, into)
+            }
             Format::Medline => source.tagged(reader, Kind::Medline, into),
             Format::Ris => source.tagged(reader, Kind::Ris, into),
             Format::Bibtex => source.bibtex(reader, into),
@@ -409,7 +457,7 @@ impl Source<'_> {
             }
             self.line = before + 1;
             if !line.iter().all(u8::is_ascii_whitespace) {
-                self.object(&line, self.line, false, &mut keys, into)?;
+                self.object(&line, self.line, true, &mut keys, into)?;
             }
         }
         into.keys(keys);
@@ -430,7 +478,7 @@ impl Source<'_> {
             match more {
                 Ok(false) => break,
                 Ok(true) => {
-                    self.object(&record, objects.begin, is_wrapped, &mut keys, into)?;
+                    self.object(&record, objects.begin, false, &mut keys, into)?;
                 }
                 Err(json::Fault::Io(error)) => return Err(self.failed(error)),
                 Err(json::Fault::Line(line, why)) => return Err(self.broken(line, why)),
@@ -445,10 +493,12 @@ impl Source<'_> {
         &self,
         bytes: &[u8],
         line: usize,
-        has_markup: bool,
+        is_line: bool,
         keys: &mut Keys,
         into: &mut Gather,
     ) -> Result<()> {
+        // Files that were joined have their byte order marks in the middle.
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         // A list would be taken for the fields in order.
         if !bytes.trim_ascii_start().starts_with(b"{") {
             return Err(self.broken(line, "it is not a JSON object"));
@@ -457,7 +507,8 @@ impl Source<'_> {
         let reading = Reading {
             columns: into.columns(),
             keys,
-            has_markup,
+            has_markup: !is_line,
+            is_line,
         };
         let record = reading
             .deserialize(&mut from)
@@ -505,7 +556,7 @@ impl Source<'_> {
             self.line = rows.line();
             let row = match rows.next() {
                 Ok(Some(row)) => row,
-                Ok(None) => return Ok(()),
+                Ok(None) => return columns.map_or(Ok(()), |c| into.end_of_table(&c)),
                 Err(csv::Fault::Io(error)) => return Err(self.failed(error)),
                 Err(csv::Fault::Line(line, why)) => return Err(self.broken(line, why)),
             };
@@ -519,9 +570,8 @@ impl Source<'_> {
             *others = before + usize::from(*others > before);
             let fields: Vec<&str> = fields.iter().map(AsRef::as_ref).collect();
             let Some(columns) = &columns else {
-                let found = Columns::of(&fields, into.columns(), self.path)?;
-                into.header(&found);
-                columns = Some(found);
+                columns = Some(Columns::of(&fields, into.columns(), self.path)?);
+                into.header();
                 continue;
             };
             if fields.len() != columns.count() {

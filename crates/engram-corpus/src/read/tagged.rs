@@ -3,10 +3,10 @@
 //! MEDLINE: `PMID-` begins a record, lines that begin with blanks go on with the field before them, a blank line means
 //! nothing. RIS: `TY  -` begins a record, `ER  -` ends it, a line without a tag goes on with the field before it.
 
-use super::columns::pmid_within;
 use super::gather::Record;
+use super::markup::{plain, spaced, year_of};
+use super::values::{self, pmid_noted, pmid_of_address};
 use crate::abstracts::{Abstract, OtherAbstract, english, some_text};
-use crate::read::markup::{spaced, year_of};
 
 /// The most fields of a record; an article of a thousand authors has some thousands.
 const FIELDS_LIMIT: usize = 100_000;
@@ -49,6 +49,8 @@ impl Tagged {
     /// # Errors
     /// What is wrong with the line.
     pub fn line(&mut self, number: usize, line: &str) -> Result<Option<Record>, String> {
+        // Files that were joined have their byte order marks in the middle.
+        let line = line.trim_start_matches('\u{feff}');
         if line.trim().is_empty() {
             return Ok(None);
         }
@@ -114,8 +116,9 @@ impl Tagged {
             Some(("EF", _)) => Ok(None),
             _ => {
                 match self.fields.last_mut() {
+                    // Lines of keywords and notes mean something.
                     Some((_, value)) if self.is_open => {
-                        value.push(' ');
+                        value.push('\n');
                         value.push_str(line.trim());
                     }
                     _ => self.outside += 1,
@@ -160,6 +163,13 @@ impl Fields {
         found.map(|(_, value)| spaced(value)).filter_map(some_text)
     }
 
+    /// The lines of all fields of a tag.
+    fn lines<'a>(&'a self, tag: &'a str) -> impl Iterator<Item = String> + 'a {
+        let found = self.0.iter().filter(move |(t, _)| t == tag);
+        let lines = found.flat_map(|(_, value)| value.lines());
+        lines.map(spaced).filter_map(some_text)
+    }
+
     /// The first of the first tag that there is.
     fn first(&self, tags: &[&str]) -> Option<String> {
         tags.iter().find_map(|tag| self.all(tag).next())
@@ -182,13 +192,13 @@ impl Fields {
             let main = others.remove(english_first(&others));
             (body, language) = (Some(main.body), main.language);
         }
-        let is_retracted = self.first(&["RIN"]).is_some()
-            || self.all("PT").any(|kind| kind == "Retracted Publication");
+        let is_retracted = self.first(&["RIN", "RRI"]).is_some()
+            || self.all("PT").any(|kind| values::is_retracted_kind(&kind));
         let revised = self.first(&["LR"]).and_then(|date| date.parse().ok());
         Record {
             found: Abstract {
-                title: title.unwrap_or_default(),
-                body: body.unwrap_or_default(),
+                title: spaced(&plain(&title.unwrap_or_default())),
+                body: spaced(&plain(&body.unwrap_or_default())),
                 journal: self.first(&["JT", "TA"]),
                 keywords: self.joined(&["OT"], "; "),
                 year: self.first(&["DP"]).and_then(|date| year_of(&date)),
@@ -238,7 +248,7 @@ impl Fields {
         let url = self.first(&["UR", "LK", "L2", "L1"]);
         let notes = ["N1", "C1", "C2", "M1", "M2"];
         let noted =
-            || (notes.iter().flat_map(|tag| self.all(tag))).find_map(|note| pmid_within(&note));
+            || (notes.iter().flat_map(|tag| self.lines(tag))).find_map(|note| pmid_noted(&note));
         // Scopus writes PubMed's number as C2.
         let scopus = || {
             self.first(&["C2"])
@@ -246,16 +256,22 @@ impl Fields {
         };
         let addressed = || self.all("UR").find_map(|url| pmid_of_address(&url));
         let title = self.first(&["TI", "T1", "CT", "BT"]).unwrap_or_default();
+        let body = self.joined(&["AB", "N2"], " ").unwrap_or_default();
         Abstract {
-            pmid: number.or_else(noted).or_else(scopus).or_else(addressed),
-            title,
-            body: self.joined(&["AB", "N2"], " ").unwrap_or_default(),
+            pmid: (number.and_then(|number| values::pmid(&number)))
+                .or_else(noted)
+                .or_else(scopus)
+                .or_else(addressed),
+            title: spaced(&plain(&title)),
+            body: spaced(&plain(&body)),
             journal: self.first(&["T2", "JF", "JO", "JA", "J2", "J1"]),
-            keywords: self.joined(&["KW"], "; "),
+            keywords: some_text(self.lines("KW").collect::<Vec<_>>().join("; ")),
             url,
             year: self
                 .first(&["PY", "Y1", "DA"])
                 .and_then(|date| year_of(&date)),
+            // EndNote's type of work.
+            retracted: self.all("M3").any(|kind| values::is_retracted_kind(&kind)),
             ..Abstract::default()
         }
         .into()
@@ -265,15 +281,6 @@ impl Fields {
 /// The address of a citation.
 pub(crate) fn address(pmid: &str) -> String {
     format!("https://pubmed.ncbi.nlm.nih.gov/{pmid}/")
-}
-
-/// The PMID of an address at PubMed.
-fn pmid_of_address(url: &str) -> Option<String> {
-    let rest = ["pubmed.ncbi.nlm.nih.gov/", "ncbi.nlm.nih.gov/pubmed/"]
-        .into_iter()
-        .find_map(|host| url.split_once(host))?
-        .1;
-    some_text(rest.chars().take_while(char::is_ascii_digit).collect())
 }
 
 /// Whether a title says that there is none in English.

@@ -31,7 +31,7 @@ const STRING_COST: usize = 48;
 /// The most columns, and sheets, of a workbook; a spreadsheet has no more columns.
 const COLUMNS_LIMIT: usize = 16_384;
 
-/// The rows of the first sheet that has a title or an abstract column.
+/// The rows of all sheets that have a title or an abstract column; the others are noted.
 pub(crate) fn read(path: &Path, into: &mut Gather) -> Result<()> {
     let mut book = Workbook::open(path)?;
     let parts = book.parts()?;
@@ -39,23 +39,37 @@ pub(crate) fn read(path: &Path, into: &mut Gather) -> Result<()> {
         Some(name) => book.strings(name)?,
         None => Vec::new(),
     };
-    let mut unfit = None;
-    for name in &parts.sheets {
-        match book.sheet(name, &strings, into)? {
-            Sheet::Read => return Ok(()),
+    let (mut last, mut unfit) = (None, None);
+    for (name, part) in &parts.sheets {
+        match book.sheet(part, &strings, into)? {
+            Sheet::Read(columns) => {
+                into.unused(&columns);
+                last = Some(columns);
+            }
             Sheet::Empty => {}
-            Sheet::Unfit(error) => drop(unfit.get_or_insert(error)),
+            Sheet::Unfit(error) => {
+                into.other_sheet(name);
+                unfit.get_or_insert(error);
+            }
         }
     }
-    Err(unfit.unwrap_or(CorpusError::EmptyCorpus {
-        path: path.to_owned(),
-    }))
+    match (last, unfit) {
+        (Some(columns), _) => into.end_of_table(&columns),
+        (None, Some(error)) => Err(error),
+        (None, None) => Err(CorpusError::EmptyCorpus {
+            path: path.to_owned(),
+            found: String::new(),
+        }),
+    }
 }
 
 /// A row: its number as spreadsheets count, and its cells by column.
 pub(crate) type Row = (usize, BTreeMap<usize, String>);
 
 /// The rows that have a cell of the first sheet that has any.
+///
+/// # Errors
+/// As [`read`]; where a further sheet has a column of the same name: a table is one sheet, whose rows are numbered.
 pub(crate) fn rows(path: &Path) -> Result<Vec<Row>> {
     let mut book = Workbook::open(path)?;
     let parts = book.parts()?;
@@ -63,41 +77,41 @@ pub(crate) fn rows(path: &Path) -> Result<Vec<Row>> {
         Some(name) => book.strings(name)?,
         None => Vec::new(),
     };
-    let mut found = Vec::new();
-    for name in &parts.sheets {
-        let mut rows = Rows::new(path, &strings);
-        book.events(name, |event, since| {
-            match rows.step(event)? {
-                Step::On => {}
-                Step::Row => {
-                    since.set(0);
-                    rows.bytes = 0;
-                    let cells = std::mem::take(&mut rows.cells);
-                    if std::mem::take(&mut rows.is_filled) {
-                        found.push((rows.row, cells));
-                    }
-                }
-                Step::End => return Ok(Go::Stop),
-            }
-            Ok(Go::On)
-        })?;
-        if !found.is_empty() {
-            break;
+    let mut table: Option<(&str, Vec<Row>)> = None;
+    for (name, part) in &parts.sheets {
+        let found = book.rows(part, &strings)?;
+        let Some((first, rows)) = &table else {
+            table = (!found.is_empty()).then_some((name, found));
+            continue;
+        };
+        let names = |rows: &[Row]| -> Vec<String> {
+            let header = rows
+                .first()
+                .into_iter()
+                .flat_map(|(_, cells)| cells.values());
+            header.map(|cell| cell.trim().to_lowercase()).collect()
+        };
+        let (own, others) = (names(rows), names(&found));
+        if found.len() > 1 && others.iter().any(|name| own.contains(name)) {
+            return Err(book.wrong(format!(
+                "its sheets {first:?} and {name:?} have both rows of a table, which is to be one sheet: put them into one"
+            )));
         }
     }
-    Ok(found)
+    Ok(table.map(|(_, rows)| rows).unwrap_or_default())
 }
 
 /// What a sheet turned out to be.
 enum Sheet {
-    Read,
+    Read(Columns),
     Empty,
     Unfit(CorpusError),
 }
 
 /// Names of a workbook's parts.
 struct Parts {
-    sheets: Vec<String>,
+    /// Names of the sheets, and their parts.
+    sheets: Vec<(String, String)>,
     strings: Option<String>,
 }
 
@@ -207,17 +221,22 @@ impl<'a> Workbook<'a> {
                 && local(&start) == "sheet"
             {
                 // `sheetId` is another thing; the relation's id is `id` within a namespace.
-                ids.push(attribute(&start, |key| {
+                let id = attribute(&start, |key| {
                     key.rsplit_once(':').is_some_and(|k| k.1 == "id")
-                })?);
+                })?;
+                let name = attribute(&start, |key| key == "name")?.unwrap_or_default();
+                ids.push((name, id));
             }
             match ids.len() > COLUMNS_LIMIT {
                 true => Err(Fault::why("it has too many sheets")),
                 false => Ok(Go::On),
             }
         })?;
-        let sheets = ids.iter().flatten().filter_map(|id| relations.get(id));
-        let sheets = sheets.map(|r| join(folder, &r.target)).collect();
+        let sheets = ids.into_iter().filter_map(|(name, id)| {
+            let relation = relations.get(&id?)?;
+            Some((name, join(folder, &relation.target)))
+        });
+        let sheets = sheets.collect();
         let strings = relations.values().find(|r| r.is("sharedStrings"));
         Ok(Parts {
             sheets,
@@ -272,6 +291,28 @@ impl<'a> Workbook<'a> {
         Ok(all)
     }
 
+    /// A sheet's rows that have a cell.
+    fn rows(&mut self, name: &str, strings: &[Box<str>]) -> Result<Vec<Row>> {
+        let mut rows = Rows::new(self.path, strings);
+        let mut found = Vec::new();
+        self.events(name, |event, since| {
+            match rows.step(event)? {
+                Step::On => {}
+                Step::Row => {
+                    since.set(0);
+                    rows.bytes = 0;
+                    let cells = std::mem::take(&mut rows.cells);
+                    if std::mem::take(&mut rows.is_filled) {
+                        found.push((rows.row, cells));
+                    }
+                }
+                Step::End => return Ok(Go::Stop),
+            }
+            Ok(Go::On)
+        })?;
+        Ok(found)
+    }
+
     /// Reads a sheet's rows.
     fn sheet(&mut self, name: &str, strings: &[Box<str>], into: &mut Gather) -> Result<Sheet> {
         let mut rows = Rows::new(self.path, strings);
@@ -284,7 +325,7 @@ impl<'a> Workbook<'a> {
             gone => gone,
         })?;
         match (found, rows.columns) {
-            (Sheet::Empty, Some(_)) => Ok(Sheet::Read),
+            (Sheet::Empty, Some((columns, _))) => Ok(Sheet::Read(columns)),
             (found, _) => Ok(found),
         }
     }
@@ -521,7 +562,7 @@ impl<'a> Rows<'a> {
                 .map(|(at, name)| (*at, name.as_str()))
                 .unzip();
             let columns = Columns::of(&names, into.columns(), self.path).map_err(Fault::Unfit)?;
-            into.header(&columns);
+            into.header();
             self.columns = Some((columns, places));
             return Ok(());
         };

@@ -16,6 +16,7 @@ use super::gather::Record;
 use super::inline::Text;
 use super::markup::{self, label, labelled, spaced, year_of};
 use super::tagged::{address, english_first, not_available, other_body};
+use super::values;
 use crate::abstracts::{Abstract, OtherAbstract, english, some_text};
 
 /// Elements within elements: a citation with formulae has some twenty.
@@ -75,8 +76,10 @@ struct Citation {
     book: String,
     journal_short: String,
     keywords: Vec<String>,
-    /// A heading within an abstract, until its part begins.
+    /// Headings within an abstract, the outer first, until their part begins.
     heading: Option<String>,
+    /// The article's language, which its abstract has unless it names another.
+    language: Option<String>,
     /// The identifier in EndNote's or Europe PMC's collection, and which that is.
     number: Option<String>,
     collection: String,
@@ -256,6 +259,10 @@ impl<R: BufRead> Document<R> {
         if self.path.len() >= DEPTH {
             return self.wrong(format!("its elements are nested deeper than {DEPTH}"));
         }
+        let name = match self.dialect {
+            Some(Dialect::EndNote) if name == "style" => self.style(start)?,
+            _ => name,
+        };
         self.path.push(name);
         if let Some(open) = &mut self.text {
             open.text.open(&self.path);
@@ -303,6 +310,18 @@ impl<R: BufRead> Document<R> {
             text: Text::default(),
         });
         Ok(())
+    }
+
+    /// EndNote's text of one face, as the element that other dialects have for it.
+    fn style(&self, start: &BytesStart<'_>) -> Result<String, Fault> {
+        let face = self.attribute(start, "face")?.unwrap_or_default();
+        let is = |kind| face.split_whitespace().any(|word| word == kind);
+        Ok(match () {
+            () if is("superscript") => "sup",
+            () if is("subscript") => "sub",
+            () => "style",
+        }
+        .to_owned())
     }
 
     /// Tells whose document it is by its element.
@@ -404,21 +423,36 @@ impl<R: BufRead> Document<R> {
 
     /// As [`Document::of_pubmed`], of JATS.
     fn of_jats(&mut self, start: &BytesStart<'_>) -> Result<Option<Field>, Fault> {
+        /// Types of abstracts that are the abstract itself, not highlights, a picture or a summary for lay readers.
+        const MAIN: [&str; 4] = ["structured", "unstructured", "section", "main"];
         let (name, parent) = (self.above(0).to_owned(), self.above(1).to_owned());
         let grand = self.above(2).to_owned();
+        if name == "article" {
+            let language = self.attribute(start, "xml:lang")?;
+            // An article within it does not change the outer one's.
+            if let Some(citation) = &mut self.citation
+                && citation.depth == self.path.len()
+            {
+                citation.language = language;
+            }
+            return Ok(None);
+        }
         if name == "trans-abstract" || name == "abstract" && parent == "article-meta" {
             let language = self.attribute(start, "xml:lang")?;
             let kind = self.attribute(start, "abstract-type")?;
             if let Some(citation) = &mut self.citation {
                 citation.heading = None;
-                // Highlights, graphical abstracts and summaries for lay readers are no further part of the abstract.
+                let language = match name.as_str() {
+                    "abstract" => language.or_else(|| citation.language.clone()),
+                    _ => language,
+                };
+                let language = language.filter(|l| !english(l));
                 let is_other = name == "trans-abstract"
-                    || kind.is_some()
-                    || language.as_ref().is_some_and(|l| !english(l))
+                    || kind.is_some_and(|kind| !MAIN.contains(&kind.as_str()))
+                    || language.is_some()
                     || !citation.body.is_empty();
                 if is_other {
                     // Told apart from the main one by being here.
-                    let language = language.filter(|l| !english(l)).or(kind);
                     citation.others.push(Other {
                         language,
                         parts: Vec::new(),
@@ -474,7 +508,7 @@ impl<R: BufRead> Document<R> {
     fn of_endnote(&self) -> Option<Field> {
         match (self.above(0), self.above(1)) {
             ("title", "titles") => Some(Field::Title),
-            ("secondary-title", "titles") | ("full-title", _) => Some(Field::Journal),
+            ("secondary-title", "titles") | ("full-title", "periodical") => Some(Field::Journal),
             ("abbr-1", "periodical") => Some(Field::JournalShort),
             ("abstract", "record") => Some(Field::Body),
             ("year", "dates") => Some(Field::YearInText),
@@ -482,6 +516,7 @@ impl<R: BufRead> Document<R> {
             ("accession-num", _) => Some(Field::Number),
             ("remote-database-name", _) => Some(Field::Collection),
             ("url", _) => Some(Field::Url),
+            ("work-type", "record") => Some(Field::Kind),
             _ => None,
         }
     }
@@ -518,7 +553,7 @@ impl<R: BufRead> Document<R> {
             };
             let value = spaced(&value);
             if let Field::Deleted(version) = open.field {
-                return some_text(value).map(|pmid| Found::Deleted(pmid, version));
+                return values::pmid(&value).map(|pmid| Found::Deleted(pmid, version));
             }
             if let Some(citation) = &mut self.citation {
                 citation.set(open.field, open.label.as_deref(), value);
@@ -542,7 +577,7 @@ impl Citation {
             return;
         }
         match field {
-            Field::Pmid => self.found.pmid = Some(value),
+            Field::Pmid => self.found.pmid = values::pmid(&value),
             Field::Title => self.found.title = value,
             Field::Vernacular => self.vernacular = value,
             Field::BookTitle => self.book = value,
@@ -554,9 +589,13 @@ impl Citation {
             }
             Field::Heading => {
                 let is_name = ["ABSTRACT", "SUMMARY"].contains(&value.to_uppercase().as_str());
-                self.heading = markup::label(&value).filter(|_| !is_name);
+                let inner = markup::label(&value).filter(|_| !is_name);
+                self.heading = match (self.heading.take(), inner) {
+                    (Some(outer), Some(inner)) => Some(format!("{outer}: {inner}")),
+                    (outer, inner) => inner.or(outer),
+                };
             }
-            Field::Journal => self.found.journal = Some(value),
+            Field::Journal => self.found.journal = self.found.journal.take().or(Some(value)),
             Field::JournalShort => self.journal_short = value,
             Field::Year => self.found.year = Some(value),
             Field::YearInText => self.found.year = year_of(&value),
@@ -566,9 +605,7 @@ impl Citation {
                 self.revised = std::array::from_fn(|_| parts.next().unwrap_or_default());
             }
             Field::Keyword => self.keywords.push(value),
-            Field::Kind => {
-                self.found.retracted |= value.eq_ignore_ascii_case("retracted publication");
-            }
+            Field::Kind => self.found.retracted |= values::is_retracted_kind(&value),
             Field::Number => self.number = Some(value),
             Field::Collection => self.collection = value.to_lowercase(),
             Field::Url => self.found.url = self.found.url.take().or(Some(value)),

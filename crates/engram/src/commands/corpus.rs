@@ -98,7 +98,7 @@ pub fn corpus(command: CorpusCommand, json: bool) -> Result<()> {
 /// Writes what files hold as one corpus; says what was left out, and what records lack.
 fn import(args: &ImportArgs) -> Result<()> {
     let _held = Lock::beside(&args.out)?;
-    let files = read::files_of(&args.files)?;
+    let files = read::inputs_of(&args.files, &args.out)?;
     let settings = ImportSettings {
         read: Settings {
             columns: args.column.clone(),
@@ -330,6 +330,11 @@ fn left_out(name: &impl std::fmt::Display, counts: &Corpus) {
     if counts.open_ended > 0 {
         note(format!(
             "{name}: it does not end with a line break: its last record may be cut short"
+        ));
+    }
+    for sheet in &counts.other_sheets {
+        note(format!(
+            "{name}: sheet {sheet:?} passed over: it has no column of titles or abstracts"
         ));
     }
     if !counts.unused.is_empty() {

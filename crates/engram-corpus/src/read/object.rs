@@ -1,0 +1,307 @@
+//! A record in a JSON object: its keys are known as columns are.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::columns::{Field, Named, Others, set};
+use super::gather::Record;
+use super::markup::{plain, spaced, year_of};
+use super::values;
+use crate::abstracts::{Abstract, Word, english, some_text};
+
+/// The most names of unused keys that are kept.
+const UNUSED: usize = 200;
+
+/// What became of the keys of a file's objects.
+#[derive(Default)]
+pub(crate) struct Keys {
+    /// Those that are not read.
+    pub unused: BTreeSet<String>,
+    /// Those that were named by hand and are there, as they were named.
+    pub by_hand: BTreeSet<String>,
+}
+
+/// Reads an object as a record.
+pub(crate) struct Reading<'a> {
+    /// The columns that were named by hand.
+    pub columns: &'a [Named],
+    /// What became of the objects' keys.
+    pub keys: &'a mut Keys,
+    /// Whether texts hold markup, as those of services and of reference managers do.
+    pub has_markup: bool,
+    /// Whether it may be a line of engram's own, in which `language` is the abstract's.
+    pub is_line: bool,
+}
+
+/// What a line of engram's own has. Other programs give the article's language, not the abstract's.
+const OWN: [&str; 12] = [
+    "pmid",
+    "title",
+    "abstract",
+    "journal",
+    "keywords",
+    "url",
+    "year",
+    "source",
+    "answers",
+    "language",
+    "retracted",
+    "other_abstracts",
+];
+
+impl<'de> DeserializeSeed<'de> for Reading<'_> {
+    type Value = Record;
+
+    fn deserialize<D: serde::Deserializer<'de>>(self, from: D) -> Result<Record, D::Error> {
+        from.deserialize_map(self)
+    }
+}
+
+/// A year within the ways that services write one.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Date {
+    Parts {
+        #[serde(rename = "date-parts")]
+        parts: Vec<Vec<Word>>,
+    },
+    Word(Word),
+    Other(IgnoredAny),
+}
+
+/// A text, or what is none and is passed over.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Loose {
+    Flag(bool),
+    Word(Word),
+    Other(IgnoredAny),
+}
+
+/// A text, or the parts of one: a list of texts.
+struct Texts(String);
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Texts, D::Error> {
+        from.deserialize_any(TextsVisitor)
+    }
+}
+
+struct TextsVisitor;
+
+impl<'de> Visitor<'de> for TextsVisitor {
+    type Value = Texts;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a string or a list of strings")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Texts, E> {
+        Ok(Texts(text.to_owned()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Texts, E> {
+        Ok(Texts(String::new()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Texts, A::Error> {
+        let mut all: Vec<String> = Vec::new();
+        while let Some(Texts(text)) = list.next_element()? {
+            all.extend(some_text(text));
+        }
+        Ok(Texts(all.join(" ")))
+    }
+}
+
+#[derive(Default, Deserialize)]
+struct JournalInfo {
+    #[serde(default)]
+    journal: Option<JournalName>,
+}
+
+#[derive(Default, Deserialize)]
+struct JournalName {
+    #[serde(default)]
+    title: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct KeywordList {
+    #[serde(default)]
+    keyword: Option<Vec<String>>,
+}
+
+#[derive(Default, Deserialize)]
+struct TypeList {
+    #[serde(default, rename = "pubType")]
+    kinds: Option<Vec<String>>,
+}
+
+impl<'de> Visitor<'de> for Reading<'_> {
+    type Value = Record;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Record, A::Error> {
+        let mut record = Record::default();
+        // The fields that keys gave, how well each key fitted, and the key.
+        let mut fits: Vec<(Field, usize, String)> = Vec::new();
+        let mut is_own = self.is_line;
+        while let Some(key) = map.next_key::<String>()? {
+            is_own &= OWN.contains(&key.as_str());
+            let found = &mut record.found;
+            match key.as_str() {
+                "answers" => found.answers = map.next_value()?,
+                "other_abstracts" => found.other_abstracts = map.next_value::<Others>()?,
+                "journalInfo" => {
+                    let info = map.next_value::<Option<JournalInfo>>()?;
+                    found.journal = info.and_then(|i| i.journal).and_then(|j| j.title);
+                }
+                "keywordList" => {
+                    let list = map.next_value::<Option<KeywordList>>()?;
+                    let words = list.and_then(|l| l.keyword).unwrap_or_default();
+                    found.keywords = some_text(words.join("; "));
+                }
+                "pubTypeList" => {
+                    let kinds = map.next_value::<Option<TypeList>>()?.and_then(|l| l.kinds);
+                    let mut kinds = kinds.iter().flatten();
+                    found.retracted |= kinds.any(|kind| values::is_retracted_kind(kind));
+                }
+                "dateOfRevision" => {
+                    let date = map.next_value::<Word>()?.text().unwrap_or_default();
+                    let digits: String = date.chars().filter(char::is_ascii_digit).collect();
+                    record.revised = digits.parse().unwrap_or_default();
+                }
+                "language" if self.columns.iter().all(|n| n.field != Field::Language) => {
+                    found.language = match map.next_value()? {
+                        Loose::Word(word) => word.text().filter(|l| !english(l)),
+                        _ => None,
+                    };
+                }
+                _ => self.member(key, &mut fits, found, &mut map)?,
+            }
+        }
+        let found = &mut record.found;
+        let is_by_hand = self.columns.iter().any(|n| n.field == Field::Language);
+        if !is_own && !is_by_hand && found.language.take().is_some() {
+            self.pass_over("language".to_owned());
+        }
+        if self.has_markup || fits.iter().any(|(.., key)| key == "abstractText") {
+            found.title = spaced(&plain(&found.title));
+            found.body = spaced(&plain(&found.body));
+        }
+        Ok(record)
+    }
+}
+
+impl Reading<'_> {
+    /// Takes a key's value: for its field, where no key that fits better has given one that is not empty.
+    fn member<'de, A: MapAccess<'de>>(
+        &mut self,
+        key: String,
+        fits: &mut Vec<(Field, usize, String)>,
+        found: &mut Abstract,
+        map: &mut A,
+    ) -> Result<(), A::Error> {
+        let Some((field, fit)) = self.place(&key) else {
+            if key.eq_ignore_ascii_case("extra") || key.eq_ignore_ascii_case("note") {
+                let note = map.next_value::<serde_json::Value>()?;
+                let pmid = note.as_str().and_then(values::pmid_noted);
+                found.pmid = found.pmid.take().or(pmid);
+                return Ok(());
+            }
+            map.next_value::<IgnoredAny>()?;
+            self.pass_over(key);
+            return Ok(());
+        };
+        if fits.iter().any(|(.., other)| *other == key) {
+            let why = format!("the field {key:?} is there twice");
+            return Err(A::Error::custom(why));
+        }
+        let mut read = Abstract::default();
+        // The names of engram's own fields have values of their types.
+        let is_strict = fit <= 1;
+        let is_set = match field {
+            Field::Title | Field::Abstract if is_strict => {
+                set(&mut read, field, &map.next_value::<Texts>()?.0)
+            }
+            Field::Pmid if is_strict => {
+                let text = map.next_value::<Word>()?.text();
+                set(&mut read, field, &text.unwrap_or_default())
+            }
+            Field::Year => {
+                read.year = match map.next_value()? {
+                    Date::Word(word) => word.text().map(|year| values::year(&year)),
+                    Date::Other(_) => None,
+                    Date::Parts { parts } => {
+                        let first = parts.into_iter().flatten().next();
+                        first.and_then(Word::text).and_then(|date| year_of(&date))
+                    }
+                };
+                read.year.is_some()
+            }
+            _ => match map.next_value()? {
+                Loose::Word(word) => set(&mut read, field, &word.text().unwrap_or_default()),
+                Loose::Flag(flag) => set(&mut read, field, &flag.to_string()),
+                Loose::Other(_) => false,
+            },
+        };
+        let before = fits.iter().position(|(other, ..)| *other == field);
+        match before {
+            Some(at) if field != Field::Retracted => {
+                if !is_set || fits[at].1 <= fit {
+                    self.pass_over(key);
+                    return Ok(());
+                }
+                let (.., worse) = fits.remove(at);
+                self.pass_over(worse);
+            }
+            _ if !is_set => return Ok(()),
+            _ => {}
+        }
+        take(field, found, read);
+        fits.push((field, fit, key));
+        Ok(())
+    }
+
+    /// The field that a key gives, and how well it fits: 0 for one that was named by hand.
+    fn place(&mut self, key: &str) -> Option<(Field, usize)> {
+        let by_hand = self.columns.iter();
+        let mut by_hand = by_hand.filter(|n| n.column.eq_ignore_ascii_case(key));
+        if let Some(named) = by_hand.next() {
+            self.keys.by_hand.insert(named.column.clone());
+            return Some((named.field, 0));
+        }
+        let named = |field| self.columns.iter().any(|n| n.field == field);
+        let (field, fit) = Field::of(key)?;
+        (!named(field)).then_some((field, fit + 1))
+    }
+
+    /// Notes a key that is not read.
+    fn pass_over(&mut self, key: String) {
+        if self.keys.unused.len() < UNUSED {
+            self.keys.unused.insert(key.chars().take(60).collect());
+        }
+    }
+}
+
+/// Puts a field of one record into another's place.
+fn take(field: Field, found: &mut Abstract, read: Abstract) {
+    match field {
+        Field::Title => found.title = read.title,
+        Field::Abstract => found.body = read.body,
+        Field::Pmid => found.pmid = read.pmid,
+        Field::Journal => found.journal = read.journal,
+        Field::Keywords => found.keywords = read.keywords,
+        Field::Url => found.url = read.url,
+        Field::Year => found.year = read.year,
+        Field::Source => found.source = read.source,
+        Field::Language => found.language = read.language,
+        Field::Retracted => found.retracted |= read.retracted,
+    }
+}
