@@ -249,6 +249,44 @@ fn blanks_between_prompt_and_answer() {
     assert_eq!(notices, expected.concat());
 }
 
+/// Answer and foil both begin with the blank or neither; blanks are all white space but line ends.
+#[test]
+fn answer_and_foil_begin_alike() {
+    let start = |of: &str| format!("The patient with {of} was treated with");
+    let unlike = "a blank that only one of answer and foil has";
+    let tab = "a tab or another blank that is no space";
+    for (end, answer, foil, how, next) in [
+        (":", "steroids", " antibiotics", "no blank", " steroids"),
+        (".", "steroids", " antibiotics", "no blank", " steroids"),
+        (" (", " steroids", "antibiotics", unlike, "steroids"),
+        (":\n", " steroids", "antibiotics", unlike, "steroids"),
+        ("", "\tsteroids", " antibiotics", tab, " steroids"),
+        ("", "\u{a0}steroids", " antibiotics", tab, " steroids"),
+    ] {
+        let [clean, corrupt] = ["fever", "cough"].map(|of| format!("{}{end}", start(of)));
+        let expected = [("clean", &clean), ("corrupted", &corrupt)].map(|(which, prompt)| {
+            format!(
+                "{how} between the {which} prompt and the answer: write \"{prompt}\" and \"{next}\""
+            )
+        });
+        let mut found = problems(text("p", &clean, &corrupt, answer, foil));
+        found.retain(|problem| problem.contains("write"));
+        assert_eq!(found, expected, "{answer:?} beside {foil:?}");
+    }
+    let [clean, corrupt] = ["fever", "cough"].map(start);
+    let trailing = problems(text("p", &clean, &corrupt, " steroids ", " antibiotics"));
+    let told = "a blank at the end of the answer: write \"The patient with fever was treated with\" and \" steroids\"";
+    assert!(
+        trailing.iter().any(|problem| problem == told),
+        "{trailing:?}"
+    );
+    let space = "\u{a0}";
+    let [ends, other] = [&clean, &corrupt].map(|prompt| format!("{prompt}{space}"));
+    let found = problems(text("p", &ends, &other, "steroids", "antibiotics"));
+    let told = "a blank at the prompt's end, not before what follows between the clean prompt and the answer: write \"The patient with fever was treated with\" and \" steroids\"";
+    assert!(found.iter().any(|problem| problem == told), "{found:?}");
+}
+
 /// One prompt with two answers.
 #[test]
 fn pairs_that_contradict_each_other_are_told() {
