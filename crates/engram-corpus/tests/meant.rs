@@ -137,6 +137,9 @@ fn rich_text_of_reference_managers_is_read() {
     ] {
         assert_eq!(one(name, content).title, right, "{name}");
     }
+    // Line breaks stay.
+    let list = "[{\"title\":\"A\",\"abstract\":\"One.\\n\\nTwo.\"}]";
+    assert_eq!(one("a.json", list).body, "One.\n\nTwo.");
     // A line of JSON is text as it is: engram's own are read as they were written.
     let line = format!("{{\"title\":{rich:?},\"abstract\":\"x\"}}\n");
     assert_eq!(one("a.jsonl", line).title, rich);
@@ -276,6 +279,8 @@ fn standing_phrases_are_no_abstracts_and_lines_are_keywords() {
     }
     let ris =
         "TY  - JOUR\nTI  - A\nKW  - Adult\nAspirin/*therapeutic use\nHumans\nKW  - x\nER  - \n";
+    let tight = "TY  - JOUR\nTI  -A\nAB  -BACKGROUND: b.\nER  -\n";
+    assert_eq!(one("a.ris", tight).text(), "A BACKGROUND: b.");
     let found = one("a.ris", ris);
     assert_eq!(
         found.keywords.as_deref(),

@@ -109,6 +109,13 @@ fn objects_of_a_line_each_are_no_services_answer() {
         let line = format!("{{\"title\":\"A\",\"abstract\":\"B\",\"{key}\":{value}}}");
         assert_eq!(one("a.jsonl", line).title, "A");
     }
+    // Of a line longer than what the format is told by, it cannot be said.
+    let long = format!(
+        "{{\"items\":[{{\"x\":\"{}\"}}],\"title\":\"A\"}}\n",
+        "x".repeat(70_000)
+    );
+    let error = of("a.jsonl", long.repeat(2)).unwrap_err().to_string();
+    assert!(error.contains("has a \"title\" itself"), "{error}");
     // Crossref's answer has its records under message.items, titles as lists and JATS as text.
     let answer = r#"{"status":"ok","message":{"total-results":1,"items":[{"title":["Aspirin in stroke"],
         "container-title":["BMJ"],"abstract":"<jats:title>Aims</jats:title><jats:p>It helped.</jats:p>",

@@ -184,6 +184,8 @@ pub(crate) struct Columns {
     places: Vec<(Field, usize)>,
     /// Zotero's "Extra", whose lines may say "PMID: 123".
     extra: Option<usize>,
+    /// Whether the column is among these.
+    is_read: Vec<bool>,
     /// Whether a record had a field from the column.
     used: Vec<Cell<bool>>,
 }
@@ -221,11 +223,16 @@ impl Columns {
         if !places.iter().any(|(field, _)| is_text(field)) {
             return Err(missing("Title or Abstract".to_owned()));
         }
+        let mut is_read = vec![false; header.len()];
+        for at in places.iter().map(|(_, at)| *at).chain(extra) {
+            is_read[at] = true;
+        }
         let used = header.iter().map(|_| Cell::new(false)).collect();
         Ok(Columns {
             header,
             places,
             extra,
+            is_read,
             used,
         })
     }
@@ -253,7 +260,7 @@ impl Columns {
 
     /// Whether the column at this place is read.
     pub fn wants(&self, at: usize) -> bool {
-        self.extra == Some(at) || self.places.iter().any(|(_, place)| *place == at)
+        self.is_read.get(at).is_some_and(|is_read| *is_read)
     }
 
     /// The names of the columns that gave no record a field, and are not the best for theirs.
@@ -294,39 +301,39 @@ impl Columns {
 /// article is retracted.
 pub(crate) fn set(found: &mut Abstract, field: Field, value: &str) -> bool {
     let value = values::cell(value);
-    if field == Field::Retracted {
-        let is_yes = ["true", "1", "yes"].contains(&value.trim().to_lowercase().as_str());
-        let says_so = is_yes || values::is_retracted_kind(value);
-        found.retracted |= says_so;
-        return says_so;
-    }
-    let text = match field {
-        Field::Title => &mut found.title,
-        Field::Abstract if values::is_no_abstract(value) => return false,
-        Field::Abstract => &mut found.body,
-        _ => {
-            let (word, value) = match field {
-                Field::Pmid => (&mut found.pmid, values::pmid(value)),
-                Field::Journal => (&mut found.journal, Some(value.to_owned())),
-                Field::Keywords => (&mut found.keywords, Some(value.to_owned())),
-                Field::Url => (&mut found.url, Some(value.to_owned())),
-                Field::Year => (&mut found.year, Some(values::year(value))),
-                Field::Source => (&mut found.source, Some(value.to_owned())),
-                _ => (
-                    &mut found.language,
-                    Some(value.to_owned()).filter(|l| !english(l)),
-                ),
-            };
-            let value = value.and_then(some_text).filter(|_| word.is_none());
-            let is_set = value.is_some();
-            *word = value.or(word.take());
-            return is_set;
+    let own = || Some(value.to_owned());
+    match field {
+        Field::Title => fill(&mut found.title, value),
+        Field::Abstract if values::is_no_abstract(value) => false,
+        Field::Abstract => fill(&mut found.body, value),
+        Field::Pmid => fill_word(&mut found.pmid, values::pmid(value)),
+        Field::Journal => fill_word(&mut found.journal, own()),
+        Field::Keywords => fill_word(&mut found.keywords, own()),
+        Field::Url => fill_word(&mut found.url, own()),
+        Field::Year => fill_word(&mut found.year, Some(values::year(value))),
+        Field::Source => fill_word(&mut found.source, own()),
+        Field::Language => fill_word(&mut found.language, own().filter(|l| !english(l))),
+        Field::Retracted => {
+            let is_yes = ["true", "1", "yes"].contains(&value.trim().to_lowercase().as_str());
+            let says_so = is_yes || values::is_retracted_kind(value);
+            found.retracted |= says_so;
+            says_so
         }
-    };
+    }
+}
+
+fn fill(text: &mut String, value: &str) -> bool {
     let is_set = text.trim().is_empty() && !value.is_empty();
     if is_set {
         value.clone_into(text);
     }
+    is_set
+}
+
+fn fill_word(word: &mut Option<String>, value: Option<String>) -> bool {
+    let value = value.and_then(some_text).filter(|_| word.is_none());
+    let is_set = value.is_some();
+    *word = value.or(word.take());
     is_set
 }
 

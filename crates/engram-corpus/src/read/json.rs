@@ -183,7 +183,13 @@ impl<R: BufRead> Objects<R> {
         }
         self.reader.consume(1);
         let holds = WRAPPERS.contains(&key.as_str());
-        match self.significant()? {
+        let next = self.significant()?;
+        if next == Some(b'"') && self.open.len() == 1 && is_text(Some(key.as_bytes())) {
+            return self.wrong(&format!(
+                "the object holds records and has a {key:?} itself: which is the record cannot be told"
+            ));
+        }
+        match next {
             Some(b'[') if holds => self.step(true),
             Some(b'{') if holds => self.step(false),
             Some(_) => self.value(None)?,

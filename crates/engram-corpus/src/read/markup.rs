@@ -2,6 +2,9 @@
 
 use quick_xml::escape::resolve_xml_entity;
 
+/// Elements of a text's markup within elements; deeper ones are text.
+const DEPTH: usize = 100;
+
 /// Stretches of white space as one space, none at the ends.
 pub(crate) fn spaced(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -87,7 +90,9 @@ pub(crate) fn plain(text: &str) -> String {
             _ => {}
         }
         if !is_end && (is_heading || name == "sup" || name == "sub") {
-            open.push((name, out.len()));
+            if open.len() < DEPTH {
+                open.push((name, out.len()));
+            }
             continue;
         }
         let Some(last) = open.iter().rposition(|(opened, _)| *opened == name) else {
@@ -178,8 +183,9 @@ fn entities(text: &str) -> String {
     while let Some(at) = rest.find('&') {
         out.push_str(rest.get(..at).unwrap_or_default());
         rest = rest.get(at..).unwrap_or_default();
-        let name = rest.get(1..rest.find(';').unwrap_or(0).max(1));
-        let name = name.filter(|n| (1..=8).contains(&n.len())).unwrap_or("");
+        // The longest is `&#x10FFFF;`.
+        let end = rest.bytes().take(10).position(|byte| byte == b';');
+        let name = rest.get(1..end.unwrap_or(1)).unwrap_or_default();
         match reference(name) {
             Some(found) => {
                 out.push_str(&found);

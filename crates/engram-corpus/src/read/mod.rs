@@ -6,6 +6,7 @@
 mod bibtex;
 mod columns;
 pub(crate) mod csv;
+mod decode;
 mod format;
 mod gather;
 mod inline;

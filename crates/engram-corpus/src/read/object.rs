@@ -30,9 +30,9 @@ pub(crate) struct Reading<'a> {
     pub columns: &'a [Named],
     /// What became of the objects' keys.
     pub keys: &'a mut Keys,
-    /// Whether texts hold markup, as those of services and of reference managers do.
-    pub has_markup: bool,
-    /// Whether it may be a line of engram's own, in which `language` is the abstract's.
+    /// Whether it is within a service's answer, whose texts are HTML.
+    pub is_wrapped: bool,
+    /// Whether it is a line: text as it is. It may be engram's own, in which `language` is the abstract's.
     pub is_line: bool,
 }
 
@@ -191,9 +191,13 @@ impl<'de> Visitor<'de> for Reading<'_> {
         if !is_own && !is_by_hand && found.language.take().is_some() {
             self.pass_over("language".to_owned());
         }
-        if self.has_markup || fits.iter().any(|(.., key)| key == "abstractText") {
+        if self.is_wrapped || fits.iter().any(|(.., key)| key == "abstractText") {
             found.title = spaced(&plain(&found.title));
             found.body = spaced(&plain(&found.body));
+        } else if !self.is_line && found.answers.is_empty() {
+            // Rich text of a reference manager.
+            found.title = plain(&found.title);
+            found.body = plain(&found.body);
         }
         Ok(record)
     }
@@ -247,8 +251,13 @@ impl Reading<'_> {
             }
             _ => match map.next_value()? {
                 Loose::Word(word) => set(&mut read, field, &word.text().unwrap_or_default()),
-                Loose::Flag(flag) => set(&mut read, field, &flag.to_string()),
-                Loose::Other(_) => false,
+                Loose::Flag(flag) if field == Field::Retracted => {
+                    set(&mut read, field, &flag.to_string())
+                }
+                Loose::Flag(_) | Loose::Other(_) => {
+                    self.pass_over(key);
+                    return Ok(());
+                }
             },
         };
         let before = fits.iter().position(|(other, ..)| *other == field);

@@ -336,6 +336,7 @@ fn ris(line: &str, is_narrow: bool) -> Option<(&str, &str)> {
     let good = bytes.next().is_some_and(|b| b.is_ascii_uppercase())
         && bytes.all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
     let value = rest.strip_prefix(if is_narrow { " -" } else { "  -" })?;
-    let good = good && (value.is_empty() || value.starts_with(' '));
-    good.then_some((tag, value.trim()))
+    // Some programs leave out the blank after the dash; with two before it, it is a tag's all the same.
+    let is_plain = !is_narrow || value.is_empty() || value.starts_with(' ');
+    (good && is_plain).then_some((tag, value.trim()))
 }
