@@ -90,9 +90,9 @@ pub(crate) fn encoding(head: &[u8]) -> Option<&'static Encoding> {
         None => [(UTF_16LE, 0), (UTF_16BE, 1)]
             .into_iter()
             .find_map(|(encoding, at)| {
-                let first = head.chunks_exact(2).take(8);
+                let mut first = head.chunks_exact(2).take(8);
                 let is_ascii = |unit: &[u8]| (9..127).contains(&unit[at]) && unit[1 - at] == 0;
-                (head.len() >= 4 && first.map(is_ascii).all(|is| is)).then_some(encoding)
+                (head.len() >= 4 && first.all(is_ascii)).then_some(encoding)
             }),
     }
 }
