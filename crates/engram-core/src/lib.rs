@@ -43,3 +43,6 @@ pub use setting::{Align, Bos, Corruption, Direction, Positions};
 pub use site::{NamedSite, Part, Select, Site, SiteTable};
 pub use subject::{Located, SubjectAt};
 pub use suite::Suite;
+
+/// A hash of this crate's code: what it computed under another is computed again.
+pub const SOURCE: &str = env!("ENGRAM_SOURCE");

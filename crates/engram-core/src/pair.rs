@@ -168,6 +168,20 @@ fn locate(subject: &Option<Span>, prompt: &Prompt<'_>, pair: &Pair) -> Option<Lo
 }
 
 impl Pair {
+    /// A pair of texts, called "pair", of the kind "inline". Strings are joined as written: answer and foil begin with a blank
+    /// where the prompt does not end in one.
+    pub fn new(clean: &str, corrupt: &str, answer: &str, foil: &str) -> Pair {
+        Pair {
+            id: "pair".to_owned(),
+            kind: "inline".to_owned(),
+            clean: clean.to_owned(),
+            corrupt: corrupt.to_owned(),
+            answer: answer.to_owned(),
+            foil: foil.to_owned(),
+            ..Pair::default()
+        }
+    }
+
     /// The clean prompt.
     pub fn clean_prompt(&self) -> Prompt<'_> {
         either(&self.clean_ids, &self.clean)

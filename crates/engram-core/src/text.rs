@@ -1,7 +1,7 @@
 //! Text of unknown origin on a terminal: characters that a terminal obeys are shown, not sent.
 
 use std::borrow::Cow;
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 /// A text on one line: control characters (C0, DEL, C1), line and paragraph separators, and characters that change the
 /// direction of writing are escaped as Rust has it, `\n`, `\u{1b}`. All else stays as it is, backslashes too.
@@ -67,6 +67,25 @@ fn is_colour(rest: &str) -> bool {
     };
     let ends = code.find(|c: char| !c.is_ascii_digit() && c != ';');
     ends.is_some_and(|at| code[at..].starts_with('m'))
+}
+
+/// `1 text`, `1,234 texts`.
+pub fn counted(n: usize, noun: &str) -> String {
+    let s = if n == 1 { "" } else { "s" };
+    format!("{} {noun}{s}", thousands(n))
+}
+
+/// `1234567` as `1,234,567`.
+pub fn thousands(n: impl Display) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
 }
 
 #[cfg(test)]

@@ -30,3 +30,6 @@ pub use write::{Exposure, Statement, Text, WriteSettings, Written, write_texts};
 
 /// A function from a text to its token ids.
 pub type Tokenize<'a> = &'a dyn Fn(&str) -> Vec<u32>;
+
+/// A hash of this crate's code: what it computed under another is computed again.
+pub const SOURCE: &str = env!("ENGRAM_SOURCE");

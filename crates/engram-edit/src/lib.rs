@@ -42,3 +42,6 @@ pub use rome::rome;
 pub use score::Asked;
 pub use settings::{EditSettings, Method};
 pub use sweep::{Measures, Swept, sweep};
+
+/// A hash of this crate's code: what it computed under another is computed again.
+pub const SOURCE: &str = env!("ENGRAM_SOURCE");

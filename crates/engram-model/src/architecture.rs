@@ -218,7 +218,10 @@ impl Architecture {
             Site::ResidMid => !self.parallel,
             Site::CAttn => self.fused_qkv,
             Site::MlpUp => self.gated,
-            _ => true,
+            Site::Embed | Site::ResidPre | Site::ResidPost | Site::AttnOut | Site::MlpOut => true,
+            Site::Q | Site::K | Site::V | Site::Z | Site::Pattern | Site::HeadOut => true,
+            Site::MlpPre | Site::MlpPost | Site::Ln1 | Site::Ln2 | Site::LnFinal => true,
+            Site::Ln1Scale | Site::Ln2Scale | Site::LnFinalScale | Site::Logits => true,
         }
     }
 
@@ -284,6 +287,17 @@ pub struct Shape {
     pub windows: Vec<Option<usize>>,
     /// Number of parameters.
     pub parameters: usize,
+}
+
+impl std::fmt::Display for Shape {
+    /// The sizes, as a person tells models apart.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} layers, d_model {}, {} heads, {} tokens, {} parameters",
+            self.layers, self.d_model, self.heads, self.vocab, self.parameters
+        )
+    }
 }
 
 impl Shape {

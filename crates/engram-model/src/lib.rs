@@ -30,3 +30,6 @@ pub use model::Model;
 pub use tap::{Capture, NoTap, Tap};
 pub use tokenizer::Tokenizer;
 pub use transformer::{TrainingPass, Transformer};
+
+/// A hash of this crate's code: what it computed under another is computed again.
+pub const SOURCE: &str = env!("ENGRAM_SOURCE");

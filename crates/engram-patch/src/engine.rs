@@ -5,7 +5,7 @@ use engram_model::Model;
 use serde::{Deserialize, Serialize};
 
 use crate::eligibility::{Eligibility, by_pair};
-use crate::error::Result;
+use crate::error::{PatchError, Result};
 use crate::metric::recovery;
 use crate::plan::{PairPlan, Plan, PlannedCell};
 use crate::reach::Fate;
@@ -129,12 +129,33 @@ impl Done {
 
 /// Runs plans.
 pub trait Engine {
+    /// The model that the engine runs.
+    fn model(&self) -> &Model;
+
     /// Computes the cells of a plan that `done` does not have and whose value the graph does not fix,
     /// and gives them to `sink` batch by batch.
     ///
     /// # Errors
-    /// [`crate::PatchError::NotFinite`], the model's, or whatever `sink` says.
-    fn sweep(&self, model: &Model, plan: &Plan, done: &Done, sink: Sink<'_>) -> Result<()>;
+    /// [`PatchError::OtherModel`] for a plan of a model of another shape; as [`Plan::check`] for one that contradicts itself;
+    /// [`PatchError::NotFinite`], the model's, or whatever `sink` says.
+    fn sweep(&self, plan: &Plan, done: &Done, sink: Sink<'_>) -> Result<()> {
+        let shape = self.model().shape();
+        if plan.shape != shape {
+            return Err(PatchError::OtherModel {
+                plan: plan.shape.to_string(),
+                model: shape.to_string(),
+            });
+        }
+        plan.check()?;
+        self.run(plan, done, sink)
+    }
+
+    /// [`Engine::sweep`] of a plan that was checked.
+    ///
+    /// # Errors
+    /// As [`Engine::sweep`].
+    #[doc(hidden)]
+    fn run(&self, plan: &Plan, done: &Done, sink: Sink<'_>) -> Result<()>;
 
     /// How many cells of a plan the engine computes: those that are open.
     fn cells(&self, plan: &Plan) -> usize {
@@ -145,10 +166,10 @@ pub trait Engine {
     ///
     /// # Errors
     /// As [`Engine::sweep`].
-    fn collect(&self, model: &Model, plan: &Plan) -> Result<Vec<PairResult>> {
+    fn collect(&self, plan: &Plan) -> Result<Vec<PairResult>> {
         let mut done = Done::nothing(plan);
         let nothing = done.clone();
-        self.sweep(model, plan, &nothing, &mut |batch| {
+        self.sweep(plan, &nothing, &mut |batch| {
             done.take(batch);
             Ok(())
         })?;

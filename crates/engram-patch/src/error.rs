@@ -21,6 +21,27 @@ pub enum PatchError {
         /// Each one's id with its problems.
         list: String,
     },
+    /// A plan of another model than the engine's.
+    #[error("the plan is of a model of {plan}; this engine runs one of {model}")]
+    OtherModel {
+        /// The sizes of the plan's model.
+        plan: String,
+        /// The sizes of the engine's.
+        model: String,
+    },
+    /// A plan that contradicts itself or its model.
+    #[error("pair \"{pair}\"{}: {why}", site.as_ref().map_or(String::new(), |site| format!(", site {site}")))]
+    Plan {
+        /// The pair.
+        pair: String,
+        /// The site, where it is about a cell.
+        site: Option<String>,
+        /// The value, and what it is to be.
+        why: String,
+    },
+    /// The caller cancelled the sweep; what was handed on is whole.
+    #[error("the sweep was cancelled")]
+    Cancelled,
     /// Nothing to sweep.
     #[error("there is nothing to patch: {why}")]
     Empty {

@@ -38,7 +38,7 @@ pub use eligibility::{Eligibility, Gap, Ineligible, ineligible};
 pub use engine::{Batch, Done, Engine, PairResult, Sink, Unpatched, result};
 pub use error::{PatchError, Result};
 pub use journal::Journal;
-pub use naive::NaiveEngine;
+pub use naive::{NaiveEngine, NaiveSettings};
 pub use noise::Noise;
 pub use plan::{PairPlan, Place, Plan, PlannedCell, Tokens};
 pub use preference::{NextToken, Preferences, ask, cache, preferences, preferences_within};
@@ -47,3 +47,6 @@ pub use reach::Fate;
 pub use schedule::{Memory, Schedule};
 pub use spec::{SweepSpec, paper_spec};
 pub use staged::StagedEngine;
+
+/// A hash of this crate's code: what it computed under another is computed again.
+pub const SOURCE: &str = env!("ENGRAM_SOURCE");

@@ -15,9 +15,9 @@ use crate::plan::{PairPlan, Plan, PlannedCell};
 use crate::spec::SweepSpec;
 use crate::worlds::{Constants, Means, Noisy, RowNoise, Sources, Worlds, first_not_finite};
 
-/// The reference: one full forward pass for every cell, the cells of a pair batched.
+/// How the reference engine works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NaiveEngine {
+pub struct NaiveSettings {
     /// The most rows of one batch.
     pub batch: usize,
     /// The most bytes that the activations of one batch may take, by estimate.
@@ -26,13 +26,27 @@ pub struct NaiveEngine {
     pub skip_trivial: bool,
 }
 
-impl Default for NaiveEngine {
-    fn default() -> NaiveEngine {
-        NaiveEngine {
+impl Default for NaiveSettings {
+    fn default() -> NaiveSettings {
+        NaiveSettings {
             batch: 64,
             memory: 1 << 30,
             skip_trivial: true,
         }
+    }
+}
+
+/// The reference: one full forward pass for every cell, the cells of a pair batched.
+#[derive(Debug, Clone, Copy)]
+pub struct NaiveEngine<'m> {
+    model: &'m Model,
+    settings: NaiveSettings,
+}
+
+impl<'m> NaiveEngine<'m> {
+    /// For a model.
+    pub fn new(model: &'m Model, settings: NaiveSettings) -> NaiveEngine<'m> {
+        NaiveEngine { model, settings }
     }
 }
 
@@ -61,13 +75,18 @@ struct Bench<'a> {
     constants: &'a Constants,
 }
 
-impl Engine for NaiveEngine {
+impl Engine for NaiveEngine<'_> {
+    fn model(&self) -> &Model {
+        self.model
+    }
+
     fn cells(&self, plan: &Plan) -> usize {
         let cells = plan.pairs.iter().flat_map(|p| &p.cells);
         cells.filter(|c| self.computes(&plan.spec, c)).count()
     }
 
-    fn sweep(&self, model: &Model, plan: &Plan, done: &Done, sink: Sink<'_>) -> Result<()> {
+    fn run(&self, plan: &Plan, done: &Done, sink: Sink<'_>) -> Result<()> {
+        let model = self.model;
         let sigma = match plan.pairs.iter().any(|p| p.noise.is_some()) {
             true => deviation(&embeddings(model, &subject_tokens(plan))?),
             false => 0.0,
@@ -130,9 +149,9 @@ fn constants(model: &Model, plan: &Plan) -> Result<Constants> {
     Ok(Constants::Means(means))
 }
 
-impl NaiveEngine {
+impl NaiveEngine<'_> {
     fn computes(&self, spec: &SweepSpec, cell: &PlannedCell) -> bool {
-        match self.skip_trivial {
+        match self.settings.skip_trivial {
             true => cell.is_open(&spec.metrics),
             false => cell.same_as.is_none(),
         }
@@ -157,7 +176,7 @@ impl NaiveEngine {
         })?;
         let rows = bench.continuation.rows();
         let bytes = row_bytes(shape, longest + bench.continuation.appended());
-        let most = (self.memory / bytes.max(1)).min(self.batch as u64) as usize;
+        let most = (self.settings.memory / bytes.max(1)).min(self.settings.batch as u64) as usize;
         let batches = cells.chunks((most / rows).max(1));
         for batch in batches.filter(|batch| batch.iter().any(&left)) {
             let found = bench.patched(batch, &sources)?;

@@ -51,7 +51,7 @@ impl Place {
     pub fn range(&self, prompt: usize) -> Range<usize> {
         match self {
             Place::All => 0..prompt,
-            Place::At(position) => *position..*position + 1,
+            Place::At(position) => *position..position.saturating_add(1),
             Place::Span(span) | Place::Mapped(span) => span.start..span.end,
         }
     }
@@ -158,6 +158,7 @@ impl Plan {
         let mut planned = Vec::with_capacity(pairs.len());
         let mut unfit = Vec::new();
         for (index, pair) in corrupted(&spec, &pairs).enumerate() {
+            let pair = pair.and_then(|pair| pair.check(&shape).map(|()| pair));
             match pair.and_then(|pair| PairPlan::samples(&spec, &shape, pair, index)) {
                 Ok(samples) => planned.extend(samples),
                 Err(PatchError::Pair { pair, why }) => unfit.push(Unfit {
@@ -173,6 +174,18 @@ impl Plan {
         }
         let pairs = planned;
         Ok((Plan { spec, shape, pairs }, unfit))
+    }
+
+    /// Checks that every number of the plan is one that its model has: token ids, lengths, subjects, noise, layers, positions,
+    /// heads and neurons. A plan that was made by [`Plan::new`] is; one that was read or changed may not be.
+    ///
+    /// # Errors
+    /// [`PatchError::Plan`] with the pair, the site and the value.
+    pub fn check(&self) -> Result<()> {
+        self.pairs.iter().try_for_each(|pair| {
+            pair.pair.check(&self.shape)?;
+            pair.check(&self.shape, &self.spec)
+        })
     }
 
     /// Number of cells whose values must be computed.
@@ -236,6 +249,76 @@ fn without_repetitions<T: PartialEq>(values: Vec<T>) -> Vec<T> {
 type Where<'a, P> = (Site, Vec<Option<usize>>, &'a Place, P);
 
 impl PairPlan {
+    /// Checks noise and cells against the prompts and the model.
+    fn check(&self, shape: &Shape, spec: &SweepSpec) -> Result<()> {
+        let wrong = |site: Option<&PlannedCell>, why: String| PatchError::Plan {
+            pair: self.pair.id.clone(),
+            site: site.map(|cell| cell.at.name.clone()),
+            why,
+        };
+        let (base, source) = self.runs(spec.direction);
+        let appended = self.continuation(spec).appended();
+        let longest = base.len().max(source.len());
+        if longest + appended > shape.context {
+            let context = shape.context;
+            let why = format!(
+                "{longest} tokens and {appended} of the answer do not fit the model's context of {context}"
+            );
+            return Err(wrong(None, why));
+        }
+        if let Some(noise) = &self.noise
+            && noise.span.end > base.len().min(source.len())
+        {
+            let (end, length) = (noise.span.end, base.len());
+            let why = format!("noise on positions to {end} of a prompt of {length} tokens");
+            return Err(wrong(None, why));
+        }
+        for (index, cell) in self.cells.iter().enumerate() {
+            let wrong = |why| wrong(Some(cell), why);
+            let place = cell.place.range(base.len());
+            if place.start > place.end || place.end > base.len() {
+                let length = base.len();
+                return Err(wrong(format!("positions {place:?} of {length} tokens")));
+            }
+            // A constant has no partner.
+            let partnered = if spec.writes_constants() { 0..0 } else { place };
+            for position in partnered {
+                let from = position as i64 + self.shift;
+                if from < 0 || from >= source.len() as i64 {
+                    let length = source.len();
+                    let why =
+                        format!("position {position} takes that of {from}, of {length} tokens");
+                    return Err(wrong(why));
+                }
+            }
+            let has_layer = cell.at.site.has_layer();
+            let layers = cell.layers.iter();
+            let mut bad =
+                layers.filter(|l| l.is_some() != has_layer || l.is_some_and(|l| l >= shape.layers));
+            if let Some(layer) = bad.next() {
+                let layers = shape.layers;
+                return Err(wrong(format!("layer {layer:?} of a model of {layers}")));
+            }
+            if cell.layers.is_empty() {
+                return Err(wrong("it has no layer".to_owned()));
+            }
+            let count = axis(cell.at.site, shape);
+            if let Some(part) = cell.part
+                && count.is_none_or(|count| part.start >= part.end || part.end > count)
+            {
+                let (start, end) = (part.start, part.end);
+                let count = count.unwrap_or(0);
+                return Err(wrong(format!(
+                    "heads or neurons {start} to {end} of {count}"
+                )));
+            }
+            if cell.same_as.is_some_and(|first| first >= index) {
+                return Err(wrong("it is the same as a later cell".to_owned()));
+            }
+        }
+        Ok(())
+    }
+
     /// The plans of a pair: one for each sample of noise, or one.
     fn samples(
         spec: &SweepSpec,

@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use engram_core::blanks::{next_of, prompt_of};
 use engram_core::{Blanks, Chats, Confounds, Located, Message, Pair, Prompt, Span};
-use engram_model::{ModelError, Tokenizer, covering};
+use engram_model::{ModelError, Shape, Tokenizer, covering};
 use serde::{Deserialize, Serialize};
 
 use crate::check::{Fitness, Notice, Problem};
+use crate::error::{PatchError, Result as PatchResult};
 
 /// Which procedure a suite is for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +65,54 @@ pub struct PreparedPair {
 }
 
 impl PreparedPair {
+    /// Checks the ids against the vocabulary, the prompts with what is appended to them against the context, and the
+    /// subjects against the prompts.
+    ///
+    /// # Errors
+    /// [`PatchError::Plan`] with the value.
+    pub fn check(&self, shape: &Shape) -> PatchResult<()> {
+        let wrong = |why: String| PatchError::Plan {
+            pair: self.id.clone(),
+            site: None,
+            why,
+        };
+        let texts = [
+            ("the clean prompt", &self.clean),
+            ("the corrupted prompt", &self.corrupt),
+            ("the answer", &self.answer),
+            ("the foil", &self.foil),
+        ];
+        for (name, ids) in texts {
+            if let Some(id) = ids.iter().find(|id| **id as usize >= shape.vocab) {
+                let vocab = shape.vocab;
+                return Err(wrong(format!(
+                    "{name}: token id {id} is outside the vocabulary of {vocab}"
+                )));
+            }
+        }
+        let prompts = [
+            ("the clean prompt", &self.clean, &self.subject),
+            ("the corrupted prompt", &self.corrupt, &self.corrupt_subject),
+        ];
+        for (name, ids, subject) in prompts {
+            let length = ids.len();
+            if length > shape.context {
+                let context = shape.context;
+                return Err(wrong(format!(
+                    "{name}: {length} tokens do not fit the model's context of {context}"
+                )));
+            }
+            if let Some(subject) = subject
+                && (subject.is_empty() || subject.end > length)
+            {
+                return Err(wrong(format!(
+                    "{name}: its subject is tokens {subject:?} of {length}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// What of the pair's confounds its tokens show.
     pub fn confounds(&self) -> Confounds {
         Confounds {

@@ -25,20 +25,21 @@ type Constants = BTreeMap<(Site, Option<usize>), Arc<Vec<f32>>>;
 /// [`engram_model::wavefront`]. A cell's values do not depend on what goes through with it, to the
 /// last bit: not on other cells or pairs, the memory allowed or the number of threads.
 ///
-/// The model is laid out once, in [`StagedEngine::new`]; the model that [`Engine::sweep`] is given is
-/// not looked at.
-pub struct StagedEngine {
+/// The model is laid out once, in [`StagedEngine::new`].
+pub struct StagedEngine<'m> {
+    model: &'m Model,
     front: Wavefront,
     memory: Memory,
 }
 
-impl StagedEngine {
+impl<'m> StagedEngine<'m> {
     /// For a model, which is laid out here, beside what stands. [`Schedule::of`] says before that whether a plan fits.
     ///
     /// # Errors
     /// The model's.
-    pub fn new(model: &Model, memory: Memory) -> Result<StagedEngine> {
+    pub fn new(model: &'m Model, memory: Memory) -> Result<StagedEngine<'m>> {
         Ok(StagedEngine {
+            model,
             front: Wavefront::new(model)?,
             memory,
         })
@@ -127,8 +128,12 @@ struct Head<'a> {
     whole: Option<&'a Vocabulary>,
 }
 
-impl Engine for StagedEngine {
-    fn sweep(&self, _: &Model, plan: &Plan, done: &Done, sink: Sink<'_>) -> Result<()> {
+impl Engine for StagedEngine<'_> {
+    fn model(&self) -> &Model {
+        self.model
+    }
+
+    fn run(&self, plan: &Plan, done: &Done, sink: Sink<'_>) -> Result<()> {
         let schedule = self.schedule(plan, done)?;
         let constants = self.constants(plan, &schedule)?;
         let sigma = match plan.pairs.iter().any(|p| p.noise.is_some()) {
@@ -172,7 +177,7 @@ impl Engine for StagedEngine {
     }
 }
 
-impl StagedEngine {
+impl StagedEngine<'_> {
     /// The pairs of a group with the runs that they need.
     fn benches<'a>(
         &self,

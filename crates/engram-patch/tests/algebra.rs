@@ -4,7 +4,7 @@ mod common;
 
 use common::{FAMILIES, PLAIN, every_site, family, model, pair, prepared, rows, sites, spec};
 use engram_core::{Direction, Metric, Positions, Row, Select, Site};
-use engram_patch::{NaiveEngine, SweepSpec};
+use engram_patch::{NaiveSettings, SweepSpec};
 
 const BOTH: [Direction; 2] = [Direction::Denoise, Direction::Noise];
 
@@ -188,13 +188,13 @@ fn batched_equals_single_and_short_cuts_change_nothing() {
             ..spec(every_site(&model))
         };
         let together = rows(&PLAIN, &model, spec.clone(), &pairs);
-        let single = NaiveEngine { batch: 1, ..PLAIN };
+        let single = NaiveSettings { batch: 1, ..PLAIN };
         let alone: Vec<Row> = pairs
             .iter()
             .flat_map(|p| rows(&single, &model, spec.clone(), std::slice::from_ref(p)))
             .collect();
-        let small = NaiveEngine { memory: 1, ..PLAIN };
-        let short = NaiveEngine {
+        let small = NaiveSettings { memory: 1, ..PLAIN };
+        let short = NaiveSettings {
             skip_trivial: true,
             ..PLAIN
         };

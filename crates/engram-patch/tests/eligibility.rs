@@ -54,7 +54,7 @@ fn sweep(corruption: Corruption, samples: usize) -> (Vec<Row>, BTreeSet<(String,
     };
     let plan = Plan::new(spec, model.shape(), prepared(&model, pairs.collect())).unwrap();
     let engine = StagedEngine::new(&model, Memory::beside(&model.shape(), 1 << 30)).unwrap();
-    let results = engine.collect(&model, &plan).unwrap();
+    let results = engine.collect(&plan).unwrap();
     let left_out = ineligible(&results).into_iter();
     let left_out = left_out.flat_map(|of| of.pairs.into_iter().map(move |(p, _)| (p, of.metric)));
     let left_out = left_out.collect();

@@ -12,8 +12,8 @@ use engram_core::files::read_json;
 use engram_core::{Direction, Metric, NamedSite, Pair, Positions, Select, Suite};
 use engram_model::{Gpt2Config, Model, Tokenizer, checkpoint};
 use engram_patch::{
-    Engine, Memory, NaiveEngine, PreparedPair, Profile, Reading, StagedEngine, SweepSpec, check,
-    paper_spec, refuse_unfit,
+    Engine, Memory, NaiveEngine, NaiveSettings, PreparedPair, Profile, Reading, StagedEngine,
+    SweepSpec, check, paper_spec, refuse_unfit,
 };
 use serde::Deserialize;
 
@@ -58,7 +58,7 @@ fn the_profile_paper_is_the_published_procedure() {
     for expected in published {
         let pairs = prepared(&model, &expected.pair, Profile::Paper);
         for skip_trivial in [false, true] {
-            let engine = NaiveEngine {
+            let engine = NaiveSettings {
                 skip_trivial,
                 ..PLAIN
             };
@@ -113,7 +113,8 @@ fn other_families_agree_with_plain_hooks() {
 /// Both engines against what forward hooks found; gives the number of values compared.
 fn agrees_with_plain_hooks(model: &Model, file: &str) -> usize {
     let staged = StagedEngine::new(model, Memory::beside(&model.shape(), 1 << 30)).unwrap();
-    let engines = [&PLAIN as &dyn Engine, &staged];
+    let naive = NaiveEngine::new(model, PLAIN);
+    let engines = [&naive as &dyn Engine, &staged];
     engines
         .map(|engine| engine_agrees_with_plain_hooks(model, engine, file))
         .iter()
@@ -191,10 +192,11 @@ fn every_site_head_neuron_position_and_direction_agrees_with_transformer_lens() 
     let model = tiny();
     let cases: Vec<Lens> = read_json(&fixtures().join("lens.json")).unwrap();
     let staged = StagedEngine::new(&model, Memory::beside(&model.shape(), 1 << 30)).unwrap();
+    let naive = NaiveEngine::new(&model, PLAIN);
     let (mut compared, mut visible) = (0, 0);
     for case in cases {
         let pairs = prepared(&model, &case.pair, Profile::Standard);
-        for engine in [&staged as &dyn Engine, &PLAIN] {
+        for engine in [&staged as &dyn Engine, &naive] {
             // One sweep for each direction, kind of part and choice of positions holds every cell.
             let mut found: BTreeMap<String, Vec<f64>> = BTreeMap::new();
             for direction in [Direction::Denoise, Direction::Noise] {

@@ -9,8 +9,8 @@ use common::{PLAIN, every_site, model, pair, prepared, spec};
 use engram_core::{Corruption, Direction, Metric, Positions, Site};
 use engram_model::Model;
 use engram_patch::{
-    Done, Engine, Journal, Memory, NaiveEngine, PairResult, PatchError, Plan, StagedEngine,
-    SweepSpec,
+    Done, Engine, Journal, Memory, NaiveEngine, NaiveSettings, PairResult, PatchError, Plan,
+    StagedEngine, SweepSpec,
 };
 
 const KEY: &str = "the sweep";
@@ -36,7 +36,7 @@ fn plan(model: &Model, corruption: Corruption) -> Plan {
 }
 
 /// A sweep with a journal, from what stands in it.
-fn sweep(engine: &dyn Engine, model: &Model, plan: &Plan, path: &Path) -> Vec<PairResult> {
+fn sweep(engine: &dyn Engine, plan: &Plan, path: &Path) -> Vec<PairResult> {
     let (mut journal, mut done) = if path.exists() {
         let (journal, resumed) = Journal::resume(path, KEY, plan).unwrap();
         (journal, resumed.done)
@@ -50,7 +50,7 @@ fn sweep(engine: &dyn Engine, model: &Model, plan: &Plan, path: &Path) -> Vec<Pa
         done.take(batch);
         Ok(())
     };
-    engine.sweep(model, plan, &before, &mut keep).unwrap();
+    engine.sweep(plan, &before, &mut keep).unwrap();
     done.results(plan)
 }
 
@@ -67,20 +67,20 @@ fn ends(journal: &[u8]) -> Vec<usize> {
 fn a_sweep_cut_off_after_any_line_ends_with_the_same_bits() {
     let model = model(2, 6);
     let folder = tempfile::tempdir().unwrap();
-    let small = NaiveEngine { batch: 7, ..PLAIN };
+    let small = NaiveEngine::new(&model, NaiveSettings { batch: 7, ..PLAIN });
     let staged = StagedEngine::new(&model, Memory::beside(&model.shape(), 1 << 30)).unwrap();
     let engines: [(&str, &dyn Engine); 2] = [("naive", &small), ("staged", &staged)];
     for (name, engine) in engines {
         for corruption in [Corruption::Swap, Corruption::Mean] {
             let plan = plan(&model, corruption);
             let path = folder.path().join("journal");
-            let whole = sweep(engine, &model, &plan, &path);
+            let whole = sweep(engine, &plan, &path);
             let journal = std::fs::read(&path).unwrap();
             let ends = ends(&journal);
             assert!(ends.len() > 4, "{name}: {}", ends.len());
             for end in &ends {
                 std::fs::write(&path, &journal[..*end]).unwrap();
-                let resumed = sweep(engine, &model, &plan, &path);
+                let resumed = sweep(engine, &plan, &path);
                 assert_eq!(resumed, whole, "{name}, {corruption}, cut at {end}");
             }
             std::fs::remove_file(&path).unwrap();
@@ -95,7 +95,7 @@ fn a_damaged_line_and_what_follows_is_computed_again() {
     let path = folder.path().join("journal");
     let plan = plan(&model, Corruption::Swap);
     let staged = StagedEngine::new(&model, Memory::beside(&model.shape(), 1 << 30)).unwrap();
-    let whole = sweep(&staged, &model, &plan, &path);
+    let whole = sweep(&staged, &plan, &path);
     let journal = std::fs::read(&path).unwrap();
     let ends = ends(&journal);
     let digits = (0..journal.len()).filter(|i| journal[*i].is_ascii_digit());
@@ -110,7 +110,7 @@ fn a_damaged_line_and_what_follows_is_computed_again() {
         assert_eq!(resumed.damaged, Some(line), "byte {at}");
         let kept = if line == 1 { 0 } else { ends[line - 2] };
         assert_eq!(resumed.cut, (journal.len() - kept) as u64);
-        assert_eq!(sweep(&staged, &model, &plan, &path), whole, "byte {at}");
+        assert_eq!(sweep(&staged, &plan, &path), whole, "byte {at}");
     }
     // A line of another sweep is a damaged one.
     let other = folder.path().join("other");
@@ -118,7 +118,7 @@ fn a_damaged_line_and_what_follows_is_computed_again() {
     drop(std::fs::remove_file(&path));
     let mut own = Journal::create(&path, KEY).unwrap();
     staged
-        .sweep(&model, &plan, &Done::nothing(&plan), &mut |batch| {
+        .sweep(&plan, &Done::nothing(&plan), &mut |batch| {
             of_other.append(&batch)?;
             own.append(&batch)
         })

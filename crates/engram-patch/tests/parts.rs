@@ -7,7 +7,7 @@ use engram_core::{
     Align, Corruption, Direction, Metric, NamedSite, Pair, Part, Positions, Row, Select, Site, Span,
 };
 use engram_model::{Capture, Model, Tokenizer};
-use engram_patch::{Memory, NaiveEngine, Plan, PreparedPair, StagedEngine, SweepSpec};
+use engram_patch::{Memory, NaiveSettings, Plan, PreparedPair, StagedEngine, SweepSpec};
 
 const BOTH: [Direction; 2] = [Direction::Denoise, Direction::Noise];
 
@@ -527,7 +527,7 @@ fn every_neuron_of_a_large_model_is_planned_in_a_moment() {
 fn short_cuts_change_nothing() {
     let model = model(2, 32);
     let pairs = prepared(&model, vec![with_subject("p", 6, &[2], 8)]);
-    let short = NaiveEngine {
+    let short = NaiveSettings {
         skip_trivial: true,
         ..PLAIN
     };

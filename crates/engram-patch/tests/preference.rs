@@ -7,7 +7,7 @@ use common::{PLAIN, VOCAB, model, pair, prepared, sites, spec};
 use engram_core::{Pair, Site, Wording};
 use engram_model::{Capture, Gpt2Config, Model, NoTap, Tokenizer};
 use engram_patch::{
-    Engine, Memory, PatchError, Plan, Reading, StagedEngine, ask, cache, preferences,
+    Engine, Memory, NaiveEngine, PatchError, Plan, Reading, StagedEngine, ask, cache, preferences,
     preferences_within,
 };
 
@@ -50,7 +50,7 @@ fn preferences_are_those_of_the_prompts_alone() {
         fit.clone(),
     )
     .unwrap();
-    let sweep = PLAIN.collect(&model, &plan).unwrap();
+    let sweep = NaiveEngine::new(&model, PLAIN).collect(&plan).unwrap();
     let own: Vec<_> = found.rows.iter().filter(|r| !r.held_back).collect();
     for ((row, result), pair) in own.iter().zip(&sweep).zip(&fit) {
         let of = |metric: &str| result.rows.iter().find(|r| r.metric == metric).unwrap();
@@ -213,8 +213,9 @@ fn values_that_are_not_finite_name_pair_and_site() {
     let spec = spec(sites(&broken, Site::ResidPre));
     let plan = Plan::new(spec, broken.shape(), prepared(&broken, pairs.clone())).unwrap();
     let staged = StagedEngine::new(&broken, Memory::beside(&broken.shape(), 1 << 30)).unwrap();
-    for engine in [&staged as &dyn Engine, &PLAIN] {
-        let error = engine.collect(&broken, &plan).unwrap_err();
+    let naive = NaiveEngine::new(&broken, PLAIN);
+    for engine in [&staged as &dyn Engine, &naive] {
+        let error = engine.collect(&plan).unwrap_err();
         let PatchError::NotFinite { pair, site, .. } = &error else {
             panic!("{error}")
         };

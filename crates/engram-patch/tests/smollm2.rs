@@ -1,5 +1,4 @@
-//! A real pretrained model: SmolLM2-135M-Instruct, fetched by fixtures/smollm2.py. Skipped where `ENGRAM_SMOLLM2` does
-//! not name its file.
+//! A real pretrained model: SmolLM2-135M-Instruct, fetched by fixtures/smollm2.py.
 
 mod common;
 
@@ -11,18 +10,16 @@ use engram_core::{Direction, Metric, Pair, Positions, Site};
 use engram_model::Model;
 use engram_patch::{Memory, StagedEngine, SweepSpec, ask};
 
-fn model() -> Option<Model> {
-    let Ok(path) = std::env::var("ENGRAM_SMOLLM2") else {
-        eprintln!("skipped: ENGRAM_SMOLLM2 names no GGUF file (fixtures/smollm2.py fetches it)");
-        return None;
-    };
-    Some(Model::read(Path::new(&path), &Device::Cpu).unwrap())
+fn model() -> Model {
+    let path = std::env::var_os("ENGRAM_SMOLLM2").expect("ENGRAM_SMOLLM2 is set");
+    Model::read(Path::new(&path), &Device::Cpu).unwrap()
 }
 
 /// Probabilities known from another implementation, to two digits.
 #[test]
+#[ignore = "needs ENGRAM_SMOLLM2, the file that fixtures/smollm2.py fetches"]
 fn says_what_it_says_elsewhere() {
-    let Some(model) = model() else { return };
+    let model = model();
     for (prompt, token, expected) in [
         ("The capital of France is", " Paris", 0.77),
         ("Epilepsy is a chronic disorder of the", " brain", 0.36),
@@ -41,8 +38,9 @@ fn says_what_it_says_elsewhere() {
 
 /// Both engines on it: the residual stream and attention's and the MLP's outputs, heads of queries and of keys and values.
 #[test]
+#[ignore = "needs ENGRAM_SMOLLM2, the file that fixtures/smollm2.py fetches"]
 fn both_engines_agree() {
-    let Some(model) = model() else { return };
+    let model = model();
     let pair = Pair {
         id: "capital".to_owned(),
         kind: "associative".to_owned(),

@@ -282,14 +282,14 @@ fn goes_on_from_what_is_done() {
         batches.push(batch);
         Ok(())
     };
-    engine.sweep(&model, &plan, &nothing, &mut keep).unwrap();
-    let whole = engine.collect(&model, &plan).unwrap();
+    engine.sweep(&plan, &nothing, &mut keep).unwrap();
+    let whole = engine.collect(&plan).unwrap();
     for stop in 0..batches.len() {
         let mut done = nothing.clone();
         batches[..stop].iter().cloned().for_each(|b| done.take(b));
         let before = done.clone();
         engine
-            .sweep(&model, &plan, &before, &mut |batch| {
+            .sweep(&plan, &before, &mut |batch| {
                 assert!(
                     batch
                         .cells

@@ -18,11 +18,11 @@ const SCRIPTS: [&str; 4] = [
     include_str!("../templates/edits.js"),
 ];
 const LIBRARIES: [&str; 3] = [
-    include_str!("../../../assets/vega/vega.min.js"),
-    include_str!("../../../assets/vega/vega-lite.min.js"),
-    include_str!("../../../assets/vega/vega-embed.min.js"),
+    include_str!("../vega/vega.min.js"),
+    include_str!("../vega/vega-lite.min.js"),
+    include_str!("../vega/vega-embed.min.js"),
 ];
-const LICENCES: &str = include_str!("../../../assets/vega/LICENSES.txt");
+const LICENCES: &str = include_str!("../vega/LICENSES.txt");
 
 /// The report as one HTML file that asks the network for nothing. The same input gives the same bytes.
 ///

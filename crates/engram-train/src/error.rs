@@ -7,6 +7,9 @@ pub type Result<T, E = TrainError> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
+    /// The observer cancelled the run; a checkpoint was written first where one is kept.
+    #[error("the training was cancelled")]
+    Cancelled,
     /// A preset that does not exist.
     #[error("no preset is called \"{name}\"; there are {known}")]
     UnknownPreset {

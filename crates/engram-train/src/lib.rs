@@ -25,3 +25,6 @@ pub use record::{
 };
 pub use run::{Event, Observer, Silent, Trained, plan, train};
 pub use settings::{Decay, Departure, Precision, Sequences, TrainSettings};
+
+/// A hash of this crate's code: what it computed under another is computed again.
+pub const SOURCE: &str = env!("ENGRAM_SOURCE");

@@ -24,6 +24,11 @@ use crate::settings::TrainSettings;
 pub trait Observer {
     /// Something happened.
     fn event(&mut self, event: &Event);
+
+    /// Whether the run is to stop. It is asked after each step; a run that stops writes a checkpoint first.
+    fn is_cancelled(&self) -> bool {
+        false
+    }
 }
 
 /// Hears nothing.
@@ -339,7 +344,11 @@ impl<'a> Run<'a> {
                 keeper.metric(&Metric::step(&record))?;
             }
             self.state.steps.push(record);
-            self.checkpoint()?;
+            let cancelled = observer.is_cancelled();
+            self.checkpoint(cancelled)?;
+            if cancelled {
+                return Err(TrainError::Cancelled);
+            }
         }
         Ok(())
     }
@@ -387,13 +396,13 @@ impl<'a> Run<'a> {
         self.state.order.clear();
         self.state.taken = 0;
         self.state.epoch_loss = Mean::default();
-        self.checkpoint()
+        self.checkpoint(false)
     }
 
-    /// Where one is due.
-    fn checkpoint(&mut self) -> Result<()> {
+    /// Where one is due, or now.
+    fn checkpoint(&mut self, now: bool) -> Result<()> {
         match &mut self.keeper {
-            Some(keeper) if keeper.is_due() => {
+            Some(keeper) if now || keeper.is_due() => {
                 self.learner.fetch(&mut self.weights, &mut self.optimizer)?;
                 let vectors = vectors(&mut self.weights, &mut self.best, &mut self.optimizer);
                 keeper.write(&self.state, vectors)
@@ -500,5 +509,6 @@ fn inputs(
     );
     let threads = rayon::current_num_threads();
     let device = model.device().location();
-    sha256(format!("{settings:?} {texts} {weights} {threads} {device:?}").as_bytes())
+    let code = [crate::SOURCE, engram_model::SOURCE];
+    sha256(format!("{settings:?} {texts} {weights} {threads} {device:?} {code:?}").as_bytes())
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::io::{Cursor, Write};
 
-use anyhow::{Context, Result};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
+
+use crate::error::{Error, Result};
 
 /// An array's values.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,10 +23,14 @@ pub enum Array {
     Texts(Vec<String>),
 }
 
+fn failed(error: impl std::fmt::Display) -> Error {
+    Error::Arrays(error.to_string())
+}
+
 /// The float32 arrays as safetensors, with texts by key in the metadata.
 ///
 /// # Errors
-/// Those of the format's library.
+/// [`Error::Arrays`] where the format's library fails.
 pub fn safetensors(arrays: &BTreeMap<String, Array>, about: &[(&str, String)]) -> Result<Vec<u8>> {
     let floats = arrays.iter().filter_map(|(name, array)| match array {
         Array::Floats(shape, values) => Some((name, shape, values)),
@@ -41,18 +46,22 @@ pub fn safetensors(arrays: &BTreeMap<String, Array>, about: &[(&str, String)]) -
     for (name, shape, values) in &bytes {
         views.push((
             *name,
-            TensorView::new(Dtype::F32, (*shape).clone(), values)?,
+            TensorView::new(Dtype::F32, (*shape).clone(), values).map_err(failed)?,
         ));
     }
-    let plain = safetensors::serialize(views, None)?;
+    let plain = safetensors::serialize(views, None).map_err(failed)?;
     // The library writes metadata in the order of a hash map's, which differs from run to run.
-    let (length, rest) = plain.split_first_chunk::<8>().context("no header")?;
+    let (length, rest) = plain
+        .split_first_chunk::<8>()
+        .ok_or_else(|| Error::Arrays("no header".to_owned()))?;
     let (header, values) = rest.split_at(u64::from_le_bytes(*length) as usize);
     let about: BTreeMap<&str, &str> = about.iter().map(|(k, v)| (*k, v.as_str())).collect();
     let mut whole = format!(
         "{{\"__metadata__\":{},{}",
-        serde_json::to_string(&about)?,
-        std::str::from_utf8(&header[1..])?.trim_end()
+        serde_json::to_string(&about).map_err(failed)?,
+        std::str::from_utf8(&header[1..])
+            .map_err(failed)?
+            .trim_end()
     );
     while !whole.len().is_multiple_of(8) {
         whole.push(' ');
@@ -66,15 +75,17 @@ pub fn safetensors(arrays: &BTreeMap<String, Array>, about: &[(&str, String)]) -
 /// Arrays as numpy's `savez` writes them: a zip archive of a `.npy` file each, uncompressed.
 ///
 /// # Errors
-/// Those of the format's library.
+/// [`Error::Arrays`] where the format's library fails.
 pub fn npz(arrays: &BTreeMap<String, Array>) -> Result<Vec<u8>> {
     let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
     let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     for (name, array) in arrays {
-        archive.start_file(format!("{name}.npy"), options)?;
-        archive.write_all(&npy(array))?;
+        archive
+            .start_file(format!("{name}.npy"), options)
+            .map_err(failed)?;
+        archive.write_all(&npy(array)).map_err(failed)?;
     }
-    Ok(archive.finish()?.into_inner())
+    Ok(archive.finish().map_err(failed)?.into_inner())
 }
 
 /// An array in numpy's format, version 1.0 (numpy.lib.format). Texts are UTF-32, as wide as the longest.

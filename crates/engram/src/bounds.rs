@@ -1,9 +1,6 @@
 //! The ranges of numbers in study and recipe files and on the command line, held against what was written before it
 //! becomes settings: an error names the key, the value and the range.
 
-use std::str::FromStr;
-
-use engram_core::range::Number;
 use engram_core::{OutOfRange, Range};
 use engram_corpus::WriteSettings;
 use engram_edit::EditSettings;
@@ -161,17 +158,6 @@ fn number(path: &str, value: &Value, range: Range) -> Result<(), OutOfRange> {
     }
 }
 
-/// A reader of an argument that has a range.
-pub fn within<T>(range: Range) -> impl Fn(&str) -> Result<T, String> + Clone
-where
-    T: Number + FromStr,
-{
-    move |text| {
-        let found = range.parse::<T>("", text);
-        found.map_err(|e| format!("expected {}", e.range))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -270,16 +256,5 @@ mod tests {
         let found: Vec<&str> = table.lines().filter(|l| l.starts_with("| `")).collect();
         let known: Vec<&str> = lines.iter().map(String::as_str).collect();
         assert_eq!(found, known, "\n{}", lines.join("\n"));
-    }
-
-    #[test]
-    fn arguments_tell_their_range() {
-        let read = within::<usize>(WINDOW);
-        assert_eq!(read("3"), Ok(3));
-        assert_eq!(
-            read("0"),
-            Err("expected a whole number from 1 to 1000".to_owned())
-        );
-        assert!(within::<f64>(SPLIT)("nan").is_err());
     }
 }

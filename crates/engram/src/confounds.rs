@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::Result;
 use engram_core::{Confounds, Pair, files};
 use engram_corpus::stats;
 use engram_corpus::write::Exposure;
 use engram_patch::PreparedPair;
 
-use crate::commands::corpus::read_corpus;
-use crate::run::TRAIN;
+use crate::corpus::read_corpus;
+use crate::error::Result;
+use crate::observe::Observer;
+use crate::results::TRAIN;
 
 /// One entry for each pair of a suite, in its order. `corpus` is the folder of the training texts.
 ///
@@ -20,6 +21,7 @@ pub fn confounds(
     suite: &[Pair],
     prepared: &[PreparedPair],
     corpus: Option<&Path>,
+    observer: &mut dyn Observer,
 ) -> Result<Vec<Confounds>> {
     let by_id: BTreeMap<&str, &PreparedPair> =
         prepared.iter().map(|p| (p.id.as_str(), p)).collect();
@@ -28,7 +30,7 @@ pub fn confounds(
     let Some(corpus) = corpus else {
         return Ok(found);
     };
-    let mentions = mentions(suite, corpus)?;
+    let mentions = mentions(suite, corpus, observer)?;
     let exposures = exposures(corpus)?;
     for (pair, confounds) in suite.iter().zip(&mut found) {
         confounds.answer_mentions = mentions.get(pair.answer.trim()).copied();
@@ -38,12 +40,16 @@ pub fn confounds(
 }
 
 /// How often the training texts mention each answer as a whole word.
-fn mentions<'a>(suite: &'a [Pair], corpus: &Path) -> Result<BTreeMap<&'a str, usize>> {
+fn mentions<'a>(
+    suite: &'a [Pair],
+    corpus: &Path,
+    observer: &mut dyn Observer,
+) -> Result<BTreeMap<&'a str, usize>> {
     let mut answers: Vec<&str> = suite.iter().map(|p| p.answer.trim()).collect();
     answers.sort_unstable();
     answers.dedup();
     answers.retain(|answer| !answer.is_empty());
-    let texts = read_corpus(&corpus.join(TRAIN))?;
+    let texts = read_corpus(&corpus.join(TRAIN), observer)?;
     let counted = stats::stats(&texts, &answers, None)?.mentions;
     Ok(answers
         .into_iter()

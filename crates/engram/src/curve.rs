@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Result;
 use engram_findings::Settings;
 use engram_report::{ByText, Departure, EpochPoint, RateReached, StepPoint, TrainingCurve};
 use engram_stats::bootstrap_mean;
 use engram_train::{TrainSettings, TrainingRecord};
 use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
 
 /// What a training's settings are compared with.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

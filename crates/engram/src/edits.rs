@@ -4,8 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use anyhow::Result;
-use engram_core::{Pair, files};
+use engram_core::{Pair, Suite, files};
 use engram_edit::{
     Choosing, Chosen, Covariance, EditSettings, Editor, Facts, Measures, Method, Reader, Sample,
     Swept, Taking, choose, sweep,
@@ -15,7 +14,8 @@ use engram_patch::{Reading, preferences};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::progress::Progress;
+use crate::error::{Error, Result};
+use crate::observe::Observer;
 use crate::results::{MANIFEST, Machine};
 
 /// A row for each fact and set of layers.
@@ -111,14 +111,15 @@ impl Sweep<'_> {
         &self,
         chosen: &Chosen,
         sets: &[Vec<usize>],
-        covariances: impl FnOnce(&[usize]) -> Result<Vec<Covariance>>,
+        observer: &mut dyn Observer,
+        covariances: impl FnOnce(&[usize], &mut dyn Observer) -> Result<Vec<Covariance>>,
     ) -> Result<Swept> {
         if chosen.cases.is_empty() {
             return Ok(Swept::default());
         }
         let every: Vec<usize> = sets.iter().flatten().copied().collect();
         let found = match Editor::needs_covariance(self.method) {
-            true => covariances(&every)?,
+            true => covariances(&every, observer)?,
             false => Vec::new(),
         };
         let editor = Editor::new(self.reader, self.method, self.settings.clone(), found)?;
@@ -136,13 +137,13 @@ impl Sweep<'_> {
         };
         let (cases, writing) = (&chosen.cases, self.fluency);
         let measures = Measures::of(self.reader, cases, held_out, self.side_effects, writing)?;
-        let mut progress = Progress::new(self.label, (sets.len() * cases.len()) as u64);
-        let mut hear = |done: usize, fact: &str| progress.at(done as u64, fact);
+        observer.begins(self.label, (sets.len() * cases.len()) as u64);
+        let mut hear = |done: usize, fact: &str| observer.at(done as u64, fact);
         let mut swept = sweep(&editor, cases, sets, &measures, &mut hear)?;
         for row in &mut swept.rows {
             row.prefers = chosen.prefers.get(&row.request).copied();
         }
-        progress.finish(&format!(
+        observer.ends(&format!(
             "{} edits in {:.1} s",
             swept.rows.len(),
             swept.seconds
@@ -156,6 +157,7 @@ impl Record {
     pub fn of(
         sweep: &Sweep<'_>,
         (name, model, checkpoint): (&str, &str, &str),
+        command: &str,
         chosen: &Chosen,
         sets: &[Vec<usize>],
         swept: &Swept,
@@ -167,7 +169,7 @@ impl Record {
         }
         Record {
             engram: env!("CARGO_PKG_VERSION").to_owned(),
-            command: crate::command_line(),
+            command: command.to_owned(),
             name: name.to_owned(),
             model: model.to_owned(),
             checkpoint: checkpoint.to_owned(),
@@ -182,6 +184,20 @@ impl Record {
             timing,
             machine: Machine::here(),
         }
+    }
+}
+
+/// Refuses a suite without a fact that can be edited.
+///
+/// # Errors
+/// [`Error::Asked`].
+pub fn check_suite(suite: &Suite) -> Result<()> {
+    match engram_edit::of_suite(suite, &|_| true).is_empty() {
+        true => Err(Error::asked(
+            "the suite",
+            "no pair has a text, a subject and another answer in its relation",
+        )),
+        false => Ok(()),
     }
 }
 

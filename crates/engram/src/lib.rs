@@ -1,56 +1,59 @@
-//! engram: find where a language model keeps what it knows, prove it causally, and report it.
+//! engram: find where a language model keeps what it knows, prove it causally, edit it there, and report it.
 //!
-//! This crate is the command line over the others; a program that wants the parts uses them directly:
-//! [`engram_corpus`], [`engram_model`], [`engram_train`], [`engram_patch`], [`engram_findings`],
-//! [`engram_report`].
+//! This is the library that every front end calls: the command line, and whatever else is built on it. It opens models
+//! ([`Model`]), prepares pairs and sweeps them ([`Sweep`]), reads activations ([`activations`]), trains ([`training`]), edits
+//! ([`edits`], [`overlay`]), runs whole studies ([`run()`]) and reads and writes folders of results ([`results`]). Errors are
+//! one type ([`Error`]); long work tells an [`Observer`] how it goes, and stops when that says so.
+//!
+//! ```no_run
+//! use engram::{Model, Pair, Silent, Sweep};
+//!
+//! let model = Model::open("SmolLM2-135M.gguf")?;
+//! let pair = Pair::new("The capital of France is", "The capital of Italy is", " Paris", " Rome");
+//! let result = Sweep::of(&model).sites("resid_pre")?.pairs([pair]).run(&mut Silent)?;
+//! for (layer, positions) in result.recovery(0).iter().enumerate() {
+//!     println!("{layer:>2} {positions:.2?}");
+//! }
+//! # Ok::<(), engram::Error>(())
+//! ```
+//!
+//! Nothing here prints, and nothing is kept in the process beside what is returned.
 
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
-pub mod args;
+pub mod activations;
 pub mod arrays;
 pub mod bounds;
-pub mod commands;
-pub mod confounds;
+mod code;
+mod confounds;
+pub mod corpus;
 pub mod curve;
 pub mod edits;
+mod error;
+mod hooks;
+pub mod layers;
 pub mod memory;
 pub mod model;
-pub mod progress;
+mod observe;
+pub mod overlay;
+mod pairs;
 pub mod results;
-pub mod run;
+mod run;
 pub mod scratch;
 pub mod stage;
 pub mod study;
+pub mod sweep;
+pub mod training;
 
-/// The command line as it was typed, program name shortened.
-pub fn command_line() -> String {
-    quoted_line(std::env::args().skip(1))
-}
-
-/// The command line that does the same again, to another folder: without `--out` and its value, and without `--resume`.
-pub fn reproducing_line() -> String {
-    let mut words = Vec::new();
-    let mut rest = std::env::args().skip(1);
-    while let Some(word) = rest.next() {
-        if word == "--out" {
-            rest.next();
-        } else if word != "--resume" && !word.starts_with("--out=") {
-            words.push(word);
-        }
-    }
-    quoted_line(words.into_iter())
-}
-
-fn quoted_line(words: impl Iterator<Item = String>) -> String {
-    let words = std::iter::once("engram".to_owned()).chain(words.map(quoted));
-    words.collect::<Vec<String>>().join(" ")
-}
-
-/// A word as a shell takes it.
-fn quoted(word: String) -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_./=,:@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word;
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
-}
+pub use engram_core::{
+    Align, Bos, Corruption, Direction, Metric, Pair, Positions, Row, Site, Suite,
+};
+pub use error::{Error, Result, Within, faults_of};
+pub use hooks::Hooks;
+pub use layers::LayerChoice;
+pub use model::{Model, Opening};
+pub use observe::{Observer, Silent, Told};
+pub use pairs::{UNEQUAL, UnequalLengths, UnequalPair, prepare};
+pub use results::{Provenance, Results};
+pub use run::{Ran, RunSettings, run};
+pub use sweep::{EngineKind, PlannedSweep, Sweep, SweepFolder, SweepResult};

@@ -2,42 +2,42 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
 use bytesize::ByteSize;
-use engram_model::Model;
 use engram_patch::Memory;
+
+use crate::error::{Error, Result};
 
 /// What the system has, where it does not say what is free.
 const UNKNOWN: u64 = 4 << 30;
 
-/// The memory that a sweep may take beside what stands now, when the model is read: what was asked for, or half of what is
-/// free on top of what stands.
-pub fn allowed(asked: Option<ByteSize>, model: &Model) -> Memory {
+/// The memory that a sweep may take beside what stands now, when the model is read: the bytes that were asked for, or half
+/// of what is free on top of what stands.
+pub fn allowed(asked: Option<u64>, model: &engram_model::Model) -> Memory {
     let weights = || 4 * model.shape().parameters as u64;
     let standing = field("/proc/self/status", "RssAnon:").unwrap_or_else(weights);
     let free = || standing + free() / 2;
     Memory {
-        allowed: asked.map_or_else(free, |a| a.as_u64()),
+        allowed: asked.unwrap_or_else(free),
         standing,
     }
 }
 
-/// Refuses a checkpoint whose weights alone take more than what was asked for, before they are read. What else is wrong
+/// Refuses a checkpoint whose weights alone take more bytes than were asked for, before they are read. What else is wrong
 /// with it is said by who reads it.
 ///
 /// # Errors
-/// That.
-pub fn holds(asked: Option<ByteSize>, checkpoint: &Path) -> Result<()> {
+/// [`Error::Weights`].
+pub fn holds(asked: Option<u64>, checkpoint: &Path) -> Result<()> {
     let Some(asked) = asked else { return Ok(()) };
-    let weights = Model::bytes_of(checkpoint).unwrap_or(0);
-    if weights > asked.as_u64() {
-        bail!(
-            "{}: its weights alone take {} of memory, {asked} are allowed (--memory)",
-            checkpoint.display(),
-            ByteSize::mib(weights.div_ceil(1 << 20))
-        );
+    let weights = engram_model::Model::bytes_of(checkpoint).unwrap_or(0);
+    match weights > asked {
+        true => Err(Error::Weights {
+            path: checkpoint.to_owned(),
+            needs: ByteSize::mib(weights.div_ceil(1 << 20)),
+            allowed: ByteSize(asked),
+        }),
+        false => Ok(()),
     }
-    Ok(())
 }
 
 fn free() -> u64 {

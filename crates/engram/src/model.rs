@@ -1,72 +1,249 @@
-//! Where a `--model` is: a folder, a GGUF file, or a repository of the Hugging Face hub.
+//! A model, opened from whatever names it: a checkpoint's folder, a GGUF file, a folder of edits, or a repository of the
+//! Hugging Face hub.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
 use candle_core::Device;
-use engram_core::{Bos, files};
+use engram_core::{Bos, Message, NamedSite, files};
 use engram_edit::Overlay;
 use engram_edit::overlay::{EDITS, short};
-use engram_hub::{Options, Progress as Told};
-use engram_model::Model;
+use engram_hub::{Options, Progress as Fetching};
+use engram_patch::NextToken;
 
-use crate::progress::{Progress, note};
-use crate::stage::checkpoint_hash;
+use crate::error::{Error, Result, Within};
+use crate::observe::{Observer, Silent};
 
-/// A model and where it is on disk: `--model` may also name a repository of the hub, `org/name[@revision]`, which
-/// is fetched into the hub's cache, or be a folder of edits, which are laid over their checkpoint. `bos` says what is put
-/// before texts; what a person should know of that is told on stderr.
+/// A language model, ready to be asked, patched, edited or trained.
+///
+/// It dereferences to [`engram_model::Model`], which has the network, the tokenizer and the sites.
+#[derive(Debug)]
+pub struct Model {
+    loaded: engram_model::Model,
+    path: PathBuf,
+    /// Made when it is first asked for: it reads the whole checkpoint.
+    hash: OnceLock<String>,
+    loaded_in: Duration,
+}
+
+impl Deref for Model {
+    type Target = engram_model::Model;
+
+    fn deref(&self) -> &engram_model::Model {
+        &self.loaded
+    }
+}
+
+/// How a model is opened.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    device: Device,
+    bos: Bos,
+    texts: bool,
+}
+
+impl Default for Opening {
+    fn default() -> Opening {
+        Opening {
+            device: Device::Cpu,
+            bos: Bos::Auto,
+            texts: true,
+        }
+    }
+}
+
+impl Opening {
+    /// Puts the weights on a device ([`engram_model::device`]); the CPU where none is given.
+    #[must_use]
+    pub fn device(self, device: &Device) -> Opening {
+        Opening {
+            device: device.clone(),
+            ..self
+        }
+    }
+
+    /// Whether texts are given the special tokens of their beginning; as the checkpoint's tokenizer does by default.
+    #[must_use]
+    pub fn bos(self, bos: Bos) -> Opening {
+        Opening { bos, ..self }
+    }
+
+    /// Opens a model that is asked no text: it is looked at, written or trained.
+    #[must_use]
+    pub fn for_weights(self) -> Opening {
+        Opening {
+            texts: false,
+            ..self
+        }
+    }
+
+    /// Opens the model that `name` stands for: a path, or `org/name[@revision]` of the hub, which is fetched into the hub's
+    /// cache. A folder of edits is laid over its checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::Hub`] where there is neither such a path nor such a repository, or it cannot be fetched; [`Error::Model`]
+    /// for a checkpoint that is damaged or of a family that is not known; [`Error::OtherBase`] and [`Error::Edit`] for
+    /// edits of another checkpoint.
+    pub fn open(&self, name: impl AsRef<Path>, observer: &mut dyn Observer) -> Result<Model> {
+        let start = Instant::now();
+        let path = locate(name.as_ref(), observer)?;
+        let mut loaded = at(&path, &self.device, observer)?;
+        if self.texts {
+            loaded = loaded.with_bos(self.bos)?;
+            if let Some(notice) = loaded.tokenizer().notice() {
+                observer.note(notice);
+            }
+        }
+        Ok(Model {
+            loaded,
+            path,
+            hash: OnceLock::new(),
+            loaded_in: start.elapsed(),
+        })
+    }
+}
+
+impl Model {
+    /// Opens a model on the CPU; [`Model::opening`] has more to choose.
+    ///
+    /// # Errors
+    /// As [`Opening::open`].
+    pub fn open(name: impl AsRef<Path>) -> Result<Model> {
+        Opening::default().open(name, &mut Silent)
+    }
+
+    /// How a model is opened, to be changed.
+    pub fn opening() -> Opening {
+        Opening::default()
+    }
+
+    /// The folder or file that the model was read from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The name of that folder or file.
+    pub fn name(&self) -> String {
+        name_of(&self.path)
+    }
+
+    /// SHA-256 of the files of the checkpoint; of a folder of edits, what names the edited model.
+    ///
+    /// # Errors
+    /// As [`checkpoint_hash`].
+    pub fn hash(&self) -> Result<String> {
+        if let Some(hash) = self.hash.get() {
+            return Ok(hash.clone());
+        }
+        let hash = checkpoint_hash(&self.path)?;
+        Ok(self.hash.get_or_init(|| hash).clone())
+    }
+
+    /// How long it took to open the model.
+    pub fn loaded_in(&self) -> Duration {
+        self.loaded_in
+    }
+
+    /// The model itself.
+    pub fn into_loaded(self) -> engram_model::Model {
+        self.loaded
+    }
+
+    /// All sites that the names stand for.
+    ///
+    /// # Errors
+    /// [`Error::Core`] for a name that matches nothing, with near matches.
+    pub fn resolve(&self, names: &[impl AsRef<str>]) -> Result<Vec<NamedSite>> {
+        resolve(&self.loaded, names)
+    }
+
+    /// The ids of a prompt.
+    ///
+    /// # Errors
+    /// [`Error::NoPrompt`] where the tokenizer makes no token of it; [`Error::Model`] where it cannot be tokenised.
+    pub fn ids(&self, prompt: &str) -> Result<Vec<u32>> {
+        let ids = self.tokenizer().encode(prompt)?;
+        if ids.is_empty() {
+            let source = self.tokenizer().source().display();
+            return Err(Error::NoPrompt(format!(
+                "{source}: this tokenizer makes no token of the prompt \"{prompt}\""
+            )));
+        }
+        Ok(ids)
+    }
+
+    /// The ids of what a user says, by the checkpoint's chat template.
+    ///
+    /// # Errors
+    /// [`Error::Model`] where the checkpoint has no template, or it cannot be rendered.
+    pub fn chat_ids(&self, prompt: &str) -> Result<Vec<u32>> {
+        let tokenizer = self.tokenizer();
+        let text = tokenizer.chat(&[Message::user(prompt)])?;
+        Ok(tokenizer.for_chat().encode(&text)?)
+    }
+
+    /// The most likely next tokens of a prompt, at most `top`.
+    ///
+    /// # Errors
+    /// As [`Model::ids`]; [`Error::Patch`] where the prompt does not fit the context.
+    pub fn ask(&self, prompt: &str, top: usize) -> Result<Vec<NextToken>> {
+        Ok(engram_patch::ask(self, &self.ids(prompt)?, top)?)
+    }
+}
+
+/// All sites of a model that the names stand for.
 ///
 /// # Errors
-/// Where there is neither such a path nor such a repository, or the checkpoint's.
-pub fn open(named: &Path, device: &Device, bos: Bos) -> Result<(Model, PathBuf)> {
-    let path = locate(named)?;
-    let model = at(&path, device)?.with_bos(bos)?;
-    if let Some(notice) = model.tokenizer().notice() {
-        note(notice);
+/// [`Error::Core`] for a name that matches nothing, with near matches.
+pub fn resolve(model: &engram_model::Model, names: &[impl AsRef<str>]) -> Result<Vec<NamedSite>> {
+    let table = model.sites();
+    let mut sites = Vec::new();
+    for name in names {
+        sites.extend(table.resolve(name.as_ref().trim())?);
     }
-    Ok((model, path))
+    Ok(sites)
+}
+
+/// The name of a model's folder or file.
+pub(crate) fn name_of(path: &Path) -> String {
+    match path.file_name() {
+        Some(name) => name.to_string_lossy().into_owned(),
+        None => "model".to_owned(),
+    }
 }
 
 /// The model of a folder or file.
-fn at(path: &Path, device: &Device) -> Result<Model> {
+fn at(path: &Path, device: &Device, observer: &mut dyn Observer) -> Result<engram_model::Model> {
     if !Overlay::is_at(path) {
-        return read_checkpoint(path, device);
+        return read_checkpoint(path, device, observer);
     }
     let overlay = Overlay::read(path)?;
     let list = path.join(EDITS);
     let named = || format!("{}: its base, {}", list.display(), overlay.base.display());
-    let found = checkpoint_hash(&overlay.base).with_context(named)?;
+    let found = checkpoint_hash(&overlay.base).within(named)?;
     if found != overlay.hash {
-        bail!(
-            "{}: its edits were made for the checkpoint {}, and its base, {}, is {}; correct \"base\", or make the edits anew",
-            list.display(),
-            short(&overlay.hash),
-            overlay.base.display(),
-            short(&found)
-        );
+        return Err(Error::OtherBase {
+            list,
+            made_for: short(&overlay.hash).to_owned(),
+            base: overlay.base.clone(),
+            found: short(&found).to_owned(),
+        });
     }
-    let base = read_checkpoint(&overlay.base, device)?;
+    let base = read_checkpoint(&overlay.base, device, observer)?;
     let laid = overlay.lay_over(path, base);
-    laid.with_context(|| list.display().to_string())
-}
-
-/// Where the weights of a model are: its own path, or that of the checkpoint under a folder of edits.
-///
-/// # Errors
-/// As [`open`].
-pub fn checkpoint(named: &Path) -> Result<PathBuf> {
-    let path = locate(named)?;
-    Ok(match Overlay::is_at(&path) {
-        true => Overlay::read(&path)?.base,
-        false => path,
-    })
+    laid.within(|| list.display().to_string())
 }
 
 /// Reads a checkpoint, and names what it holds beside the network.
-fn read_checkpoint(path: &Path, device: &Device) -> Result<Model> {
+fn read_checkpoint(
+    path: &Path,
+    device: &Device,
+    observer: &mut dyn Observer,
+) -> Result<engram_model::Model> {
     const NAMED: usize = 5;
-    let model = Model::read(path, device)?;
+    let model = engram_model::Model::read(path, device)?;
     if !model.unused().is_empty() {
         let names: Vec<String> = model
             .unused()
@@ -78,7 +255,7 @@ fn read_checkpoint(path: &Path, device: &Device) -> Result<Model> {
             all => format!(" and {} more", all - NAMED),
         };
         let shown = names[..names.len().min(NAMED)].join(", ");
-        note(format!(
+        observer.note(format!(
             "{}: not used, no part of the network: {shown}{more}",
             path.display()
         ));
@@ -86,45 +263,49 @@ fn read_checkpoint(path: &Path, device: &Device) -> Result<Model> {
     Ok(model)
 }
 
-/// [`open`] on the CPU, for who does not ask where it is.
+/// Where the weights of a model are: its own path, or that of the checkpoint under a folder of edits.
 ///
 /// # Errors
-/// As [`open`].
-pub fn read(named: &Path, bos: Bos) -> Result<Model> {
-    Ok(open(named, &Device::Cpu, bos)?.0)
+/// As [`locate`]; [`Error::Edit`] for a folder of edits that is damaged.
+pub fn checkpoint(named: &Path, observer: &mut dyn Observer) -> Result<PathBuf> {
+    let path = locate(named, observer)?;
+    Ok(match Overlay::is_at(&path) {
+        true => Overlay::read(&path)?.base,
+        false => path,
+    })
 }
 
-/// A model that is asked no text: it is looked at, written or trained.
+/// SHA-256 of the files that make up a checkpoint; of a folder of edits, what names the edited model.
 ///
 /// # Errors
-/// As [`open`].
-pub fn weights_on(named: &Path, device: &Device) -> Result<Model> {
-    at(&locate(named)?, device)
+/// [`Error::Core`] for a file that cannot be read, [`Error::Model`] for a folder that holds no checkpoint.
+pub fn checkpoint_hash(path: &Path) -> Result<String> {
+    if Overlay::is_at(path) {
+        return Ok(Overlay::read(path)?.identity());
+    }
+    let mut all = String::new();
+    for file in engram_model::checkpoint::files(path)? {
+        all.push_str(&files::sha256_file(&file)?);
+    }
+    Ok(files::sha256(all.as_bytes()))
 }
 
-/// [`weights_on`] on the CPU.
+/// The path of a model: itself where it exists, or where the hub's cache has what it names.
 ///
 /// # Errors
-/// As [`open`].
-pub fn weights(named: &Path) -> Result<Model> {
-    weights_on(named, &Device::Cpu)
-}
-
-/// The path of a model.
-///
-/// # Errors
-/// As [`open`].
-pub fn locate(named: &Path) -> Result<PathBuf> {
+/// [`Error::Hub`]; [`Error::Core`] for a pipe, a device or a socket.
+pub fn locate(named: &Path, observer: &mut dyn Observer) -> Result<PathBuf> {
     if named.exists() {
         only_files(named)?;
         return Ok(named.to_owned());
     }
-    let mut watch = Watch {
+    let mut fetch = Fetch {
         name: named.display().to_string(),
-        bar: None,
+        begun: false,
+        observer,
     };
-    let path = engram_hub::locate(named, &Options::from_env()?, &mut |told| watch.told(&told))?;
-    watch.end();
+    let path = engram_hub::locate(named, &Options::from_env()?, &mut |told| fetch.told(&told))?;
+    fetch.end();
     Ok(path)
 }
 
@@ -142,38 +323,46 @@ pub fn only_files(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Progress of a fetch.
-struct Watch {
+/// Tells of a fetch.
+struct Fetch<'a> {
     name: String,
-    bar: Option<Progress>,
+    begun: bool,
+    observer: &'a mut dyn Observer,
 }
 
-impl Watch {
-    fn told(&mut self, told: &Told<'_>) {
+impl Fetch<'_> {
+    fn told(&mut self, told: &Fetching<'_>) {
         let name = &self.name;
         match told {
-            Told::Asking(hub) => note(format!("{name}: asking {hub}")),
-            Told::Wanted(_, 0) => {}
-            Told::Wanted(files, bytes) => {
+            Fetching::Asking(hub) => self.observer.note(format!("{name}: asking {hub}")),
+            Fetching::Wanted(_, 0) => {}
+            Fetching::Wanted(files, bytes) => {
                 self.end();
-                let label = format!("{}, bytes of {files} files", self.name);
-                self.bar = Some(Progress::new(&label, *bytes));
+                let work = format!("{}, bytes of {files} files", self.name);
+                self.observer.begins(&work, *bytes);
+                self.begun = true;
             }
-            Told::At(bytes, file) => {
-                if let Some(bar) = &mut self.bar {
-                    bar.at(*bytes, file);
-                }
+            Fetching::At(bytes, file) => self.observer.at(*bytes, file),
+            Fetching::Checking(file) => self.observer.note(format!("{name}: checking {file}")),
+            Fetching::Waiting(file) => {
+                self.observer
+                    .note(format!("{name}: another process fetches {file}"));
             }
-            Told::Checking(file) => note(format!("{name}: checking {file}")),
-            Told::Waiting(file) => note(format!("{name}: another process fetches {file}")),
-            Told::Again(wait, why) => note(format!("{name}: {why}; again in {} s", wait.as_secs())),
-            Told::Cached(why) => note(format!("{name}: {why}; taken from the cache")),
+            Fetching::Again(wait, why) => {
+                let wait = wait.as_secs();
+                self.observer
+                    .note(format!("{name}: {why}; again in {wait} s"));
+            }
+            Fetching::Cached(why) => {
+                self.observer
+                    .note(format!("{name}: {why}; taken from the cache"));
+            }
         }
     }
 
     fn end(&mut self) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish("fetched");
+        if std::mem::take(&mut self.begun) {
+            self.observer.ends("fetched");
         }
     }
 }

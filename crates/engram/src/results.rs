@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
 use engram_core::{Confounds, PreferenceRow, Row, Suite, files};
 use engram_findings::{Condition, EditResults, Findings, Settings, Study, findings};
 use engram_patch::Ineligible;
@@ -15,7 +14,8 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::curve::{Origin, curve};
-use crate::progress::note;
+use crate::error::{Error, Result, Within, at};
+use crate::observe::Observer;
 
 /// Result rows of a sweep.
 pub const PATCH: &str = "patch.parquet";
@@ -39,6 +39,10 @@ pub const CORPUS: &str = "corpus.json";
 pub const STATS: &str = "stats.json";
 /// What the folder is, and how it was made.
 pub const MANIFEST: &str = "manifest.json";
+/// Training texts of a study.
+pub const TRAIN: &str = "train.jsonl";
+/// Validation texts of a study.
+pub const VALIDATION: &str = "validation.jsonl";
 /// The report.
 pub const REPORT: &str = "report.html";
 
@@ -74,6 +78,26 @@ pub struct Manifest {
     pub machine: Machine,
 }
 
+/// What asked for results, as their manifest tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Provenance {
+    /// The command line, whole.
+    pub command: String,
+    /// The command line that does the same again, to another folder.
+    pub reproducing: String,
+}
+
+impl Default for Provenance {
+    /// A program that calls this library.
+    fn default() -> Provenance {
+        let program = "a program that calls the engram library";
+        Provenance {
+            command: program.to_owned(),
+            reproducing: program.to_owned(),
+        }
+    }
+}
+
 /// The machine.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Machine {
@@ -97,6 +121,7 @@ impl Machine {
 }
 
 /// A results folder, read back.
+#[derive(Debug)]
 pub struct Results {
     /// Its manifest.
     pub manifest: Manifest,
@@ -126,15 +151,20 @@ impl Results {
     pub fn read(folder: &Path) -> Result<Results> {
         let manifest = folder.join(MANIFEST);
         if !manifest.exists() {
-            bail!(
-                "{}: no {MANIFEST} in this folder; name one that `engram run` or `engram patch` wrote",
-                folder.display()
-            );
+            return Err(Error::NoResults {
+                folder: folder.to_owned(),
+                file: MANIFEST,
+            });
+        }
+        if folder.join(crate::edits::EDITS).exists() {
+            return Err(Error::Edits {
+                folder: folder.to_owned(),
+            });
         }
         let path = manifest;
         let manifest: Manifest = files::read_json(&path)?;
         let tested = manifest.stats.check();
-        tested.with_context(|| format!("{}", path.display()))?;
+        tested.within(|| path.display().to_string())?;
         let sweep = folder.join(PATCH);
         if sweep.exists() {
             return Results::of_sweep(folder, manifest);
@@ -242,14 +272,14 @@ impl Results {
     }
 
     /// All that the report shows.
-    pub fn report(self, findings: Findings) -> ReportInput {
+    pub fn report(&self, findings: &Findings) -> ReportInput {
         ReportInput {
-            title: self.manifest.title,
-            findings,
-            curves: self.curves,
-            corpus: self.corpus,
-            excluded: self.excluded,
-            reproduction: self.manifest.reproduction,
+            title: self.manifest.title.clone(),
+            findings: findings.clone(),
+            curves: self.curves.clone(),
+            corpus: self.corpus.clone(),
+            excluded: self.excluded.clone(),
+            reproduction: self.manifest.reproduction.clone(),
         }
     }
 
@@ -257,7 +287,7 @@ impl Results {
     ///
     /// # Errors
     /// The template's or the file system's.
-    pub fn write_report(self, folder: &Path, findings: Findings) -> Result<PathBuf> {
+    pub fn write_report(&self, folder: &Path, findings: &Findings) -> Result<PathBuf> {
         write_report(folder, &self.report(findings))
     }
 }
@@ -270,7 +300,7 @@ pub fn write_report(folder: &Path, input: &ReportInput) -> Result<PathBuf> {
     let path = folder.join(REPORT);
     let html = engram_report::render(input)?;
     files::write_atomic(&path, |w| w.write_all(html.as_bytes()))
-        .context("cannot write the report")?;
+        .within(|| "cannot write the report")?;
     Ok(path)
 }
 
@@ -278,9 +308,15 @@ pub fn write_report(folder: &Path, input: &ReportInput) -> Result<PathBuf> {
 ///
 /// # Errors
 /// A figure that cannot be drawn; the file system's.
-pub fn write_figures(folder: &Path, input: &ReportInput, fonts: &Fonts) -> Result<Vec<PathBuf>> {
+pub fn write_figures(
+    folder: &Path,
+    input: &ReportInput,
+    fonts: &Fonts,
+    observer: &mut dyn Observer,
+) -> Result<Vec<PathBuf>> {
     std::fs::create_dir_all(folder)
-        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        .map_err(at(folder))
+        .within(|| "cannot make the folder")?;
     let mut paths = Vec::new();
     for figure in engram_report::figures(input)? {
         let missing: Vec<String> = figure
@@ -289,7 +325,7 @@ pub fn write_figures(folder: &Path, input: &ReportInput, fonts: &Fonts) -> Resul
             .map(|c| format!("{c} (U+{:04X})", u32::from(c)))
             .collect();
         if !missing.is_empty() {
-            note(format!(
+            observer.note(format!(
                 "notice: {}: no font has {}, drawn as boxes; name a font that does: --font FILE",
                 figure.name,
                 missing.join(", ")
@@ -303,7 +339,7 @@ pub fn write_figures(folder: &Path, input: &ReportInput, fonts: &Fonts) -> Resul
         for (kind, bytes) in kinds {
             let path = folder.join(format!("{}.{kind}", figure.name));
             files::write_atomic(&path, |w| w.write_all(&bytes))
-                .with_context(|| format!("cannot write {}", path.display()))?;
+                .within(|| format!("cannot write {}", path.display()))?;
             paths.push(path);
         }
     }

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail};
 use engram_core::{Range, files};
 use engram_corpus::Abstract;
 use engram_model::{Gpt2Config, Model, Tokenizer};
@@ -10,7 +9,8 @@ use engram_train::TrainSettings;
 use serde::{Deserialize, Serialize};
 
 use crate::bounds;
-use crate::progress::note;
+use crate::error::{Error, Result, Within};
+use crate::observe::Observer;
 
 /// Parameters of a new model: training takes some 24 bytes for each.
 const PARAMETERS: Range = Range::whole(1, 20_000_000_000);
@@ -60,27 +60,29 @@ impl Scratch {
         let broken = |e: toml::de::Error| {
             let start = e.span().map_or(0, |span| span.start);
             let line = 1 + text.bytes().take(start).filter(|b| *b == b'\n').count();
-            anyhow!("{}, line {line}: {}", at(), e.message().replace('\n', ", "))
+            Error::asked(
+                format!("{}, line {line}", at()),
+                e.message().replace('\n', ", "),
+            )
         };
         let table: toml::Table = toml::from_str(&text).map_err(broken)?;
-        bounds::check_scratch(&table).with_context(at)?;
+        bounds::check_scratch(&table).within(at)?;
         let scratch: Scratch = toml::from_str(&text).map_err(broken)?;
         let sizes = &scratch.model;
         if !sizes.d_model.is_multiple_of(sizes.heads) {
-            bail!(
-                "{}: model.d_model is {}, which is no multiple of model.heads, {}",
-                path.display(),
-                sizes.d_model,
-                sizes.heads
+            let why = format!(
+                "model.d_model is {}, which is no multiple of model.heads, {}",
+                sizes.d_model, sizes.heads
             );
+            return Err(Error::asked(at(), why));
         }
         // 12 d² for a block, and the embeddings.
         let (width, layers) = (sizes.d_model as u64, sizes.layers as u64);
         let embedded = (scratch.tokenizer.vocabulary + sizes.context) as u64;
         let parameters = width * (12 * width * layers + embedded);
         let range = PARAMETERS.check("model.layers × d_model² × 12 + embeddings", parameters);
-        range.with_context(at)?;
-        scratch.train.check().with_context(at)?;
+        range.within(at)?;
+        scratch.train.check().within(at)?;
         Ok(scratch)
     }
 
@@ -88,12 +90,17 @@ impl Scratch {
     ///
     /// # Errors
     /// The tokenizer's.
-    pub fn model(&self, train: &[Abstract], settings: &TrainSettings) -> Result<Model> {
+    pub fn model(
+        &self,
+        train: &[Abstract],
+        settings: &TrainSettings,
+        observer: &mut dyn Observer,
+    ) -> Result<Model> {
         let texts: Vec<String> = train.iter().map(Abstract::text).collect();
         let tokenizer = Tokenizer::learn(&texts, self.tokenizer.vocabulary)?;
         let vocabulary = tokenizer.highest_id() as usize + 1;
         if vocabulary < self.tokenizer.vocabulary {
-            note(format!(
+            observer.note(format!(
                 "the texts give {vocabulary} tokens of the {} asked for",
                 self.tokenizer.vocabulary
             ));

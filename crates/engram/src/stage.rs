@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
 use engram_core::files::{self, HIDDEN, left_over};
 use engram_core::{CoreError, Lock, sealed};
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result, Within, at};
+use crate::observe::Observer;
 use crate::results::MANIFEST;
 
 /// The file in a folder that says what it was made from, and what its files were then.
@@ -31,14 +32,14 @@ struct Mark {
 
 impl Mark {
     /// The mark of a folder; none where there is none. One that is damaged is none either, and that is said.
-    fn of(folder: &Path) -> Option<Mark> {
+    fn of(folder: &Path, observer: &mut dyn Observer) -> Option<Mark> {
         let path = folder.join(MARK);
         if !path.exists() {
             return None;
         }
         let mark = sealed::read(&path, MARK);
         if let Err(error) = &mark {
-            crate::progress::note(error);
+            observer.note(error);
         }
         mark.ok()
     }
@@ -57,19 +58,18 @@ impl Mark {
     ///
     /// # Errors
     /// A file that is not as it was written.
-    fn is_whole(&self, folder: &Path) -> Result<bool> {
+    fn is_whole(&self, folder: &Path, observer: &mut dyn Observer) -> Result<bool> {
         for (name, hash) in &self.files {
             let path = folder.join(name);
             if !path.exists() {
-                crate::progress::note(format!("{}: it is missing", path.display()));
+                observer.note(format!("{}: it is missing", path.display()));
                 return Ok(false);
             }
             if content_hash(&path)? != *hash {
-                bail!(
-                    "{}: it is not as it was written; put it back, or remove the folder {} to make it again",
-                    path.display(),
-                    folder.display()
-                );
+                return Err(Error::Changed {
+                    file: path,
+                    folder: folder.to_owned(),
+                });
             }
         }
         Ok(true)
@@ -78,15 +78,14 @@ impl Mark {
 
 /// Hashes of a folder's files, without those that are no results.
 fn hash_files(folder: &Path, name: &str, to: &mut BTreeMap<String, String>) -> Result<()> {
-    let at = || format!("{}", folder.display());
-    for entry in fs::read_dir(folder).with_context(at)? {
-        let entry = entry.with_context(at)?;
+    for entry in fs::read_dir(folder).map_err(at(folder))? {
+        let entry = entry.map_err(at(folder))?;
         let file = entry.file_name().to_string_lossy().into_owned();
         if file.starts_with(HIDDEN) {
             continue;
         }
         let path = format!("{name}{file}");
-        if entry.file_type().with_context(at)?.is_dir() {
+        if entry.file_type().map_err(at(folder))?.is_dir() {
             hash_files(&entry.path(), &format!("{path}/"), to)?;
         } else {
             to.insert(path, content_hash(&entry.path())?);
@@ -142,11 +141,10 @@ impl Output {
             must_be_free(folder)?;
         }
         if !resume && under_way.exists() {
-            bail!(
-                "{}: a run to {} was broken off; --resume goes on with it, or remove it",
-                under_way.display(),
-                folder.display()
-            );
+            return Err(Error::BrokenOff {
+                under_way: under_way.to_owned(),
+                folder: folder.to_owned(),
+            });
         }
         Ok(output)
     }
@@ -162,17 +160,19 @@ impl Output {
     ///
     /// # Errors
     /// A folder that was made from others, or in which a file is damaged or missing.
-    pub fn is_made_from(&self, inputs: &impl Serialize) -> Result<bool> {
+    pub fn is_made_from(
+        &self,
+        inputs: &impl Serialize,
+        observer: &mut dyn Observer,
+    ) -> Result<bool> {
         if !self.folder.join(MARK).exists() {
             return Ok(false);
         }
-        let at = self.folder.display();
-        match Mark::of(&self.folder) {
-            Some(mark) if mark.inputs != fingerprint(inputs)? => {
-                bail!("{at} holds results of other inputs; name another folder with --out")
-            }
-            Some(mark) if mark.is_whole(&self.folder)? => Ok(true),
-            _ => bail!("{at} is not whole; remove it to make it again"),
+        let folder = self.folder.clone();
+        match Mark::of(&self.folder, observer) {
+            Some(mark) if mark.inputs != fingerprint(inputs)? => Err(Error::OtherInputs { folder }),
+            Some(mark) if mark.is_whole(&self.folder, observer)? => Ok(true),
+            _ => Err(Error::NotWhole { folder }),
         }
     }
 
@@ -220,23 +220,22 @@ impl RunFolder {
         if mark.exists() {
             let held: Held = files::read_json(&mark)?;
             if held.title != title {
-                bail!(
-                    "{}: the folder holds another study, \"{}\"; give \"{title}\" a folder of its own with --out",
-                    mark.display(),
-                    held.title
-                );
+                return Err(Error::OtherStudy {
+                    mark,
+                    held: held.title,
+                    asked: title.to_owned(),
+                });
             }
         } else {
             let mut holds_files = false;
-            for entry in fs::read_dir(path).with_context(|| format!("{}", path.display()))? {
-                let name = entry?.file_name();
+            for entry in fs::read_dir(path).map_err(at(path))? {
+                let name = entry.map_err(at(path))?.file_name();
                 holds_files |= !name.to_string_lossy().starts_with(HIDDEN);
             }
             if holds_files {
-                bail!(
-                    "{} is not empty and holds no study; name another folder with --out",
-                    path.display()
-                );
+                return Err(Error::NotAStudy {
+                    folder: path.to_owned(),
+                });
             }
         }
         sweep_out(path)?;
@@ -262,18 +261,19 @@ impl RunFolder {
         &self,
         name: &str,
         inputs: &impl Serialize,
-        work: impl FnOnce(&Path) -> Result<()>,
+        observer: &mut dyn Observer,
+        work: impl FnOnce(&Path, &mut dyn Observer) -> Result<()>,
     ) -> Result<(PathBuf, bool)> {
         let folder = self.path.join(name);
         let inputs = fingerprint(inputs)?;
-        let mark = Mark::of(&folder).filter(|mark| mark.inputs == inputs);
+        let mark = Mark::of(&folder, observer).filter(|mark| mark.inputs == inputs);
         if let Some(mark) = mark
-            && mark.is_whole(&folder)?
+            && mark.is_whole(&folder, observer)?
         {
             return Ok((folder, false));
         }
         whole_folder(&folder, |fresh| {
-            work(fresh)?;
+            work(fresh, observer)?;
             Mark::write(fresh, inputs)?;
             // Only now: a study that never finished a stage leaves nothing that would bar another from the folder.
             let title = self.title.clone();
@@ -288,15 +288,19 @@ impl RunFolder {
 ///
 /// # Errors
 /// The file system's.
-pub fn under_way(folder: &Path, inputs: &impl Serialize) -> Result<PathBuf> {
+pub fn under_way(
+    folder: &Path,
+    inputs: &impl Serialize,
+    observer: &mut dyn Observer,
+) -> Result<PathBuf> {
     let path = partial(folder);
     let inputs = fingerprint(inputs)?;
-    let same = Mark::of(&path).is_some_and(|mark| mark.inputs == inputs);
+    let same = Mark::of(&path, observer).is_some_and(|mark| mark.inputs == inputs);
     if !same {
         if path.exists() {
-            fs::remove_dir_all(&path).with_context(|| format!("{}", path.display()))?;
+            fs::remove_dir_all(&path).map_err(at(&path))?;
         }
-        fs::create_dir_all(&path).with_context(|| format!("{}", path.display()))?;
+        fs::create_dir_all(&path).map_err(at(&path))?;
         Mark::write(&path, inputs)?;
     }
     Ok(path)
@@ -319,7 +323,6 @@ pub fn done_with(partial: &Path) -> Result<()> {
 /// place when `work` has ended well. The folder's parent is made, and taken back where it stays empty. The caller holds
 /// the lock of the folder or of what it is in: what a killed process left of the same folder is removed.
 fn whole_folder<T>(folder: &Path, work: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
-    let at = || format!("{}", folder.display());
     // Where a link leads is replaced, not the link.
     let real = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
     let parent = match real.parent() {
@@ -330,7 +333,7 @@ fn whole_folder<T>(folder: &Path, work: impl FnOnce(&Path) -> Result<T>) -> Resu
     let made = !parent.exists();
     remove(&new)?;
     remove(&old)?;
-    fs::create_dir_all(&new).with_context(at)?;
+    fs::create_dir_all(&new).map_err(at(folder))?;
     let value = match work(&new) {
         Ok(value) => value,
         Err(error) => {
@@ -345,9 +348,9 @@ fn whole_folder<T>(folder: &Path, work: impl FnOnce(&Path) -> Result<T>) -> Resu
     };
     // Never half of the old folder under its own name, with a mark that calls it whole.
     if real.exists() {
-        fs::rename(&real, &old).with_context(at)?;
+        fs::rename(&real, &old).map_err(at(folder))?;
     }
-    fs::rename(&new, &real).with_context(at)?;
+    fs::rename(&new, &real).map_err(at(folder))?;
     remove(&old)?;
     Ok(value)
 }
@@ -356,7 +359,9 @@ fn remove(folder: &Path) -> Result<()> {
     if !folder.exists() {
         return Ok(());
     }
-    fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))
+    fs::remove_dir_all(folder)
+        .map_err(at(folder))
+        .within(|| "cannot remove")
 }
 
 /// Refuses a folder that exists and is not empty: what stands there is somebody's.
@@ -367,23 +372,21 @@ fn must_be_free(folder: &Path) -> Result<()> {
     if !folder.exists() {
         return Ok(());
     }
-    let mut entries = fs::read_dir(folder).with_context(|| format!("{}", folder.display()))?;
-    if entries.next().is_some() {
-        bail!(
-            "{} is not empty; name another folder with --out",
-            folder.display()
-        );
+    let mut entries = fs::read_dir(folder).map_err(at(folder))?;
+    match entries.next() {
+        Some(_) => Err(Error::NotEmpty {
+            folder: folder.to_owned(),
+        }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Removes what killed processes left half-made in a run's folder and in the folders of its stages.
 fn sweep_out(path: &Path) -> Result<()> {
-    let at = || format!("{}", path.display());
-    for entry in fs::read_dir(path).with_context(at)? {
-        let entry = entry.with_context(at)?;
+    for entry in fs::read_dir(path).map_err(at(path))? {
+        let entry = entry.map_err(at(path))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let is_folder = entry.file_type().with_context(at)?.is_dir();
+        let is_folder = entry.file_type().map_err(at(path))?.is_dir();
         if let Some(hidden) = name.strip_prefix(HIDDEN) {
             if !is_folder {
                 files::remove_if_dead(&entry.path());
@@ -415,32 +418,26 @@ pub fn fingerprint(value: &impl Serialize) -> Result<String> {
     Ok(files::sha256_of_json(value)?)
 }
 
-/// SHA-256 of the files that make up a checkpoint; of a folder of edits, what names the edited model.
-///
-/// # Errors
-/// As [`files::sha256_file`].
-pub fn checkpoint_hash(path: &Path) -> Result<String> {
-    if engram_edit::Overlay::is_at(path) {
-        return Ok(engram_edit::Overlay::read(path)?.identity());
-    }
-    let mut all = String::new();
-    for file in engram_model::checkpoint::files(path)? {
-        all.push_str(&files::sha256_file(&file)?);
-    }
-    Ok(files::sha256(all.as_bytes()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::observe::Silent;
+
+    fn write(path: &Path, text: &str) -> Result<()> {
+        fs::write(path, text).map_err(at(path))
+    }
+
+    fn failed<T>() -> Result<T> {
+        Err(Error::NoPrompt("no".to_owned()))
+    }
 
     #[test]
     fn a_stage_runs_once_and_again_when_its_inputs_change() {
         let folder = tempfile::tempdir().unwrap();
         let run = RunFolder::open(folder.path(), "a").unwrap();
         let made = |inputs: u32| {
-            let work = |p: &Path| Ok(fs::write(p.join("x"), inputs.to_string())?);
-            run.stage("one/two", &inputs, work).unwrap()
+            let work = |p: &Path, _: &mut dyn Observer| write(&p.join("x"), &inputs.to_string());
+            run.stage("one/two", &inputs, &mut Silent, work).unwrap()
         };
         let (path, first) = made(1);
         assert!(first && !made(1).1 && made(2).1);
@@ -452,16 +449,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         let run = RunFolder::open(&path, "a").unwrap();
-        run.stage("s", &1, |p| Ok(fs::write(p.join("x"), "1")?))
+        run.stage("s", &1, &mut Silent, |p, _| write(&p.join("x"), "1"))
             .unwrap();
         let elsewhere = folder.path().join("new/run");
         let run_elsewhere = RunFolder::open(&elsewhere, "b").unwrap();
-        assert!(run_elsewhere.stage("s", &1, |_| bail!("no")).is_err());
+        assert!(
+            run_elsewhere
+                .stage("s", &1, &mut Silent, |_, _| failed())
+                .is_err()
+        );
         drop(run_elsewhere);
         assert!(!folder.path().join("new").exists());
-        let failed = run.stage("s", &2, |p| {
-            fs::write(p.join("x"), "2")?;
-            bail!("no")
+        let failed = run.stage("s", &2, &mut Silent, |p, _| {
+            write(&p.join("x"), "2")?;
+            failed()
         });
         assert!(failed.is_err());
         drop(run);
@@ -478,7 +479,8 @@ mod tests {
         fs::create_dir_all(path.join(".engram-abc")).unwrap();
         fs::write(path.join(".engram-run.lock"), "4194304").unwrap();
         let run = RunFolder::open(path, "a").unwrap();
-        run.stage("models/x", &1, |_| Ok(())).unwrap();
+        run.stage("models/x", &1, &mut Silent, |_, _| Ok(()))
+            .unwrap();
         drop(run);
         assert_eq!(fs::read_dir(path).unwrap().count(), 2);
         let half = ["models/.engram-x.new", "models/.engram-x.old"].map(|f| path.join(f));
@@ -491,7 +493,7 @@ mod tests {
         other
             .fill(|fresh| {
                 drop(RunFolder::open(path, "a").unwrap());
-                Ok(fs::write(fresh.join("alive"), "")?)
+                write(&fresh.join("alive"), "")
             })
             .unwrap();
         assert!(path.join("other/alive").exists());
@@ -504,11 +506,21 @@ mod tests {
     fn work_under_way_is_kept_for_the_same_inputs_only() {
         let folder = tempfile::tempdir().unwrap();
         let stage = folder.path().join("models/x");
-        let kept = under_way(&stage, &1).unwrap();
+        let kept = under_way(&stage, &1, &mut Silent).unwrap();
         assert_eq!(kept, folder.path().join("models/x.partial"));
         fs::write(kept.join("checkpoint"), "").unwrap();
-        assert!(under_way(&stage, &1).unwrap().join("checkpoint").exists());
-        assert!(!under_way(&stage, &2).unwrap().join("checkpoint").exists());
+        assert!(
+            under_way(&stage, &1, &mut Silent)
+                .unwrap()
+                .join("checkpoint")
+                .exists()
+        );
+        assert!(
+            !under_way(&stage, &2, &mut Silent)
+                .unwrap()
+                .join("checkpoint")
+                .exists()
+        );
         done_with(&kept).unwrap();
         done_with(&kept).unwrap();
         assert!(!kept.exists());
@@ -519,7 +531,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let open = |title| RunFolder::open(folder.path(), title);
         let run = open("a").unwrap();
-        run.stage("s", &1, |_| Ok(())).unwrap();
+        run.stage("s", &1, &mut Silent, |_, _| Ok(())).unwrap();
         let error = open("a").err().unwrap().to_string();
         let me = format!("process {} is writing to it", std::process::id());
         assert!(error.contains(&me), "{error}");
@@ -542,10 +554,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let run = RunFolder::open(folder.path(), "a").unwrap();
         let stage = || {
-            run.stage("s", &1, |p| {
-                fs::create_dir(p.join("in"))?;
-                fs::write(p.join("in/x"), "1")?;
-                Ok(fs::write(p.join("y"), "1")?)
+            run.stage("s", &1, &mut Silent, |p, _| {
+                fs::create_dir(p.join("in")).map_err(at(p))?;
+                write(&p.join("in/x"), "1")?;
+                write(&p.join("y"), "1")
             })
         };
         let (path, _) = stage().unwrap();
@@ -575,8 +587,8 @@ mod tests {
         let mark = |name: &str, manifest: &str| {
             let out = folder.path().join(name);
             let output = Output::free(&out).unwrap();
-            let write = |fresh: &Path| Ok(fs::write(fresh.join(MANIFEST), manifest)?);
-            output.fill_from(&1, write).unwrap();
+            let work = |fresh: &Path| write(&fresh.join(MANIFEST), manifest);
+            output.fill_from(&1, work).unwrap();
             fs::read(out.join(MARK)).unwrap()
         };
         let one = mark("a", r#"{"timing":{"sweep_s":1.5},"seed":1}"#);
@@ -591,13 +603,12 @@ mod tests {
         let journal = folder.path().join("out.partial.jsonl");
         let output = Output::resumable(&out, &journal, false).unwrap();
         assert!(Output::free(&out).is_err());
-        assert!(!output.is_made_from(&1).unwrap());
-        let failed: Result<()> = output.fill_from(&1, |_| bail!("no"));
-        assert!(failed.is_err() && !out.exists());
+        assert!(!output.is_made_from(&1, &mut Silent).unwrap());
+        assert!(output.fill_from(&1, |_| failed::<()>()).is_err() && !out.exists());
         output
-            .fill_from(&1, |fresh| Ok(fs::write(fresh.join("x"), "1")?))
+            .fill_from(&1, |fresh| write(&fresh.join("x"), "1"))
             .unwrap();
-        assert!(output.is_made_from(&1).unwrap());
+        assert!(output.is_made_from(&1, &mut Silent).unwrap());
         drop(output);
         assert!(
             Output::free(&out)
@@ -607,12 +618,15 @@ mod tests {
         );
         assert!(Output::resumable(&out, &journal, false).is_err());
         let output = Output::resumable(&out, &journal, true).unwrap();
-        let error = output.is_made_from(&2).unwrap_err().to_string();
+        let error = output
+            .is_made_from(&2, &mut Silent)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("other inputs"), "{error}");
         fs::write(out.join("x"), "2").unwrap();
         assert!(
             output
-                .is_made_from(&1)
+                .is_made_from(&1, &mut Silent)
                 .unwrap_err()
                 .to_string()
                 .contains("out/x")

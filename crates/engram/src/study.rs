@@ -5,13 +5,13 @@ mod settings;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
 use engram_core::{Bos, Corruption, Direction, Faults, Metric, Positions, files};
 use engram_corpus::WriteSettings;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::bounds;
+use crate::error::{Error, Result, Within};
 
 pub use edit::Edit;
 
@@ -195,7 +195,7 @@ impl Study {
     /// range, together; then all contradictions. Each has its line, or the `--set` that it is from.
     pub fn read(path: &Path, settings: &[String]) -> Result<Study> {
         let text = files::read_text(path)
-            .with_context(|| format!("cannot read the study {}", path.display()))?;
+            .within(|| format!("cannot read the study {}", path.display()))?;
         let mut faults = Faults::new(path.display().to_string());
         let (_, errors) = toml::de::DeTable::parse_recoverable(&text);
         for error in errors {
@@ -206,7 +206,7 @@ impl Study {
         }
         settings::refuse(faults.clone())?;
         let mut table: toml::Table = toml::from_str(&text)
-            .map_err(|e| anyhow::anyhow!("{}: {}", path.display(), one_line(&e.to_string())))?;
+            .map_err(|e| Error::asked(path.display().to_string(), one_line(&e.to_string())))?;
         let folder = path.parent().unwrap_or(Path::new("."));
         resolve_paths(&mut table, folder);
         let mut places = settings::Places::of(&text);
@@ -218,11 +218,9 @@ impl Study {
         settings::check(&table, &places, &mut faults);
         settings::refuse(faults.clone())?;
         let study: Study = table.try_into().map_err(|e: toml::de::Error| {
-            anyhow::anyhow!("{}: {}", path.display(), one_line(&e.to_string()))
+            Error::asked(path.display().to_string(), one_line(&e.to_string()))
         })?;
-        let study = study
-            .with_seeds()
-            .with_context(|| format!("{}", path.display()))?;
+        let study = study.with_seeds().within(|| path.display().to_string())?;
         for (at, why) in study.contradictions() {
             settings::add(&mut faults, &places, &at, why);
         }
@@ -243,10 +241,13 @@ impl Study {
                 let replicate = format!("{name}-seed-{seed}");
                 let mut other = training.clone();
                 other.replicates = Some(name.clone());
-                let seed = i64::try_from(*seed).context("a seed is below 2^63")?;
+                let seed = i64::try_from(*seed).map_err(|_| {
+                    Error::asked(format!("train.{name}.seeds"), "a seed is below 2^63")
+                })?;
                 other.set.insert("seed".to_owned(), seed.into());
                 if names.contains(&replicate) {
-                    bail!("train.{name}: seed {seed} is given twice");
+                    let why = format!("seed {seed} is given twice");
+                    return Err(Error::asked(format!("train.{name}"), why));
                 }
                 names.push(replicate.clone());
                 train.insert(replicate, other);
@@ -432,12 +433,13 @@ fn find<'a>(table: &'a mut toml::Table, keys: &[&str]) -> Option<&'a mut toml::V
 
 /// Lays `a.b.c=value` over a table. The value is TOML, or else a string as it stands.
 fn set(table: &mut toml::Table, setting: &str) -> Result<()> {
+    let wrong = |why: String| Error::asked(format!("--set {setting}"), why);
     let Some((key, text)) = setting.split_once('=') else {
-        bail!("--set {setting}: expected key=value");
+        return Err(wrong("expected key=value".to_owned()));
     };
     let keys: Vec<&str> = key.trim().split('.').collect();
     if keys.iter().any(|k| k.is_empty()) {
-        bail!("--set {setting}: the key has an empty part");
+        return Err(wrong("the key has an empty part".to_owned()));
     }
     let value = parse_value(text.trim());
     // A corpus is either a file or written: naming one puts the other aside.
@@ -449,7 +451,7 @@ fn set(table: &mut toml::Table, setting: &str) -> Result<()> {
     let mut place = table;
     let (last, parents) = match keys.split_last() {
         Some(split) => split,
-        None => bail!("--set {setting}: the key is empty"),
+        None => return Err(wrong("the key is empty".to_owned())),
     };
     for parent in parents {
         let next = place
@@ -457,7 +459,7 @@ fn set(table: &mut toml::Table, setting: &str) -> Result<()> {
             .or_insert_with(|| toml::Value::Table(toml::Table::new()));
         place = match next.as_table_mut() {
             Some(table) => table,
-            None => bail!("--set {setting}: {parent} holds a value, not a section"),
+            None => return Err(wrong(format!("{parent} holds a value, not a section"))),
         };
     }
     place.insert((*last).to_owned(), value);
@@ -519,8 +521,7 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        let error =
-            |text: &str, settings: &[&str]| format!("{:#}", read(text, settings).unwrap_err());
+        let error = |text: &str, settings: &[&str]| read(text, settings).unwrap_err().with_causes();
         assert!(error(SMALL, &["corpus.writ.exposures=7"]).contains("writ"));
         assert!(error(SMALL, &["nonsense"]).contains("expected key=value"));
         assert!(error(SMALL, &["title.x=1"]).contains("title holds a value"));
@@ -561,7 +562,7 @@ mod tests {
         let tuned = ["edit.e.method='ft-l'", "edit.e.held_out_tokens=9"];
         assert!(error(asked, &tuned).contains("no corpus to take validation texts from"));
         let study = read(asked, &["edit.e.method='ft-l'"]).unwrap();
-        assert_eq!(study.edit["e"].layer, crate::args::LayerChoice::One(1));
+        assert_eq!(study.edit["e"].layer, crate::LayerChoice::One(1));
     }
 
     #[test]
@@ -624,7 +625,7 @@ mod tests {
         let swept = ["config-1", "config-1-seed-7", "config-1-seed-8", "base"];
         assert_eq!(study.sweep["whole"].models, swept);
         let twice = read(SMALL, &["train.config-1.seeds=[7, 7]"]).unwrap_err();
-        assert!(format!("{twice:#}").contains("seed 7 is given twice"));
+        assert!(twice.with_causes().contains("seed 7 is given twice"));
     }
 
     #[test]

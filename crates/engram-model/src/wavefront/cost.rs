@@ -75,14 +75,11 @@ pub fn world_flops(shape: &Shape, world: &World, positions: usize) -> u64 {
 
 /// Operations of heads and neurons written as differences.
 fn differences(shape: &Shape, writes: &[Placed], layer: usize) -> u64 {
-    let here = writes.iter().filter(|w| w.layer == layer && w.difference);
-    here.map(|w| {
+    let here = writes.iter().filter(|w| w.layer == layer);
+    here.filter_map(|w| {
+        let unit = w.difference?.unit(shape) as u64;
         let part = w.part.as_ref().map_or(0, |p| p.len()) as u64;
-        let unit = match w.site {
-            engram_core::Site::Z => shape.d_head as u64,
-            _ => 1,
-        };
-        2 * part * unit * shape.d_model as u64 * w.positions.len() as u64
+        Some(2 * part * unit * shape.d_model as u64 * w.positions.len() as u64)
     })
     .sum()
 }

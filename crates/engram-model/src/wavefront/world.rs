@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::band::Band;
 use super::base::Caches;
 use super::geometry::{Spans, spans};
-use super::write::{Placed, Stage, Value, Write, place};
+use super::write::{Effect, Placed, Stage, Value, Write, place};
 use super::{Block, Linear, Norm, Wavefront};
 use crate::kernels::scratch;
 use crate::kernels::suffix_attention::{probabilities, weigh};
@@ -179,10 +179,13 @@ impl Wavefront {
             self.ln_final.forward(&x, to);
             for write in here {
                 let value = || self.written(caches, write, position);
-                match write.site {
-                    Site::LnFinalScale => self.ln_final.by_scale(&x, value()[0], to),
-                    Site::LnFinal => to.copy_from_slice(&value()),
-                    _ => {}
+                match write.effect {
+                    // Above.
+                    _ if write.stage == Stage::Residual => {}
+                    Effect::Scale => self.ln_final.by_scale(&x, value()[0], to),
+                    Effect::Row | Effect::Columns { .. } | Effect::Token | Effect::Position => {
+                        to.copy_from_slice(&value());
+                    }
                 }
             }
         }
@@ -221,23 +224,19 @@ impl Group<'_, '_> {
 
     /// Overwrites the rows (or their heads, their neurons) that this stage's writes touch.
     fn overwrite(&self, stage: Stage, band: &mut Band) {
-        let shape = &self.front.shape;
         self.writes(stage, |world, position, write| {
             let Some(row) = band.row_mut(world, position) else {
                 return;
             };
-            if write.difference {
+            if let Some(through) = write.difference {
                 let base = self.states[world].base;
-                let front = self.front;
-                return front.add_difference(self.caches, write, base, position, row);
+                let write = (write, through);
+                return (self.front).add_difference(self.caches, write, base, position, row);
             }
             let value = self.front.written(self.caches, write, position);
-            let (unit, offset) = match write.site {
-                Site::K => (shape.d_head, shape.d_queries()),
-                Site::V => (shape.d_head, shape.d_queries() + shape.d_keys()),
-                Site::Q | Site::Z => (shape.d_head, 0),
-                Site::MlpUp => (1, shape.d_mlp),
-                _ => (1, 0),
+            let (unit, offset) = match write.effect {
+                Effect::Columns { unit, offset } => (unit, offset),
+                Effect::Row | Effect::Scale | Effect::Token | Effect::Position => (1, 0),
             };
             let part = match &write.part {
                 Some(part) => part.start * unit..part.end * unit,
@@ -271,12 +270,14 @@ impl Group<'_, '_> {
                 return;
             };
             let value = self.front.written(self.caches, write, p);
-            match write.site {
-                Site::Ln1Scale | Site::Ln2Scale => {
+            match write.effect {
+                Effect::Scale => {
                     let x = x.row(w, p).unwrap_or_else(|| self.base(w, p, base, d));
                     norm.by_scale(x, value[0], to);
                 }
-                _ => to.copy_from_slice(&value),
+                Effect::Row | Effect::Columns { .. } | Effect::Token | Effect::Position => {
+                    to.copy_from_slice(&value);
+                }
             }
         });
         normal
@@ -402,21 +403,23 @@ impl Group<'_, '_> {
             };
             let value = self.front.written(self.caches, write, p);
             let base = self.states[w].base;
-            match write.site {
-                Site::Embed if !self.front.positions.is_empty() => {
+            match write.effect {
+                Effect::Token if !self.front.positions.is_empty() => {
                     let other = &self.front.positions[p * d..(p + 1) * d];
                     for ((to, a), b) in to.iter_mut().zip(value.iter()).zip(other) {
                         *to = a + b;
                     }
                 }
-                Site::PosEmbed => {
+                Effect::Position => {
                     let token = (Site::Embed, 0);
                     let other = self.front.placed_value(self.caches, token, (base, p));
                     for ((to, a), b) in to.iter_mut().zip(other.iter()).zip(value.iter()) {
                         *to = a + b;
                     }
                 }
-                _ => to.copy_from_slice(&value),
+                Effect::Row | Effect::Columns { .. } | Effect::Scale | Effect::Token => {
+                    to.copy_from_slice(&value);
+                }
             }
         });
         x

@@ -57,15 +57,31 @@ pub(crate) enum Stage {
     MlpOut,
 }
 
+/// What a write does to a row of its stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Takes its place.
+    Row,
+    /// Takes the place of some columns, a head's or a neuron's `unit` of them, behind `offset` others.
+    Columns { unit: usize, offset: usize },
+    /// Is what a norm divides by.
+    Scale,
+    /// Is the token's embedding, to which its position's is added.
+    Token,
+    /// Is the position's embedding, to which the token's is added.
+    Position,
+}
+
 /// A write at the stage where it takes effect.
 #[derive(Debug, Clone)]
 pub(crate) struct Placed {
     pub layer: usize,
     pub stage: Stage,
+    pub effect: Effect,
     pub site: Site,
     /// The write is of some heads' or neurons' values, added to the stage as their difference from the
     /// base run's through the rows of the projection that they feed.
-    pub difference: bool,
+    pub difference: Option<Through>,
     pub positions: Range<usize>,
     pub part: Option<Range<usize>>,
     pub value: Value,
@@ -83,7 +99,89 @@ pub(crate) fn canonical(site: Site, layer: Option<usize>, layers: usize) -> (Sit
         Site::ResidPost => (Site::ResidPre, l + 1),
         Site::Logits => (Site::LnFinal, layers),
         Site::Embed | Site::PosEmbed => (site, 0),
-        _ => (site, l),
+        Site::ResidPre | Site::ResidMid | Site::AttnOut | Site::Q | Site::K | Site::V | Site::Z => {
+            (site, l)
+        }
+        Site::Pattern | Site::MlpPre | Site::MlpUp | Site::MlpPost | Site::MlpOut => (site, l),
+        Site::Ln1 | Site::Ln2 | Site::LnFinal | Site::CAttn => (site, l),
+        Site::Ln1Scale | Site::Ln2Scale | Site::LnFinalScale => (site, l),
+    }
+}
+
+/// The stage that takes a write of a site, and what it does to a row there.
+fn taken(site: Site, shape: &Shape) -> (Stage, Effect) {
+    let columns = |unit, offset| Effect::Columns { unit, offset };
+    let (head, queries, keys) = (shape.d_head, shape.d_queries(), shape.d_keys());
+    match site {
+        Site::Embed => (Stage::Residual, Effect::Token),
+        Site::PosEmbed => (Stage::Residual, Effect::Position),
+        Site::ResidPre => (Stage::Residual, Effect::Row),
+        Site::Ln1Scale | Site::LnFinalScale => (Stage::Ln1, Effect::Scale),
+        Site::Ln1 | Site::LnFinal => (Stage::Ln1, Effect::Row),
+        Site::CAttn => (Stage::Qkv, columns(1, 0)),
+        Site::Q => (Stage::Qkv, columns(head, 0)),
+        Site::K => (Stage::Qkv, columns(head, queries)),
+        Site::V => (Stage::Qkv, columns(head, queries + keys)),
+        Site::Pattern => (Stage::Pattern, Effect::Row),
+        Site::Z => (Stage::Z, columns(head, 0)),
+        Site::AttnOut => (Stage::AttnOut, Effect::Row),
+        Site::ResidMid => (Stage::Mid, Effect::Row),
+        Site::Ln2Scale => (Stage::Ln2, Effect::Scale),
+        Site::Ln2 => (Stage::Ln2, Effect::Row),
+        Site::MlpPre => (Stage::Pre, columns(1, 0)),
+        Site::MlpUp => (Stage::Pre, columns(1, shape.d_mlp)),
+        Site::MlpPost => (Stage::Post, columns(1, 0)),
+        Site::MlpOut => (Stage::MlpOut, Effect::Row),
+        // What their canonical sites are.
+        Site::ResidPost => (Stage::Residual, Effect::Row),
+        Site::HeadOut => (Stage::Z, columns(head, 0)),
+        Site::Logits => (Stage::Ln1, Effect::Row),
+    }
+}
+
+/// The projection that heads or neurons of a site are linear in, on their way to the residual stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Through {
+    /// A head's weighted values, `d_head` rows of the output projection each.
+    Heads,
+    /// A neuron's input, through the activation function.
+    Pre,
+    /// What an activated neuron is multiplied with.
+    Up,
+    /// A neuron's activation, one row of the down-projection.
+    Post,
+}
+
+impl Through {
+    /// That of a site; none where its values are no heads or neurons, or not linear in what follows.
+    pub fn of(site: Site) -> Option<Through> {
+        match site {
+            Site::Z | Site::HeadOut => Some(Through::Heads),
+            Site::MlpPre => Some(Through::Pre),
+            Site::MlpUp => Some(Through::Up),
+            Site::MlpPost => Some(Through::Post),
+            Site::Q | Site::K | Site::V | Site::CAttn | Site::Pattern => None,
+            Site::Embed | Site::PosEmbed | Site::AttnOut | Site::MlpOut => None,
+            Site::ResidPre | Site::ResidMid | Site::ResidPost => None,
+            Site::Ln1 | Site::Ln2 | Site::LnFinal | Site::Logits => None,
+            Site::Ln1Scale | Site::Ln2Scale | Site::LnFinalScale => None,
+        }
+    }
+
+    /// The stage that the difference is added to.
+    fn stage(self) -> Stage {
+        match self {
+            Through::Heads => Stage::AttnOut,
+            Through::Pre | Through::Up | Through::Post => Stage::MlpOut,
+        }
+    }
+
+    /// Rows of the projection that a head or a neuron has.
+    pub fn unit(self, shape: &Shape) -> usize {
+        match self {
+            Through::Heads => shape.d_head,
+            Through::Pre | Through::Up | Through::Post => 1,
+        }
     }
 }
 
@@ -94,24 +192,13 @@ pub(crate) fn place(writes: &[Write], shape: &Shape) -> Vec<Placed> {
         .filter(|w| !w.positions.is_empty())
         .map(|write| {
             let (site, layer) = canonical(write.site, write.layer, layers);
-            let stage = match site {
-                Site::Ln1Scale | Site::Ln1 | Site::LnFinalScale | Site::LnFinal => Stage::Ln1,
-                Site::CAttn | Site::Q | Site::K | Site::V => Stage::Qkv,
-                Site::Pattern => Stage::Pattern,
-                Site::Z => Stage::Z,
-                Site::AttnOut => Stage::AttnOut,
-                Site::ResidMid => Stage::Mid,
-                Site::Ln2Scale | Site::Ln2 => Stage::Ln2,
-                Site::MlpPre | Site::MlpUp => Stage::Pre,
-                Site::MlpPost => Stage::Post,
-                Site::MlpOut => Stage::MlpOut,
-                _ => Stage::Residual,
-            };
+            let (stage, effect) = taken(site, shape);
             Placed {
                 layer,
                 stage,
+                effect,
                 site,
-                difference: false,
+                difference: None,
                 positions: write.positions.clone(),
                 part: write.part.clone(),
                 value: write.value.clone(),
@@ -124,17 +211,14 @@ pub(crate) fn place(writes: &[Write], shape: &Shape) -> Vec<Placed> {
     if let [only] = placed.as_mut_slice()
         && !shape.post_norms
     {
-        let few = only.part.as_ref().is_some_and(|part| match only.site {
-            Site::Z => true,
-            Site::MlpPre | Site::MlpUp | Site::MlpPost => part.len() <= MOST_DIFFERENCES,
-            _ => false,
+        let through = Through::of(only.site).zip(only.part.as_ref());
+        let few = through.filter(|(through, part)| match through {
+            Through::Heads => true,
+            Through::Pre | Through::Up | Through::Post => part.len() <= MOST_DIFFERENCES,
         });
-        if few {
-            only.difference = true;
-            only.stage = match only.site {
-                Site::Z => Stage::AttnOut,
-                _ => Stage::MlpOut,
-            };
+        if let Some((through, _)) = few {
+            only.difference = Some(through);
+            only.stage = through.stage();
         }
     }
     placed
@@ -151,7 +235,10 @@ impl Wavefront {
             Site::K | Site::V => self.shape.d_keys(),
             Site::MlpPre | Site::MlpUp | Site::MlpPost => self.shape.d_mlp,
             Site::Ln1Scale | Site::Ln2Scale | Site::LnFinalScale => 1,
-            _ => self.shape.d_model,
+            Site::Embed | Site::PosEmbed => self.shape.d_model,
+            Site::ResidPre | Site::ResidMid | Site::ResidPost => self.shape.d_model,
+            Site::AttnOut | Site::MlpOut => self.shape.d_model,
+            Site::Ln1 | Site::Ln2 | Site::LnFinal | Site::Logits => self.shape.d_model,
         })
     }
 
@@ -220,7 +307,10 @@ impl Wavefront {
             Site::Ln1Scale => vec![block.ln_1.scale(of(&cache.resid_pre, d))].into(),
             Site::Ln2Scale => vec![block.ln_2.scale(of(read_by_mlp, d))].into(),
             Site::Pattern => Cow::Borrowed(&[]),
-            _ => of(&cache.resid_pre, d).into(),
+            Site::ResidPre => of(&cache.resid_pre, d).into(),
+            // Canonically read as others, or above.
+            Site::ResidPost | Site::HeadOut | Site::Logits => of(&cache.resid_pre, d).into(),
+            Site::LnFinal | Site::LnFinalScale => of(&caches.last, d).into(),
         }
     }
 
@@ -245,45 +335,37 @@ impl Wavefront {
     pub(super) fn add_difference(
         &self,
         caches: &Caches,
-        write: &Placed,
+        (write, through): (&Placed, Through),
         base: usize,
         position: usize,
         out: &mut [f32],
     ) {
         let block = &self.blocks[write.layer];
         let part = write.part.clone().unwrap_or_default();
-        let (weights, units): (&Linear, Range<usize>) = match write.site {
-            Site::Z => {
-                let width = self.shape.d_head;
-                (&block.attn_proj, part.start * width..part.end * width)
-            }
-            _ => (&block.mlp_proj, part),
+        let unit = through.unit(&self.shape);
+        let units = part.start * unit..part.end * unit;
+        let (weights, of_whole): (&Linear, Site) = match through {
+            Through::Heads => (&block.attn_proj, Site::Z),
+            Through::Pre | Through::Up | Through::Post => (&block.mlp_proj, Site::MlpPost),
         };
         let written = self.written(caches, write, position);
         let of_base = |site| self.placed_value(caches, (site, write.layer), (base, position));
-        let new: Vec<f32> = match write.site {
-            Site::MlpPre | Site::MlpUp => {
-                let other = match write.site {
-                    _ if !self.shape.gated => Cow::Borrowed([].as_slice()),
-                    Site::MlpPre => of_base(Site::MlpUp),
-                    _ => of_base(Site::MlpPre),
-                };
-                let other = other.get(units.clone()).unwrap_or_default();
-                let own = &written[units.clone()];
-                let (pre, up) = match write.site {
-                    Site::MlpPre => (own, other),
-                    _ => (other, own),
-                };
-                let mut new = vec![0f32; units.len()];
-                block.activate(&[pre, up].concat(), &mut new);
-                new
-            }
-            _ => written[units.clone()].to_vec(),
+        let own = &written[units.clone()];
+        let activated = |pre: &[f32], up: &[f32]| {
+            let mut new = vec![0f32; units.len()];
+            block.activate(&[pre, up].concat(), &mut new);
+            new
         };
-        let base = of_base(match write.site {
-            Site::Z => Site::Z,
-            _ => Site::MlpPost,
-        });
+        let other = |site: Site| match self.shape.gated {
+            true => of_base(site)[units.clone()].to_vec(),
+            false => Vec::new(),
+        };
+        let new = match through {
+            Through::Pre => activated(own, &other(Site::MlpUp)),
+            Through::Up => activated(&other(Site::MlpPre), own),
+            Through::Heads | Through::Post => own.to_vec(),
+        };
+        let base = of_base(of_whole);
         for (unit, new) in units.zip(new) {
             weights.weight.add_row(unit, new - base[unit], out);
         }

@@ -6,7 +6,10 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 use engram_core::{Metric, NamedSite, Pair, Row, Site, Suite};
 use engram_model::{Gpt2Config, Model, Shape, Tokenizer, checkpoint, families};
-use engram_patch::{Engine, NaiveEngine, Plan, PreparedPair, Reading, SweepSpec};
+use engram_patch::{
+    Engine, NaiveEngine, NaiveSettings, PairResult, Plan, PreparedPair, Reading, StagedEngine,
+    SweepSpec,
+};
 use engram_patch::{check, refuse_unfit};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -140,20 +143,43 @@ pub fn spec(sites: Vec<NamedSite>) -> SweepSpec {
 }
 
 /// Without any short cut.
-pub const PLAIN: NaiveEngine = NaiveEngine {
+pub const PLAIN: NaiveSettings = NaiveSettings {
     batch: 64,
     memory: 1 << 30,
     skip_trivial: false,
 };
 
+/// What runs a plan of a model.
+pub trait Runs {
+    fn results(&self, model: &Model, plan: &Plan) -> Vec<PairResult>;
+}
+
+impl Runs for NaiveSettings {
+    fn results(&self, model: &Model, plan: &Plan) -> Vec<PairResult> {
+        NaiveEngine::new(model, *self).collect(plan).unwrap()
+    }
+}
+
+impl Runs for StagedEngine<'_> {
+    fn results(&self, _: &Model, plan: &Plan) -> Vec<PairResult> {
+        self.collect(plan).unwrap()
+    }
+}
+
+impl Runs for dyn Engine + '_ {
+    fn results(&self, _: &Model, plan: &Plan) -> Vec<PairResult> {
+        self.collect(plan).unwrap()
+    }
+}
+
 pub fn rows(
-    engine: &dyn Engine,
+    engine: &(impl Runs + ?Sized),
     model: &Model,
     spec: SweepSpec,
     pairs: &[PreparedPair],
 ) -> Vec<Row> {
     let plan = Plan::new(spec, model.shape(), pairs.to_vec()).unwrap();
-    let results = engine.collect(model, &plan).unwrap();
+    let results = engine.results(model, &plan);
     results.into_iter().flat_map(|r| r.rows).collect()
 }
 

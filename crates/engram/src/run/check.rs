@@ -2,29 +2,30 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
 use engram_core::{Row, Suite};
 use engram_findings::check_rows;
 use engram_patch::{
     Done, Eligibility, Plan, Profile, Reading, Schedule, SweepSpec, Unpatched, paper_spec, result,
 };
 
-use super::Run;
-use crate::commands::patch::prepare;
+use super::Setup;
+use crate::error::{Result, Within};
 use crate::memory;
+use crate::observe::Observer;
+use crate::pairs::prepare;
 use crate::results::{PAPER_SUITE, SUITE};
 
-impl Run {
+impl Setup {
     /// Refuses sweeps that cannot be planned, do not fit into memory, or measure one cell twice.
-    pub(super) fn check_sweeps(&self, suite: &Path) -> Result<()> {
+    pub(super) fn check_sweeps(&self, suite: &Path, observer: &mut dyn Observer) -> Result<()> {
         let pairs = Suite::read(&suite.join(SUITE))?;
         let mut rows: Vec<(&str, Vec<Row>)> = Vec::new();
         for (name, sweep) in &self.study.sweep {
-            let planned = || {
+            let mut planned = || {
                 let spec = self.spec(sweep, &self.base)?;
-                self.plan(&pairs, spec, &Reading::default())
+                self.plan(&pairs, spec, &Reading::default(), observer)
             };
-            let plan = planned().with_context(|| format!("sweep.{name}"))?;
+            let plan = planned().within(|| format!("sweep.{name}"))?;
             rows.push((name, rows_of_first(&plan)));
         }
         if self.study.paper.is_some() {
@@ -33,8 +34,8 @@ impl Run {
                 ..Reading::default()
             };
             let pairs = Suite::read(&suite.join(PAPER_SUITE))?;
-            self.plan(&pairs, paper_spec(&self.base.sites()), &reading)
-                .context("paper")?;
+            self.plan(&pairs, paper_spec(&self.base.sites()), &reading, observer)
+                .within(|| "paper")?;
         }
         let settings = self.study.stats;
         for model in self.study.models() {
@@ -44,13 +45,19 @@ impl Run {
                 of_model.map(|(name, rows)| (*name, rows)).unzip();
             let rows: Vec<Row> = rows.into_iter().flatten().cloned().collect();
             check_rows(&pairs.pairs, settings, model, &rows)
-                .with_context(|| format!("sweep.{}", names.join(", sweep.")))?;
+                .within(|| format!("sweep.{}", names.join(", sweep.")))?;
         }
         Ok(())
     }
 
-    fn plan(&self, suite: &Suite, spec: SweepSpec, reading: &Reading) -> Result<Plan> {
-        let (pairs, _) = prepare(suite, &self.base, reading, false)?;
+    fn plan(
+        &self,
+        suite: &Suite,
+        spec: SweepSpec,
+        reading: &Reading,
+        observer: &mut dyn Observer,
+    ) -> Result<Plan> {
+        let (pairs, _) = prepare(suite, &self.base, reading, false, observer)?;
         let plan = Plan::new(spec, self.base.shape(), pairs)?;
         let (nothing, threads) = (Done::nothing(&plan), rayon::current_num_threads());
         Schedule::of(&plan, &nothing, memory::allowed(None, &self.base), threads)?;

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
 use candle_core::Device;
 use engram_core::{Direction, Row, Site, Suite, files};
 use engram_edit::covariance::covariances;
@@ -10,14 +9,14 @@ use engram_edit::{Choosing, Facts, Reader, Sample};
 use engram_model::Model;
 use serde_json::json;
 
-use super::{BEGIN, Run, TRAIN, VALIDATION};
-use crate::args::LayerChoice;
-use crate::commands::edit::{chosen_layers, texts_of};
-use crate::commands::model::resolve;
+use super::{BEGIN, Run};
+use crate::code;
+use crate::corpus::texts_of;
 use crate::edits::{self, Record};
-use crate::progress::{Progress, note};
-use crate::results::{Machine, PATCH, SUITE};
-use crate::stage::checkpoint_hash;
+use crate::error::{Result, Within};
+use crate::layers::{LayerChoice, chosen_layers};
+use crate::model::{checkpoint_hash, resolve};
+use crate::results::{Machine, PATCH, SUITE, TRAIN, VALIDATION};
 use crate::study::Study;
 
 /// What a model's edits are made from.
@@ -36,7 +35,7 @@ pub(super) struct From<'a> {
 pub(super) fn check(study: &Study, base: &Model) -> Result<()> {
     let swept = |model: &str| {
         study.sweep.values().any(|sweep| {
-            let sites = resolve(&base.sites(), &sweep.sites).unwrap_or_default();
+            let sites = resolve(base, &sweep.sites).unwrap_or_default();
             let of_mlp = sites.iter().any(|s| s.site == Site::MlpOut);
             let named = sweep.models.iter().any(|m| m == model);
             named && of_mlp && sweep.direction == Direction::Denoise && sweep.window == 1
@@ -44,15 +43,15 @@ pub(super) fn check(study: &Study, base: &Model) -> Result<()> {
     };
     for (name, edit) in &study.edit {
         edit.check_on(base, swept)
-            .with_context(|| format!("edit.{name}"))?;
+            .within(|| format!("edit.{name}"))?;
     }
     Ok(())
 }
 
-impl Run {
+impl Run<'_> {
     /// All edits of a model.
     pub(super) fn edits(&mut self, from: &From<'_>) -> Result<()> {
-        for (name, edit) in self.study.edit.clone() {
+        for (name, edit) in self.setup.study.edit.clone() {
             if edit.models.iter().any(|m| m == from.name) {
                 self.edit(&name, from)?;
             }
@@ -61,7 +60,7 @@ impl Run {
     }
 
     fn edit(&mut self, name: &str, from: &From<'_>) -> Result<PathBuf> {
-        let edit = self.study.edit[name].clone();
+        let edit = self.setup.study.edit[name].clone();
         let texts = match (edit.texts.is_empty(), from.corpus) {
             (true, Some(corpus)) => vec![corpus.join(TRAIN)],
             _ => edit.texts.clone(),
@@ -86,13 +85,14 @@ impl Run {
             files::sha256_file(&from.suite.join(SUITE))?,
             sweep.transpose()?,
             checkpoint,
-            self.inputs[BEGIN],
+            self.setup.inputs[BEGIN],
             Machine::here().threads
         ]);
         self.stage(
             &format!("edits/{name}/{}", from.name),
+            code::of_edits(),
             inputs,
-            |run, folder| {
+            |run, folder, observer| {
                 let model = Model::read(from.model, &Device::Cpu)?.with_bos(run.study.bos)?;
                 let reader = Reader::new(&model)?;
                 let suite = Suite::read(&from.suite.join(SUITE))?;
@@ -121,27 +121,34 @@ impl Run {
                 let sets = match chosen.cases.is_empty() {
                     true => Vec::new(),
                     false => chosen_layers(edit.layer, &sweep, &chosen, rows.as_deref())
-                        .with_context(|| format!("edit.{name}, {}", from.name))?,
+                        .within(|| format!("edit.{name}, {}", from.name))?,
                 };
                 if sets.is_empty() {
-                    note(format!(
+                    observer.note(format!(
                         "{label}: the model says the answer of none of {} facts; none is edited",
                         chosen.facts
                     ));
                 }
-                let swept = sweep.run(&chosen, &sets, |layers| {
+                let swept = sweep.run(&chosen, &sets, observer, |layers, observer| {
                     let texts = texts_of(&texts)?;
                     let texts = texts.iter().map(String::as_str);
                     let sample = Sample::of(&model, texts, settings.taking())?;
                     let total = sample.tokens() as u64;
-                    let mut bar = Progress::new(&format!("{label}, covariance, tokens"), total);
-                    let hear = &mut |done: usize| bar.at(done as u64, "");
+                    observer.begins(&format!("{label}, covariance, tokens"), total);
+                    let hear = &mut |done: usize| observer.at(done as u64, "");
                     let found = covariances(&reader, &sample, layers, hear)?;
-                    bar.finish(&format!("{total} tokens, {} layers", layers.len()));
+                    observer.ends(&format!("{total} tokens, {} layers", layers.len()));
                     Ok(found)
                 })?;
                 let names = (name, from.name, checkpoint.as_str());
-                let record = Record::of(&sweep, names, &chosen, &sets, &swept);
+                let record = Record::of(
+                    &sweep,
+                    names,
+                    &run.provenance.command,
+                    &chosen,
+                    &sets,
+                    &swept,
+                );
                 edits::write(folder, &swept, &record)
             },
         )

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
 use engram_edit::{EditSettings, Editor, Method};
 use engram_model::Model;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-use crate::args::LayerChoice;
+use crate::corpus::texts_of;
+use crate::error::{Error, Result, Within};
+use crate::layers::LayerChoice;
 use crate::study::Study;
 
 fn rome() -> Method {
@@ -100,22 +101,20 @@ impl Edit {
         if let LayerChoice::One(last) | LayerChoice::Range(_, last) = self.layer
             && last >= layers
         {
-            bail!(
-                "layer {}: the model has layers 0 to {}",
-                self.layer,
-                layers.saturating_sub(1)
-            );
+            let why = format!("the model has layers 0 to {}", layers.saturating_sub(1));
+            return Err(Error::asked(format!("layer {}", self.layer), why));
         }
         if self.layer == LayerChoice::Auto
             && let Some(model) = self.models.iter().find(|m| !swept(m))
         {
-            bail!(
-                "layer \"auto\" is chosen by a sweep of mlp_out (denoise), and {model} has none; sweep it, or name a layer"
+            let why = format!(
+                "it is chosen by a sweep of mlp_out (denoise), and {model} has none; sweep it, or name a layer"
             );
+            return Err(Error::asked("layer \"auto\"", why));
         }
         Editor::check(base, self.method)?;
         // Read whole: a damaged corpus is told now, not after the trainings.
-        crate::commands::edit::texts_of(&self.texts).context("texts")?;
+        texts_of(&self.texts).within(|| "texts")?;
         Ok(())
     }
 }

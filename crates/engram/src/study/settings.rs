@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, bail};
 use engram_core::{Faults, Field};
 use engram_edit::{EditSettings, Method};
 use engram_train::TrainSettings;
@@ -11,6 +10,7 @@ use toml::{Spanned, Table, Value};
 
 use super::{CorpusSource, Edit, Paper, Study, SuiteSource, Sweep, Training};
 use crate::bounds;
+use crate::error::Result;
 
 /// A part of a study file: the keys under one header.
 struct Section {
@@ -577,10 +577,10 @@ fn edit_settings() -> Vec<String> {
 /// # Errors
 /// All of them.
 pub(super) fn refuse(faults: Faults) -> Result<()> {
-    if faults.is_empty() {
-        return Ok(());
+    match faults.is_empty() {
+        true => Ok(()),
+        false => Err(faults.into()),
     }
-    bail!(faults)
 }
 
 #[cfg(test)]

@@ -1,0 +1,248 @@
+//! `engram corpus`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use engram::Within;
+use engram::corpus::{
+    hold_out, leaks, left_out, read_corpus, training_texts, unread, with_tokenizer,
+};
+use engram_core::Lock;
+use engram_core::text::{counted, thousands};
+use engram_corpus::fetch::{self, Fetch};
+use engram_corpus::read::{ImportSettings, Settings};
+use engram_corpus::{FactTable, WriteSettings, read, stats, write_texts};
+use engram_model::Tokenizer;
+
+use super::{print, say, table, weights};
+use crate::args::{CorpusCommand, FetchArgs, ImportArgs};
+use crate::progress::{Progress, Terminal, note};
+
+/// Runs a corpus command.
+///
+/// # Errors
+/// Any of the corpus's or the tokenizer's.
+pub fn corpus(command: CorpusCommand, json: bool) -> Result<()> {
+    match command {
+        CorpusCommand::Fetch(args) => fetch_pubmed(args, json),
+        CorpusCommand::Import(args) => import(&args),
+        CorpusCommand::Stats { file, terms, model } => {
+            let read = |folder: PathBuf| -> Result<Tokenizer> {
+                engram::model::only_files(&folder)?;
+                Ok(Tokenizer::read(&folder)?)
+            };
+            let tokenizer = model.map(read).transpose()?;
+            count(&file, &terms, tokenizer.as_ref(), json)
+        }
+        CorpusCommand::Split {
+            file,
+            fraction,
+            held_out,
+            keep_retracted,
+            seed,
+            out,
+        } => {
+            let _held = Lock::beside(&out)?;
+            let mut terminal = Terminal::default();
+            let corpus = training_texts(&file, keep_retracted, &mut terminal)?;
+            let (train, validation) = match held_out {
+                Some(list) => hold_out(corpus, &list, &mut terminal)?,
+                None => engram_corpus::split_texts(corpus, fraction, seed)?,
+            };
+            leaks(&train, &validation, &mut terminal);
+            read::write(&out.join("train.jsonl"), &train)?;
+            read::write(&out.join("validation.jsonl"), &validation)?;
+            note(format!(
+                "{}: {} for training, {} for validation",
+                out.display(),
+                counted(train.len(), "text"),
+                counted(validation.len(), "text")
+            ));
+            Ok(())
+        }
+        CorpusCommand::Write {
+            facts,
+            model,
+            exposures,
+            wordings,
+            max_tokens,
+            seed,
+            out,
+        } => {
+            let _held = Lock::beside(&out)?;
+            let table = FactTable::read(&facts)?;
+            let model = weights(&model)?;
+            let settings = WriteSettings {
+                exposures,
+                wordings,
+                max_tokens,
+                seed,
+                ..WriteSettings::default()
+            };
+            let written = with_tokenizer(model.tokenizer(), |t| {
+                write_texts(&table, &settings, t).of_file(&facts)
+            })?;
+            written.save(&out)?;
+            note(format!(
+                "{}: {} training and {} validation texts, each of {} facts stated {exposures} times",
+                out.display(),
+                written.train.len(),
+                written.validation.len(),
+                written.exposures.len(),
+            ));
+            Ok(())
+        }
+    }
+}
+
+/// Writes what files hold as one corpus; says what was left out, and what records lack.
+fn import(args: &ImportArgs) -> Result<()> {
+    let _held = Lock::beside(&args.out)?;
+    let files = read::inputs_of(&args.files, &args.out)?;
+    let settings = ImportSettings {
+        read: Settings {
+            columns: args.column.clone(),
+        },
+        deduplicate: args.deduplicate,
+        titles_only: args.titles_only,
+    };
+    let first = &args.files[0];
+    let counts = read::import(&files, &args.out, &settings).map_err(|e| unread(first, e))?;
+    let out = args.out.display();
+    left_out(&out, &counts, &mut Terminal::default());
+    note(format!(
+        "{out}: {}; without an abstract {}, without a title {}, without a PMID {}",
+        counted(counts.given, "record"),
+        thousands(counts.no_abstract),
+        thousands(counts.no_title),
+        thousands(counts.no_pmid),
+    ));
+    for (count, what) in [
+        (
+            counts.retracted,
+            "of retracted articles, which training leaves out (--keep-retracted)",
+        ),
+        (counts.other_language, "in another language than English"),
+    ] {
+        if count > 0 {
+            note(format!("{out}: {} {what}", thousands(count)));
+        }
+    }
+    for file in &counts.unread {
+        note(format!("not read: {}", file.why));
+    }
+    if !counts.unread.is_empty() && !args.skip_unreadable {
+        bail!(
+            "{} of {} files could not be read; {out} has the others (--skip-unreadable makes that a success)",
+            counts.unread.len(),
+            files.len()
+        );
+    }
+    Ok(())
+}
+
+/// Fetches abstracts with progress.
+fn fetch_pubmed(args: FetchArgs, json: bool) -> Result<()> {
+    let _held = Lock::beside(&args.out)?;
+    let broken_off = args.resume && fetch::partial(&args.out).exists();
+    if args.out.exists() && !broken_off {
+        bail!(
+            "{} exists; name another file with --out",
+            args.out.display()
+        );
+    }
+    let wanted = Fetch {
+        base: args.base_url,
+        query: args.query,
+        max: args.max,
+        email: args.email,
+        api_key: args.api_key.or_else(|| std::env::var("NCBI_API_KEY").ok()),
+        resume: args.resume,
+    };
+    let mut bar: Option<Progress> = None;
+    let fetched = fetch::fetch(
+        &wanted,
+        &args.out,
+        &fetch::System::default(),
+        &mut |told| match told {
+            fetch::Progress::Asking(service) => note(format!("asking {service}")),
+            fetch::Progress::Searched(found, asked) => {
+                note(format!(
+                    "PubMed has {} citations for the query",
+                    thousands(found)
+                ));
+                bar = Some(Progress::new("citations", asked as u64));
+            }
+            fetch::Progress::At(done) => {
+                if let Some(bar) = &mut bar {
+                    bar.at(done as u64, "");
+                }
+            }
+            fetch::Progress::Damaged(path) => {
+                note(format!(
+                    "{}: it is damaged and is fetched again",
+                    path.display()
+                ));
+            }
+            fetch::Progress::Again(pause, why) => {
+                note(format!("{why}; asked again in {} s", pause.as_secs()));
+            }
+        },
+    )?;
+    if let Some(bar) = bar {
+        bar.finish(&format!("{} written", thousands(fetched.written)));
+    }
+    print(json, &fetched, || {
+        let rows = [
+            ("citations for the query", fetched.found),
+            ("asked for", fetched.asked),
+            ("abstracts written", fetched.written),
+            ("without title and abstract", fetched.empty),
+            ("not given", fetched.missing.len()),
+        ];
+        rows.map(|(name, value)| format!("{name:<27} {:>9}\n", thousands(value)))
+            .concat()
+    })?;
+    say(args.out.display())
+}
+
+fn count(file: &Path, terms: &[String], tokenizer: Option<&Tokenizer>, json: bool) -> Result<()> {
+    let abstracts = read_corpus(file, &mut Terminal::default())?;
+    let terms: Vec<&str> = match terms {
+        [] => stats::DEFAULT_TERMS.to_vec(),
+        _ => terms.iter().map(String::as_str).collect(),
+    };
+    let counted = match tokenizer {
+        Some(tokenizer) => with_tokenizer(tokenizer, |t| {
+            Ok(stats::stats(&abstracts, &terms, Some(t))?)
+        })?,
+        None => stats::stats(&abstracts, &terms, None)?,
+    };
+    print(json, &counted, || {
+        let tokens = counted
+            .tokens
+            .map_or("not counted (give --model)".to_owned(), thousands);
+        let head = format!(
+            "abstracts {}\nwords     {}\ntokens    {tokens}\n",
+            thousands(counted.abstracts),
+            thousands(counted.words)
+        );
+        let header = [
+            "term (any case)",
+            "whole words",
+            "in abstracts",
+            "substrings",
+            "in abstracts ",
+        ];
+        let rows = counted.mentions.iter().map(|m| {
+            [
+                m.term.clone(),
+                thousands(m.whole_words),
+                thousands(m.abstracts_whole_words),
+                thousands(m.substrings),
+                thousands(m.abstracts_substrings),
+            ]
+        });
+        head + &table(header, rows)
+    })
+}

@@ -1,0 +1,7 @@
+//! The `engram` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    engram_cli::main()
+}
