@@ -354,8 +354,9 @@ def new_model(recipe):
         asked = tomllib.loads(recipe.decode())
         model, vocabulary = asked["model"], asked["tokenizer"]["vocabulary"]
         width = model["d_model"]
-        return 4 * width * (12 * width * model["layers"] + vocabulary + model["context"])
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError):
+        asked = 4 * width * (12 * width * model["layers"] + vocabulary + model["context"])
+        return asked if 0 < asked < 1 << 40 else 0
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError, OverflowError):
         return 0
 
 

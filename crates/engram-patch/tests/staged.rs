@@ -17,7 +17,7 @@ use engram_patch::{
 const BOTH: [Direction; 2] = [Direction::Denoise, Direction::Noise];
 const PLENTY: u64 = 1 << 30;
 
-fn staged(model: &Model) -> StagedEngine {
+fn staged(model: &Model) -> StagedEngine<'_> {
     StagedEngine::new(model, Memory::beside(&model.shape(), PLENTY)).unwrap()
 }
 

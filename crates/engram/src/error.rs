@@ -131,20 +131,13 @@ pub enum Error {
         found: String,
     },
     /// A folder of edits of another checkpoint than the one that was named.
-    #[error(
-        "{} holds edits of the checkpoint {} ({held}), --model is {} ({asked})",
-        folder.display(), base.display(), model.display()
-    )]
+    #[error("{} holds edits of the checkpoint {held}, --model is {asked}", folder.display())]
     OtherCheckpoint {
         /// The folder of edits.
         folder: PathBuf,
-        /// Its checkpoint.
-        base: PathBuf,
-        /// The first digits of that one's hash.
+        /// Its checkpoint, with the first digits of the hash.
         held: String,
-        /// The model that was named.
-        model: PathBuf,
-        /// The first digits of its hash.
+        /// The model that was named, with those of its own.
         asked: String,
     },
     /// A folder that has no edits.

@@ -46,10 +46,8 @@ pub fn apply(
     if asked != overlay.hash {
         return Err(Error::OtherCheckpoint {
             folder: out.to_owned(),
-            held: short(&overlay.hash).to_owned(),
-            base: overlay.base,
-            model: path,
-            asked: short(&asked).to_owned(),
+            held: format!("{} ({})", overlay.base.display(), short(&overlay.hash)),
+            asked: format!("{} ({})", path.display(), short(&asked)),
         });
     }
     // All are held against each other, and laid over the model once, before any is written.
