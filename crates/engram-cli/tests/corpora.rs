@@ -37,8 +37,8 @@ fn an_import_says_what_records_lack_and_what_was_left_out() {
     let (code, _, stderr) = engram(here, &named);
     assert_eq!(code, 0, "{stderr}");
     for line in [
-        "a.jsonl: 1 record left out whose PMID was there before",
-        "a.jsonl: 1 record left out without title and abstract",
+        "a.jsonl: 1 record left out: PMID seen before",
+        "a.jsonl: 1 record left out: no title and no abstract",
         "a.jsonl: columns not used: remark",
         "a.jsonl: 2 records; without an abstract 1, without a title 0, without a PMID 0",
     ] {

@@ -164,32 +164,24 @@ pub fn unread(path: &Path, error: CorpusError) -> Error {
 /// Tells what of a file did not become an abstract, and how it was read where that is in doubt.
 pub fn left_out(name: &impl Display, counts: &Corpus, observer: &mut dyn Observer) {
     for (count, noun, what) in [
-        (
-            counts.duplicates,
-            "record",
-            "left out whose PMID was there before",
-        ),
+        (counts.duplicates, "record", "left out: PMID seen before"),
         (
             counts.superseded,
             "record",
-            "left out of which a later version or revision is there",
+            "left out: a later version or revision is there",
         ),
-        (
-            counts.empty,
-            "record",
-            "left out without title and abstract",
-        ),
-        (counts.deleted, "citation", "left out that the file deletes"),
+        (counts.empty, "record", "left out: no title and no abstract"),
+        (counts.deleted, "citation", "left out: a file deletes it"),
         (
             counts.same_text,
             "text",
-            "left out, equal or nearly equal to an earlier one",
+            "left out: equal or nearly equal to an earlier one",
         ),
-        (counts.outside, "line", "left out outside of records"),
+        (counts.outside, "line", "left out: outside of records"),
         (
             counts.windows_1252,
             "line",
-            "not UTF-8, read as Windows-1252",
+            "read as Windows-1252: not UTF-8",
         ),
     ] {
         if count > 0 {
