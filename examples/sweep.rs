@@ -11,7 +11,7 @@ fn main() -> engram::Result<()> {
     let (clean, corrupt) = ("A study of heart rate", "A study of survival rate");
     let pair = Pair::new(clean, corrupt, " variability", " of");
     let sweep = Sweep::of(&model).sites("resid_pre")?.pairs([pair]);
-    println!("{}\n", sweep.plan()?.cost());
+    println!("{}\n", sweep.plan()?.cost()?);
     let result = sweep.run(&mut Silent)?;
     for (layer, positions) in result.recovery(0).iter().enumerate() {
         let cells: String = positions.iter().map(|r| format!(" {r:5.2}")).collect();

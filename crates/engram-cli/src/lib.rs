@@ -72,7 +72,7 @@ fn is_obeyed(c: char) -> bool {
 /// What is said of an error. The last line names the input and what is wrong; faults of an input file, and pairs whose
 /// lengths differ, are listed before it.
 fn lines(error: &anyhow::Error) -> Vec<String> {
-    let text = format!("engram: {}", one_line(error));
+    let text = format!("engram: {}", engram::with_causes(error.as_ref()));
     let of_engram = error
         .chain()
         .find_map(|e| e.downcast_ref::<engram::Error>());
@@ -89,19 +89,6 @@ fn lines(error: &anyhow::Error) -> Vec<String> {
         }
         _ => vec![text],
     }
-}
-
-/// An error and its causes; a cause that its effect has named already is not told twice.
-fn one_line(error: &anyhow::Error) -> String {
-    let mut line = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if line.is_empty() {
-            line = cause;
-        } else if !line.contains(&cause) {
-            line = format!("{line}: {cause}");
-        }
-    }
-    line
 }
 
 /// Both the thread pool and the matrix library read this variable when they are first used.

@@ -267,20 +267,6 @@ impl Error {
         }
     }
 
-    /// The error and what was behind it, in one line; a cause that its effect has named already is not told twice.
-    pub fn with_causes(&self) -> String {
-        let mut line = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            let text = error.to_string();
-            if !line.contains(&text) {
-                line = format!("{line}: {text}");
-            }
-            cause = error.source();
-        }
-        line
-    }
-
     /// The pairs whose prompts differ in length, where the error is about these.
     pub fn unequal_lengths(&self) -> Option<&UnequalLengths> {
         match self {
@@ -303,6 +289,20 @@ pub fn faults_of<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e
         }
         _ => error.downcast_ref(),
     }
+}
+
+/// An error and what was behind it, in one line; a cause that its effect has named already is not told twice.
+pub fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !line.contains(&text) {
+            line = format!("{line}: {text}");
+        }
+        cause = error.source();
+    }
+    line
 }
 
 /// Says what an error was met in.

@@ -25,7 +25,8 @@ type Hook<'f> = Box<dyn FnMut(Tensor) -> candle_core::Result<Tensor> + 'f>;
 /// ```
 pub struct Hooks<'m, 'f> {
     model: &'m Model,
-    hooks: Vec<(NamedSite, Hook<'f>)>,
+    /// Each function with its sites.
+    hooks: Vec<(Vec<NamedSite>, Hook<'f>)>,
 }
 
 impl<'m, 'f> Hooks<'m, 'f> {
@@ -46,23 +47,22 @@ impl<'m, 'f> Hooks<'m, 'f> {
     pub fn on(
         &mut self,
         name: &str,
-        hook: impl FnMut(Tensor) -> candle_core::Result<Tensor> + Clone + 'f,
+        hook: impl FnMut(Tensor) -> candle_core::Result<Tensor> + 'f,
     ) -> Result<()> {
         if name.contains('[') {
             let why = "a hook is given the whole value; take the part within the function";
             return Err(Error::asked(format!("site \"{name}\""), why));
         }
-        for site in self.model.resolve(&[name])? {
-            self.hooks.push((site, Box::new(hook.clone())));
-        }
+        let sites = self.model.resolve(&[name])?;
+        self.hooks.push((sites, Box::new(hook)));
         Ok(())
     }
 }
 
 impl Tap for Hooks<'_, '_> {
     fn wants(&self, site: Site, layer: Option<usize>) -> bool {
-        let mut sites = self.hooks.iter().map(|(at, _)| (at.site, at.layer));
-        sites.any(|at| at == (site, layer))
+        let mut sites = self.hooks.iter().flat_map(|(sites, _)| sites);
+        sites.any(|at| (at.site, at.layer) == (site, layer))
     }
 
     fn at(
@@ -72,10 +72,11 @@ impl Tap for Hooks<'_, '_> {
         value: Tensor,
     ) -> engram_model::Result<Tensor> {
         let mut value = value;
-        for (at, hook) in &mut self.hooks {
-            if (at.site, at.layer) != (site, layer) {
+        for (sites, hook) in &mut self.hooks {
+            let mut sites = sites.iter();
+            let Some(at) = sites.find(|at| (at.site, at.layer) == (site, layer)) else {
                 continue;
-            }
+            };
             let expected = value.dims().to_vec();
             // A run has one prompt.
             let given = hook(value.squeeze(0)?)?.unsqueeze(0)?;

@@ -521,7 +521,8 @@ mod tests {
 
     #[test]
     fn mistakes_are_named() {
-        let error = |text: &str, settings: &[&str]| read(text, settings).unwrap_err().with_causes();
+        let error =
+            |text: &str, settings: &[&str]| crate::with_causes(&read(text, settings).unwrap_err());
         assert!(error(SMALL, &["corpus.writ.exposures=7"]).contains("writ"));
         assert!(error(SMALL, &["nonsense"]).contains("expected key=value"));
         assert!(error(SMALL, &["title.x=1"]).contains("title holds a value"));
@@ -625,7 +626,7 @@ mod tests {
         let swept = ["config-1", "config-1-seed-7", "config-1-seed-8", "base"];
         assert_eq!(study.sweep["whole"].models, swept);
         let twice = read(SMALL, &["train.config-1.seeds=[7, 7]"]).unwrap_err();
-        assert!(twice.with_causes().contains("seed 7 is given twice"));
+        assert!(crate::with_causes(&twice).contains("seed 7 is given twice"));
     }
 
     #[test]

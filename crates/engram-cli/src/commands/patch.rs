@@ -42,7 +42,7 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
         None => planned?,
     };
     let Some(folder) = folder else {
-        let cost = planned.try_cost()?;
+        let cost = planned.cost()?;
         return super::print(json, &cost, || sweep_text::cost(&cost));
     };
     let result = planned.run_in(&folder, &mut terminal)?;

@@ -1,5 +1,7 @@
 //! What a field's value means, whatever the format: PMIDs, cells that say "nothing", standing phrases, retractions, dates.
 
+use chrono::{Datelike, Days, NaiveDate};
+
 use crate::abstracts::some_text;
 
 /// What data frames and spreadsheets write into an empty cell.
@@ -106,21 +108,11 @@ pub(crate) fn year(text: &str) -> String {
     let text = whole(text);
     match text.parse::<f64>() {
         // 1954-10-03 to 2119-01-11.
-        Ok(days) if (20_000.0..=80_000.0).contains(&days) => year_of_day(days as i64 - 25_569),
+        Ok(days) if (20_000.0..=80_000.0).contains(&days) => NaiveDate::from_ymd_opt(1899, 12, 30)
+            .and_then(|first| first.checked_add_days(Days::new(days as u64)))
+            .map_or(text, |day| day.year().to_string()),
         _ => text,
     }
-}
-
-/// The year of a day since 1970-01-01 (H. Hinnant, chrono-compatible low-level date algorithms, `civil_from_days`).
-fn year_of_day(days: i64) -> String {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let day = days.rem_euclid(146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day_of_year = day - (365 * year + year / 4 - year / 100);
-    // Years begin in March here: January is its eleventh month.
-    let is_next = day_of_year >= 306;
-    (year + era * 400 + i64::from(is_next)).to_string()
 }
 
 /// Whether a title says that the article was retracted, as journals, PubMed and Web of Science write it. A survey of
