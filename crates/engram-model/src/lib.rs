@@ -4,6 +4,7 @@
 #![deny(missing_docs)]
 
 pub mod architecture;
+pub mod block;
 mod bytes;
 pub mod checkpoint;
 mod device;

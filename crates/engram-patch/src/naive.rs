@@ -1,6 +1,6 @@
 //! The reference engine, slow and obvious: a whole forward pass for every cell.
 
-use engram_core::{Corruption, Direction, Metric, NamedSite, Site};
+use engram_core::{Direction, Metric, NamedSite, Site};
 use engram_model::{Capture, Model, NoTap, Shape, Tap};
 use indexmap::IndexSet;
 use rayon::prelude::*;
@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 use crate::continuation::Continuation;
 use crate::engine::{Batch, Done, Engine, Sink, Unpatched, Values};
 use crate::error::{PatchError, Result};
+use crate::intervention::Value;
 use crate::metric::Readout;
 use crate::noise::{deviation, subject_tokens};
 use crate::plan::{PairPlan, Plan, PlannedCell};
 use crate::spec::SweepSpec;
-use crate::worlds::{Constants, Means, Noisy, RowNoise, Sources, Worlds, first_not_finite};
+use crate::worlds::{Means, Noisy, RowNoise, Sources, Worlds, first_not_finite};
 
 /// How the reference engine works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,7 +73,7 @@ struct Bench<'a> {
     clean: Vec<f64>,
     /// Standard deviation of the suite's subject embeddings, where noise falls on them.
     sigma: f64,
-    constants: &'a Constants,
+    means: &'a Means,
 }
 
 impl Engine for NaiveEngine<'_> {
@@ -91,7 +92,7 @@ impl Engine for NaiveEngine<'_> {
             true => deviation(&embeddings(model, &subject_tokens(plan))?),
             false => 0.0,
         };
-        let constants = constants(model, plan)?;
+        let means = means(model, plan)?;
         for (index, pair) in plan.pairs.iter().enumerate() {
             let wanted = |i: &usize| self.computes(&plan.spec, &pair.cells[*i]);
             let computed: Vec<usize> = (0..pair.cells.len()).filter(wanted).collect();
@@ -107,7 +108,7 @@ impl Engine for NaiveEngine<'_> {
                 vocab: plan.shape.vocab,
                 clean: Vec::new(),
                 sigma,
-                constants: &constants,
+                means: &means,
             };
             let left = |cell: &usize| !done.has(index, *cell);
             self.pair(bench, &plan.shape, (&computed, left), sink)?;
@@ -129,24 +130,23 @@ fn embeddings(model: &Model, tokens: &[u32]) -> Result<Vec<f32>> {
     Ok(values)
 }
 
-/// What cells are set to where that is no run's value: 0, or the mean over all tokens of all clean prompts.
-fn constants(model: &Model, plan: &Plan) -> Result<Constants> {
-    match plan.spec.corruption {
-        Corruption::Zero => return Ok(Constants::Zero),
-        Corruption::Mean => {}
-        _ => return Ok(Constants::None),
-    }
-    let sites: IndexSet<_> = (plan.pairs.iter().flat_map(|p| &p.cells))
-        .flat_map(|c| c.layers.iter().map(|l| (c.at.site, *l)))
-        .collect();
+/// The means over all tokens of all clean prompts, at the sites that are set to them.
+fn means(model: &Model, plan: &Plan) -> Result<Means> {
+    let cells = plan.pairs.iter().flat_map(|p| &p.cells);
+    let all = cells.flat_map(|c| &c.interventions);
+    let set = all.filter(|i| *i.value.inner() == Value::Mean);
+    let sites: IndexSet<_> = set.map(|i| (i.site, i.layer)).collect();
     let mut means = Means::default();
+    if sites.is_empty() {
+        return Ok(means);
+    }
     for pair in &plan.pairs {
         let mut capture = Capture::of(sites.iter().copied());
         let prompt = std::slice::from_ref(&pair.pair.clean);
         model.forward(prompt, &mut capture)?;
         means.add(&capture)?;
     }
-    Ok(Constants::Means(means))
+    Ok(means)
 }
 
 impl NaiveEngine<'_> {
@@ -197,7 +197,9 @@ impl Bench<'_> {
         let sites: IndexSet<_> = cells
             .iter()
             .map(|i| &self.plan.cells[*i])
-            .flat_map(|c| c.layers.iter().map(|l| (c.at.site, *l)))
+            .flat_map(|c| &c.interventions)
+            .filter(|i| *i.value.inner() == Value::Source)
+            .map(|i| (i.site, i.layer))
             .collect();
         let mut capture = Capture::of(sites);
         let denoise = self.spec.direction == Direction::Denoise;
@@ -252,7 +254,7 @@ impl Bench<'_> {
             .flat_map(|_| self.continuation.of_prompt(base))
             .collect();
         let planned: Vec<&PlannedCell> = cells.iter().map(|i| &self.plan.cells[*i]).collect();
-        let values = (sources, self.constants);
+        let values = (sources, self.means);
         let mut worlds = Worlds::of(&planned, rows, (base.len(), self.plan.shift), values);
         let corrupted = self.spec.direction == Direction::Denoise;
         let mut worlds = Noisy::of(self.noise(corrupted, ids.len()), &mut worlds);

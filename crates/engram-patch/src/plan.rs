@@ -6,10 +6,12 @@ use std::ops::Range;
 
 use engram_core::{Align, Corruption, Direction, Metric, NamedSite, Part, Positions, Select, Site};
 use engram_model::Shape;
+use engram_model::block::describe;
 use serde::{Deserialize, Serialize};
 
 use crate::check::Unfit;
 use crate::error::{PatchError, Result};
+use crate::intervention::{Intervention, Value, without_partner};
 use crate::noise::{Noise, resampled};
 use crate::prepare::PreparedPair;
 use crate::reach::{Agreement, Fate, Written, fates};
@@ -57,17 +59,17 @@ impl Place {
     }
 }
 
-/// One site at one layer, patched at some positions.
+/// A run that is to be made: a base run with interventions, and what names its rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlannedCell {
-    /// The site under the name by which it was asked for.
+    /// The site under the name by which it was asked for; of a caller's cell, its first site under the cell's name.
     pub at: NamedSite,
     /// The heads or neurons that it covers; all where `None`.
     pub part: Option<Part>,
-    /// The layers that it covers; one `None` for a site that stands once in the model.
-    pub layers: Vec<Option<usize>>,
-    /// The positions.
+    /// The positions; all where interventions differ in them.
     pub place: Place,
+    /// What is changed in the run: one intervention for each layer of a window, or the caller's.
+    pub interventions: Vec<Intervention>,
     /// An earlier cell of this pair that is the same under another name: its values serve here too.
     pub same_as: Option<usize>,
     /// What the graph fixes where a metric reads the logits at the prompt's last position.
@@ -275,42 +277,17 @@ impl PairPlan {
         }
         for (index, cell) in self.cells.iter().enumerate() {
             let wrong = |why| wrong(Some(cell), why);
-            let place = cell.place.range(base.len());
-            if place.start > place.end || place.end > base.len() {
-                let length = base.len();
-                return Err(wrong(format!("positions {place:?} of {length} tokens")));
+            if cell.interventions.is_empty() {
+                return Err(wrong("it has no intervention".to_owned()));
             }
-            // A constant has no partner.
-            let partnered = if spec.writes_constants() { 0..0 } else { place };
-            for position in partnered {
-                let from = position as i64 + self.shift;
-                if from < 0 || from >= source.len() as i64 {
-                    let length = source.len();
-                    let why =
-                        format!("position {position} takes that of {from}, of {length} tokens");
+            for intervention in &cell.interventions {
+                let lengths = (base.len(), source.len());
+                let fault = intervention.fault(shape, base.len());
+                if let Some(why) =
+                    fault.or_else(|| without_partner(intervention, self.shift, lengths))
+                {
                     return Err(wrong(why));
                 }
-            }
-            let has_layer = cell.at.site.has_layer();
-            let layers = cell.layers.iter();
-            let mut bad =
-                layers.filter(|l| l.is_some() != has_layer || l.is_some_and(|l| l >= shape.layers));
-            if let Some(layer) = bad.next() {
-                let layers = shape.layers;
-                return Err(wrong(format!("layer {layer:?} of a model of {layers}")));
-            }
-            if cell.layers.is_empty() {
-                return Err(wrong("it has no layer".to_owned()));
-            }
-            let count = axis(cell.at.site, shape);
-            if let Some(part) = cell.part
-                && count.is_none_or(|count| part.start >= part.end || part.end > count)
-            {
-                let (start, end) = (part.start, part.end);
-                let count = count.unwrap_or(0);
-                return Err(wrong(format!(
-                    "heads or neurons {start} to {end} of {count}"
-                )));
             }
             if cell.same_as.is_some_and(|first| first >= index) {
                 return Err(wrong("it is the same as a later cell".to_owned()));
@@ -356,9 +333,17 @@ impl PairPlan {
             return Err(wrong("the answer or the foil has no token".to_owned()));
         }
         let (shift, mapped) = mapping(spec, &pair).map_err(wrong)?;
-        let places = places(spec, &pair, mapped).map_err(wrong)?;
+        let places = match spec.sites.is_empty() {
+            true => Vec::new(),
+            false => places(spec, &pair, mapped).map_err(wrong)?,
+        };
         let prompt = base.len();
         let agree = agreement(spec, &pair, shift, noise.as_ref());
+        let value = match spec.corruption {
+            Corruption::Zero => Value::Zero,
+            Corruption::Mean => Value::Mean,
+            Corruption::Swap | Corruption::Gaussian(_) | Corruption::Resample => Value::Source,
+        };
         // What the graph fixes is the same for every head and neuron.
         let mut known: BTreeMap<Where<'_, bool>, [Fate; 2]> = BTreeMap::new();
         let mut seen: BTreeMap<Where<'_, Option<Part>>, usize> = BTreeMap::new();
@@ -367,7 +352,7 @@ impl PairPlan {
         let mut cells: Vec<PlannedCell> = Vec::with_capacity(spec.sites.len() * places.len());
         for at in &spec.sites {
             let layers = window(at, spec.window, shape.layers);
-            let count = axis(at.site, shape);
+            let count = describe(at.site, shape).parts;
             for part in parts(at, count)? {
                 // A group that is all of them is the whole.
                 let partial = part.filter(|p| count.is_some_and(|count| p.end - p.start < count));
@@ -381,16 +366,17 @@ impl PairPlan {
                     if !asked.insert((name.clone(), part, place)) {
                         continue;
                     }
+                    let interventions = layers.iter().map(|layer| Intervention {
+                        site: at.site,
+                        layer: *layer,
+                        part,
+                        place: place.clone(),
+                        value: value.clone(),
+                    });
+                    let interventions: Vec<Intervention> = interventions.collect();
                     let key = (at.site, layers.clone(), place, partial.is_some());
                     let [fate, fate_continued] = *known.entry(key).or_insert_with(|| {
-                        let written = Written {
-                            site: at.site,
-                            layers: &layers,
-                            positions: place.range(prompt),
-                            partial: partial.is_some(),
-                            constant: spec.writes_constants(),
-                        };
-                        fates(shape, &agree, written)
+                        fates(shape, &agree, &written(&interventions, shape, prompt))
                     });
                     let index = cells.len();
                     let first = (at.site, layers.clone(), place, partial);
@@ -398,14 +384,46 @@ impl PairPlan {
                     cells.push(PlannedCell {
                         at: at.clone().named(name),
                         part,
-                        layers: layers.clone(),
                         place: place.clone(),
+                        interventions,
                         same_as: (first < index).then_some(first),
                         fate,
                         fate_continued,
                     });
                 }
             }
+        }
+        for cell in &spec.cells {
+            let interventions = cell.planned(spec, &pair, mapped).map_err(wrong)?;
+            let lengths = (prompt, source.len());
+            let fault = interventions.iter().find_map(|i| {
+                let fault = i.fault(shape, prompt);
+                fault.or_else(|| without_partner(i, shift, lengths))
+            });
+            let first = interventions.first().zip(cell.interventions.first());
+            let (None, Some((first, (at, _, _)))) = (&fault, first) else {
+                return Err(PatchError::Plan {
+                    pair: pair.id.clone(),
+                    site: Some(cell.name.clone()),
+                    why: fault.unwrap_or_else(|| "the cell has no intervention".to_owned()),
+                });
+            };
+            let together = interventions.iter().all(|i| i.place == first.place);
+            let written = written(&interventions, shape, prompt);
+            let [fate, fate_continued] = fates(shape, &agree, &written);
+            cells.push(PlannedCell {
+                at: at.clone().named(cell.name.clone()),
+                part: first.part,
+                place: if together {
+                    first.place.clone()
+                } else {
+                    Place::All
+                },
+                interventions,
+                same_as: None,
+                fate,
+                fate_continued,
+            });
         }
         Ok(PairPlan {
             pair,
@@ -434,7 +452,7 @@ impl PairPlan {
 }
 
 /// The prompt written into and the prompt whose values are written.
-fn runs(pair: &PreparedPair, direction: Direction) -> (&[u32], &[u32]) {
+pub(crate) fn runs(pair: &PreparedPair, direction: Direction) -> (&[u32], &[u32]) {
     match direction {
         Direction::Denoise => (&pair.corrupt, &pair.clean),
         Direction::Noise => (&pair.clean, &pair.corrupt),
@@ -487,14 +505,20 @@ fn window(at: &NamedSite, width: usize, layers: usize) -> Vec<Option<usize>> {
     }
 }
 
-/// How many heads or neurons a site has; `None` where it has neither.
-fn axis(site: Site, shape: &Shape) -> Option<usize> {
-    match site {
-        Site::K | Site::V => Some(shape.kv_heads),
-        site if site.has_heads() => Some(shape.heads),
-        site if site.has_neurons() => Some(shape.d_mlp),
-        _ => None,
-    }
+/// What the graph is told of a cell's interventions.
+fn written(interventions: &[Intervention], shape: &Shape, prompt: usize) -> Vec<Written> {
+    let of = |intervention: &Intervention| {
+        let count = describe(intervention.site, shape).parts;
+        let part = intervention.part;
+        Written {
+            site: intervention.site,
+            layer: intervention.layer,
+            positions: intervention.place.range(prompt),
+            partial: part.is_some_and(|p| count.is_some_and(|count| p.end - p.start < count)),
+            foreign: intervention.value != Value::Source,
+        }
+    };
+    interventions.iter().map(of).collect()
 }
 
 /// The heads or neurons of each cell of a site that has `count`.
@@ -565,7 +589,7 @@ fn mapping(spec: &SweepSpec, pair: &PreparedPair) -> Result<(i64, Tokens), Strin
 
 /// The subject's tokens in the prompt written into. Corrupted prompts for which no subject is given have it where the
 /// clean prompt has it.
-fn subject(pair: &PreparedPair, direction: Direction) -> Result<Tokens, String> {
+pub(crate) fn subject(pair: &PreparedPair, direction: Direction) -> Result<Tokens, String> {
     let corrupt = pair.corrupt_subject.as_ref();
     match direction {
         Direction::Denoise if corrupt.is_some() => {

@@ -5,10 +5,12 @@
 //! position that the alignment maps it to. A value has a flag where everything that it is computed
 //! from has it; attention's output where the keys that the query attends to are all mapped, too.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use engram_core::Site;
 use engram_model::Shape;
+use engram_model::block::{Graph, Made};
 use serde::{Deserialize, Serialize};
 
 /// What the graph says of the logits that a metric reads.
@@ -72,37 +74,38 @@ impl Equal {
 
 type Flags = Vec<Equal>;
 
-/// What a cell writes, as far as the graph is concerned.
-pub(crate) struct Written<'a> {
-    /// The site, at each of its layers.
+/// What one intervention of a cell writes, as far as the graph is concerned.
+#[derive(Debug, Clone)]
+pub(crate) struct Written {
+    /// The site.
     pub site: Site,
-    /// The layers; one `None` for a site that has none.
-    pub layers: &'a [Option<usize>],
+    /// The layer, for sites that stand in every block.
+    pub layer: Option<usize>,
     /// The positions.
     pub positions: Range<usize>,
     /// Only some heads or neurons.
     pub partial: bool,
-    /// Constants, which neither run has, in place of the source run's values.
-    pub constant: bool,
+    /// Something that neither run need have, in place of the source run's values.
+    pub foreign: bool,
 }
 
 struct Patch<'a> {
-    written: Written<'a>,
+    written: &'a [Written],
     /// Whether a patched entry may differ from what was there.
     differs: bool,
 }
 
 impl Patch<'_> {
-    /// The flags of a stage as the patch leaves them.
+    /// The flags of a site as the patch leaves them.
     fn at(&mut self, site: Site, layer: Option<usize>, mut flags: Flags) -> Flags {
-        let written = &self.written;
-        if site == written.site && written.layers.contains(&layer) {
+        let here = self.written.iter();
+        for written in here.filter(|w| (w.site, w.layer) == (site, layer)) {
             for entry in &mut flags[written.positions.clone()] {
-                self.differs |= written.constant || !entry.same;
+                self.differs |= written.foreign || !entry.same;
                 // The entries around a part stay what they were.
                 let rest = *entry;
-                entry.base = !written.constant && rest.same && (rest.base || !written.partial);
-                entry.source = !written.constant && (rest.source || !written.partial);
+                entry.base = !written.foreign && rest.same && (rest.base || !written.partial);
+                entry.source = !written.foreign && (rest.source || !written.partial);
             }
         }
         flags
@@ -191,46 +194,51 @@ impl Agreement {
 
 /// The flags of the logits after a run with one patched cell.
 fn walk(shape: &Shape, agree: &Agreement, patch: &mut Patch<'_>) -> Flags {
-    let tokens = agree.tokens.iter().map(|a| agreeing(*a)).collect();
-    let tokens = patch.at(Site::Embed, None, tokens);
-    let places = patch.at(Site::PosEmbed, None, agree.places(shape));
-    let mut x = join(&tokens, &places);
-    for block in 0..shape.layers {
-        let layer = Some(block);
-        x = patch.at(Site::ResidPre, layer, x);
-
-        let scale = patch.at(Site::Ln1Scale, layer, x.clone());
-        let normal = patch.at(Site::Ln1, layer, join(&x, &scale));
-        let qkv = patch.at(Site::CAttn, layer, normal);
-        let q = patch.at(Site::Q, layer, qkv.clone());
-        let k = patch.at(Site::K, layer, qkv.clone());
-        let v = patch.at(Site::V, layer, qkv);
-        let pattern = agree.pattern(shape, block, &q, &k);
-        let pattern = patch.at(Site::Pattern, layer, pattern);
-        let read = agree.attended(shape, block, &v);
-        let z = patch.at(Site::Z, layer, join(&pattern, &read));
-        let heads = patch.at(Site::HeadOut, layer, z);
-        let attn_out = patch.at(Site::AttnOut, layer, heads);
-        let mid = patch.at(Site::ResidMid, layer, join(&x, &attn_out));
-
-        let read = if shape.parallel { &x } else { &mid };
-        let scale = patch.at(Site::Ln2Scale, layer, read.clone());
-        let normal = patch.at(Site::Ln2, layer, join(read, &scale));
-        let up = patch.at(Site::MlpUp, layer, normal.clone());
-        let pre = patch.at(Site::MlpPre, layer, normal);
-        let hidden = if shape.gated { join(&pre, &up) } else { pre };
-        let post = patch.at(Site::MlpPost, layer, hidden);
-        let mlp_out = patch.at(Site::MlpOut, layer, post);
-        x = patch.at(Site::ResidPost, layer, join(&mid, &mlp_out));
+    let graph = Graph::of(shape);
+    let mut values: BTreeMap<Site, Flags> = BTreeMap::new();
+    let mut stream = Site::Embed;
+    let layers = (0..shape.layers).map(Some);
+    let blocks = layers.map(|layer| (layer, graph.block.as_slice()));
+    let stages = std::iter::once((None, graph.before.as_slice()))
+        .chain(blocks)
+        .chain([(None, graph.after.as_slice())]);
+    for (layer, sites) in stages {
+        for described in sites {
+            let of = |site: &Site| values.get(site).cloned().unwrap_or_default();
+            let flags = match described.made {
+                Made::OfToken => agree.tokens.iter().map(|a| agreeing(*a)).collect(),
+                Made::OfPosition => agree.places(shape),
+                Made::Stream if stream == Site::Embed => {
+                    join(&of(&Site::Embed), &of(&Site::PosEmbed))
+                }
+                Made::Stream => of(&stream),
+                Made::Of(read) => {
+                    let all = read.iter().map(of).reduce(|a, b| join(&a, &b));
+                    all.unwrap_or_default()
+                }
+                Made::Scores { queries, keys } => {
+                    agree.pattern(shape, layer.unwrap_or(0), &of(&queries), &of(&keys))
+                }
+                Made::Weighted {
+                    pattern,
+                    values: weighed,
+                } => {
+                    let read = agree.attended(shape, layer.unwrap_or(0), &of(&weighed));
+                    join(&of(&pattern), &read)
+                }
+            };
+            values.insert(described.site, patch.at(described.site, layer, flags));
+        }
+        if layer.is_some() {
+            stream = Site::ResidPost;
+        }
     }
-    let scale = patch.at(Site::LnFinalScale, None, x.clone());
-    let normal = patch.at(Site::LnFinal, None, join(&x, &scale));
-    patch.at(Site::Logits, None, normal)
+    values.remove(&Site::Logits).unwrap_or_default()
 }
 
 /// What the graph fixes for a cell: first for metrics that read the logits at the prompt's last
 /// position, then for those that also read the positions appended after it.
-pub(crate) fn fates(shape: &Shape, agree: &Agreement, written: Written<'_>) -> [Fate; 2] {
+pub(crate) fn fates(shape: &Shape, agree: &Agreement, written: &[Written]) -> [Fate; 2] {
     let mut patch = Patch {
         written,
         differs: false,

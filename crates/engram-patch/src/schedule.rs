@@ -7,7 +7,7 @@ use engram_core::Site;
 use engram_core::row::ROWS_PER_GROUP;
 use engram_model::Shape;
 use engram_model::wavefront::{
-    Value, World, Write, cache_bytes, head_bytes, panel_bytes, run_flops, task_bytes, world_bytes,
+    self, World, Write, cache_bytes, head_bytes, panel_bytes, run_flops, task_bytes, world_bytes,
     world_flops,
 };
 use serde::Serialize;
@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::continuation::Continuation;
 use crate::engine::Done;
 use crate::error::{PatchError, Result};
+use crate::intervention::{Intervention, Value};
 use crate::plan::{PairPlan, Plan, PlannedCell};
 use crate::spec::SweepSpec;
 
@@ -161,25 +162,32 @@ impl PairPlan {
         pairs.take_while(|(a, b)| a == b).count()
     }
 
-    /// What a cell writes: what is certainly equal in both runs is left out.
+    /// What a cell writes. Where it takes all its values from the source run, positions before the first difference, at
+    /// which both runs are equal, are left out.
     pub(crate) fn writes(
         &self,
         spec: &SweepSpec,
         cell: &PlannedCell,
-        value: impl Fn(Site, Option<usize>) -> Value,
+        value: impl Fn(&Intervention, usize) -> wavefront::Value,
     ) -> Vec<Write> {
         let (base, _) = self.runs(spec.direction);
-        let place = cell.place.range(base.len());
-        let start = place.start.max(self.first_difference(spec));
-        (cell.layers.iter())
-            .map(|layer| Write {
-                site: cell.at.site,
-                layer: *layer,
+        let all = cell.interventions.iter();
+        let first = match all.clone().all(|i| i.value == Value::Source) {
+            true => self.first_difference(spec),
+            false => 0,
+        };
+        all.map(|intervention| {
+            let place = intervention.place.range(base.len());
+            let start = place.start.max(first);
+            Write {
+                site: intervention.site,
+                layer: intervention.layer,
                 positions: start..place.end.max(start),
-                part: cell.part.map(|p| p.start..p.end),
-                value: value(cell.at.site, *layer),
-            })
-            .collect()
+                part: intervention.part.map(|p| p.start..p.end),
+                value: value(intervention, place.start),
+            }
+        })
+        .collect()
     }
 }
 
@@ -313,7 +321,7 @@ impl Schedule {
             if done.has(index, cell_index) {
                 continue;
             }
-            let value = |_, _| Value::Run { run: 0, shift: 0 };
+            let value = |_: &_, _| wavefront::Value::Run { run: 0, shift: 0 };
             let world = World {
                 base: 0,
                 writes: pair.writes(spec, cell, value),
@@ -384,11 +392,11 @@ fn waves(mut worlds: Vec<Costed>, room: u64) -> Vec<Wave> {
 
 /// The block in which a cell's worlds branch off; `layers` for what stands after the last.
 fn first_layer(cell: &PlannedCell, layers: usize) -> usize {
-    match (cell.at.site, cell.layers.first()) {
+    let of = |i: &Intervention| match (i.site, i.layer) {
         (Site::Embed | Site::PosEmbed, _) => 0,
-        (_, Some(Some(layer))) => *layer,
-        _ => layers,
-    }
+        (_, layer) => layer.unwrap_or(layers),
+    };
+    cell.interventions.iter().map(of).min().unwrap_or(layers)
 }
 
 /// Operations of a pair's unpatched runs.

@@ -5,6 +5,7 @@ use engram_model::Shape;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{PatchError, Result};
+use crate::intervention::Cell;
 
 /// The clean–corrupt gap in logit difference from which a pair is eligible: [`Metric::least_gap`].
 pub const ELIGIBLE_GAP: f64 = 0.5;
@@ -17,7 +18,10 @@ pub const SAMPLES: usize = 10;
 pub struct SweepSpec {
     /// The sites, resolved; one asked for twice under one name counts once.
     pub sites: Vec<NamedSite>,
-    /// Where each is patched.
+    /// Cells of the caller's, after those of the sites.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cells: Vec<Cell>,
+    /// Where each site is patched.
     pub positions: Positions,
     /// Which run is written into.
     pub direction: Direction,
@@ -46,6 +50,7 @@ impl SweepSpec {
     pub fn new(sites: Vec<NamedSite>) -> SweepSpec {
         SweepSpec {
             sites,
+            cells: Vec::new(),
             positions: Positions::All,
             direction: Direction::Denoise,
             corruption: Corruption::Swap,
@@ -146,7 +151,7 @@ impl SweepSpec {
             return unsupported("metric of the profile paper", metric.to_string(), known);
         }
         let empty = |why| Err(PatchError::Empty { why });
-        if self.sites.is_empty() {
+        if self.sites.is_empty() && self.cells.is_empty() {
             return empty("no site is asked for");
         }
         if self.metrics.is_empty() {

@@ -1,10 +1,13 @@
 //! Taps of a sweep: source values written row by row into a batch of worlds, and a watch for NaN.
 
+use std::ops::Range;
+
 use candle_core::Tensor;
 use engram_core::{NamedSite, Site};
-use engram_model::{Capture, Model, Result, Tap};
+use engram_model::{Capture, Model, ModelError, Result, Tap};
 use indexmap::IndexMap;
 
+use crate::intervention::{Intervention, Value};
 use crate::plan::PlannedCell;
 
 /// A source run's values at one site.
@@ -13,6 +16,16 @@ struct Source {
     values: Vec<f32>,
     /// Without the batch: [pos, …], or [head, query, key] for patterns.
     dims: Vec<usize>,
+}
+
+impl Source {
+    /// A pattern's probabilities of a head's query.
+    fn keys(&self, head: usize, query: usize) -> Option<&[f32]> {
+        let (queries, keys) = (*self.dims.get(1)?, *self.dims.get(2)?);
+        self.values
+            .get((head * queries + query) * keys..)?
+            .get(..keys)
+    }
 }
 
 /// A source run's values at the sites that a sweep writes.
@@ -32,16 +45,6 @@ impl Sources {
         }
         Ok(Sources(sources))
     }
-}
-
-/// What cells are set to where that is no run's value.
-pub(crate) enum Constants {
-    /// Cells are set to the source run's values.
-    None,
-    /// 0.
-    Zero,
-    /// The mean over all tokens of a reference set.
-    Means(Means),
 }
 
 /// Sums over tokens, by site.
@@ -73,16 +76,27 @@ impl Means {
     }
 }
 
-/// A row of the batch and the cell written in it.
-type Patched<'a> = (usize, &'a PlannedCell);
+/// A row of the batch and what is done in it.
+type Patched<'a> = (usize, &'a Intervention);
 
-/// Writes into each row of a batch at that row's own cell. Rows of one world stand together.
+/// Changes each row of a batch by the interventions of its own cell. Rows of one world stand together.
 pub(crate) struct Worlds<'a> {
     sources: &'a Sources,
-    constants: &'a Constants,
+    means: &'a Means,
     patches: IndexMap<(Site, Option<usize>), Vec<Patched<'a>>>,
     prompt: usize,
     shift: i64,
+}
+
+/// Some values of a site at a position.
+struct Entries {
+    /// Where they stand in a row of the site, or the head of a pattern's query.
+    columns: Range<usize>,
+    position: usize,
+    /// The place of the position among those that are patched.
+    index: usize,
+    /// Values of a row of the site.
+    width: usize,
 }
 
 impl<'a> Worlds<'a> {
@@ -92,43 +106,77 @@ impl<'a> Worlds<'a> {
         cells: &[&'a PlannedCell],
         rows: usize,
         (prompt, shift): (usize, i64),
-        (sources, constants): (&'a Sources, &'a Constants),
+        (sources, means): (&'a Sources, &'a Means),
     ) -> Worlds<'a> {
         let mut patches: IndexMap<_, Vec<Patched<'a>>> = IndexMap::new();
         for (world, cell) in cells.iter().enumerate() {
-            for layer in &cell.layers {
-                let at = patches.entry((cell.at.site, *layer)).or_default();
-                at.extend((world * rows..(world + 1) * rows).map(|row| (row, *cell)));
+            for intervention in &cell.interventions {
+                let key = (intervention.site, intervention.layer);
+                let at = patches.entry(key).or_default();
+                at.extend((world * rows..(world + 1) * rows).map(|row| (row, intervention)));
             }
         }
         Worlds {
             sources,
-            constants,
+            means,
             patches,
             prompt,
             shift,
         }
     }
 
-    /// What is written at a site and position: a row of the site.
-    fn value(
+    /// Puts what a value makes of the present values in their place.
+    fn put(
         &self,
-        key: &(Site, Option<usize>),
-        position: usize,
-        width: usize,
-    ) -> Option<Vec<f32>> {
-        match self.constants {
-            Constants::Zero => Some(vec![0.0; width]),
-            Constants::Means(means) => means.mean(key),
-            Constants::None => {
-                let from = usize::try_from(position as i64 + self.shift).ok()?;
-                let source = self.sources.0.get(key)?;
-                source
-                    .values
-                    .get(from * width..(from + 1) * width)
-                    .map(<[f32]>::to_vec)
+        (value, at): (&Value, &Intervention),
+        entries: &Entries,
+        present: &mut [f32],
+    ) -> Result<()> {
+        let Entries {
+            columns,
+            position,
+            index,
+            width,
+        } = entries;
+        let key = (at.site, at.layer);
+        let missing = || ModelError::Cache {
+            site: NamedSite::canonical(at.site, at.layer).name,
+        };
+        match value {
+            Value::Source => {
+                let from = usize::try_from(*position as i64 + self.shift).ok();
+                let source = self.sources.0.get(&key);
+                let row = from.zip(source).and_then(|(from, source)| match at.site {
+                    Site::Pattern => source.keys(columns.start, from),
+                    _ => source
+                        .values
+                        .get(from * width..(from + 1) * width)?
+                        .get(columns.clone()),
+                });
+                let row = row.ok_or_else(missing)?;
+                // Keys beyond the source run's are in the future of the query, where both tables are 0.
+                let shared = row.len().min(present.len());
+                present[..shared].copy_from_slice(&row[..shared]);
             }
+            Value::Zero => present.fill(0.0),
+            Value::Mean => {
+                let mean = self.means.mean(&key).ok_or_else(missing)?;
+                present.copy_from_slice(&mean[columns.clone()]);
+            }
+            Value::Row(row) => present.copy_from_slice(&row[columns.clone()]),
+            Value::Rows(rows) => {
+                let row = &rows[index * width..(index + 1) * width];
+                present.copy_from_slice(&row[columns.clone()]);
+            }
+            Value::Added { value, scale } => {
+                let mut added = present.to_vec();
+                self.put((value, at), entries, &mut added)?;
+                let pairs = present.iter_mut().zip(added);
+                pairs.for_each(|(present, added)| *present += scale * added);
+            }
+            Value::Function(function) => function.apply(*position, present),
         }
+        Ok(())
     }
 }
 
@@ -138,40 +186,50 @@ impl Tap for Worlds<'_> {
     }
 
     fn at(&mut self, site: Site, layer: Option<usize>, value: Tensor) -> Result<Tensor> {
-        let key = (site, layer);
-        let Some(patches) = self.patches.get(&key) else {
+        let Some(patches) = self.patches.get(&(site, layer)) else {
             return Ok(value);
         };
         let shape = value.shape().clone();
         let mut values = value.flatten_all()?.to_vec1::<f32>()?;
         let row_size = values.len() / shape.dims().first().copied().unwrap_or(1).max(1);
-        for (row, cell) in patches {
+        for (row, intervention) in patches {
             let Some(target) = values.get_mut(row * row_size..(row + 1) * row_size) else {
                 continue;
             };
-            let positions = cell.place.range(self.prompt);
+            let dims = &shape.dims()[1..];
+            let value = (&intervention.value, *intervention);
+            let places = intervention.place.range(self.prompt).enumerate();
             if site == Site::Pattern {
-                let heads = match cell.part {
-                    Some(part) => part.start..part.end,
-                    None => 0..shape.dims()[1],
-                };
-                let source = self.sources.0.get(&key);
-                let source = source.filter(|_| matches!(self.constants, Constants::None));
-                write_queries(target, shape.dims()[3], source, heads, positions);
+                let (heads, width) = (dims[0], dims[2]);
+                let heads = intervention.part.map_or(0..heads, |p| p.start..p.end);
+                for head in heads {
+                    for (index, query) in places.clone() {
+                        let table = &mut target[(head * dims[1] + query) * width..][..=query];
+                        let entries = Entries {
+                            columns: head..head + 1,
+                            position: query,
+                            index,
+                            width,
+                        };
+                        self.put(value, &entries, table)?;
+                    }
+                }
                 continue;
             }
-            let width: usize = shape.dims()[2..].iter().product();
+            let width: usize = dims[1..].iter().product();
             // Heads stand apart in the shape, neurons do not.
-            let unit: usize = shape.dims()[2..].iter().skip(1).product();
-            let part = match cell.part {
-                Some(part) => part.start * unit..part.end * unit,
-                None => 0..width,
-            };
-            for position in positions {
-                let Some(from) = self.value(&key, position, width) else {
-                    continue;
+            let unit: usize = dims[1..].iter().skip(1).product();
+            let part = intervention.part;
+            let columns = part.map_or(0..width, |p| p.start * unit..p.end * unit);
+            for (index, position) in places {
+                let present = &mut target[position * width..][columns.clone()];
+                let entries = Entries {
+                    columns: columns.clone(),
+                    position,
+                    index,
+                    width,
                 };
-                target[position * width..][part.clone()].copy_from_slice(&from[part.clone()]);
+                self.put(value, &entries, present)?;
             }
         }
         Ok(Tensor::from_vec(values, shape, value.device())?)
@@ -215,30 +273,6 @@ impl Tap for Noisy<'_> {
         match self.then.wants(site, layer) {
             true => self.then.at(site, layer, value),
             false => Ok(value),
-        }
-    }
-}
-
-/// Replaces rows of attention tables, by the source run's or by zeros. Keys beyond the source run's
-/// are in the future of every query written, where both tables are 0.
-fn write_queries(
-    target: &mut [f32],
-    positions: usize,
-    source: Option<&Source>,
-    heads: std::ops::Range<usize>,
-    queries: std::ops::Range<usize>,
-) {
-    for head in heads {
-        for query in queries.clone() {
-            let to = (head * positions + query) * positions;
-            let Some(source) = source else {
-                target[to..to + positions].fill(0.0);
-                continue;
-            };
-            let keys = source.dims[2];
-            let shared = keys.min(positions);
-            let from = (head * keys + query) * keys;
-            target[to..to + shared].copy_from_slice(&source.values[from..from + shared]);
         }
     }
 }

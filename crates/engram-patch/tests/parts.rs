@@ -145,7 +145,7 @@ fn windows_are_clipped_and_agree_with_what_they_hold() {
         let cells = plan(window).pairs.remove(0).cells;
         cells
             .iter()
-            .map(|c| c.layers.iter().flatten().copied().collect())
+            .map(|c| c.interventions.iter().filter_map(|i| i.layer).collect())
             .collect()
     };
     assert_eq!(layers(1), [vec![0], vec![1], vec![2]]);

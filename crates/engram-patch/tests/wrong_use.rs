@@ -5,7 +5,8 @@ mod common;
 use common::{PLAIN, model, pair, prepared, sites, spec};
 use engram_core::{Part, Positions, Site};
 use engram_patch::{
-    Done, Engine, Memory, NaiveEngine, PatchError, Place, Plan, StagedEngine, SweepSpec, Tokens,
+    Done, Engine, Intervention, Memory, NaiveEngine, PatchError, Place, Plan, StagedEngine,
+    SweepSpec, Tokens,
 };
 
 fn plan() -> (engram_model::Model, Plan) {
@@ -50,6 +51,10 @@ fn a_plan_of_another_model_is_refused_with_both_named() {
     );
 }
 
+fn first(plan: &mut Plan) -> &mut Intervention {
+    &mut plan.pairs[0].cells[0].interventions[0]
+}
+
 #[test]
 fn what_a_plan_says_wrongly_is_named_with_the_pair_and_the_site() {
     let (model, sound) = plan();
@@ -73,7 +78,7 @@ fn what_a_plan_says_wrongly_is_named_with_the_pair_and_the_site() {
             "pair \"p\": the clean prompt: its subject is tokens 3..9 of 5",
         ),
         (
-            |plan| plan.pairs[0].cells[0].place = Place::Span(Tokens { start: 4, end: 7 }),
+            |plan| first(plan).place = Place::Span(Tokens { start: 4, end: 7 }),
             "pair \"p\", site z.0: positions 4..7 of 5 tokens",
         ),
         (
@@ -81,11 +86,11 @@ fn what_a_plan_says_wrongly_is_named_with_the_pair_and_the_site() {
             "pair \"p\", site z.0: position 0 takes that of -2, of 5 tokens",
         ),
         (
-            |plan| plan.pairs[0].cells[0].layers = vec![Some(7)],
-            "pair \"p\", site z.0: layer Some(7) of a model of 2",
+            |plan| first(plan).layer = Some(7),
+            "pair \"p\", site z.0: layer 7 of a model of 2",
         ),
         (
-            |plan| plan.pairs[0].cells[0].part = Some(Part { start: 1, end: 40 }),
+            |plan| first(plan).part = Some(Part { start: 1, end: 40 }),
             "pair \"p\", site z.0: heads or neurons 1 to 40 of",
         ),
         (

@@ -159,6 +159,22 @@ impl Model {
         resolve(&self.loaded, names)
     }
 
+    /// The one site that a name stands for.
+    ///
+    /// # Errors
+    /// As [`Model::resolve`]; [`Error::Asked`] for a name that stands for several layers.
+    pub fn site(&self, name: &str) -> Result<NamedSite> {
+        let mut sites = self.resolve(&[name])?;
+        match (sites.pop(), sites.first()) {
+            (Some(only), None) => Ok(only),
+            (_, first) => {
+                let first = first.map_or("resid_pre.0", |site| &site.name);
+                let why = format!("it stands for several sites; name one, as {first}");
+                Err(Error::asked(format!("site \"{name}\""), why))
+            }
+        }
+    }
+
     /// The ids of a prompt.
     ///
     /// # Errors

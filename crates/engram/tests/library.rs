@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use engram::sweep::EngineKind;
 use engram::{
-    Error, Hooks, Model, Observer, Pair, Positions, Results, Silent, Sweep, SweepFolder, Told,
+    At, Cell, Error, Hooks, Model, Observer, Pair, Positions, Results, Silent, Sweep, SweepFolder,
+    Told, Value,
 };
 
 fn bundled() -> PathBuf {
@@ -183,6 +184,50 @@ fn hooks_read_and_replace_values_at_any_site() {
     assert!(error.contains("the whole value"), "{error}");
     let error = hooks.on("resid_per.1", Ok).unwrap_err().to_string();
     assert!(error.contains("resid_pre.1"), "{error}");
+}
+
+/// Cells of the caller's: what is swept as a site, and what is done by a hook, give the same.
+#[test]
+fn a_caller_s_cells_are_swept() {
+    let model = Model::open(bundled()).unwrap();
+    let site = |name: &str| model.site(name).unwrap();
+    let halve = |_: usize, row: &mut [f32]| row.iter_mut().for_each(|x| *x *= 0.5);
+    let cells = [
+        Cell::new("restored").with(site("resid_pre.4"), At::Last, Value::Source),
+        Cell::new("halved").with(site("attn_out.2"), At::All, Value::function(halve)),
+    ];
+    let sweep = Sweep::of(&model).cells(cells).pairs([pair()]);
+    let result = sweep.run(&mut Silent).unwrap();
+    let names: Vec<&str> = result.rows.iter().map(|r| r.name.as_str()).collect();
+    assert_eq!(names, ["restored", "halved"]);
+    let usual = Sweep::of(&model).sites("resid_pre.4").unwrap();
+    let usual = usual.positions(Positions::Last).pairs([pair()]);
+    let usual = usual.run(&mut Silent).unwrap();
+    assert_eq!(
+        result.rows[0].patched.to_bits(),
+        usual.rows[0].patched.to_bits()
+    );
+    let mut hooks = Hooks::of(&model);
+    hooks.on("attn_out.2", |value| value * 0.5).unwrap();
+    let ids = model.ids("A study of survival rate").unwrap();
+    let logits = model.run(&ids, &mut hooks).unwrap();
+    let last = logits.get(ids.len() - 1).unwrap().to_vec1::<f32>().unwrap();
+    let logit = |text: &str| {
+        let token = model.tokenizer().encode_bare(text).unwrap()[0];
+        f64::from(last[token as usize])
+    };
+    let difference = logit(" variability") - logit(" of");
+    assert!(
+        (result.rows[1].patched - difference).abs() < 1e-4,
+        "{difference}"
+    );
+    // Nothing could resume what has no name.
+    let folder = tempfile::tempdir().unwrap();
+    let folder = SweepFolder::open(folder.path().join("out"), false).unwrap();
+    let error = sweep.run_in(&folder, &mut Silent).unwrap_err().to_string();
+    assert!(error.contains("in memory"), "{error}");
+    let error = model.site("resid_pre").unwrap_err().to_string();
+    assert!(error.contains("resid_pre.0"), "{error}");
 }
 
 #[test]

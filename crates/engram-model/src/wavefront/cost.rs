@@ -1,41 +1,49 @@
 //! What a wavefront costs, from sizes alone: floating-point operations (a multiply-add counts two) and
 //! bytes.
 
-use super::geometry::spans;
+use engram_core::Site;
+
+use super::geometry::{Flow, spans};
 use super::world::World;
 use super::write::{Placed, Write, place};
 use crate::architecture::Shape;
+use crate::block::{Described, Graph, Made, Stage};
 use crate::kernels::packed::{DEPTH, PANEL};
+
+/// A matrix product of a block: rows of a stage times a weight of [inputs, outputs].
+struct Product {
+    of: Site,
+    /// The stage whose rows are multiplied.
+    rows: Stage,
+    inputs: u64,
+    outputs: u64,
+}
+
+/// The matrix products of a block, attention's own apart.
+fn products(shape: &Shape) -> Vec<Product> {
+    let graph = Graph::of(shape);
+    let block = graph.block.iter();
+    let product = |d: &Described| {
+        let (inputs, outputs) = d.inputs.zip(d.width)?;
+        let Made::Of(read) = &d.made else { return None };
+        let read = graph.block.iter().find(|other| read.contains(&other.site));
+        Some(Product {
+            of: d.site,
+            rows: read?.stage,
+            inputs: inputs as u64,
+            outputs: outputs as u64,
+        })
+    };
+    block.filter_map(product).collect()
+}
 
 /// Operations of a run of `positions` tokens whose activations are kept, the unembedding left out.
 pub fn run_flops(shape: &Shape, positions: usize) -> u64 {
     let n = positions as u64;
-    let sizes = Sizes::of(shape);
-    let (d, q) = (sizes.d, sizes.q);
-    let products = n * (4 * d * q + 4 * d * sizes.k + 2 * d * (sizes.hidden + sizes.m));
-    let attention = 4 * q * (n * (n + 1) / 2);
-    shape.layers as u64 * (products + attention)
-}
-
-/// Widths of residual stream, queries, keys, the MLP's first products, and neurons.
-struct Sizes {
-    d: u64,
-    q: u64,
-    k: u64,
-    hidden: u64,
-    m: u64,
-}
-
-impl Sizes {
-    fn of(shape: &Shape) -> Sizes {
-        Sizes {
-            d: shape.d_model as u64,
-            q: shape.d_queries() as u64,
-            k: shape.d_keys() as u64,
-            hidden: shape.d_hidden() as u64,
-            m: shape.d_mlp as u64,
-        }
-    }
+    let products = products(shape);
+    let products = products.iter().map(|p| 2 * p.inputs * p.outputs * n);
+    let attention = 4 * shape.d_queries() as u64 * (n * (n + 1) / 2);
+    shape.layers as u64 * (products.sum::<u64>() + attention)
 }
 
 /// Operations of a world of `positions` tokens, the unembedding left out.
@@ -44,29 +52,26 @@ pub fn world_flops(shape: &Shape, world: &World, positions: usize) -> u64 {
     let Some(first) = writes.first() else {
         return 0;
     };
-    let Sizes { d, q, k, hidden, m } = Sizes::of(shape);
+    let (flow, products) = (Flow::of(shape), products(shape));
+    let width = shape.d_queries() as u64;
     let mut range = 0..0;
     let mut total = 0;
     for layer in first.layer..shape.layers {
         let entry = range.clone();
-        let spans = spans(&writes, layer, shape, entry, positions, world.read);
-        let rows = |r: &std::ops::Range<usize>| r.len() as u64;
-        let last = layer + 1 == shape.layers;
-        let queries = match last {
-            true => {
-                let read = spans.attended.start.max(spans.normal_1.start);
-                spans
-                    .normal_1
-                    .end
-                    .min(spans.attended.end)
-                    .saturating_sub(read) as u64
+        let spans = spans(&writes, layer, &flow, entry, positions, world.read);
+        for product in &products {
+            let rows = &spans[product.rows];
+            total += 2 * product.inputs * product.outputs * rows.len() as u64;
+            // In the last block only queries that attend are computed.
+            if product.of == Site::CAttn && layer + 1 == shape.layers {
+                let attending = &spans[Stage::Pattern];
+                let read = attending.start.max(rows.start);
+                let queries = rows.end.min(attending.end).saturating_sub(read);
+                total -= 2 * product.inputs * width * (rows.len() - queries) as u64;
             }
-            false => rows(&spans.normal_1),
-        };
-        let keys: u64 = spans.attended.clone().map(|q| q as u64 + 1).sum();
-        total += 2 * d * q * queries + 4 * d * k * rows(&spans.normal_1);
-        total += 4 * q * keys + 2 * d * q * rows(&spans.z);
-        total += 2 * d * hidden * rows(&spans.normal_2) + 2 * d * m * rows(&spans.post);
+        }
+        let attending = spans[Stage::Pattern].clone();
+        total += 4 * width * attending.map(|q| q as u64 + 1).sum::<u64>();
         total += differences(shape, &writes, layer);
         range = spans.out;
     }

@@ -1,50 +1,52 @@
 //! Which rows of a world each stage of a block computes: no tensors.
 
-use std::ops::Range;
+use std::ops::{Index, Range};
 
 use engram_core::Site;
 
-use super::write::{Placed, Stage};
+use super::write::Placed;
 use crate::architecture::Shape;
+use crate::block::{Graph, Stage};
 
 /// Positions of the rows that stand after each stage of a block; all others equal the base run's.
-/// A stage's rows that the stage before has are computed from it, the rest are the base run's with a
-/// write upon them.
+/// A stage's rows that the stages before it have are computed from these, the rest are the base run's with a
+/// write upon them. `spans[Stage::Pattern]` are the queries that attend.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Spans {
-    /// Residual stream before the block.
-    pub x: Range<usize>,
-    /// After the first LayerNorm.
-    pub normal_1: Range<usize>,
-    /// Queries, keys and values.
-    pub qkv: Range<usize>,
-    /// Queries that attend.
-    pub attended: Range<usize>,
-    /// Weighted values.
-    pub z: Range<usize>,
-    /// Attention's output.
-    pub attn_out: Range<usize>,
-    /// Residual stream between attention and MLP.
-    pub mid: Range<usize>,
-    /// After the second LayerNorm.
-    pub normal_2: Range<usize>,
-    /// Before the activation function.
-    pub pre: Range<usize>,
-    /// After it.
-    pub post: Range<usize>,
-    /// The MLP's output.
-    pub mlp_out: Range<usize>,
+    stages: [Range<usize>; Stage::ALL.len()],
     /// Residual stream after the block.
     pub out: Range<usize>,
+}
+
+impl Index<Stage> for Spans {
+    type Output = Range<usize>;
+
+    fn index(&self, stage: Stage) -> &Range<usize> {
+        &self.stages[stage as usize]
+    }
 }
 
 impl Spans {
     /// The most rows that a stage has.
     pub fn rows(&self) -> usize {
-        let most = [
-            &self.qkv, &self.z, &self.mid, &self.pre, &self.post, &self.out,
-        ];
-        most.into_iter().map(Range::len).max().unwrap_or(0)
+        let widest = self.stages.iter().chain([&self.out]).map(Range::len);
+        widest.max().unwrap_or(0)
+    }
+}
+
+/// Which stages a stage's rows are computed from, for all blocks of a network.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Flow {
+    reads: [u16; Stage::ALL.len() + 1],
+    layers: usize,
+}
+
+impl Flow {
+    pub fn of(shape: &Shape) -> Flow {
+        Flow {
+            reads: Graph::of(shape).reads(),
+            layers: shape.layers,
+        }
     }
 }
 
@@ -65,75 +67,56 @@ fn within(a: Range<usize>, read: &Range<usize>) -> Range<usize> {
 }
 
 /// The spans of block `layer` for a world of `len` positions whose residual stream differs from the
-/// base run's at `entry`. Of the last block's output only positions from `read` on are needed; block
-/// number `layers` stands for the last LayerNorm (`x` and `normal_1` of its spans).
+/// base run's at `entry`. Of the last block only rows from position `read` on are needed, keys and values excepted; block
+/// number `layers` stands for the last LayerNorm ([`Stage::Residual`] and [`Stage::Ln1`] of its spans).
 pub(crate) fn spans(
     writes: &[Placed],
     layer: usize,
-    shape: &Shape,
+    flow: &Flow,
     entry: Range<usize>,
     len: usize,
     read: usize,
 ) -> Spans {
-    let layers = shape.layers;
-    let needed = if layer + 1 >= layers {
-        read..len
-    } else {
-        0..len
+    let is_last = layer + 1 >= flow.layers;
+    let needed = if is_last { read..len } else { 0..len };
+    let here = |stage: Stage| {
+        let all = writes.iter();
+        all.filter(move |w| w.layer == layer && w.stage == stage)
     };
-    let at = |stage: Stage| {
-        let here = writes.iter();
-        let here = here.filter(|w| w.layer == layer && w.stage == stage);
-        here.fold(0..0, |all, w| hull(all, w.positions.clone()))
+    let mut spans = Spans::default();
+    // What a stage reads, as far as it is needed.
+    let read_by = |spans: &Spans, index: usize, needed: &Range<usize>| {
+        let read = Stage::ALL.iter();
+        let read = read.filter(|s| flow.reads[index] & (1 << **s as usize) != 0);
+        read.fold(0..0, |all, s| hull(all, within(spans[*s].clone(), needed)))
     };
-    let read_at = |stage: Stage| within(at(stage), &needed);
-    if layer >= layers {
-        let x = hull(within(entry, &needed), read_at(Stage::Residual));
-        let normal_1 = hull(x.clone(), read_at(Stage::Ln1));
-        return Spans {
-            x,
-            normal_1,
-            ..Spans::default()
+    for stage in Stage::ALL {
+        let is_after = layer >= flow.layers;
+        if is_after && stage > Stage::Ln1 {
+            break;
+        }
+        // Every position's keys and values may be attended to.
+        let needed = match stage {
+            Stage::Residual | Stage::Ln1 | Stage::Qkv if !is_after => 0..len,
+            _ => needed.clone(),
         };
+        let written = here(stage).fold(0..0, |all, w| hull(all, w.positions.clone()));
+        let computed = match stage {
+            Stage::Residual => within(entry.clone(), &needed),
+            Stage::Pattern => {
+                let changed = spans[Stage::Qkv].clone();
+                let only_queries =
+                    spans[Stage::Ln1].is_empty() && here(Stage::Qkv).all(|w| w.site == Site::Q);
+                let attending = match changed.is_empty() || only_queries {
+                    true => changed,
+                    false => changed.start..len,
+                };
+                within(attending, &needed)
+            }
+            _ => read_by(&spans, stage as usize, &needed),
+        };
+        spans.stages[stage as usize] = hull(computed, within(written, &needed));
     }
-    let x = hull(entry, at(Stage::Residual));
-    let normal_1 = hull(x.clone(), at(Stage::Ln1));
-    let qkv = hull(normal_1.clone(), at(Stage::Qkv));
-    let only_queries = normal_1.is_empty()
-        && writes
-            .iter()
-            .filter(|w| w.layer == layer && w.stage == Stage::Qkv)
-            .all(|w| w.site == Site::Q);
-    let attended = match qkv.is_empty() || only_queries {
-        true => qkv.clone(),
-        false => qkv.start..len,
-    };
-    let attended = within(hull(attended, at(Stage::Pattern)), &needed);
-    let z = hull(attended.clone(), read_at(Stage::Z));
-    let attn_out = hull(z.clone(), read_at(Stage::AttnOut));
-    let mid = hull(attn_out.clone(), within(x.clone(), &needed));
-    let mid = hull(mid, read_at(Stage::Mid));
-    let read_by_mlp = match shape.parallel {
-        true => within(x.clone(), &needed),
-        false => mid.clone(),
-    };
-    let normal_2 = hull(read_by_mlp, read_at(Stage::Ln2));
-    let pre = hull(normal_2.clone(), read_at(Stage::Pre));
-    let post = hull(pre.clone(), read_at(Stage::Post));
-    let mlp_out = hull(post.clone(), read_at(Stage::MlpOut));
-    let out = hull(mlp_out.clone(), mid.clone());
-    Spans {
-        x,
-        normal_1,
-        qkv,
-        attended,
-        z,
-        attn_out,
-        mid,
-        normal_2,
-        pre,
-        post,
-        mlp_out,
-        out,
-    }
+    spans.out = read_by(&spans, Stage::ALL.len(), &needed);
+    spans
 }

@@ -13,6 +13,7 @@ mod band;
 mod base;
 mod cost;
 mod ending;
+mod function;
 pub(crate) mod geometry;
 mod readout;
 mod world;
@@ -38,6 +39,7 @@ pub use cost::{
     cache_bytes, head_bytes, panel_bytes, run_flops, task_bytes, world_bytes, world_flops,
 };
 pub use ending::{Ending, Logits, Reverse, Trace};
+pub use function::RowFunction;
 pub use readout::Vocabulary;
 pub use world::World;
 pub use write::{Value, Write};

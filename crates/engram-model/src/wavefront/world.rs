@@ -1,6 +1,7 @@
 //! Worlds through the network, block by block.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use engram_core::Site;
@@ -8,9 +9,10 @@ use rayon::prelude::*;
 
 use super::band::Band;
 use super::base::Caches;
-use super::geometry::{Spans, spans};
-use super::write::{Effect, Placed, Stage, Value, Write, place};
+use super::geometry::{Flow, Spans, spans};
+use super::write::{Placed, Value, Write, place};
 use super::{Block, Linear, Norm, Wavefront};
+use crate::block::{Effect, Stage};
 use crate::kernels::scratch;
 use crate::kernels::suffix_attention::{probabilities, weigh};
 
@@ -77,20 +79,12 @@ impl Wavefront {
                 x: rest.split_off_mut(..room(world)).unwrap_or_default(),
             })
             .collect();
+        let flow = Flow::of(&self.shape);
         let joins = |s: &State| s.writes.first().map_or(usize::MAX, |w| w.layer);
         states.sort_by_key(|s| (joins(s), s.index));
         for (layer, block) in self.blocks.iter().enumerate() {
             let alive = states.partition_point(|s| joins(s) <= layer);
-            let of = |s: &State| {
-                spans(
-                    &s.writes,
-                    layer,
-                    &self.shape,
-                    s.range.clone(),
-                    s.len,
-                    s.read,
-                )
-            };
+            let of = |s: &State| spans(&s.writes, layer, &flow, s.range.clone(), s.len, s.read);
             let spans: Vec<Spans> = states[..alive].iter().map(of).collect();
             let groups = self.groups(&mut states[..alive], spans);
             groups.into_par_iter().for_each(|(states, spans)| {
@@ -114,7 +108,7 @@ impl Wavefront {
         let mut out = vec![0f32; rows * d];
         for state in &states {
             let to = &mut out[starts[state.index] * d..];
-            self.finish(caches, state, to);
+            self.finish(caches, state, &flow, to);
         }
         rayon::broadcast(|_| scratch::clear());
         out
@@ -150,20 +144,13 @@ impl Wavefront {
     }
 
     /// The last LayerNorm of a world, at the positions read.
-    fn finish(&self, caches: &Caches, state: &State, out: &mut [f32]) {
+    fn finish(&self, caches: &Caches, state: &State, flow: &Flow, out: &mut [f32]) {
         let (d, layers) = (self.shape.d_model, self.shape.layers);
         let entry = state.range.clone();
-        let spans = spans(
-            &state.writes,
-            layers,
-            &self.shape,
-            entry,
-            state.len,
-            state.read,
-        );
+        let spans = spans(&state.writes, layers, flow, entry, state.len, state.read);
         let out = &mut out[..(state.len - state.read) * d];
         out.copy_from_slice(caches.ln_final(state.base, state.read..state.len));
-        for position in spans.normal_1.clone() {
+        for position in spans[Stage::Ln1].clone() {
             let row = caches.first_row(state.base) + position;
             let mut x = Cow::Borrowed(match state.range.contains(&position) {
                 true => &state.x[(position - state.range.start) * d..][..d],
@@ -174,17 +161,21 @@ impl Wavefront {
             let here = here.filter(|w| w.layer == layers && w.positions.contains(&position));
             let here: Vec<&Placed> = here.collect();
             for write in here.iter().filter(|w| w.stage == Stage::Residual) {
-                x = self.written(caches, write, position);
+                self.put(caches, write, (position, 0..d), x.to_mut());
             }
             self.ln_final.forward(&x, to);
-            for write in here {
-                let value = || self.written(caches, write, position);
+            let mut scale = None;
+            for write in here.iter().filter(|w| w.stage != Stage::Residual) {
                 match write.effect {
-                    // Above.
-                    _ if write.stage == Stage::Residual => {}
-                    Effect::Scale => self.ln_final.by_scale(&x, value()[0], to),
+                    Effect::Scale => {
+                        let present = scale.unwrap_or_else(|| self.ln_final.scale(&x));
+                        let mut written = [present];
+                        self.put(caches, write, (position, 0..1), &mut written);
+                        self.ln_final.by_scale(&x, written[0], to);
+                        scale = Some(written[0]);
+                    }
                     Effect::Row | Effect::Columns { .. } | Effect::Token | Effect::Position => {
-                        to.copy_from_slice(&value());
+                        self.put(caches, write, (position, 0..d), to);
                     }
                 }
             }
@@ -193,8 +184,8 @@ impl Wavefront {
 }
 
 impl Group<'_, '_> {
-    fn ranges(&self, of: impl Fn(&Spans) -> &Range<usize>) -> Vec<Range<usize>> {
-        self.spans.iter().map(|s| of(s).clone()).collect()
+    fn ranges(&self, stage: Stage) -> Vec<Range<usize>> {
+        self.spans.iter().map(|s| s[stage].clone()).collect()
     }
 
     /// A base run's row of one of this block's activations.
@@ -233,17 +224,17 @@ impl Group<'_, '_> {
                 let write = (write, through);
                 return (self.front).add_difference(self.caches, write, base, position, row);
             }
-            let value = self.front.written(self.caches, write, position);
             let (unit, offset) = match write.effect {
                 Effect::Columns { unit, offset } => (unit, offset),
                 Effect::Row | Effect::Scale | Effect::Token | Effect::Position => (1, 0),
             };
             let part = match &write.part {
                 Some(part) => part.start * unit..part.end * unit,
-                None => 0..value.len(),
+                None => 0..self.front.width(write.site).unwrap_or_default(),
             };
-            let to = offset + part.start..offset + part.end;
-            row[to].copy_from_slice(&value[part]);
+            let present = &mut row[offset + part.start..offset + part.end];
+            self.front
+                .put(self.caches, write, (position, part), present);
         });
     }
 
@@ -256,27 +247,27 @@ impl Group<'_, '_> {
     /// base runs' residual stream there.
     fn normalised(&self, x: &Band, stage: Stage, norm: &Norm, base: &[f32]) -> Band {
         let d = self.front.shape.d_model;
-        let ranges = self.ranges(|s| match stage {
-            Stage::Ln1 => &s.normal_1,
-            _ => &s.normal_2,
-        });
+        let ranges = self.ranges(stage);
         let mut normal = Band::zeros(d, x.ranges.clone());
         norm.forward(&x.data, &mut normal.data);
         let mut normal = normal.widened(ranges, |w, p, to| {
             norm.forward(self.base(w, p, base, d), to);
         });
+        let mut scales: BTreeMap<(usize, usize), f32> = BTreeMap::new();
         self.writes(stage, |w, p, write| {
             let Some(to) = normal.row_mut(w, p) else {
                 return;
             };
-            let value = self.front.written(self.caches, write, p);
             match write.effect {
                 Effect::Scale => {
                     let x = x.row(w, p).unwrap_or_else(|| self.base(w, p, base, d));
-                    norm.by_scale(x, value[0], to);
+                    let scale = scales.entry((w, p)).or_insert_with(|| norm.scale(x));
+                    let present = std::slice::from_mut(scale);
+                    self.front.put(self.caches, write, (p, 0..1), present);
+                    norm.by_scale(x, *scale, to);
                 }
                 Effect::Row | Effect::Columns { .. } | Effect::Token | Effect::Position => {
-                    to.copy_from_slice(&value);
+                    self.front.put(self.caches, write, (p, 0..d), to);
                 }
             }
         });
@@ -294,26 +285,26 @@ impl Group<'_, '_> {
         let normal = self.normalised(&x, Stage::Ln1, &block.ln_1, &cache.resid_pre);
         let qkv = self.queries_keys_values(&normal);
         drop(normal);
-        let mut qkv = qkv.widened(self.ranges(|s| &s.qkv), |w, p, to| {
+        let mut qkv = qkv.widened(self.ranges(Stage::Qkv), |w, p, to| {
             to.copy_from_slice(self.base(w, p, &cache.qkv, d_qkv));
         });
         self.overwrite(Stage::Qkv, &mut qkv);
         self.meet(&mut qkv);
         let z = self.attend(&qkv);
         drop(qkv);
-        let mut z = z.widened(self.ranges(|s| &s.z), |w, p, to| {
+        let mut z = z.widened(self.ranges(Stage::Z), |w, p, to| {
             to.copy_from_slice(self.base(w, p, &cache.z, d_z));
         });
         self.overwrite(Stage::Z, &mut z);
         let attn_out = self.times(&z, &block.attn_proj);
         drop(z);
         let attn_out = self.after(attn_out, block.post_attention.as_ref());
-        let mut attn_out = attn_out.widened(self.ranges(|s| &s.attn_out), |w, p, to| {
+        let mut attn_out = attn_out.widened(self.ranges(Stage::AttnOut), |w, p, to| {
             to.copy_from_slice(self.base(w, p, &cache.attn_out, d));
         });
         self.overwrite(Stage::AttnOut, &mut attn_out);
 
-        let mut mid = Band::zeros(d, self.ranges(|s| &s.mid));
+        let mut mid = Band::zeros(d, self.ranges(Stage::Mid));
         for (w, range) in mid.ranges.clone().into_iter().enumerate() {
             for p in range {
                 let Some(to) = mid.row_mut(w, p) else {
@@ -341,21 +332,21 @@ impl Group<'_, '_> {
         drop(x);
         let pre = self.times(&normal, &block.c_fc);
         drop(normal);
-        let mut pre = pre.widened(self.ranges(|s| &s.pre), |w, p, to| {
+        let mut pre = pre.widened(self.ranges(Stage::Pre), |w, p, to| {
             to.copy_from_slice(self.base(w, p, &cache.pre, d_hidden));
         });
         self.overwrite(Stage::Pre, &mut pre);
         let mut post = Band::zeros(m, pre.ranges.clone());
         block.activate_rows(&pre.data, m, &mut post.data);
         drop(pre);
-        let mut post = post.widened(self.ranges(|s| &s.post), |w, p, to| {
+        let mut post = post.widened(self.ranges(Stage::Post), |w, p, to| {
             to.copy_from_slice(self.base(w, p, &cache.post, m));
         });
         self.overwrite(Stage::Post, &mut post);
         let mlp_out = self.times(&post, &block.mlp_proj);
         drop(post);
         let mlp_out = self.after(mlp_out, block.post_mlp.as_ref());
-        let mut mlp_out = mlp_out.widened(self.ranges(|s| &s.mlp_out), |w, p, to| {
+        let mut mlp_out = mlp_out.widened(self.ranges(Stage::MlpOut), |w, p, to| {
             to.copy_from_slice(self.base(w, p, &cache.mlp_out, d));
         });
         self.overwrite(Stage::MlpOut, &mut mlp_out);
@@ -381,7 +372,7 @@ impl Group<'_, '_> {
     fn residual(&self) -> Band {
         let d = self.front.shape.d_model;
         let cache = &self.caches.layers[self.layer];
-        let ranges = self.ranges(|s| &s.x);
+        let ranges = self.ranges(Stage::Residual);
         let mut x = scratch::take(d * ranges.iter().map(Range::len).sum::<usize>());
         for (w, range) in ranges.iter().enumerate() {
             let state = &self.states[w];
@@ -397,29 +388,37 @@ impl Group<'_, '_> {
             }
         }
         let mut x = Band::of(d, ranges, x);
+        // Embeddings of tokens and positions that are written are added anew.
+        let mut tokens: BTreeMap<(usize, usize), Vec<f32>> = BTreeMap::new();
+        let mut places: BTreeMap<(usize, usize), Vec<f32>> = BTreeMap::new();
         self.writes(Stage::Residual, |w, p, write| {
             let Some(to) = x.row_mut(w, p) else {
                 return;
             };
-            let value = self.front.written(self.caches, write, p);
-            let base = self.states[w].base;
-            match write.effect {
-                Effect::Token if !self.front.positions.is_empty() => {
-                    let other = &self.front.positions[p * d..(p + 1) * d];
-                    for ((to, a), b) in to.iter_mut().zip(value.iter()).zip(other) {
-                        *to = a + b;
-                    }
+            let of_base = |site| {
+                let base = (self.states[w].base, p);
+                let value = self.front.placed_value(self.caches, (site, 0), base);
+                value.into_owned()
+            };
+            let embeddings = match write.effect {
+                Effect::Token => &mut tokens,
+                Effect::Position => &mut places,
+                Effect::Row | Effect::Columns { .. } | Effect::Scale => {
+                    return self.front.put(self.caches, write, (p, 0..d), to);
                 }
-                Effect::Position => {
-                    let token = (Site::Embed, 0);
-                    let other = self.front.placed_value(self.caches, token, (base, p));
-                    for ((to, a), b) in to.iter_mut().zip(other.iter()).zip(value.iter()) {
-                        *to = a + b;
-                    }
-                }
-                Effect::Row | Effect::Columns { .. } | Effect::Scale | Effect::Token => {
-                    to.copy_from_slice(&value);
-                }
+            };
+            let present = embeddings.entry((w, p));
+            let present = present.or_insert_with(|| of_base(write.site));
+            self.front.put(self.caches, write, (p, 0..d), present);
+            let token = tokens.entry((w, p)).or_insert_with(|| of_base(Site::Embed));
+            to.copy_from_slice(token);
+            if !self.front.positions.is_empty() {
+                let place = places
+                    .entry((w, p))
+                    .or_insert_with(|| of_base(Site::PosEmbed));
+                to.iter_mut()
+                    .zip(place)
+                    .for_each(|(to, place)| *to += *place);
             }
         });
         x
@@ -465,7 +464,7 @@ impl Group<'_, '_> {
         let mut places = Vec::new();
         let mut read = Vec::new();
         for (w, spans) in self.spans.iter().enumerate() {
-            for p in spans.attended.clone() {
+            for p in spans[Stage::Pattern].clone() {
                 if let Some(row) = normal.row(w, p) {
                     places.push((w, p));
                     read.extend_from_slice(row);
@@ -491,7 +490,7 @@ impl Group<'_, '_> {
         let (queries, keys) = (shape.d_queries(), shape.d_keys());
         let heads = self.block.heads;
         let cache = &self.caches.layers[self.layer];
-        let mut z = Band::zeros(queries, self.ranges(|s| &s.attended));
+        let mut z = Band::zeros(queries, self.ranges(Stage::Pattern));
         let mut p = Vec::new();
         for (w, state) in self.states.iter().enumerate() {
             let range = z.ranges[w].clone();
@@ -519,15 +518,23 @@ impl Group<'_, '_> {
                 .collect();
             for query in range {
                 for head in 0..heads.count {
-                    let written = patterns.iter().find(|w| {
+                    let written = patterns.iter().filter(|w| {
                         let part = w.part.as_ref().is_none_or(|part| part.contains(&head));
                         part && w.positions.contains(&query)
                     });
-                    match written {
-                        Some(write) => self.pattern(write, head, query, &mut p),
-                        None => {
-                            probabilities(heads, head, of_queries[query], &of_keys, query, &mut p);
+                    let own = |p: &mut [f32]| {
+                        probabilities(heads, head, of_queries[query], &of_keys, query, p);
+                    };
+                    let mut is_there = false;
+                    for write in written {
+                        if !is_there && !write.value.replaces() {
+                            own(&mut p);
                         }
+                        is_there = true;
+                        self.pattern((*write, &write.value), head, query, &mut p);
+                    }
+                    if !is_there {
+                        own(&mut p);
                     }
                     if let Some(z) = z.row_mut(w, query) {
                         let z = &mut z[head * heads.width..(head + 1) * heads.width];
@@ -539,19 +546,35 @@ impl Group<'_, '_> {
         z
     }
 
-    /// The probabilities that a write puts at a query of a head.
-    fn pattern(&self, write: &Placed, head: usize, query: usize, out: &mut [f32]) {
-        match &write.value {
+    /// Puts what a write makes of the present probabilities of a head's query in their place.
+    fn pattern(
+        &self,
+        (write, value): (&Placed, &Value),
+        head: usize,
+        query: usize,
+        present: &mut [f32],
+    ) {
+        match value {
             Value::Constant(value) => {
-                out[..query + 1].fill(value.first().copied().unwrap_or_default());
+                present[..query + 1].fill(value.first().copied().unwrap_or_default());
             }
             Value::Run { run, .. } => {
                 let first = self.caches.first_row(*run);
                 let cache = &self.caches.layers[self.layer];
                 let parts = |j| self.front.row_parts(&cache.qkv, &cache.met, first + j);
                 let keys: Vec<&[f32]> = (0..=query).map(|j| parts(j)[1]).collect();
-                probabilities(self.block.heads, head, parts(query)[0], &keys, query, out);
+                let own = parts(query)[0];
+                probabilities(self.block.heads, head, own, &keys, query, present);
             }
+            Value::Added { value, scale } => {
+                let mut added = present.to_vec();
+                self.pattern((write, value), head, query, &mut added);
+                let pairs = present[..query + 1].iter_mut().zip(added);
+                pairs.for_each(|(present, added)| *present += scale * added);
+            }
+            Value::Function(function) => function.apply(query, &mut present[..query + 1]),
+            // No write of a pattern has rows: a plan that has is refused.
+            Value::Rows { .. } => {}
         }
     }
 }

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use engram_core::Site;
 
 use super::base::Caches;
+use super::function::RowFunction;
 use super::{Linear, Norm, Wavefront};
 use crate::architecture::Shape;
+use crate::block::{Described, Effect, Stage, describe, rank};
 
 /// What a write puts in place of what was there.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +25,32 @@ pub enum Value {
     /// One row of the site for every position ([`Wavefront::width`] values); for a pattern, the
     /// probability of every key (one value).
     Constant(Arc<Vec<f32>>),
+    /// A row of the site for each position from `first` on; not for a pattern.
+    Rows {
+        /// The position of the first row.
+        first: usize,
+        /// [positions, [`Wavefront::width`]].
+        rows: Arc<Vec<f32>>,
+    },
+    /// The present value with `scale` times another added.
+    Added {
+        /// What is added.
+        value: Box<Value>,
+        /// How many times.
+        scale: f32,
+    },
+    /// What a function makes of the present value.
+    Function(RowFunction),
+}
+
+impl Value {
+    /// Whether what was there does not matter.
+    pub(super) fn replaces(&self) -> bool {
+        match self {
+            Value::Run { .. } | Value::Constant(_) | Value::Rows { .. } => true,
+            Value::Added { .. } | Value::Function(_) => false,
+        }
+    }
 }
 
 /// One site of a world, overwritten at some positions.
@@ -40,44 +68,14 @@ pub struct Write {
     pub value: Value,
 }
 
-/// The stages of a block, in the order in which a world passes them. The last LayerNorm is taken as
-/// that of a block after the last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Stage {
-    Residual,
-    Ln1,
-    Qkv,
-    Pattern,
-    Z,
-    AttnOut,
-    Mid,
-    Ln2,
-    Pre,
-    Post,
-    MlpOut,
-}
-
-/// What a write does to a row of its stage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Effect {
-    /// Takes its place.
-    Row,
-    /// Takes the place of some columns, a head's or a neuron's `unit` of them, behind `offset` others.
-    Columns { unit: usize, offset: usize },
-    /// Is what a norm divides by.
-    Scale,
-    /// Is the token's embedding, to which its position's is added.
-    Token,
-    /// Is the position's embedding, to which the token's is added.
-    Position,
-}
-
 /// A write at the stage where it takes effect.
 #[derive(Debug, Clone)]
 pub(crate) struct Placed {
     pub layer: usize,
     pub stage: Stage,
     pub effect: Effect,
+    /// The place of the site that was asked for in the order of the forward pass.
+    pub rank: usize,
     pub site: Site,
     /// The write is of some heads' or neurons' values, added to the stage as their difference from the
     /// base run's through the rows of the projection that they feed.
@@ -105,37 +103,6 @@ pub(crate) fn canonical(site: Site, layer: Option<usize>, layers: usize) -> (Sit
         Site::Pattern | Site::MlpPre | Site::MlpUp | Site::MlpPost | Site::MlpOut => (site, l),
         Site::Ln1 | Site::Ln2 | Site::LnFinal | Site::CAttn => (site, l),
         Site::Ln1Scale | Site::Ln2Scale | Site::LnFinalScale => (site, l),
-    }
-}
-
-/// The stage that takes a write of a site, and what it does to a row there.
-fn taken(site: Site, shape: &Shape) -> (Stage, Effect) {
-    let columns = |unit, offset| Effect::Columns { unit, offset };
-    let (head, queries, keys) = (shape.d_head, shape.d_queries(), shape.d_keys());
-    match site {
-        Site::Embed => (Stage::Residual, Effect::Token),
-        Site::PosEmbed => (Stage::Residual, Effect::Position),
-        Site::ResidPre => (Stage::Residual, Effect::Row),
-        Site::Ln1Scale | Site::LnFinalScale => (Stage::Ln1, Effect::Scale),
-        Site::Ln1 | Site::LnFinal => (Stage::Ln1, Effect::Row),
-        Site::CAttn => (Stage::Qkv, columns(1, 0)),
-        Site::Q => (Stage::Qkv, columns(head, 0)),
-        Site::K => (Stage::Qkv, columns(head, queries)),
-        Site::V => (Stage::Qkv, columns(head, queries + keys)),
-        Site::Pattern => (Stage::Pattern, Effect::Row),
-        Site::Z => (Stage::Z, columns(head, 0)),
-        Site::AttnOut => (Stage::AttnOut, Effect::Row),
-        Site::ResidMid => (Stage::Mid, Effect::Row),
-        Site::Ln2Scale => (Stage::Ln2, Effect::Scale),
-        Site::Ln2 => (Stage::Ln2, Effect::Row),
-        Site::MlpPre => (Stage::Pre, columns(1, 0)),
-        Site::MlpUp => (Stage::Pre, columns(1, shape.d_mlp)),
-        Site::MlpPost => (Stage::Post, columns(1, 0)),
-        Site::MlpOut => (Stage::MlpOut, Effect::Row),
-        // What their canonical sites are.
-        Site::ResidPost => (Stage::Residual, Effect::Row),
-        Site::HeadOut => (Stage::Z, columns(head, 0)),
-        Site::Logits => (Stage::Ln1, Effect::Row),
     }
 }
 
@@ -192,11 +159,12 @@ pub(crate) fn place(writes: &[Write], shape: &Shape) -> Vec<Placed> {
         .filter(|w| !w.positions.is_empty())
         .map(|write| {
             let (site, layer) = canonical(write.site, write.layer, layers);
-            let (stage, effect) = taken(site, shape);
+            let Described { stage, effect, .. } = describe(site, shape);
             Placed {
                 layer,
                 stage,
                 effect,
+                rank: rank(write.site),
                 site,
                 difference: None,
                 positions: write.positions.clone(),
@@ -205,7 +173,9 @@ pub(crate) fn place(writes: &[Write], shape: &Shape) -> Vec<Placed> {
             }
         })
         .collect();
-    placed.sort_by_key(|w| (w.layer, w.stage, w.site));
+    // As the forward pass meets them, and those of one site in the order given. What a block leaves is before what the
+    // next one takes.
+    placed.sort_by_key(|w| (w.layer, w.stage, w.rank != rank(Site::ResidPost), w.rank));
     // A world's first write finds the base run's values around it: some heads or neurons of it are a
     // difference, linear in what follows.
     if let [only] = placed.as_mut_slice()
@@ -228,18 +198,8 @@ impl Wavefront {
     /// Number of values of a site at one position; `head_out` counts as the weighted values that it is
     /// a linear image of, `logits` as the last LayerNorm. `None` for patterns.
     pub fn width(&self, site: Site) -> Option<usize> {
-        Some(match site {
-            Site::Pattern => return None,
-            Site::CAttn => self.d_qkv(),
-            Site::Q | Site::Z | Site::HeadOut => self.shape.d_queries(),
-            Site::K | Site::V => self.shape.d_keys(),
-            Site::MlpPre | Site::MlpUp | Site::MlpPost => self.shape.d_mlp,
-            Site::Ln1Scale | Site::Ln2Scale | Site::LnFinalScale => 1,
-            Site::Embed | Site::PosEmbed => self.shape.d_model,
-            Site::ResidPre | Site::ResidMid | Site::ResidPost => self.shape.d_model,
-            Site::AttnOut | Site::MlpOut => self.shape.d_model,
-            Site::Ln1 | Site::Ln2 | Site::LnFinal | Site::Logits => self.shape.d_model,
-        })
+        let (site, _) = canonical(site, None, self.shape.layers);
+        describe(site, &self.shape).width
     }
 
     /// A run's value at a site and position, [`Wavefront::width`] values; for `head_out` and `logits`
@@ -314,20 +274,45 @@ impl Wavefront {
         }
     }
 
-    /// The row that a write puts at a position.
-    pub(super) fn written<'a>(
-        &'a self,
-        caches: &'a Caches,
-        write: &'a Placed,
-        position: usize,
-    ) -> Cow<'a, [f32]> {
-        match &write.value {
-            Value::Constant(row) => row.as_slice().into(),
+    /// Puts what a write makes of the present value in its place: `present` are some columns of a row of its site.
+    pub(super) fn put(
+        &self,
+        caches: &Caches,
+        write: &Placed,
+        (position, columns): (usize, Range<usize>),
+        present: &mut [f32],
+    ) {
+        self.put_value(caches, (write, &write.value), (position, columns), present);
+    }
+
+    fn put_value(
+        &self,
+        caches: &Caches,
+        (write, value): (&Placed, &Value),
+        (position, columns): (usize, Range<usize>),
+        present: &mut [f32],
+    ) {
+        match value {
             Value::Run { run, shift } => {
                 let from = position as i64 + shift;
                 let from = usize::try_from(from).unwrap_or_default();
-                self.placed_value(caches, (write.site, write.layer), (*run, from))
+                let row = self.placed_value(caches, (write.site, write.layer), (*run, from));
+                present.copy_from_slice(&row[columns]);
             }
+            Value::Constant(row) => present.copy_from_slice(&row[columns]),
+            Value::Rows { first, rows } => {
+                let width = self.width(write.site).unwrap_or_default();
+                let row = &rows[(position - first) * width..][..width];
+                present.copy_from_slice(&row[columns]);
+            }
+            Value::Added { value, scale } => {
+                let mut added = present.to_vec();
+                let at = (position, columns);
+                self.put_value(caches, (write, value), at, &mut added);
+                let pairs = present.iter_mut().zip(added);
+                pairs.for_each(|(present, added)| *present += scale * added);
+            }
+            Value::Function(function) => function.apply(position, present),
         }
     }
 
@@ -348,9 +333,10 @@ impl Wavefront {
             Through::Heads => (&block.attn_proj, Site::Z),
             Through::Pre | Through::Up | Through::Post => (&block.mlp_proj, Site::MlpPost),
         };
-        let written = self.written(caches, write, position);
         let of_base = |site| self.placed_value(caches, (site, write.layer), (base, position));
-        let own = &written[units.clone()];
+        // It is the world's only write, which finds the base run's value.
+        let mut own = of_base(write.site)[units.clone()].to_vec();
+        self.put(caches, write, (position, units.clone()), &mut own);
         let activated = |pre: &[f32], up: &[f32]| {
             let mut new = vec![0f32; units.len()];
             block.activate(&[pre, up].concat(), &mut new);
@@ -361,9 +347,9 @@ impl Wavefront {
             false => Vec::new(),
         };
         let new = match through {
-            Through::Pre => activated(own, &other(Site::MlpUp)),
-            Through::Up => activated(&other(Site::MlpPre), own),
-            Through::Heads | Through::Post => own.to_vec(),
+            Through::Pre => activated(&own, &other(Site::MlpUp)),
+            Through::Up => activated(&other(Site::MlpPre), &own),
+            Through::Heads | Through::Post => own,
         };
         let base = of_base(of_whole);
         for (unit, new) in units.zip(new) {

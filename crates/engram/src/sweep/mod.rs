@@ -8,7 +8,7 @@ mod result;
 use std::collections::BTreeSet;
 
 use engram_core::{Align, Corruption, Direction, Metric, NamedSite, Pair, Positions, Suite};
-use engram_patch::{Plan, Profile, Reading, SweepSpec, paper_spec};
+use engram_patch::{Cell, Plan, Profile, Reading, SweepSpec, paper_spec};
 
 use crate::error::Result;
 use crate::memory;
@@ -95,6 +95,14 @@ impl<'m> Sweep<'m> {
     #[must_use]
     pub fn named_sites(mut self, sites: Vec<NamedSite>) -> Sweep<'m> {
         self.spec.sites = sites;
+        self
+    }
+
+    /// Cells of the caller's, beside those of the sites: each a run with interventions of any kind. A sweep that has
+    /// functions among them cannot be resumed, and runs in memory only.
+    #[must_use]
+    pub fn cells(mut self, cells: impl IntoIterator<Item = Cell>) -> Sweep<'m> {
+        self.spec.cells = cells.into_iter().collect();
         self
     }
 

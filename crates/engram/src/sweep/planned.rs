@@ -16,6 +16,9 @@ use crate::error::{Error, Result};
 use crate::observe::Observer;
 use crate::stage::fingerprint;
 
+/// The key of a sweep with functions: that of no other.
+const OF_FUNCTIONS: &str = "functions";
+
 /// A sweep whose pairs are prepared and whose cells are known.
 #[derive(Debug)]
 pub struct PlannedSweep<'a, 'm> {
@@ -79,6 +82,10 @@ impl<'m> PlannedSweep<'_, 'm> {
     /// # Errors
     /// As [`Sweep::run_in`].
     pub fn run_in(self, folder: &SweepFolder, observer: &mut dyn Observer) -> Result<SweepResult> {
+        if self.has_functions() {
+            let why = "a function has no name by which a broken-off sweep could be resumed; run the sweep in memory";
+            return Err(Error::asked("cells with functions", why));
+        }
         let engine = self.engine()?;
         let start = Instant::now();
         let key = self.key()?;
@@ -122,12 +129,22 @@ impl<'m> PlannedSweep<'_, 'm> {
 
     /// A hash of all that the values depend on.
     fn key(&self) -> Result<String> {
+        if self.has_functions() {
+            return Ok(OF_FUNCTIONS.to_owned());
+        }
         let model = self.sweep.model;
         let naive = self.sweep.engine == EngineKind::Naive;
         // The last bits of the naive engine's values depend on how its cells are batched and on the device.
         let naive = naive.then(|| (self.naive(), device_name(model.device())));
         let of = (model.hash()?, &self.plan, naive, &self.suite.pairs);
         fingerprint(&(of, code::of_sweep()))
+    }
+
+    /// Whether a cell changes values by a function, which has no name.
+    fn has_functions(&self) -> bool {
+        let cells = self.sweep.spec.cells.iter();
+        let mut values = cells.flat_map(|cell| &cell.interventions);
+        values.any(|(_, _, value)| value.has_function())
     }
 
     /// Runs what `done` does not have; each batch goes to `keep` as soon as it is there.

@@ -1,0 +1,269 @@
+//! Interventions as values: what a patched run is changed by, and the cells that callers make of several.
+
+use std::sync::Arc;
+
+use engram_core::{NamedSite, Part, Site};
+use engram_model::Shape;
+use engram_model::block::describe;
+use serde::{Deserialize, Serialize};
+
+pub use engram_model::wavefront::RowFunction;
+
+use crate::plan::{Place, Tokens};
+use crate::prepare::PreparedPair;
+use crate::spec::SweepSpec;
+
+/// What an intervention puts in place of the present value, which is that of the run as the interventions before it leave
+/// it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Value {
+    /// The source run's value at the site: the clean run's under denoise, the corrupted run's under noise; at the position
+    /// that the alignment maps to the one that is patched.
+    Source,
+    /// 0.
+    Zero,
+    /// The site's mean over all tokens of the clean prompts of all pairs; a pattern has none.
+    Mean,
+    /// These values at every position: one row of the site ([`engram_model::block::Described::width`]).
+    Row(#[serde(with = "shared")] Arc<Vec<f32>>),
+    /// A row of the site for each position that is patched, in order: [positions, width].
+    Rows(#[serde(with = "shared")] Arc<Vec<f32>>),
+    /// The present value with `scale` times another added (steering; Turner et al. 2023).
+    Added {
+        /// What is added.
+        value: Box<Value>,
+        /// How many times.
+        scale: f32,
+    },
+    /// What a function makes of the present value. A plan that has one cannot be written to a file.
+    #[serde(skip)]
+    Function(RowFunction),
+}
+
+/// Values that are shared in memory are a list in files.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(values: &Arc<Vec<f32>>, to: S) -> Result<S::Ok, S::Error> {
+        values.as_slice().serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<Vec<f32>>, D::Error> {
+        Vec::deserialize(from).map(Arc::new)
+    }
+}
+
+impl Value {
+    /// Some values at every position.
+    pub fn row(values: impl Into<Vec<f32>>) -> Value {
+        Value::Row(Arc::new(values.into()))
+    }
+
+    /// `scale` times this, added to the present value.
+    #[must_use]
+    pub fn added(self, scale: f32) -> Value {
+        let value = Box::new(self);
+        Value::Added { value, scale }
+    }
+
+    /// What a function makes of the present value: see [`RowFunction`].
+    pub fn function(function: impl Fn(usize, &mut [f32]) + Send + Sync + 'static) -> Value {
+        Value::Function(RowFunction::new(function))
+    }
+
+    /// Whether it is a function's, which cannot be written to a file.
+    pub fn has_function(&self) -> bool {
+        matches!(self.inner(), Value::Function(_))
+    }
+
+    /// What is put there in the end, with all that it is added to left out.
+    pub(crate) fn inner(&self) -> &Value {
+        match self {
+            Value::Added { value, .. } => value.inner(),
+            _ => self,
+        }
+    }
+
+    /// What is wrong with the value at a site for so many positions.
+    fn fault(&self, at: &Intervention, shape: &Shape, positions: usize) -> Option<String> {
+        let width = describe(at.site, shape).width;
+        let given = |rows: &[f32], count: usize, what: &str| match width {
+            None => Some(
+                "a pattern's rows differ in length; change them by a function (Value::Function)"
+                    .to_owned(),
+            ),
+            Some(width) if rows.len() != count * width => Some(format!(
+                "{} values are given for {what} of {width} values",
+                rows.len()
+            )),
+            Some(_) => (rows.iter().find(|v| !v.is_finite()))
+                .map(|value| format!("the value {value} is given, which is not finite")),
+        };
+        match self {
+            Value::Source | Value::Zero | Value::Function(_) => None,
+            Value::Mean if at.site == Site::Pattern => {
+                Some("patterns of different prompts have no mean".to_owned())
+            }
+            Value::Mean => None,
+            Value::Row(row) => given(row, 1, "a row"),
+            Value::Rows(rows) => given(rows, positions, &format!("{positions} rows")),
+            Value::Added { scale, .. } if !scale.is_finite() => {
+                Some(format!("the scale {scale} is not finite"))
+            }
+            Value::Added { value, .. } => value.fault(at, shape, positions),
+        }
+    }
+}
+
+/// One site of a run, changed at some positions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Intervention {
+    /// The site.
+    pub site: Site,
+    /// The layer, for sites that stand in every block.
+    pub layer: Option<usize>,
+    /// Only these heads or neurons; all where `None`.
+    pub part: Option<Part>,
+    /// The positions of the prompt.
+    pub place: Place,
+    /// What it is changed to.
+    pub value: Value,
+}
+
+impl Intervention {
+    /// What is wrong with it in a run of `prompt` tokens: a layer, a part, a position or a value that the model does not
+    /// have.
+    pub(crate) fn fault(&self, shape: &Shape, prompt: usize) -> Option<String> {
+        let layers = shape.layers;
+        if self.layer.is_some() != self.site.has_layer() || self.layer.is_some_and(|l| l >= layers)
+        {
+            return Some(match self.layer {
+                Some(layer) if self.site.has_layer() => {
+                    format!("layer {layer} of a model of {layers}")
+                }
+                Some(layer) => format!("layer {layer} of a site that stands once in the model"),
+                None => "it has no layer".to_owned(),
+            });
+        }
+        if let Some(Part { start, end }) = self.part {
+            let count = describe(self.site, shape).parts.unwrap_or(0);
+            if start >= end || end > count {
+                return Some(format!("heads or neurons {start} to {end} of {count}"));
+            }
+        }
+        let place = self.place.range(prompt);
+        if place.start > place.end || place.end > prompt {
+            return Some(format!("positions {place:?} of {prompt} tokens"));
+        }
+        self.value.fault(self, shape, place.len())
+    }
+}
+
+/// Where a caller's cell is patched, in prompts of any length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum At {
+    /// At every position.
+    All,
+    /// At the last one.
+    Last,
+    /// At the subject's.
+    Subject,
+    /// At one position of the prompt that is written into, counted from 0.
+    Position(usize),
+}
+
+/// A cell of the caller's: interventions that are made in one run.
+///
+/// ```
+/// use engram_core::{NamedSite, Site};
+/// use engram_patch::{At, Cell, Value};
+///
+/// let resid = |layer| NamedSite::canonical(Site::ResidPre, Some(layer));
+/// // Twice a direction, added to the residual stream of layer 3 at the last position; the clean run's value at layer 5.
+/// let cell = Cell::new("steered")
+///     .with(resid(3), At::Last, Value::row(vec![0.5; 128]).added(2.0))
+///     .with(resid(5), At::Position(2), Value::Source);
+/// assert_eq!(cell.interventions.len(), 2);
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    /// The name that its rows have.
+    pub name: String,
+    /// Each site with its place and value. Those of one site are made in this order; otherwise the forward pass decides.
+    pub interventions: Vec<(NamedSite, At, Value)>,
+}
+
+impl Cell {
+    /// Without an intervention yet.
+    pub fn new(name: impl Into<String>) -> Cell {
+        Cell {
+            name: name.into(),
+            interventions: Vec::new(),
+        }
+    }
+
+    /// With one more.
+    #[must_use]
+    pub fn with(mut self, site: NamedSite, at: At, value: Value) -> Cell {
+        self.interventions.push((site, at, value));
+        self
+    }
+
+    /// What is made of it in a pair: the partners of alignment are the positions `mapped`.
+    pub(crate) fn planned(
+        &self,
+        spec: &SweepSpec,
+        pair: &PreparedPair,
+        mapped: Tokens,
+    ) -> Result<Vec<Intervention>, String> {
+        let prompt = crate::plan::runs(pair, spec.direction).0.len();
+        let of = |(site, at, value): &(NamedSite, At, Value)| {
+            let from_source = *value.inner() == Value::Source;
+            let place = match at {
+                At::All if from_source && (mapped.start, mapped.end) != (0, prompt) => {
+                    Place::Mapped(mapped)
+                }
+                At::All => Place::All,
+                At::Last => Place::At(prompt.saturating_sub(1)),
+                At::Position(position) => Place::At(*position),
+                At::Subject => Place::Span(crate::plan::subject(pair, spec.direction)?),
+            };
+            let part = match site.select {
+                engram_core::Select::Some(part) => Some(part),
+                // A name without brackets is the whole site: one run has one value.
+                _ => None,
+            };
+            Ok(Intervention {
+                site: site.site,
+                layer: site.layer,
+                part,
+                place,
+                value: value.clone(),
+            })
+        };
+        self.interventions.iter().map(of).collect()
+    }
+}
+
+/// What is wrong with the positions that an intervention takes values from, in a source run of `source` tokens.
+pub(crate) fn without_partner(
+    intervention: &Intervention,
+    shift: i64,
+    (prompt, source): (usize, usize),
+) -> Option<String> {
+    if *intervention.value.inner() != Value::Source {
+        return None;
+    }
+    let mut positions = intervention.place.range(prompt);
+    let outside = |from: i64| from < 0 || from >= source as i64;
+    let position = positions.find(|p| outside(*p as i64 + shift))?;
+    let from = position as i64 + shift;
+    Some(format!(
+        "position {position} takes that of {from}, of {source} tokens"
+    ))
+}
