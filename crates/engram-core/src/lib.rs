@@ -39,7 +39,7 @@ pub use pair::{Chats, Message, Neighbour, Pair, Prompt, Span, Wording};
 pub use part_name::PartName;
 pub use range::{OutOfRange, Range};
 pub use row::{PreferenceRow, Row};
-pub use setting::{Align, Bos, Corruption, Direction, Positions};
+pub use setting::{Align, Bos, Corruption, Direction, Method, Positions, RowAlign};
 pub use site::{NamedSite, Part, Select, Site, SiteTable};
 pub use subject::{Located, SubjectAt};
 pub use suite::Suite;

@@ -224,7 +224,7 @@ fn row(spec: &SweepSpec, plan: &PairPlan, cell: &PlannedCell, metric: Metric) ->
         pair: plan.pair.id.clone(),
         kind: plan.pair.kind.clone(),
         name: cell.at.name.clone(),
-        site: site.name().to_owned(),
+        site,
         layer: cell.at.layer.map(|l| l as i64),
         head: first(site.has_heads()),
         position,
@@ -232,11 +232,11 @@ fn row(spec: &SweepSpec, plan: &PairPlan, cell: &PlannedCell, metric: Metric) ->
         query: position.filter(|_| site == Site::Pattern),
         unit: first(site.has_neurons()),
         window: Some(spec.window as i64),
-        direction: spec.direction.name().to_owned(),
-        corruption: spec.corruption.to_string(),
+        direction: spec.direction,
+        corruption: spec.corruption,
         sample: plan.noise.map(|n| n.sample as i64),
-        align: spec.align_name().to_owned(),
-        metric: metric.name().to_owned(),
+        align: spec.row_align(),
+        metric,
         ..Row::default()
     }
 }

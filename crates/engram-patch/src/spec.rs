@@ -1,6 +1,8 @@
 //! What is asked of a sweep.
 
-use engram_core::{Align, Corruption, Direction, Metric, NamedSite, Positions, Site, SiteTable};
+use engram_core::{
+    Align, Corruption, Direction, Metric, NamedSite, Positions, RowAlign, Site, SiteTable,
+};
 use engram_model::Shape;
 use serde::{Deserialize, Serialize};
 
@@ -64,11 +66,12 @@ impl SweepSpec {
         matches!(self.corruption, Corruption::Zero | Corruption::Mean)
     }
 
-    /// How rows name the alignment.
-    pub fn align_name(&self) -> &'static str {
-        match self.overwrite {
-            true => "overwrite",
-            false => self.align.name(),
+    /// The alignment as rows name it.
+    pub fn row_align(&self) -> RowAlign {
+        if self.overwrite {
+            RowAlign::Overwrite
+        } else {
+            self.align.into()
         }
     }
 

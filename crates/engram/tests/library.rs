@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use engram::sweep::EngineKind;
 use engram::{
-    Error, Hooks, Model, Observer, Pair, Positions, Results, Silent, Sweep, SweepFolder, Told,
+    Error, Hooks, Model, Observer, Pair, Positions, Results, Silent, Site, Sweep, SweepFolder, Told,
 };
 
 fn bundled() -> PathBuf {
@@ -58,7 +58,7 @@ fn a_pair_is_swept_read_and_written() {
     // By layer and position, of the first site.
     let map = result.recovery(0);
     assert_eq!((map.len(), map[0].len()), (8, 5));
-    for row in result.rows.iter().filter(|r| r.site == "resid_pre") {
+    for row in result.rows.iter().filter(|r| r.site == Site::ResidPre) {
         let place = |value: Option<i64>| value.unwrap() as usize;
         let found = map[place(row.layer)][place(row.position)];
         assert_eq!(Some(found), row.recovery);
