@@ -6,6 +6,7 @@ mod thrift;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use parquet::basic::{Compression, LogicalType, Repetition, Type as Physical};
@@ -187,6 +188,21 @@ impl Table {
             Field::Str(v) => Ok(Some(v.clone())),
             _ => Err(Self::wrong(name, path)),
         }
+    }
+
+    /// A cell that holds one word of a fixed set.
+    ///
+    /// # Errors
+    /// As [`Table::text`]; [`CoreError::Parquet`] with column, row and value where the set has no such word.
+    pub fn word<T>(&self, name: &str, row: usize, path: &Path) -> Result<T>
+    where
+        T: FromStr<Err = CoreError>,
+    {
+        let text = self.text(name, row, path)?.unwrap_or_default();
+        text.parse().map_err(|why| CoreError::Parquet {
+            path: path.to_owned(),
+            why: format!("column \"{name}\", row {}: {why}", row + 1),
+        })
     }
 
     /// An integer cell.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::setting::Method;
+
 /// A share of prompts on which the right side wins, strictly, and the mean difference, with p = exp(−mean token NLL)
 /// (Meng et al. 2022, section 3.3).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -72,8 +74,8 @@ pub struct EditRow {
     pub kind: Option<String>,
     /// The fact's relation.
     pub relation: Option<String>,
-    /// `rome`, `memit`, `ft-l`, `lora`.
-    pub method: String,
+    /// The method.
+    pub method: Method,
     /// The edited layers, from 0.
     pub layers: Vec<usize>,
     /// Index of the subject's last token in the bare prompt, from 0: where a sweep's rows of the pair are joined.

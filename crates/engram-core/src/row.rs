@@ -7,9 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::columns::{Column, read_columns, write_groups};
 use crate::error::Result;
+use crate::metric::Metric;
+use crate::setting::{Corruption, Direction, RowAlign};
+use crate::site::Site;
 
 /// One pair × cell × metric of a sweep. Columns that do not apply are `None`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// The pair's id.
     pub pair: String,
@@ -17,8 +20,8 @@ pub struct Row {
     pub kind: String,
     /// The site as it was asked for, layer included.
     pub name: String,
-    /// The site's canonical name, without the layer.
-    pub site: String,
+    /// The site.
+    pub site: Site,
     /// The layer.
     pub layer: Option<i64>,
     /// The head.
@@ -35,16 +38,16 @@ pub struct Row {
     pub unit: Option<i64>,
     /// How many layers the patch covers.
     pub window: Option<i64>,
-    /// `denoise` or `noise`.
-    pub direction: String,
-    /// `swap`, `gaussian:k`, `resample`, `zero`, `mean`.
-    pub corruption: String,
+    /// Which run was written into.
+    pub direction: Direction,
+    /// What the corrupted run is.
+    pub corruption: Corruption,
     /// The noise sample.
     pub sample: Option<i64>,
-    /// `strict`, `last`, `subject`, or `overwrite` for the published script's way.
-    pub align: String,
+    /// How positions were matched.
+    pub align: RowAlign,
     /// The metric.
-    pub metric: String,
+    pub metric: Metric,
     /// The metric on the clean run.
     pub clean: f64,
     /// The metric on the corrupted run.
@@ -65,6 +68,40 @@ pub struct Row {
     /// Whether the model *says* the answer, with no patch: [`PreferenceRow::says`]. `None` where it was not asked.
     #[serde(default)]
     pub says: Option<bool>,
+}
+
+/// A row to fill in: what a sweep does unless told otherwise (the whole residual stream after a block, denoised from
+/// swapped prompts of equal length, read by the logit difference), and nothing measured.
+impl Default for Row {
+    fn default() -> Row {
+        Row {
+            pair: String::new(),
+            kind: String::new(),
+            name: String::new(),
+            site: Site::ResidPost,
+            layer: None,
+            head: None,
+            position: None,
+            token: None,
+            query: None,
+            key: None,
+            unit: None,
+            window: None,
+            direction: Direction::Denoise,
+            corruption: Corruption::Swap,
+            sample: None,
+            align: RowAlign::Strict,
+            metric: Metric::LogitDiff,
+            clean: 0.0,
+            corrupt: 0.0,
+            patched: 0.0,
+            recovery: None,
+            trivial: false,
+            trivial_why: None,
+            prefers: None,
+            says: None,
+        }
+    }
 }
 
 impl Row {
@@ -94,6 +131,12 @@ macro_rules! column {
         (
             stringify!($field),
             Column::Text($rows.iter().map(|r| r.$field.clone()).collect()),
+        )
+    };
+    ($rows:expr, $field:ident, word) => {
+        (
+            stringify!($field),
+            Column::Text($rows.iter().map(|r| Some(r.$field.to_string())).collect()),
         )
     };
     ($rows:expr, $field:ident, maybe_int) => {
@@ -137,6 +180,9 @@ macro_rules! field {
     ($table:expr, $path:expr, $i:expr, $field:ident, maybe_text) => {
         $table.text(stringify!($field), $i, $path)?
     };
+    ($table:expr, $path:expr, $i:expr, $field:ident, word) => {
+        $table.word(stringify!($field), $i, $path)?
+    };
     ($table:expr, $path:expr, $i:expr, $field:ident, maybe_int) => {
         $table.int(stringify!($field), $i, $path)?
     };
@@ -179,7 +225,8 @@ macro_rules! table {
             /// Reads rows that [`Self::write_parquet`] wrote.
             ///
             /// # Errors
-            /// [`crate::CoreError::Io`]; [`crate::CoreError::Parquet`] where the file is damaged or a column is missing.
+            /// [`crate::CoreError::Io`]; [`crate::CoreError::Parquet`] where the file is damaged, a column is missing, or a cell
+            /// holds a word that its column does not have: the message names column, row and word.
             pub fn read_parquet(path: &Path) -> Result<Vec<$name>> {
                 let table = read_columns(path)?;
                 (0..table.rows()).map(|i| Ok($name { $($field: field!(table, path, i, $field, $type)),+ })).collect()
@@ -189,9 +236,9 @@ macro_rules! table {
 }
 
 table! { Row {
-    pair: text, kind: text, name: text, site: text, layer: maybe_int, head: maybe_int, position: maybe_int,
-    token: maybe_text, query: maybe_int, key: maybe_int, unit: maybe_int, window: maybe_int, direction: text,
-    corruption: text, sample: maybe_int, align: text, metric: text, clean: real, corrupt: real, patched: real,
+    pair: text, kind: text, name: text, site: word, layer: maybe_int, head: maybe_int, position: maybe_int,
+    token: maybe_text, query: maybe_int, key: maybe_int, unit: maybe_int, window: maybe_int, direction: word,
+    corruption: word, sample: maybe_int, align: word, metric: word, clean: real, corrupt: real, patched: real,
     recovery: maybe_real, trivial: flag, trivial_why: maybe_text, prefers: maybe_flag, says: maybe_flag,
 } }
 
@@ -255,12 +302,14 @@ mod tests {
                 pair: format!("p{}", i / 10),
                 kind: "definitional".into(),
                 name: format!("resid_pre.{i}"),
-                site: "resid_pre".into(),
+                site: Site::ResidPre,
                 layer: Some(i),
                 position: (i % 2 == 0).then_some(i),
                 token: (i % 3 == 0).then(|| " épilepsie".to_owned()),
-                direction: "denoise".into(),
-                metric: "logit_diff".into(),
+                direction: Direction::Noise,
+                corruption: Corruption::Gaussian(i as f64 + 1.5),
+                align: RowAlign::Overwrite,
+                metric: Metric::Kl,
                 clean: 0.1 * i as f64,
                 corrupt: -1.5,
                 patched: f64::MIN_POSITIVE,
@@ -301,6 +350,100 @@ mod tests {
             };
             assert_eq!((row.prefers, row.says), expected, "{}", row.pair);
         }
+    }
+
+    /// Files of version 0.1 hold the same words.
+    #[test]
+    fn words_are_written_as_text_and_unknown_ones_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.parquet");
+        let file = |site: &str, corruption: &str| {
+            let text =
+                |value: &str| Column::Text(vec![Some("p".to_owned()), Some(value.to_owned())]);
+            let word = |good: &str, value: &str| {
+                Column::Text(vec![Some(good.to_owned()), Some(value.to_owned())])
+            };
+            let none = || Column::Int(vec![None, None]);
+            let real = || Column::Real(vec![Some(1.5), Some(1.5)]);
+            let columns = vec![
+                ("pair", text("q")),
+                ("kind", text("k")),
+                ("name", text("n")),
+                ("site", word("mlp_out", site)),
+                ("layer", none()),
+                ("head", none()),
+                ("position", none()),
+                ("token", Column::Text(vec![None, None])),
+                ("query", none()),
+                ("key", none()),
+                ("unit", none()),
+                ("window", none()),
+                ("direction", word("noise", "denoise")),
+                ("corruption", word("swap", corruption)),
+                ("sample", none()),
+                ("align", word("overwrite", "subject")),
+                ("metric", word("kl", "logit_diff_mean")),
+                ("clean", real()),
+                ("corrupt", real()),
+                ("patched", real()),
+                ("recovery", real()),
+                ("trivial", Column::Flag(vec![Some(true), Some(false)])),
+                ("trivial_why", Column::Text(vec![None, None])),
+            ];
+            write_columns(&path, columns).unwrap();
+            Row::read_parquet(&path)
+        };
+        let read = file("z", "gaussian:0.5").unwrap();
+        let words = |r: &Row| (r.site, r.direction, r.corruption, r.align, r.metric);
+        let expected = [
+            (
+                Site::MlpOut,
+                Direction::Noise,
+                Corruption::Swap,
+                RowAlign::Overwrite,
+                Metric::Kl,
+            ),
+            (
+                Site::Z,
+                Direction::Denoise,
+                Corruption::Gaussian(0.5),
+                RowAlign::Subject,
+                Metric::LogitDiffMean,
+            ),
+        ];
+        assert_eq!([words(&read[0]), words(&read[1])], expected);
+        for (site, corruption, part) in [
+            (
+                "mlp",
+                "swap",
+                "column \"site\", row 2: \"mlp\" is not a site; known: embed,",
+            ),
+            ("", "swap", "column \"site\", row 2: \"\" is not a site"),
+            (
+                "z",
+                "gaussian:x",
+                "column \"corruption\", row 2: \"gaussian:x\" is not a corruption",
+            ),
+        ] {
+            let error = file(site, corruption).unwrap_err().to_string();
+            assert!(
+                error.contains(part) && error.contains("a.parquet"),
+                "{error}"
+            );
+        }
+    }
+
+    /// JSON has the words that files of version 0.1 have.
+    #[test]
+    fn json_holds_words() {
+        let row = &rows()[2];
+        let text = serde_json::to_string(row).unwrap();
+        let part = r#""direction":"noise","corruption":"gaussian:3.5","sample":null,"align":"overwrite","metric":"kl""#;
+        assert!(
+            text.contains(part) && text.contains(r#""site":"resid_pre""#),
+            "{text}"
+        );
+        assert_eq!(serde_json::from_str::<Row>(&text).unwrap(), *row);
     }
 
     /// A file without the columns that came later.

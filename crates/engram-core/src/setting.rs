@@ -1,6 +1,8 @@
 //! Small closed sets of words that say how a sweep is made.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -86,6 +88,46 @@ words! {
     }
 }
 
+words! {
+    /// How the positions of a row's two prompts were matched: what [`Align`] names, or the published script's way.
+    RowAlign, "alignment" {
+        /// [`Align::Strict`].
+        Strict => "strict",
+        /// [`Align::Last`].
+        Last => "last",
+        /// [`Align::Subject`].
+        Subject => "subject",
+        /// The published script's way: whole outputs overwritten, prompts of equal length.
+        Overwrite => "overwrite",
+    }
+}
+
+impl From<Align> for RowAlign {
+    fn from(align: Align) -> RowAlign {
+        match align {
+            Align::Strict => RowAlign::Strict,
+            Align::Last => RowAlign::Last,
+            Align::Subject => RowAlign::Subject,
+        }
+    }
+}
+
+words! {
+    /// A way of editing a fact.
+    #[derive(Default)]
+    Method, "method" {
+        /// One rank-one change (Meng et al. 2022).
+        #[default]
+        Rome => "rome",
+        /// Many edits over a range of layers (Meng et al. 2023).
+        Memit => "memit",
+        /// Fine-tuning within a bound.
+        FtL => "ft-l",
+        /// Fine-tuning of low rank.
+        Lora => "lora",
+    }
+}
+
 /// Standard deviations of noise.
 const SPREAD: Range = Range::real(0.0, 1000.0).above();
 
@@ -101,8 +143,8 @@ words! {
     }
 }
 
-/// What the corrupted run is.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// What the corrupted run is. Two are equal where their noise has the same bits, so that it can be the key of a map.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Corruption {
     /// The pair's own corrupted prompt: symmetric token replacement.
@@ -115,6 +157,48 @@ pub enum Corruption {
     Zero,
     /// No corrupted run: the cell is set to its mean over a reference set.
     Mean,
+}
+
+impl Corruption {
+    /// The place in the order of declaration, and the noise. `f64` has no total order of its own; `total_cmp` gives one,
+    /// in which a larger factor is greater, and equality and hash follow it.
+    fn order(&self) -> (u8, f64) {
+        match self {
+            Corruption::Swap => (0, 0.0),
+            Corruption::Gaussian(k) => (1, *k),
+            Corruption::Resample => (2, 0.0),
+            Corruption::Zero => (3, 0.0),
+            Corruption::Mean => (4, 0.0),
+        }
+    }
+}
+
+impl Ord for Corruption {
+    fn cmp(&self, other: &Corruption) -> Ordering {
+        let ((kind, noise), (other_kind, other_noise)) = (self.order(), other.order());
+        kind.cmp(&other_kind).then(noise.total_cmp(&other_noise))
+    }
+}
+
+impl PartialOrd for Corruption {
+    fn partial_cmp(&self, other: &Corruption) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Corruption {
+    fn eq(&self, other: &Corruption) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Corruption {}
+
+impl Hash for Corruption {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let (kind, noise) = self.order();
+        (kind, noise.to_bits()).hash(state);
+    }
 }
 
 impl fmt::Display for Corruption {
@@ -182,6 +266,14 @@ mod tests {
         for text in ["swap", "gaussian:3", "resample", "zero", "mean"] {
             assert_eq!(text.parse::<Corruption>().unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn corruptions_can_be_keys() {
+        let [three, ten] = [Corruption::Gaussian(3.0), Corruption::Gaussian(10.0)];
+        assert!(Corruption::Swap < three && three < ten && ten < Corruption::Mean);
+        let keys = [three, "gaussian:3".parse().unwrap(), ten];
+        assert_eq!(std::collections::HashSet::from(keys).len(), 2);
     }
 
     #[test]

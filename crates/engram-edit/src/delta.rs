@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use engram_core::files;
+use engram_core::{Fit, Method, files};
 use engram_model::Model;
 use rayon::prelude::*;
 use safetensors::Dtype;
@@ -17,7 +17,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{EditError, Result};
 use crate::request::EditRequest;
-use engram_core::Fit;
 
 /// The metadata's key.
 const META: &str = "engram_edit";
@@ -65,8 +64,8 @@ pub struct Meta {
     pub checkpoint: String,
     /// Hashes of the edits that were applied when it was made, in their order.
     pub on: Vec<String>,
-    /// `rome`, `memit`, `ft-l`, `lora`.
-    pub method: String,
+    /// The method.
+    pub method: Method,
     /// The layers that it changes.
     pub layers: Vec<usize>,
     /// What was asked.

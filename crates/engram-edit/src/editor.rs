@@ -203,7 +203,7 @@ impl<'a> Editor<'a> {
                 checkpoint: checkpoint
                     .map_or_else(String::new, |n| n.to_string_lossy().into_owned()),
                 on: on.to_vec(),
-                method: self.method.name().to_owned(),
+                method: self.method,
                 layers: layers.to_vec(),
                 requests: requests.to_vec(),
                 settings: serde_json::to_value(&self.settings).unwrap_or_default(),
@@ -254,7 +254,7 @@ impl<'a> Editor<'a> {
             request: request.id.clone(),
             kind: request.kind.clone(),
             relation: request.relation.clone(),
-            method: self.method.name().to_owned(),
+            method: self.method,
             layers: layers.to_vec(),
             position: scored.position,
             says: Some(scored.says),

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use engram_core::files;
+use engram_core::{Method, files};
 use engram_model::Model;
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +20,8 @@ const NAME: usize = 12;
 pub struct Applied {
     /// SHA-256 of its file.
     pub hash: String,
-    /// `rome`, `memit`, `ft-l`, `lora`.
-    pub method: String,
+    /// The method.
+    pub method: Method,
     /// What was asked, by name.
     pub requests: Vec<String>,
     /// The weights that it changes.
@@ -130,7 +130,7 @@ impl Overlay {
         }
         self.edits.push(Applied {
             hash: hash.to_owned(),
-            method: delta.meta.method.clone(),
+            method: delta.meta.method,
             requests: delta.meta.requests.iter().map(|r| r.id.clone()).collect(),
             weights: delta.changes.iter().map(|c| c.weight.clone()).collect(),
         });

@@ -1,5 +1,6 @@
 //! How edits are made, as one flat table of named numbers.
 
+pub use engram_core::Method;
 use engram_core::{OutOfRange, Range};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,32 +11,6 @@ use crate::finetune::{FineTuning, Form};
 use crate::memit::MemitSettings;
 use crate::optimise::Optimisation;
 use crate::prefixes::PrefixSettings;
-
-/// A way of editing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Method {
-    /// One rank-one change (Meng et al. 2022).
-    Rome,
-    /// Many edits over a range of layers (Meng et al. 2023).
-    Memit,
-    /// Fine-tuning within a bound.
-    FtL,
-    /// Fine-tuning of low rank.
-    Lora,
-}
-
-impl Method {
-    /// `rome`, `memit`, `ft-l`, `lora`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Method::Rome => "rome",
-            Method::Memit => "memit",
-            Method::FtL => "ft-l",
-            Method::Lora => "lora",
-        }
-    }
-}
 
 /// Settings of every method; each reads those that it has.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use engram_core::Site;
+use engram_core::{Method, Site};
 use engram_edit::covariance::{Sample, Statistics, covariances};
 use engram_edit::delta::{Delta, Meta};
 use engram_edit::overlay::Overlay;
@@ -121,7 +121,7 @@ fn a_delta_reads_back_and_twice_the_same_bytes() {
     let delta = |_| Delta {
         meta: Meta {
             base: "abc".to_owned(),
-            method: "rome".to_owned(),
+            method: Method::Rome,
             layers: vec![1],
             requests: vec![request()],
             ..Meta::default()
@@ -263,7 +263,7 @@ fn edits_are_laid_over_and_taken_off_in_an_order_that_is_kept() {
         "{error}"
     );
     let mut beside = delta_of(&model, 0, "base", &[]);
-    beside.meta.method = "other".to_owned();
+    beside.meta.method = Method::Lora;
     let error = overlay.apply(&beside, "b").unwrap_err();
     assert!(matches!(error, EditError::Conflict { .. }), "{error}");
 

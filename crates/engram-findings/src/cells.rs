@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use engram_core::{Pair, Row};
+use engram_core::{Direction, Metric, Pair, Row};
 use engram_stats::{Interval, bootstrap_cluster_mean};
 use indexmap::IndexMap;
 
@@ -46,7 +46,7 @@ pub struct CellMean {
     /// The place in the prompts.
     pub place: Place,
     /// The metric.
-    pub metric: String,
+    pub metric: Metric,
     /// Each pair's cluster and recovery: the mean over its noise samples, and over its positions of this role. Trivial
     /// rows are left out, unless all are.
     pub values: Vec<(usize, f64)>,
@@ -107,7 +107,7 @@ pub fn cell_means(pairs: &[Pair], rows: &[Row], settings: Settings) -> Result<Ve
             (None, Some(_)) => Place::Span(Scope::Subject),
             (None, None) => Place::Span(Scope::All),
         };
-        let key = (&row.name, row.layer, row.head, row.unit, place, &row.metric);
+        let key = (&row.name, row.layer, row.head, row.unit, place, row.metric);
         let cell = cells.entry(key).or_default();
         let rows = match row.trivial {
             true => &mut cell.trivial,
@@ -132,7 +132,7 @@ pub fn cell_means(pairs: &[Pair], rows: &[Row], settings: Settings) -> Result<Ve
                 head,
                 unit,
                 place,
-                metric: metric.clone(),
+                metric,
                 values: values.into_iter().map(mean).collect(),
                 trivial,
             }
@@ -142,7 +142,7 @@ pub fn cell_means(pairs: &[Pair], rows: &[Row], settings: Settings) -> Result<Ve
 
 /// The roles of each pair's positions.
 fn layouts(context: &Context<'_>, rows: &[Row]) -> Result<BTreeMap<usize, Layout>> {
-    let mut tokens: BTreeMap<usize, (&str, BTreeMap<i64, Option<String>>)> = BTreeMap::new();
+    let mut tokens: BTreeMap<usize, (Direction, BTreeMap<i64, Option<String>>)> = BTreeMap::new();
     for row in rows {
         let Some(position) = row.position else {
             continue;
@@ -150,7 +150,7 @@ fn layouts(context: &Context<'_>, rows: &[Row]) -> Result<BTreeMap<usize, Layout
         let pair = context.pair(&row.pair, "sweep")?;
         let (_, tokens) = tokens
             .entry(pair)
-            .or_insert_with(|| (&row.direction, BTreeMap::new()));
+            .or_insert_with(|| (row.direction, BTreeMap::new()));
         tokens.entry(position).or_insert_with(|| row.token.clone());
     }
     let layouts = tokens.into_iter();

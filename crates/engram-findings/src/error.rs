@@ -55,7 +55,7 @@ pub enum FindingsError {
         pair: String,
         /// The site as it was asked for.
         place: String,
-        /// The metric.
+        /// The metric, or the method of an edit.
         metric: String,
     },
     /// A pair whose logit difference nobody measured, so that nothing says whether it is eligible.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use engram_core::{Metric, Pair, Row};
+use engram_core::{Corruption, Metric, Pair, Row};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
@@ -170,16 +170,16 @@ impl ConditionFindings {
 }
 
 fn same_reading(a: &Measure, b: &Measure) -> bool {
-    (&a.metric, &a.direction) == (&b.metric, &b.direction)
+    (a.metric, a.direction) == (b.metric, b.direction)
 }
 
 /// Pairs that a metric leaves out: their gap is large enough in the logit difference, and not in this metric.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MetricLeftOut {
     /// The metric.
-    pub metric: String,
+    pub metric: Metric,
     /// What the corrupted run is.
-    pub corruption: String,
+    pub corruption: Corruption,
     /// Eligible pairs that were measured with it.
     pub pairs: usize,
     /// Of these, the ids of those without a recovery.
@@ -187,20 +187,20 @@ pub struct MetricLeftOut {
 }
 
 fn metrics_left_out(context: &Context<'_>, states: &States, rows: &[Row]) -> Vec<MetricLeftOut> {
-    let mut found: IndexMap<(&str, &str), BTreeMap<usize, bool>> = IndexMap::new();
+    let mut found: IndexMap<(Metric, Corruption), BTreeMap<usize, bool>> = IndexMap::new();
     for row in rows {
         let pair = context.find(&row.pair);
         let Some(pair) = pair.filter(|p| states.get(p).is_some_and(|s| s.eligible)) else {
             continue;
         };
-        let of_metric = found.entry((&row.metric, &row.corruption)).or_default();
+        let of_metric = found.entry((row.metric, row.corruption)).or_default();
         *of_metric.entry(pair).or_default() |= row.recovery.is_some();
     }
     let all = found.into_iter().map(|((metric, corruption), pairs)| {
         let without = pairs.iter().filter(|(_, has)| !**has);
         MetricLeftOut {
-            metric: metric.to_owned(),
-            corruption: corruption.to_owned(),
+            metric,
+            corruption,
             left_out: (without.map(|(pair, _)| context.pairs[*pair].id.clone())).collect(),
             pairs: pairs.len(),
         }
@@ -311,12 +311,7 @@ fn of_condition(
         parts: Vec::new(),
         metrics_left_out: metrics_left_out(context, &states, &condition.rows),
         examples: Vec::new(),
-        paper: paper(
-            paper_context,
-            name,
-            &condition.paper,
-            Metric::LogitDiffMean.name(),
-        )?,
+        paper: paper(paper_context, name, &condition.paper, Metric::LogitDiffMean)?,
         seed: Vec::new(),
         unread_rows: sheets.unread,
     };

@@ -163,7 +163,7 @@ fn states(
             .entry(context.pair(&row.pair, condition)?)
             .or_default();
         of_pair.says = of_pair.says.or(row.says);
-        if row.metric == Metric::LogitDiff.name() {
+        if row.metric == Metric::LogitDiff {
             of_pair.add(row);
         }
     }
@@ -219,24 +219,24 @@ fn states(
 /// What a pair's rows say of the unpatched model: logit differences of one corruption, summed over rows. Each noise
 /// sample has as many, so that their mean is the mean over samples.
 #[derive(Default)]
-struct Unpatched<'a> {
-    corruption: Option<&'a str>,
+struct Unpatched {
+    corruption: Option<Corruption>,
     sums: (f64, f64),
     rows: usize,
     says: Option<bool>,
 }
 
-impl<'a> Unpatched<'a> {
+impl Unpatched {
     /// Takes the pair's own corrupted prompt where it was swept, otherwise the first corruption that was.
-    fn add(&mut self, row: &'a Row) {
-        let swap = Corruption::Swap.to_string();
-        if self.rows == 0 || (row.corruption == swap && self.corruption != Some(&swap)) {
+    fn add(&mut self, row: &Row) {
+        let swap = Corruption::Swap;
+        if self.rows == 0 || (row.corruption == swap && self.corruption != Some(swap)) {
             (self.sums, self.rows) = ((0.0, 0.0), 0);
-            self.corruption = Some(&row.corruption);
+            self.corruption = Some(row.corruption);
         }
         // The same numbers in every row of a pair but under noise, whose samples differ.
         let once = self.rows > 0 && row.sample.is_none();
-        if self.corruption == Some(&row.corruption) && !once {
+        if self.corruption == Some(row.corruption) && !once {
             self.sums.0 += row.clean;
             self.sums.1 += row.corrupt;
             self.rows += 1;

@@ -276,7 +276,7 @@ pub(crate) fn kind_tests(
         .filter_map(|p| Some((context.find(&p.pair)?, p.entropy)));
     let groups = Groups::new(context, kinds, entropies.clone());
     if !groups.too_few() {
-        if sheet.measure.metric == Metric::LogitDiff.name() {
+        if sheet.measure.metric == Metric::LogitDiff {
             tests.adjusted = adjusted(context, states, kinds, entropies)?;
         }
         tests.power = power(context, &groups)?;
@@ -346,15 +346,8 @@ fn power(context: &Context<'_>, groups: &Groups<'_>) -> Result<Option<Power>> {
 pub(crate) fn conclude(context: &Context<'_>, gate: &Gate, tests: &mut [KindTests]) -> Result<()> {
     let family = |t: &KindTests| {
         let m = &t.measure;
-        [
-            &m.metric,
-            &m.direction,
-            &m.corruption,
-            &m.align,
-            &t.first,
-            &t.second,
-        ]
-        .map(Clone::clone)
+        let kinds = [t.first.clone(), t.second.clone()];
+        (m.metric, m.direction, m.corruption, m.align, kinds)
     };
     let mut families: BTreeMap<_, Vec<usize>> = BTreeMap::new();
     for (i, test) in tests.iter().enumerate() {

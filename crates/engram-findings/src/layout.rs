@@ -55,7 +55,7 @@ pub(crate) struct Layout {
 /// Classes of the positions whose tokens (of the prompt written into) are given.
 pub(crate) fn layout(
     pair: &Pair,
-    direction: &str,
+    direction: Direction,
     tokens: &BTreeMap<i64, Option<String>>,
 ) -> Layout {
     let last = tokens.keys().next_back().copied().unwrap_or(0);
@@ -79,10 +79,10 @@ pub(crate) fn layout(
 
 fn subject_tokens(
     pair: &Pair,
-    direction: &str,
+    direction: Direction,
     tokens: &BTreeMap<i64, Option<String>>,
 ) -> Option<Range<i64>> {
-    let denoise = direction == Direction::Denoise.name();
+    let denoise = direction == Direction::Denoise;
     let (subject, prompt, found) = if denoise {
         let found = pair.locate_corrupt_subject();
         (&pair.corrupt_subject, &pair.corrupt, found)
@@ -167,7 +167,7 @@ mod tests {
     }
 
     fn classes(pair: &Pair, words: &[&str]) -> Vec<PositionClass> {
-        layout(pair, "denoise", &tokens(words))
+        layout(pair, Direction::Denoise, &tokens(words))
             .classes
             .into_values()
             .collect()

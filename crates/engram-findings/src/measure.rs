@@ -1,6 +1,6 @@
 //! What was patched, where, which way, and what was read: the key of every table.
 
-use engram_core::{Align, Corruption, Direction, Metric, Row, Site};
+use engram_core::{Corruption, Direction, Metric, Row, RowAlign, Site};
 use serde::{Deserialize, Serialize};
 
 use crate::layout::PositionClass;
@@ -63,20 +63,20 @@ impl From<PositionClass> for Scope {
 /// What was patched, where, which way, and what was read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Measure {
-    /// Canonical site, without the layer.
-    pub site: String,
+    /// The site.
+    pub site: Site,
     /// The site as it was asked for, with `*` for the layer; the canonical name where that was asked for.
     pub label: String,
     /// Positions covered.
     pub scope: Scope,
-    /// `denoise` or `noise`.
-    pub direction: String,
+    /// Which run was written into.
+    pub direction: Direction,
     /// What the corrupted run is.
-    pub corruption: String,
+    pub corruption: Corruption,
     /// How positions were brought together.
-    pub align: String,
+    pub align: RowAlign,
     /// The number read.
-    pub metric: String,
+    pub metric: Metric,
     /// How many layers one patch covers, where that is more than one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<i64>,
@@ -86,13 +86,13 @@ impl Measure {
     /// The measure of a row, at a scope.
     pub(crate) fn of(row: &Row, scope: Scope) -> Measure {
         Measure {
-            site: row.site.clone(),
+            site: row.site,
             label: label(row),
             scope,
-            direction: row.direction.clone(),
-            corruption: row.corruption.clone(),
-            align: row.align.clone(),
-            metric: row.metric.clone(),
+            direction: row.direction,
+            corruption: row.corruption,
+            align: row.align,
+            metric: row.metric,
             window: row.window.filter(|w| *w > 1),
         }
     }
@@ -130,11 +130,11 @@ impl Measure {
     pub fn words(&self) -> String {
         let mut words = vec![
             self.place(),
-            self.metric.clone(),
-            self.direction.clone(),
-            self.corruption.clone(),
+            self.metric.to_string(),
+            self.direction.to_string(),
+            self.corruption.to_string(),
         ];
-        if self.align != Align::Strict.name() {
+        if self.align != RowAlign::Strict {
             words.push(format!("align {}", self.align));
         }
         words.join(", ")
@@ -145,52 +145,35 @@ impl Measure {
     pub fn adds_up(&self) -> bool {
         self.scope == Scope::All
             && self.window.is_none()
-            && [Site::AttnOut, Site::MlpOut]
-                .iter()
-                .any(|s| s.name() == self.site)
+            && matches!(self.site, Site::AttnOut | Site::MlpOut)
     }
 
     /// Whether tests are made on the metric: the logit difference, and the log-probability of whole
     /// answers beside it.
     pub fn is_tested(&self) -> bool {
-        [Metric::LogitDiff, Metric::LogProbSeq]
-            .iter()
-            .any(|m| m.name() == self.metric)
+        matches!(self.metric, Metric::LogitDiff | Metric::LogProbSeq)
     }
 
     /// Whether it is of the kind that conclusions are drawn from: the logit difference, denoised.
     pub fn is_primary(&self) -> bool {
-        self.metric == Metric::LogitDiff.name() && self.direction == Direction::Denoise.name()
+        self.metric == Metric::LogitDiff && self.direction == Direction::Denoise
     }
 
     /// Whether conclusions are drawn from it where all these were swept: it is primary, with swapped prompts where any of
     /// them has those, and otherwise with whatever corrupted them.
     pub fn concludes_among<'a>(&self, mut all: impl Iterator<Item = &'a Measure>) -> bool {
-        let swapped = |m: &Measure| m.is_primary() && m.corruption == Corruption::Swap.to_string();
+        let swapped = |m: &Measure| m.is_primary() && m.corruption == Corruption::Swap;
         swapped(self) || (self.is_primary() && !all.any(swapped))
     }
 
-    /// Sorts by metric, direction, site, scope: the order of the design, then of the alphabet.
+    /// Sorts by metric, direction, site, scope in the order in which they are declared, then by label, corruption and
+    /// alignment in that of the alphabet: reports have had this order since version 0.1.
     pub(crate) fn order(&self) -> impl Ord + use<> {
-        let place = |found: Option<usize>| found.unwrap_or(usize::MAX);
         (
-            place(Metric::ALL.iter().position(|m| m.name() == self.metric)),
-            place(
-                Direction::ALL
-                    .iter()
-                    .position(|d| d.name() == self.direction),
-            ),
-            place(Site::ALL.iter().position(|s| s.name() == self.site)),
-            self.scope,
-            self.window,
-            [
-                self.metric.clone(),
-                self.direction.clone(),
-                self.site.clone(),
-                self.label.clone(),
-                self.corruption.clone(),
-                self.align.clone(),
-            ],
+            (self.metric, self.direction, self.site),
+            (self.scope, self.window),
+            self.label.clone(),
+            [self.corruption.to_string(), self.align.to_string()],
         )
     }
 }
@@ -202,7 +185,7 @@ fn label(row: &Row) -> String {
         return row.name.clone();
     };
     if row.name == format!("{}.{layer}", row.site) || row.name.is_empty() {
-        return row.site.clone();
+        return row.site.to_string();
     }
     let layer = layer.to_string();
     let mut replaced = false;
@@ -227,19 +210,19 @@ mod tests {
 
     #[test]
     fn labels_lose_their_layer() {
-        let named = |name: &str, site: &str, layer: Option<i64>| {
+        let named = |name: &str, site: Site, layer: Option<i64>| {
             label(&Row {
                 name: name.into(),
-                site: site.into(),
+                site,
                 layer,
                 ..Row::default()
             })
         };
-        assert_eq!(named("attn_out.3", "attn_out", Some(3)), "attn_out");
+        assert_eq!(named("attn_out.3", Site::AttnOut, Some(3)), "attn_out");
         assert_eq!(
-            named("transformer.h.10.mlp.c_fc", "mlp_pre", Some(10)),
+            named("transformer.h.10.mlp.c_fc", Site::MlpPre, Some(10)),
             "transformer.h.*.mlp.c_fc"
         );
-        assert_eq!(named("lm_head", "logits", None), "lm_head");
+        assert_eq!(named("lm_head", Site::Logits, None), "lm_head");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use engram_core::Row;
+use engram_core::{Metric, Row};
 use engram_stats::{Friedman, Interval, friedman, mean};
 use serde::{Deserialize, Serialize};
 
@@ -81,7 +81,7 @@ pub(crate) fn paper(
     context: &Context<'_>,
     condition: &str,
     rows: &[Row],
-    metric: &str,
+    metric: Metric,
 ) -> Result<Option<Paper>> {
     let rows: Vec<&Row> = rows.iter().filter(|r| r.metric == metric).collect();
     if rows.is_empty() {

@@ -132,7 +132,7 @@ pub(crate) fn robustness(
 fn same_reading(a: &KindTests, b: &KindTests) -> bool {
     let of = |t: &KindTests| {
         let m = &t.measure;
-        [&m.metric, &m.direction, &m.corruption, &m.align].map(Clone::clone)
+        (m.metric, m.direction, m.corruption, m.align)
     };
     of(a) == of(b)
 }
@@ -141,13 +141,19 @@ fn variant(test: &KindTests, main: &KindTests) -> Option<Variant> {
     let entropy = test.entropy.as_ref()?;
     let (a, b) = (&test.measure, &main.measure);
     let parts = [
-        ("metric", &a.metric, &b.metric),
-        ("direction", &a.direction, &b.direction),
-        ("corruption", &a.corruption, &b.corruption),
-        ("alignment", &a.align, &b.align),
+        (a.metric != b.metric, format!("metric {}", a.metric)),
+        (
+            a.direction != b.direction,
+            format!("direction {}", a.direction),
+        ),
+        (
+            a.corruption != b.corruption,
+            format!("corruption {}", a.corruption),
+        ),
+        (a.align != b.align, format!("alignment {}", a.align)),
     ];
-    let changed = parts.into_iter().filter(|(_, a, b)| a != b);
-    let changed: Vec<String> = changed.map(|(name, a, _)| format!("{name} {a}")).collect();
+    let changed = parts.into_iter().filter(|(differs, _)| *differs);
+    let changed: Vec<String> = changed.map(|(_, words)| words).collect();
     Some(Variant {
         changed: changed.join(", "),
         difference: entropy.test.statistic,

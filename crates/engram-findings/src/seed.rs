@@ -1,6 +1,7 @@
 //! The published study's findings, each beside what this run measured under its own protocol and under
 //! the corrected one.
 
+use engram_core::Site;
 use engram_stats::{MIN_RELATIONS_PER_KIND, mean, permute_kinds};
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +32,7 @@ pub struct SeedFinding {
 const FIRST_FEED_FORWARD: [&str; 3] = ["mlp", "mlp.c_fc", "mlp.c_proj"];
 const CONVOLUTIONS: [&str; 4] = ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"];
 /// Canonical sites of the outputs of [`CONVOLUTIONS`].
-const CONVOLUTION_SITES: [&str; 4] = ["c_attn", "attn_out", "mlp_pre", "mlp_out"];
+const CONVOLUTION_SITES: [Site; 4] = [Site::CAttn, Site::AttnOut, Site::MlpPre, Site::MlpOut];
 const NOT_RUN: &str = "The published protocol was not run.";
 const NOT_MEASURED: &str = "Not measured.";
 
@@ -61,7 +62,7 @@ fn first_feed_forward(found: &ConditionFindings) -> SeedFinding {
         name: "First feed-forward layer".to_owned(),
         published: "Patching it recovers 56%, read as associative knowledge being distributed.".to_owned(),
         paper: or_not_run(found.paper.as_ref().map(|p| by_module(p, wanted))),
-        corrected: or_not_measured(at_layers(found, &["mlp_out"], |points| points.first())),
+        corrected: or_not_measured(at_layers(found, &[Site::MlpOut], |points| points.first())),
         why: "The published input already ends in the answer, and the metric is read after it: that recovery says how far the answer's own tokens come through one module, not that the model recalled it. And one layer's share cannot show that knowledge is distributed; the difference in entropy between kinds can."
             .to_owned(),
     }
@@ -76,7 +77,7 @@ fn final_output(found: &ConditionFindings) -> SeedFinding {
         published: "Patching it recovers 100%, read as definitional knowledge being localised."
             .to_owned(),
         paper: or_not_run(found.paper.as_ref().map(|p| by_module(p, wanted))),
-        corrected: or_not_measured(at_layers(found, &["attn_out", "mlp_out"], |points| {
+        corrected: or_not_measured(at_layers(found, &[Site::AttnOut, Site::MlpOut], |points| {
             points.last()
         })),
         why: format!(
@@ -304,20 +305,20 @@ fn joined(lines: Vec<(String, String)>) -> Vec<String> {
 
 fn corrected_profiles<'a>(
     found: &'a ConditionFindings,
-    sites: &[&str],
+    sites: &[Site],
 ) -> impl Iterator<Item = &'a Profile> {
     found.profiles.iter().filter(move |p| {
         found.concludes_from(&p.measure)
             && p.measure.scope == crate::Scope::All
             && p.measure.window.is_none()
-            && sites.contains(&p.measure.site.as_str())
+            && sites.contains(&p.measure.site)
     })
 }
 
 /// One layer of each corrected profile of these sites.
 fn at_layers(
     found: &ConditionFindings,
-    sites: &[&str],
+    sites: &[Site],
     pick: impl Fn(&[ProfilePoint]) -> Option<&ProfilePoint>,
 ) -> Vec<String> {
     corrected_profiles(found, sites)

@@ -38,7 +38,7 @@ impl Cell {
             self.recovery_sum += recovery;
             self.recoveries += 1;
         }
-        self.gain_sum += if row.direction == Direction::Noise.name() {
+        self.gain_sum += if row.direction == Direction::Noise {
             row.clean - row.patched
         } else {
             row.patched - row.corrupt
@@ -180,7 +180,7 @@ pub(crate) fn gather(context: &Context<'_>, condition: &str, rows: &[Row]) -> Re
                 condition: condition.to_owned(),
                 pair: row.pair.clone(),
                 place: row.name.clone(),
-                metric: row.metric.clone(),
+                metric: row.metric.to_string(),
             });
         }
     }
@@ -229,7 +229,7 @@ fn of_parts(
     let mut scopes: BTreeMap<Scope, BTreeMap<(i64, i64), ByPair>> = BTreeMap::new();
     for (pair, cells) in &found.cells {
         let layout = (found.tokens.get(pair))
-            .map(|tokens| layout(&context.pairs[*pair], &measure.direction, tokens));
+            .map(|tokens| layout(&context.pairs[*pair], measure.direction, tokens));
         let mut places: BTreeMap<(Scope, i64, i64), Vec<&Cell>> = BTreeMap::new();
         for (place, cell) in cells {
             let class = (place.position).and_then(|p| layout.as_ref()?.classes.get(&p).copied());
@@ -254,7 +254,7 @@ fn of_parts(
 impl PositionSheet {
     fn new(context: &Context<'_>, measure: Measure, found: Gathered) -> PositionSheet {
         let layouts = found.tokens.iter().map(|(&pair, tokens)| {
-            let found = layout(&context.pairs[pair], &measure.direction, tokens);
+            let found = layout(&context.pairs[pair], measure.direction, tokens);
             (pair, found)
         });
         let layouts: BTreeMap<usize, Layout> = layouts.collect();

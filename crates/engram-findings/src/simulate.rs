@@ -1,7 +1,10 @@
 //! Studies with a known answer, for calibrating tests and for looking at reports. Nothing here is a
 //! result: every row is drawn from a seeded generator.
 
-use engram_core::{Confounds, Pair, PreferenceRow, Row, Span, Wording};
+use engram_core::{
+    Confounds, Corruption, Direction, Metric, Pair, PreferenceRow, Row, RowAlign, Site, Span,
+    Wording,
+};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -61,16 +64,16 @@ const TERMS: [&str; 6] = [
     "absence",
 ];
 const TEMPLATE: &str = "frame-1";
-const PARTS: [(&str, &str); 9] = [
-    ("ln_1", "ln1"),
-    ("attn.c_attn", "c_attn"),
-    ("attn.c_proj", "attn_out"),
-    ("attn", "attn_out"),
-    ("mlp.c_fc", "mlp_pre"),
-    ("mlp.act", "mlp_post"),
-    ("mlp.c_proj", "mlp_out"),
-    ("mlp", "mlp_out"),
-    ("", "resid_post"),
+const PARTS: [(&str, Site); 9] = [
+    ("ln_1", Site::Ln1),
+    ("attn.c_attn", Site::CAttn),
+    ("attn.c_proj", Site::AttnOut),
+    ("attn", Site::AttnOut),
+    ("mlp.c_fc", Site::MlpPre),
+    ("mlp.act", Site::MlpPost),
+    ("mlp.c_proj", Site::MlpOut),
+    ("mlp", Site::MlpOut),
+    ("", Site::ResidPost),
 ];
 
 impl Simulation {
@@ -154,13 +157,20 @@ impl Simulation {
             condition
                 .preferences
                 .push(preference(pair, "frame-2", a, b));
-            for (s, site) in ["attn_out", "mlp_out"].into_iter().enumerate() {
+            for (s, site) in [Site::AttnOut, Site::MlpOut].into_iter().enumerate() {
                 for layer in 0..self.layers {
                     let shared = own[(s as i64 * self.layers + layer) as usize];
                     let recovery = self.recovery(pair, layer) + shared + 0.05 * draw.normal();
-                    let row = row(pair, site, site, Some(layer), recovery, [clean, corrupt]);
+                    let row = row(
+                        pair,
+                        site.name(),
+                        site,
+                        Some(layer),
+                        recovery,
+                        [clean, corrupt],
+                    );
                     condition.rows.push(Row {
-                        metric: "logprob_seq".to_owned(),
+                        metric: Metric::LogProbSeq,
                         ..row.clone()
                     });
                     condition.rows.push(row);
@@ -180,7 +190,7 @@ impl Simulation {
     pub fn add_heads(&self, condition: &mut Condition, heads: i64) {
         let mut draw = Draw(ChaCha8Rng::seed_from_u64(self.seed ^ 0x4ead));
         let whole: Vec<Row> = (condition.rows.iter())
-            .filter(|r| r.site == "attn_out" && r.metric == "logit_diff")
+            .filter(|r| r.site == Site::AttnOut && r.metric == Metric::LogitDiff)
             .cloned()
             .collect();
         for row in whole {
@@ -190,7 +200,7 @@ impl Simulation {
                 let value = share * row.recovery.unwrap_or(0.0) + 0.03 * draw.normal();
                 condition.rows.push(Row {
                     name: format!("head_out.{layer}"),
-                    site: "head_out".to_owned(),
+                    site: Site::HeadOut,
                     head: Some(head),
                     patched: row.corrupt + value * (row.clean - row.corrupt),
                     recovery: row.recovery.map(|_| value),
@@ -240,7 +250,7 @@ impl Simulation {
                 let row = row(
                     pair,
                     "resid_pre",
-                    "resid_pre",
+                    Site::ResidPre,
                     Some(layer),
                     recovery,
                     metric,
@@ -258,10 +268,10 @@ impl Simulation {
 
     fn paper(&self, pair: &Pair, draw: &mut Draw, rows: &mut Vec<Row>) {
         let metric = [0.8 + 0.3 * draw.normal(), -0.4 + 0.2 * draw.normal()];
-        let mut push = |name: String, site: &str, layer, recovery, why: Option<&str>| {
+        let mut push = |name: String, site, layer, recovery, why: Option<&str>| {
             rows.push(Row {
-                align: "overwrite".to_owned(),
-                metric: "logit_diff_mean".to_owned(),
+                align: RowAlign::Overwrite,
+                metric: Metric::LogitDiffMean,
                 trivial: why.is_some(),
                 trivial_why: why.map(str::to_owned),
                 ..row(pair, &name, site, layer, recovery, metric)
@@ -269,7 +279,7 @@ impl Simulation {
         };
         let whole =
             Some("the patched output cuts every path from the tokens that differ to the logits");
-        push("transformer.wte".to_owned(), "embed", None, 1.0, whole);
+        push("transformer.wte".to_owned(), Site::Embed, None, 1.0, whole);
         for layer in 0..self.layers {
             for (part, site) in PARTS {
                 let recovery = self.recovery(pair, layer) + 0.08 * draw.normal();
@@ -280,8 +290,14 @@ impl Simulation {
                 push(name, site, Some(layer), recovery, why);
             }
         }
-        push("transformer.ln_f".to_owned(), "ln_final", None, 1.0, whole);
-        push("lm_head".to_owned(), "logits", None, 1.0, whole);
+        push(
+            "transformer.ln_f".to_owned(),
+            Site::LnFinal,
+            None,
+            1.0,
+            whole,
+        );
+        push("lm_head".to_owned(), Site::Logits, None, 1.0, whole);
     }
 }
 
@@ -310,7 +326,7 @@ fn preference(pair: &Pair, template: &str, clean: f64, corrupt: f64) -> Preferen
 fn row(
     pair: &Pair,
     name: &str,
-    site: &str,
+    site: Site,
     layer: Option<i64>,
     recovery: f64,
     metric: [f64; 2],
@@ -320,15 +336,15 @@ fn row(
         pair: pair.id.clone(),
         kind: pair.kind.clone(),
         name: match layer {
-            Some(layer) if name == site => format!("{name}.{layer}"),
+            Some(layer) if name == site.name() => format!("{name}.{layer}"),
             _ => name.to_owned(),
         },
-        site: site.to_owned(),
+        site,
         layer,
-        direction: "denoise".to_owned(),
-        corruption: "swap".to_owned(),
-        align: "strict".to_owned(),
-        metric: "logit_diff".to_owned(),
+        direction: Direction::Denoise,
+        corruption: Corruption::Swap,
+        align: RowAlign::Strict,
+        metric: Metric::LogitDiff,
         clean,
         corrupt,
         patched: corrupt + recovery * (clean - corrupt),

@@ -1,7 +1,7 @@
 //! Suites that say little: pairs that ask the same twice, kinds within which nothing varies, next to no pairs. No statistic
 //! breaks on them, and no sentence says more than its figures.
 
-use engram_core::{Pair, Row};
+use engram_core::{Corruption, Direction, Metric, Pair, Row, RowAlign, Site};
 use engram_findings::kinds::Outcome;
 use engram_findings::{Condition, Findings, Settings, Study, findings};
 
@@ -21,16 +21,16 @@ fn pair(id: &str, kind: &str, relation: &str, prompts: [&str; 2]) -> Pair {
 /// Both sites' rows of a pair that the model knows; `recovery` by layer.
 fn rows(pair: &Pair, recovery: impl Fn(i64) -> f64) -> Vec<Row> {
     let (clean, corrupt) = (2.0, -1.0);
-    let of = |site: &str, layer: i64| Row {
+    let of = |site: Site, layer: i64| Row {
         pair: pair.id.clone(),
         kind: pair.kind.clone(),
         name: format!("{site}.{layer}"),
-        site: site.to_owned(),
+        site,
         layer: Some(layer),
-        direction: "denoise".to_owned(),
-        corruption: "swap".to_owned(),
-        align: "strict".to_owned(),
-        metric: "logit_diff".to_owned(),
+        direction: Direction::Denoise,
+        corruption: Corruption::Swap,
+        align: RowAlign::Strict,
+        metric: Metric::LogitDiff,
         window: Some(1),
         clean,
         corrupt,
@@ -39,8 +39,8 @@ fn rows(pair: &Pair, recovery: impl Fn(i64) -> f64) -> Vec<Row> {
         ..Row::default()
     };
     let layers = || 0..LAYERS;
-    let mlp = layers().map(|layer| of("mlp_out", layer));
-    mlp.chain(layers().map(|layer| of("attn_out", layer)))
+    let mlp = layers().map(|layer| of(Site::MlpOut, layer));
+    mlp.chain(layers().map(|layer| of(Site::AttnOut, layer)))
         .collect()
 }
 

@@ -1,6 +1,8 @@
 //! Findings of edits on results whose answer is known.
 
-use engram_core::{Aside, EditRow, Moved, Pair, Row, Score, Won};
+use engram_core::{
+    Aside, Corruption, Direction, EditRow, Metric, Moved, Pair, Row, Score, Site, Won,
+};
 use engram_findings::editing::recovery::join;
 use engram_findings::editing::simulate::EditSimulation;
 use engram_findings::simulate::Simulation;
@@ -156,17 +158,17 @@ fn rows_join_at_the_subjects_last_token() {
     };
     let row = |layer: i64, position: Option<i64>, recovery: f64| Row {
         pair: "a".to_owned(),
-        site: "mlp_out".to_owned(),
-        metric: "logit_diff".to_owned(),
-        direction: "denoise".to_owned(),
-        corruption: "swap".to_owned(),
+        site: Site::MlpOut,
+        metric: Metric::LogitDiff,
+        direction: Direction::Denoise,
+        corruption: Corruption::Swap,
         layer: Some(layer),
         position,
         recovery: Some(recovery),
         ..sample_row()
     };
     let gaussian = Row {
-        corruption: "gaussian:3".to_owned(),
+        corruption: Corruption::Gaussian(3.0),
         ..row(0, Some(3), 0.9)
     };
     let sweep = [

@@ -1,6 +1,6 @@
 //! Findings on studies whose answer is known.
 
-use engram_core::{Pair, Row};
+use engram_core::{Corruption, Direction, Metric, Pair, Row, RowAlign, Site};
 use engram_findings::profile::Over;
 use engram_findings::simulate::Simulation;
 use engram_findings::{Condition, Findings, FindingsError, Scope, Settings, Study, findings};
@@ -253,7 +253,7 @@ fn nulls_are_rejected_at_about_the_nominal_rate() {
         let found = simulated(null);
         let condition = &found.conditions[0];
         let attention = |t: &&engram_findings::layers::LayerTests| {
-            t.kind.is_none() && t.measure.is_primary() && t.measure.site == "attn_out"
+            t.kind.is_none() && t.measure.is_primary() && t.measure.site == Site::AttnOut
         };
         let between = condition
             .kind_tests
@@ -380,9 +380,9 @@ fn by_hand() -> (Vec<Pair>, Condition) {
     for ((pair, (clean, corrupt)), patched) in suite.iter().zip(metric).zip(patched) {
         let eligible = clean - corrupt >= 0.5;
         for layer in 0..2 {
-            for direction in ["denoise", "noise"] {
+            for direction in [Direction::Denoise, Direction::Noise] {
                 let patched = patched[layer as usize];
-                let gain = if direction == "noise" {
+                let gain = if direction == Direction::Noise {
                     clean - patched
                 } else {
                     patched - corrupt
@@ -391,12 +391,12 @@ fn by_hand() -> (Vec<Pair>, Condition) {
                     pair: pair.id.clone(),
                     kind: pair.kind.clone(),
                     name: format!("mlp_out.{layer}"),
-                    site: "mlp_out".into(),
+                    site: Site::MlpOut,
                     layer: Some(layer),
-                    direction: direction.into(),
-                    corruption: "swap".into(),
-                    align: "strict".into(),
-                    metric: "logit_diff".into(),
+                    direction,
+                    corruption: Corruption::Swap,
+                    align: RowAlign::Strict,
+                    metric: Metric::LogitDiff,
                     clean,
                     corrupt,
                     patched,
@@ -405,7 +405,7 @@ fn by_hand() -> (Vec<Pair>, Condition) {
                 };
                 condition.rows.push(Row {
                     name: format!("resid_post.{layer}"),
-                    site: "resid_post".into(),
+                    site: Site::ResidPost,
                     patched: clean,
                     recovery: eligible.then_some(1.0),
                     trivial: true,
@@ -426,22 +426,22 @@ fn profiles_by_hand() {
     let condition = &found.conditions[0];
     let all = condition.gate.kind(None).unwrap();
     assert_eq!((all.pairs, all.eligible, all.used), (4, 3, 3));
-    let profile = |direction: &str| {
+    let profile = |direction: Direction| {
         let wanted = |p: &&engram_findings::profile::Profile| {
-            p.measure.site == "mlp_out" && p.measure.direction == direction
+            p.measure.site == Site::MlpOut && p.measure.direction == direction
         };
         condition.profiles.iter().find(wanted).unwrap()
     };
-    let denoise = &profile("denoise").layers[0];
+    let denoise = &profile(Direction::Denoise).layers[0];
     assert_eq!(denoise.n, 3);
     // Gains 1.5, 2, 0.5 over gaps 3, 4, 1.
     assert!((denoise.headline.unwrap() - 4.0 / 8.0).abs() < 1e-15);
     assert!((denoise.mean.unwrap() - (0.5 + 0.5 + 0.5) / 3.0).abs() < 1e-15);
-    let denoise = &profile("denoise").layers[1];
+    let denoise = &profile(Direction::Denoise).layers[1];
     // Gains 2, 1, 0.
     assert!((denoise.headline.unwrap() - 3.0 / 8.0).abs() < 1e-15);
     assert!((denoise.mean.unwrap() - (2.0 / 3.0 + 0.25) / 3.0).abs() < 1e-15);
-    let noise = &profile("noise").layers[1];
+    let noise = &profile(Direction::Noise).layers[1];
     // Clean less patched: 1, 3, 1.
     assert!((noise.headline.unwrap() - 5.0 / 8.0).abs() < 1e-15);
     assert_eq!(
@@ -462,7 +462,7 @@ fn trivial_layers_enter_no_test() {
     let residual = condition
         .profiles
         .iter()
-        .find(|p| p.measure.site == "resid_post")
+        .find(|p| p.measure.site == Site::ResidPost)
         .unwrap();
     for point in &residual.layers {
         assert!(point.trivial);
@@ -475,7 +475,7 @@ fn trivial_layers_enter_no_test() {
     let tests = condition
         .layer_tests
         .iter()
-        .find(|t| t.measure.site == "resid_post")
+        .find(|t| t.measure.site == Site::ResidPost)
         .unwrap();
     assert!(tests.friedman.is_none() && tests.layers.is_empty());
     assert_eq!(
@@ -498,7 +498,7 @@ fn positions_have_roles_and_examples_have_tokens() {
     let example = condition
         .examples
         .iter()
-        .find(|e| e.measure.metric == "logit_diff")
+        .find(|e| e.measure.metric == Metric::LogitDiff)
         .unwrap();
     // The largest gap comes first; and no cluster twice.
     assert_eq!((example.pair.as_str(), example.gap), ("def-0-0", 100.0));
@@ -508,7 +508,7 @@ fn positions_have_roles_and_examples_have_tokens() {
     let scopes: Vec<Scope> = condition
         .profiles
         .iter()
-        .filter(|p| p.measure.site == "resid_pre" && p.kind == "definitional")
+        .filter(|p| p.measure.site == Site::ResidPre && p.kind == "definitional")
         .map(|p| p.measure.scope)
         .collect();
     assert_eq!(scopes, [Scope::SubjectLast, Scope::Last]);
@@ -603,7 +603,7 @@ fn bad_rows_are_named() {
         FindingsError::DuplicateRow { .. }
     ));
     assert!(matches!(
-        error(&|c| c.rows.iter_mut().for_each(|r| r.metric = "prob".into())),
+        error(&|c| c.rows.iter_mut().for_each(|r| r.metric = Metric::Prob)),
         FindingsError::NoLogitDifference { .. }
     ));
 }

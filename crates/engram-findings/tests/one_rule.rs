@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use engram_core::{Pair, PreferenceRow, Row};
+use engram_core::{Metric, Pair, PreferenceRow, Row, Site};
 use engram_findings::kinds::Outcome;
 use engram_findings::layout::PositionClass;
 use engram_findings::parts::{Effect, LEAST_EFFECT};
@@ -61,7 +61,11 @@ fn some_trivial() -> (Vec<Pair>, Condition) {
         .step_by(2)
         .map(|p| p.id.as_str())
         .collect();
-    for row in condition.rows.iter_mut().filter(|r| r.site == "resid_pre") {
+    for row in condition
+        .rows
+        .iter_mut()
+        .filter(|r| r.site == Site::ResidPre)
+    {
         let subject = row
             .token
             .as_deref()
@@ -94,7 +98,7 @@ fn lines_maps_and_rows_give_one_number() {
             };
             let cell = map.cells.iter().find(at_subject).unwrap();
             let own: Vec<f64> = (rows.iter())
-                .filter(|r| r.site == "resid_pre" && r.kind == kind && r.layer == point.layer)
+                .filter(|r| r.site == Site::ResidPre && r.kind == kind && r.layer == point.layer)
                 .filter(|r| {
                     r.token
                         .as_deref()
@@ -235,7 +239,7 @@ fn heads_at_last(seed: u64, extra: f64) -> (Vec<Pair>, Condition) {
     let whole: Vec<Row> = condition
         .rows
         .drain(..)
-        .filter(|r| r.site == "attn_out")
+        .filter(|r| r.site == Site::AttnOut)
         .collect();
     for (i, row) in whole.iter().enumerate() {
         for head in 0..4 {
@@ -247,7 +251,7 @@ fn heads_at_last(seed: u64, extra: f64) -> (Vec<Pair>, Condition) {
             };
             condition.rows.push(Row {
                 name: format!("head_out.{}", row.layer.unwrap()),
-                site: "head_out".to_owned(),
+                site: Site::HeadOut,
                 head: Some(head as i64),
                 position: Some(6),
                 token: Some(" the".to_owned()),
@@ -292,10 +296,10 @@ fn heads_of_two_sweeps_are_compared_and_what_is_not_is_said() {
     let (_, mut other) = heads_at_last(3, 0.15);
     other.name = "other".to_owned();
     let alone: Vec<Row> = (other.rows.iter())
-        .filter(|r| r.metric == "logit_diff")
+        .filter(|r| r.metric == Metric::LogitDiff)
         .map(|r| Row {
             name: r.name.replace("head_out", "z"),
-            site: "z".to_owned(),
+            site: Site::Z,
             ..r.clone()
         })
         .collect();
@@ -371,7 +375,7 @@ fn pairs_that_a_metric_leaves_out_are_counted_and_named() {
     let mut condition = simulation.condition("model");
     let out = [&suite[0].id, &suite[3].id];
     for row in &mut condition.rows {
-        if row.metric == "logprob_seq" && out.contains(&&row.pair) {
+        if row.metric == Metric::LogProbSeq && out.contains(&&row.pair) {
             row.recovery = None;
         }
     }
@@ -379,7 +383,7 @@ fn pairs_that_a_metric_leaves_out_are_counted_and_named() {
         let mut rows = c
             .rows
             .iter()
-            .filter(|r| r.metric == "logit_diff" && r.pair == id);
+            .filter(|r| r.metric == Metric::LogitDiff && r.pair == id);
         rows.next().unwrap().recovery.is_some()
     };
     let out: Vec<String> = (out.iter())
@@ -401,14 +405,17 @@ fn pairs_that_a_metric_leaves_out_are_counted_and_named() {
     assert_eq!(condition.metrics_left_out.len(), 1);
     let metric = &condition.metrics_left_out[0];
     assert_eq!(
-        (metric.metric.as_str(), &metric.left_out),
-        ("logprob_seq", &out)
+        (metric.metric, &metric.left_out),
+        (Metric::LogProbSeq, &out)
     );
-    let used = |metric: &str| {
+    let used = |metric: Metric| {
         let of_metric = (condition.profiles.iter()).filter(|p| p.measure.metric == metric);
         of_metric.map(|p| p.layers[0].n).sum::<usize>()
     };
-    assert_eq!(used("logit_diff"), used("logprob_seq") + 2 * out.len());
+    assert_eq!(
+        used(Metric::LogitDiff),
+        used(Metric::LogProbSeq) + 2 * out.len()
+    );
     assert!(
         condition
             .conclusions

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::eligibility::{Eligibility, by_pair};
 use crate::error::{PatchError, Result};
 use crate::metric::recovery;
+use crate::own_metric::OwnMetrics;
 use crate::plan::{PairPlan, Plan, PlannedCell};
 use crate::reach::Fate;
 use crate::spec::SweepSpec;
@@ -132,11 +133,15 @@ pub trait Engine {
     /// The model that the engine runs.
     fn model(&self) -> &Model;
 
+    /// The caller's metrics that the engine can measure.
+    fn own_metrics(&self) -> &OwnMetrics;
+
     /// Computes the cells of a plan that `done` does not have and whose value the graph does not fix,
     /// and gives them to `sink` batch by batch.
     ///
     /// # Errors
     /// [`PatchError::OtherModel`] for a plan of a model of another shape; as [`Plan::check`] for one that contradicts itself;
+    /// [`PatchError::Unsupported`] for a caller's metric that the engine was not given; [`PatchError::MetricNotFinite`];
     /// [`PatchError::NotFinite`], the model's, or whatever `sink` says.
     fn sweep(&self, plan: &Plan, done: &Done, sink: Sink<'_>) -> Result<()> {
         let shape = self.model().shape();
@@ -147,6 +152,7 @@ pub trait Engine {
             });
         }
         plan.check()?;
+        self.own_metrics().check(&plan.spec)?;
         self.run(plan, done, sink)
     }
 
@@ -224,7 +230,7 @@ fn row(spec: &SweepSpec, plan: &PairPlan, cell: &PlannedCell, metric: Metric) ->
         pair: plan.pair.id.clone(),
         kind: plan.pair.kind.clone(),
         name: cell.at.name.clone(),
-        site: site.name().to_owned(),
+        site,
         layer: cell.at.layer.map(|l| l as i64),
         head: first(site.has_heads()),
         position,
@@ -232,11 +238,11 @@ fn row(spec: &SweepSpec, plan: &PairPlan, cell: &PlannedCell, metric: Metric) ->
         query: position.filter(|_| site == Site::Pattern),
         unit: first(site.has_neurons()),
         window: Some(spec.window as i64),
-        direction: spec.direction.name().to_owned(),
-        corruption: spec.corruption.to_string(),
+        direction: spec.direction,
+        corruption: spec.corruption,
         sample: plan.noise.map(|n| n.sample as i64),
-        align: spec.align_name().to_owned(),
-        metric: metric.name().to_owned(),
+        align: spec.row_align(),
+        metric,
         ..Row::default()
     }
 }

@@ -127,6 +127,20 @@ pub enum PatchError {
         /// The first site, layer included, at which one was seen.
         site: String,
     },
+    /// A caller's metric that gives NaN or infinity.
+    #[error(
+        "pair \"{pair}\": metric {metric} gives {value} for {run}, which is not a finite number"
+    )]
+    MetricNotFinite {
+        /// The pair's id.
+        pair: String,
+        /// The run, with the site where it is a patched one.
+        run: String,
+        /// The metric.
+        metric: String,
+        /// What it gave.
+        value: f64,
+    },
     /// A model or its tokenizer failed.
     #[error(transparent)]
     Model(#[from] engram_model::ModelError),

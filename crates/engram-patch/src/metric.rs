@@ -20,6 +20,11 @@ impl<'a> Logits<'a> {
         }
     }
 
+    /// All of them: [vocab].
+    pub fn values(&self) -> &'a [f32] {
+        self.values
+    }
+
     /// Logit of a token.
     pub fn logit(&self, token: u32) -> f64 {
         self.values
@@ -126,7 +131,7 @@ impl Readout<'_> {
         !answer.is_empty() && answer.iter().all(next)
     }
 
-    /// A metric; NaN where answer or foil is empty or outside the vocabulary. `clean` holds the clean
+    /// A metric of engram's own; NaN for a caller's, and where answer or foil is empty or outside the vocabulary. `clean` holds the clean
     /// run's log-probabilities at the prompt's last position, for [`Metric::Kl`].
     pub fn measure(&self, metric: Metric, answer: &[u32], foil: &[u32], clean: &[f64]) -> f64 {
         let logit = |tokens: &[u32]| tokens.first().map_or(f64::NAN, |t| self.last.logit(*t));
@@ -146,6 +151,8 @@ impl Readout<'_> {
                 let first = answer.first().map(|t| self.last.rank(*t));
                 first.map_or(f64::NAN, |rank| -(rank as f64).ln())
             }
+            // The engine that has the caller's function measures it.
+            Metric::Own(_) => f64::NAN,
         }
     }
 }

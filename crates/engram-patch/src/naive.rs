@@ -12,7 +12,8 @@ use crate::error::{PatchError, Result};
 use crate::intervention::Value;
 use crate::metric::Readout;
 use crate::noise::{deviation, subject_tokens};
-use crate::plan::{PairPlan, Plan, PlannedCell};
+use crate::own_metric::{OwnMetrics, check_finite};
+use crate::plan::{PairPlan, Plan, PlannedCell, patched_run};
 use crate::spec::SweepSpec;
 use crate::worlds::{Means, Noisy, RowNoise, Sources, Worlds, first_not_finite};
 
@@ -38,16 +39,27 @@ impl Default for NaiveSettings {
 }
 
 /// The reference: one full forward pass for every cell, the cells of a pair batched.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct NaiveEngine<'m> {
     model: &'m Model,
     settings: NaiveSettings,
+    own: OwnMetrics,
 }
 
 impl<'m> NaiveEngine<'m> {
     /// For a model.
     pub fn new(model: &'m Model, settings: NaiveSettings) -> NaiveEngine<'m> {
-        NaiveEngine { model, settings }
+        NaiveEngine {
+            model,
+            settings,
+            own: OwnMetrics::default(),
+        }
+    }
+
+    /// The same with metrics of the caller's.
+    #[must_use]
+    pub fn measuring(self, own: OwnMetrics) -> NaiveEngine<'m> {
+        NaiveEngine { own, ..self }
     }
 }
 
@@ -74,11 +86,16 @@ struct Bench<'a> {
     /// Standard deviation of the suite's subject embeddings, where noise falls on them.
     sigma: f64,
     means: &'a Means,
+    own: &'a OwnMetrics,
 }
 
 impl Engine for NaiveEngine<'_> {
     fn model(&self) -> &Model {
         self.model
+    }
+
+    fn own_metrics(&self) -> &OwnMetrics {
+        &self.own
     }
 
     fn cells(&self, plan: &Plan) -> usize {
@@ -109,6 +126,7 @@ impl Engine for NaiveEngine<'_> {
                 clean: Vec::new(),
                 sigma,
                 means: &means,
+                own: &self.own,
             };
             let left = |cell: &usize| !done.has(index, *cell);
             self.pair(bench, &plan.shape, (&computed, left), sink)?;
@@ -219,6 +237,13 @@ impl Bench<'_> {
             corrupt: self.measure(&of_corrupt, &self.spec.metrics),
             gap,
         };
+        for (values, run) in [
+            (&unpatched.clean, "clean"),
+            (&unpatched.corrupt, "corrupted"),
+        ] {
+            let run = || format!("the {run} run");
+            check_finite(&self.spec.metrics, values, &self.plan.pair, run)?;
+        }
         Ok((unpatched, Sources::of(&capture)?))
     }
 
@@ -270,7 +295,7 @@ impl Bench<'_> {
             .into_iter()
             .zip(&planned)
             .map(|(values, cell)| {
-                values.ok_or_else(|| {
+                let values = values.ok_or_else(|| {
                     let place = cell.place.range(base.len());
                     let at = NamedSite::canonical(cell.at.site, cell.at.layer).name;
                     PatchError::NotFinite {
@@ -278,7 +303,10 @@ impl Bench<'_> {
                         run: format!("the run patched at positions {place:?}"),
                         site: at,
                     }
-                })
+                })?;
+                let run = || patched_run(cell, base.len());
+                check_finite(&self.spec.metrics, &values, &self.plan.pair, run)?;
+                Ok(values)
             })
             .collect()
     }
@@ -296,7 +324,7 @@ impl Bench<'_> {
 
     fn measure(&self, logits: &[f32], metrics: &[Metric]) -> Values {
         let (readout, pair) = (self.readout(logits), &self.plan.pair);
-        let measure = |m: &Metric| readout.measure(*m, &pair.answer, &pair.foil, &self.clean);
-        metrics.iter().map(measure).collect()
+        let of_pair = (pair, (pair.answer.as_slice(), pair.foil.as_slice()));
+        self.own.measure(&readout, metrics, of_pair, &self.clean)
     }
 }

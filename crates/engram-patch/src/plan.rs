@@ -98,6 +98,12 @@ impl PlannedCell {
     }
 }
 
+/// A cell's run, in words.
+pub(crate) fn patched_run(cell: &PlannedCell, prompt: usize) -> String {
+    let place = cell.place.range(prompt);
+    format!("the run patched at {}, positions {place:?}", cell.at.name)
+}
+
 /// The cells of one pair.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PairPlan {

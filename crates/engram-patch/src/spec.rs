@@ -1,6 +1,8 @@
 //! What is asked of a sweep.
 
-use engram_core::{Align, Corruption, Direction, Metric, NamedSite, Positions, Site, SiteTable};
+use engram_core::{
+    Align, Corruption, Direction, Metric, NamedSite, Positions, RowAlign, Site, SiteTable,
+};
 use engram_model::Shape;
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +42,9 @@ pub struct SweepSpec {
     pub seed: u64,
     /// Number of noise samples a pair (`gaussian`).
     pub samples: usize,
+    /// The least clean–corrupt gaps of the caller's metrics, by name; 0 for one that is not named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub own_gaps: Vec<(String, f64)>,
     /// The least clean–corrupt gap in logit difference of an eligible pair; the other metrics' least gaps are in
     /// proportion ([`SweepSpec::least_gap`]).
     pub eligible_gap: f64,
@@ -60,6 +65,7 @@ impl SweepSpec {
             overwrite: false,
             seed: 0,
             samples: SAMPLES,
+            own_gaps: Vec::new(),
             eligible_gap: ELIGIBLE_GAP,
         }
     }
@@ -69,11 +75,12 @@ impl SweepSpec {
         matches!(self.corruption, Corruption::Zero | Corruption::Mean)
     }
 
-    /// How rows name the alignment.
-    pub fn align_name(&self) -> &'static str {
-        match self.overwrite {
-            true => "overwrite",
-            false => self.align.name(),
+    /// The alignment as rows name it.
+    pub fn row_align(&self) -> RowAlign {
+        if self.overwrite {
+            RowAlign::Overwrite
+        } else {
+            self.align.into()
         }
     }
 
@@ -88,7 +95,11 @@ impl SweepSpec {
     /// The least clean–corrupt gap of a metric, in its units, for a pair to have a recovery in it:
     /// [`Metric::least_gap`], scaled as `eligible_gap` is to that of the logit difference.
     pub fn least_gap(&self, metric: Metric) -> f64 {
-        metric.least_gap() * (self.eligible_gap / ELIGIBLE_GAP)
+        let own = self.own_gaps.iter();
+        match own.rev().find(|(name, _)| name == metric.name()) {
+            Some((_, gap)) if matches!(metric, Metric::Own(_)) => *gap,
+            _ => metric.least_gap() * (self.eligible_gap / ELIGIBLE_GAP),
+        }
     }
 
     /// Refuses what no engine here can do, and a sweep of nothing.

@@ -13,7 +13,8 @@ use crate::engine::{Batch, Done, Engine, Sink, Unpatched, Values};
 use crate::error::{PatchError, Result};
 use crate::intervention::{Intervention, Value};
 use crate::noise::{deviation, subject_tokens};
-use crate::plan::{PairPlan, Plan};
+use crate::own_metric::{OwnMetrics, check_finite};
+use crate::plan::{PairPlan, Plan, patched_run};
 use crate::schedule::{Memory, ROWS_UNEMBEDDED, Schedule, Wave, whole_vocabulary};
 
 /// Runs whose activations stand side by side while means are taken.
@@ -34,6 +35,7 @@ pub struct StagedEngine<'m> {
     model: &'m Model,
     front: Wavefront,
     memory: Memory,
+    own: OwnMetrics,
 }
 
 impl<'m> StagedEngine<'m> {
@@ -46,7 +48,14 @@ impl<'m> StagedEngine<'m> {
             model,
             front: Wavefront::new(model)?,
             memory,
+            own: OwnMetrics::default(),
         })
+    }
+
+    /// The same with metrics of the caller's.
+    #[must_use]
+    pub fn measuring(self, own: OwnMetrics) -> StagedEngine<'m> {
+        StagedEngine { own, ..self }
     }
 
     /// What a sweep computes, and in which order.
@@ -206,11 +215,16 @@ struct Bench<'a> {
 struct Head<'a> {
     front: &'a Wavefront,
     whole: Option<&'a Vocabulary>,
+    own: &'a OwnMetrics,
 }
 
 impl Engine for StagedEngine<'_> {
     fn model(&self) -> &Model {
         self.model
+    }
+
+    fn own_metrics(&self) -> &OwnMetrics {
+        &self.own
     }
 
     fn run(&self, plan: &Plan, done: &Done, sink: Sink<'_>) -> Result<()> {
@@ -228,6 +242,7 @@ impl Engine for StagedEngine<'_> {
         let head = Head {
             front: &self.front,
             whole: whole.as_ref(),
+            own: &self.own,
         };
         for group in &schedule.groups {
             let cells = group.waves.iter().flat_map(|w| &w.cells);
@@ -245,7 +260,7 @@ impl Engine for StagedEngine<'_> {
                 });
             }
             for bench in &mut benches {
-                bench.measure_unpatched(&caches, &head);
+                bench.measure_unpatched(&caches, &head)?;
                 sink(bench.batch(Vec::new()))?;
             }
             for wave in &group.waves {
@@ -363,7 +378,13 @@ impl StagedEngine<'_> {
                     site,
                 });
             }
-            let values = bench.measure(own, head, &bench.plan.spec.metrics);
+            let metrics = &bench.plan.spec.metrics;
+            let values = bench.measure(own, head, metrics);
+            for (cell, values) in cells.iter().zip(&values) {
+                let (base, _) = bench.pair.runs(bench.plan.spec.direction);
+                let run = || patched_run(&bench.pair.cells[*cell], base.len());
+                check_finite(metrics, values, &bench.pair.pair, run)?;
+            }
             batches.push(bench.batch(cells.into_iter().zip(values).collect()));
         }
         Ok(batches)
@@ -403,7 +424,7 @@ impl Bench<'_> {
         })
     }
 
-    fn measure_unpatched(&mut self, caches: &Caches, head: &Head<'_>) {
+    fn measure_unpatched(&mut self, caches: &Caches, head: &Head<'_>) -> Result<()> {
         let spec = &self.plan.spec;
         let (base, source) = self.pair.runs(spec.direction);
         let rows = |first: usize, prompt: usize| -> Vec<f32> {
@@ -430,11 +451,16 @@ impl Bench<'_> {
             (values, gate)
         };
         let (clean, corrupt) = (of(&clean), of(&corrupt));
+        for (values, run) in [(&clean.0, "clean"), (&corrupt.0, "corrupted")] {
+            let run = || format!("the {run} run");
+            check_finite(&spec.metrics, values, &self.pair.pair, run)?;
+        }
         self.unpatched = Unpatched {
             gap: clean.1 - corrupt.1,
             clean: clean.0,
             corrupt: corrupt.0,
         };
+        Ok(())
     }
 
     fn readout<'l>(&self, logits: &'l [f32], head: &Head<'_>) -> crate::metric::Readout<'l> {
@@ -453,8 +479,9 @@ impl Bench<'_> {
             let size = logits.len() / (rows.len() / one).max(1);
             let found = logits.par_chunks(size.max(1)).map(|logits| {
                 let readout = self.readout(logits, head);
-                let of = |m: &Metric| readout.measure(*m, &self.answer, &self.foil, &self.clean);
-                metrics.iter().map(of).collect::<Values>()
+                let tokens = (self.answer.as_slice(), self.foil.as_slice());
+                let of_pair = (&self.pair.pair, tokens);
+                (head.own).measure(&readout, metrics, of_pair, &self.clean)
             });
             values.extend(found.collect::<Vec<_>>());
         }

@@ -10,7 +10,7 @@ const BOTH: [Direction; 2] = [Direction::Denoise, Direction::Noise];
 
 /// Where the patched value should stand: the run that a recovery of 0 or 1 means.
 fn claimed(row: &Row) -> f64 {
-    let to_clean = (row.direction == "denoise")
+    let to_clean = (row.direction == Direction::Denoise)
         == row
             .trivial_why
             .as_deref()
@@ -25,7 +25,7 @@ fn close(a: f64, b: f64) -> bool {
 
 /// Metrics read only at the prompt's last position.
 fn at_prompt(row: &Row) -> bool {
-    row.metric != "logprob_seq"
+    row.metric != Metric::LogProbSeq
 }
 
 /// Every cell of every site, by position and whole: a trivial row has the value that it claims, and
@@ -48,7 +48,7 @@ fn trivial_rows_have_the_value_that_the_graph_claims() {
             for row in rows(&PLAIN, &model, spec, &pairs) {
                 if row.trivial {
                     assert!(close(row.patched, claimed(&row)), "seed {seed}: {row:?}");
-                } else if row.metric == "logit_diff" {
+                } else if row.metric == Metric::LogitDiff {
                     let r = row.recovery.unwrap();
                     open += 1;
                     if r.abs() < 1e-6 || (r - 1.0).abs() < 1e-6 {
@@ -138,7 +138,7 @@ fn nothing_happens_before_the_first_difference() {
             ..spec(every_site(&model))
         };
         for row in rows(&PLAIN, &model, spec, &pairs) {
-            if row.position.unwrap() < 3 && row.site != "logits" {
+            if row.position.unwrap() < 3 && row.site != Site::Logits {
                 assert!(row.trivial, "{row:?}");
                 assert!(close(row.patched, claimed(&row)), "{row:?}");
                 assert!(row.recovery.is_none_or(|r| r.abs() < 1e-3), "{row:?}");
@@ -214,7 +214,7 @@ fn batched_equals_single_and_short_cuts_change_nothing() {
                         r.pair.clone(),
                         r.name.clone(),
                         r.position,
-                        r.metric.clone(),
+                        r.metric,
                         r.trivial,
                     )
                 };
@@ -254,7 +254,7 @@ fn one_place_under_two_names_is_computed_once_and_written_twice() {
     assert!(
         found
             .iter()
-            .all(|r| r.patched == found[0].patched && r.site == "attn_out")
+            .all(|r| r.patched == found[0].patched && r.site == Site::AttnOut)
     );
     assert!(found[0].patched != found[0].corrupt);
 }
@@ -297,7 +297,7 @@ fn the_algebra_holds_on_every_family() {
                 if row.trivial {
                     trivial += 1;
                     assert!(close(row.patched, claimed(&row)), "{name}: {row:?}");
-                } else if row.metric == "logit_diff" {
+                } else if row.metric == Metric::LogitDiff {
                     let r = row.recovery.unwrap();
                     // A window keeps what the graph without it would let through.
                     let windowed = model

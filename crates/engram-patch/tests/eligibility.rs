@@ -20,11 +20,11 @@ const LEAST: [(Metric, f64); 5] = [
 ];
 
 /// The mean over samples of clean − corrupt, by pair and metric; and the gaps of single samples.
-fn gaps(rows: &[Row]) -> BTreeMap<(&str, &str), Vec<f64>> {
+fn gaps(rows: &[Row]) -> BTreeMap<(&str, Metric), Vec<f64>> {
     let mut seen = BTreeSet::new();
-    let mut found: BTreeMap<(&str, &str), Vec<f64>> = BTreeMap::new();
+    let mut found: BTreeMap<(&str, Metric), Vec<f64>> = BTreeMap::new();
     for row in rows {
-        let key = (row.pair.as_str(), row.metric.as_str());
+        let key = (row.pair.as_str(), row.metric);
         if seen.insert((key, row.sample)) {
             found.entry(key).or_default().push(row.clean - row.corrupt);
         }
@@ -65,10 +65,10 @@ fn check(rows: &[Row], left_out: &BTreeSet<(String, Metric)>) {
     let gaps = gaps(rows);
     let mut outcomes = BTreeSet::new();
     for row in rows {
-        let gap = |metric: &str| mean(&gaps[&(row.pair.as_str(), metric)]);
-        let (metric, least) = *LEAST.iter().find(|(m, _)| m.name() == row.metric).unwrap();
-        let eligible = gap("logit_diff") >= 0.5;
-        let enough = gap(&row.metric) >= least;
+        let gap = |metric: Metric| mean(&gaps[&(row.pair.as_str(), metric)]);
+        let (metric, least) = *LEAST.iter().find(|(m, _)| *m == row.metric).unwrap();
+        let eligible = gap(Metric::LogitDiff) >= 0.5;
+        let enough = gap(row.metric) >= least;
         assert_eq!(
             row.recovery.is_some(),
             eligible && enough,
@@ -95,7 +95,7 @@ fn a_pair_is_eligible_or_not_with_all_its_samples() {
     check(&rows, &left_out);
     // A pair that is not eligible has samples whose own gap would have been large enough: the draw must not choose.
     let chosen = gaps(&rows).into_iter().any(|((_, metric), values)| {
-        metric == "logit_diff" && mean(&values) < 0.5 && values.iter().any(|v| *v >= 0.5)
+        metric == Metric::LogitDiff && mean(&values) < 0.5 && values.iter().any(|v| *v >= 0.5)
     });
     assert!(chosen);
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use common::{PLAIN, family, rows, spec};
 use engram_core::files::read_json;
-use engram_core::{Direction, Metric, NamedSite, Pair, Positions, Select, Suite};
+use engram_core::{Direction, Metric, NamedSite, Pair, Positions, RowAlign, Select, Suite};
 use engram_model::{Gpt2Config, Model, Tokenizer, checkpoint};
 use engram_patch::{
     Engine, Memory, NaiveEngine, NaiveSettings, PreparedPair, Profile, Reading, StagedEngine,
@@ -72,7 +72,7 @@ fn the_profile_paper_is_the_published_procedure() {
                 assert!(off < 1e-5, "{}: {} for {want}", row.name, row.patched);
                 assert!((row.clean - expected.clean).abs() < 1e-5);
                 assert!((row.corrupt - expected.corrupt).abs() < 1e-5);
-                assert_eq!((row.align.as_str(), row.position), ("overwrite", None));
+                assert_eq!((row.align, row.position), (RowAlign::Overwrite, None));
                 visible += usize::from((want - expected.corrupt).abs() > 1e-2);
             }
             let head = found.iter().find(|r| r.name == "lm_head").unwrap();

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{FAMILIES, PLAIN, family, model, pair, prepared, spec};
-use engram_core::{Corruption, Direction, NamedSite, Part, Positions, Row, Select, Site};
+use engram_core::{Corruption, Direction, Metric, NamedSite, Part, Positions, Row, Select, Site};
 use engram_model::Model;
 use engram_model::block::describe;
 use engram_patch::{
@@ -194,7 +194,8 @@ fn closed_forms() {
     for rows in [naive(&model, &plan), staged(&model, &plan)] {
         for row in rows {
             // Appended tokens of the answer read the corrupted prompt below the site.
-            if row.metric == "logprob_seq" && ["source", "halves"].contains(&row.name.as_str()) {
+            if row.metric == Metric::LogProbSeq && ["source", "halves"].contains(&row.name.as_str())
+            {
                 continue;
             }
             let expected = match row.name.as_str() {

@@ -4,7 +4,8 @@ mod common;
 
 use common::{PLAIN, model, pair, prepared, rows, sites, spec};
 use engram_core::{
-    Align, Corruption, Direction, Metric, NamedSite, Pair, Part, Positions, Row, Select, Site, Span,
+    Align, Corruption, Direction, Metric, NamedSite, Pair, Part, Positions, Row, RowAlign, Select,
+    Site, Span,
 };
 use engram_model::{Capture, Model, Tokenizer};
 use engram_patch::{Memory, NaiveSettings, Plan, PreparedPair, StagedEngine, SweepSpec};
@@ -22,8 +23,8 @@ fn same_values(a: &[Row], b: &[Row]) {
     assert!(!a.is_empty());
     for (a, b) in a.iter().zip(b) {
         assert_eq!(
-            (&a.metric, a.position, a.layer),
-            (&b.metric, b.position, b.layer)
+            (a.metric, a.position, a.layer),
+            (b.metric, b.position, b.layer)
         );
         close(a.patched, b.patched);
     }
@@ -158,7 +159,7 @@ fn windows_are_clipped_and_agree_with_what_they_hold() {
     for (cell, last) in [(0, 1), (1, 2), (2, 2)] {
         for m in 0..n {
             // Appended tokens also read the keys of the layers between.
-            if wide[m].metric != "logprob_seq" {
+            if wide[m].metric != Metric::LogProbSeq {
                 close(wide[cell * n + m].patched, one[last * n + m].patched);
             }
         }
@@ -269,13 +270,13 @@ fn zero_is_the_model_without_the_part() {
         for (a, b) in found.iter().zip(&without) {
             // KL is measured from the whole model's clean run, which the other model does not have;
             // tokens appended after the prompt are never patched.
-            if !["kl", "logprob_seq"].contains(&a.metric.as_str()) {
+            if !matches!(a.metric, Metric::Kl | Metric::LogProbSeq) {
                 assert!(
                     (a.patched - b.clean).abs() < 1e-4 * (1.0 + b.clean.abs()),
                     "{name}: {a:?} for {b:?}"
                 );
                 assert!(
-                    (a.patched - a.clean).abs() > 1e-6 || a.metric == "rank",
+                    (a.patched - a.clean).abs() > 1e-6 || a.metric == Metric::Rank,
                     "{name} moves {}",
                     a.metric
                 );
@@ -318,7 +319,7 @@ fn the_mean_of_a_prompt_of_equal_tokens_at_embed_is_a_no_op() {
     let expected = rows(&PLAIN, &other, spec(sites(&other, Site::Embed)), &two);
     for (a, b) in found.iter().zip(&expected) {
         // Appended tokens keep their own positions.
-        if !["kl", "logprob_seq"].contains(&a.metric.as_str()) {
+        if !matches!(a.metric, Metric::Kl | Metric::LogProbSeq) {
             close(a.patched, b.clean);
         }
     }
@@ -384,11 +385,11 @@ fn gaussian_noise_is_of_the_size_asked_for_and_falls_on_the_subject() {
         found
             .iter()
             .zip(&other)
-            .all(|(a, b)| a.corrupt != b.corrupt || a.metric == "rank")
+            .all(|(a, b)| a.corrupt != b.corrupt || a.metric == Metric::Rank)
     );
     for row in &found {
         close(row.patched, row.clean);
-        assert!(row.trivial && row.corruption == "gaussian:3");
+        assert!(row.trivial && row.corruption == Corruption::Gaussian(3.0));
     }
     // The corrupted run by hand: the subject's embeddings with noise, sigma by its definition.
     let mut all = Vec::new();
@@ -433,7 +434,7 @@ fn gaussian_noise_is_of_the_size_asked_for_and_falls_on_the_subject() {
         &pairs[..1],
     );
     for (a, b) in found.iter().zip(&plain) {
-        if a.metric != "kl" {
+        if a.metric != Metric::Kl {
             close(a.corrupt, b.clean);
         }
     }
@@ -484,7 +485,7 @@ fn alignment_from_the_end_of_equal_prompts_is_strict() {
             let strict = rows(&PLAIN, &model, of(Align::Strict), &pairs);
             let last = rows(&PLAIN, &model, of(Align::Last), &pairs);
             same_values(&last, &strict);
-            assert!(last.iter().all(|r| r.align == "last"));
+            assert!(last.iter().all(|r| r.align == RowAlign::Last));
         }
     }
 }

@@ -4,7 +4,7 @@ mod common;
 
 use candle_core::{Device, Tensor};
 use common::{PLAIN, VOCAB, model, pair, prepared, sites, spec};
-use engram_core::{Pair, Site, Wording};
+use engram_core::{Metric, Pair, Site, Wording};
 use engram_model::{Capture, Gpt2Config, Model, NoTap, Tokenizer};
 use engram_patch::{
     Engine, Memory, NaiveEngine, PatchError, Plan, Reading, StagedEngine, ask, cache, preferences,
@@ -53,14 +53,14 @@ fn preferences_are_those_of_the_prompts_alone() {
     let sweep = NaiveEngine::new(&model, PLAIN).collect(&plan).unwrap();
     let own: Vec<_> = found.rows.iter().filter(|r| !r.held_back).collect();
     for ((row, result), pair) in own.iter().zip(&sweep).zip(&fit) {
-        let of = |metric: &str| result.rows.iter().find(|r| r.metric == metric).unwrap();
+        let of = |metric: Metric| result.rows.iter().find(|r| r.metric == metric).unwrap();
         for (have, want) in [
-            (row.logit_diff_clean, of("logit_diff").clean),
-            (row.logit_diff_corrupt, of("logit_diff").corrupt),
-            (row.logprob_seq_clean, of("logprob_seq").clean),
-            (row.logprob_seq_corrupt, of("logprob_seq").corrupt),
-            (row.prob_clean, of("prob").clean),
-            (-row.rank_clean.ln(), of("rank").clean),
+            (row.logit_diff_clean, of(Metric::LogitDiff).clean),
+            (row.logit_diff_corrupt, of(Metric::LogitDiff).corrupt),
+            (row.logprob_seq_clean, of(Metric::LogProbSeq).clean),
+            (row.logprob_seq_corrupt, of(Metric::LogProbSeq).corrupt),
+            (row.prob_clean, of(Metric::Prob).clean),
+            (-row.rank_clean.ln(), of(Metric::Rank).clean),
         ] {
             assert!((have - want).abs() < 1e-4, "{have} for {want}: {row:?}");
         }

@@ -144,7 +144,7 @@ fn confirm_fates(rows: &[Row]) {
             .as_deref()
             .unwrap()
             .starts_with("every path");
-        let clean = (row.direction == "denoise") == restored;
+        let clean = (row.direction == Direction::Denoise) == restored;
         let claimed = if clean { row.clean } else { row.corrupt };
         assert!(
             (row.patched - claimed).abs() < 2e-4 * (1.0 + claimed.abs()),

@@ -3,10 +3,13 @@
 mod common;
 
 use common::{PLAIN, model, pair, prepared, sites, spec};
-use engram_core::{Part, Positions, Site};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use engram_core::{Metric, MetricName, Part, Positions, Site};
 use engram_patch::{
-    Done, Engine, Intervention, Memory, NaiveEngine, PatchError, Place, Plan, StagedEngine,
-    SweepSpec, Tokens,
+    Done, Engine, Intervention, LogitMetric, Memory, NaiveEngine, Outcome, OwnMetrics, PatchError,
+    Place, Plan, StagedEngine, SweepSpec, Tokens,
 };
 
 fn plan() -> (engram_model::Model, Plan) {
@@ -111,4 +114,61 @@ fn what_a_plan_says_wrongly_is_named_with_the_pair_and_the_site() {
     let error = Plan::new(sound.spec.clone(), shape, pairs).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("the foil: token id 9999"), "{text}");
+}
+
+/// A metric that gives a number for so many runs, then NaN.
+struct Breaks(AtomicUsize);
+
+impl LogitMetric for Breaks {
+    fn name(&self) -> &str {
+        "breaks"
+    }
+
+    fn measure(&self, outcome: Outcome<'_>) -> f64 {
+        match self.0.fetch_sub(1, Ordering::Relaxed) {
+            1.. => f64::from(outcome.logits[0]),
+            _ => f64::NAN,
+        }
+    }
+}
+
+#[test]
+fn a_metric_that_gives_nan_is_named_with_the_pair_the_site_and_the_value() {
+    let (model, mut plan) = plan();
+    let own = Metric::Own(MetricName::new("breaks").unwrap());
+    plan.spec.metrics.push(own);
+    let error = refused(&model, &plan).to_string();
+    assert!(
+        error.starts_with("metric \"own:breaks\" is not supported"),
+        "{error}"
+    );
+    // Both unpatched runs of the first pair are measured, then cells; the naive engine has them all on one batch.
+    let of = |runs| {
+        let mut own = OwnMetrics::default();
+        own.add(Arc::new(Breaks(AtomicUsize::new(runs)))).unwrap();
+        own
+    };
+    let shape = model.shape();
+    for (runs, named) in [
+        (
+            1,
+            "pair \"p\": metric own:breaks gives NaN for the corrupted run",
+        ),
+        (
+            5,
+            "pair \"p\": metric own:breaks gives NaN for the run patched at z.0",
+        ),
+    ] {
+        let staged = StagedEngine::new(&model, Memory::beside(&shape, 1 << 30)).unwrap();
+        let staged = staged.measuring(of(runs));
+        let naive = NaiveEngine::new(&model, PLAIN).measuring(of(runs));
+        for engine in [&naive as &dyn Engine, &staged] {
+            let error = engine.collect(&plan).unwrap_err();
+            assert!(matches!(error, PatchError::MetricNotFinite { .. }));
+            let text = error.to_string();
+            let first = text.starts_with(named);
+            // Pairs of one group are measured together.
+            assert!(first || runs == 5 && text.contains("patched at"), "{text}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //! its figures are written beside it.
 //! No number in it is a result.
 
-use engram_core::Pair;
+use engram_core::{Method, Pair};
 use engram_findings::editing::simulate::EditSimulation;
 use engram_findings::simulate::Simulation;
 use engram_findings::{Condition, EditResults, Settings, Study, findings};
@@ -69,7 +69,7 @@ fn edits(suite: &[Pair], condition: &Condition) -> [EditResults; 2] {
     };
     let single = simulation.results(suite, condition);
     let mut several = single.clone();
-    (several.name, several.method) = ("three".to_owned(), "memit".to_owned());
+    (several.name, several.method) = ("three".to_owned(), Method::Memit);
     let wider = |layers: &mut Vec<usize>| *layers = (layers[0]..layers[0] + 3).collect();
     several.rows.iter_mut().for_each(|r| wider(&mut r.layers));
     several.moved.iter_mut().for_each(|m| wider(&mut m.layers));

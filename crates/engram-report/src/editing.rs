@@ -1,5 +1,6 @@
 //! What the page says of edits in words: their names, where they hold, how they were made.
 
+use engram_core::{Method, Site};
 use engram_findings::editing::{BeforeAfter, EditFindings, EditScores};
 use engram_findings::profile::Profile;
 use engram_findings::words::percent;
@@ -57,8 +58,9 @@ pub(crate) fn carrying<'a>(findings: &'a Findings, model: &str) -> Vec<&'a Profi
     let Some(condition) = findings.condition(model) else {
         return Vec::new();
     };
-    let says =
-        |m: &Measure| m.site == "mlp_out" && m.scope == Scope::All && condition.concludes_from(m);
+    let says = |m: &Measure| {
+        m.site == Site::MlpOut && m.scope == Scope::All && condition.concludes_from(m)
+    };
     let mut found: Vec<&Profile> = (condition.profiles.iter())
         .filter(|p| says(&p.measure))
         .collect();
@@ -80,11 +82,8 @@ pub(crate) fn headline(findings: &Findings) -> Vec<String> {
 
 /// How edits were made and scored, ready to be pasted; nothing where none were made.
 pub(crate) fn methods(findings: &Findings) -> Vec<String> {
-    let made = |(method, how): (&str, &str)| {
-        let used = findings.editing.iter().any(|e| e.method == method);
-        used.then(|| how.to_owned())
-    };
-    let how: Vec<String> = HOW.into_iter().filter_map(made).collect();
+    let used = |method: &&Method| findings.editing.iter().any(|e| e.method == **method);
+    let how: Vec<&str> = Method::ALL.iter().filter(used).map(|m| how(*m)).collect();
     if findings.editing.is_empty() {
         return Vec::new();
     }
@@ -99,22 +98,20 @@ pub(crate) fn methods(findings: &Findings) -> Vec<String> {
     ]
 }
 
-/// Each method in a sentence.
-const HOW: [(&str, &str); 4] = [
-    (
-        "rome",
-        "ROME (Meng et al. 2022) changes the down-projection of one layer's MLP by a product of two vectors, so that the key of the subject's last token gives a value under which the model says the new answer; the covariance of keys over a text sample says what is to be left alone.",
-    ),
-    (
-        "memit",
-        "MEMIT (Meng et al. 2023) spreads such a change over the down-projections of several layers, in their order.",
-    ),
-    (
-        "ft-l",
-        "FT-L (Zhu et al. 2020, as in Meng et al. 2022) fine-tunes down-projections on the fact, every element within a bound.",
-    ),
-    (
-        "lora",
-        "LoRA (Hu et al. 2022) fine-tunes down-projections on the fact by a change of low rank.",
-    ),
-];
+/// A method in a sentence.
+fn how(method: Method) -> &'static str {
+    match method {
+        Method::Rome => {
+            "ROME (Meng et al. 2022) changes the down-projection of one layer's MLP by a product of two vectors, so that the key of the subject's last token gives a value under which the model says the new answer; the covariance of keys over a text sample says what is to be left alone."
+        }
+        Method::Memit => {
+            "MEMIT (Meng et al. 2023) spreads such a change over the down-projections of several layers, in their order."
+        }
+        Method::FtL => {
+            "FT-L (Zhu et al. 2020, as in Meng et al. 2022) fine-tunes down-projections on the fact, every element within a bound."
+        }
+        Method::Lora => {
+            "LoRA (Hu et al. 2022) fine-tunes down-projections on the fact by a change of low rank."
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! A heat map for the terminal: one line a row, one cell a layer.
 
+use engram_core::Corruption;
 use engram_findings::parts::PartKind;
 use engram_findings::words::percent;
 use engram_findings::{ConditionFindings, Findings};
@@ -129,8 +130,8 @@ fn sites(condition: &ConditionFindings) -> Map {
             Some((l.layer, value))
         });
         let mut name = vec![place(&p.measure), p.kind.clone()];
-        if p.measure.corruption != "swap" {
-            name.insert(1, p.measure.corruption.clone());
+        if p.measure.corruption != Corruption::Swap {
+            name.insert(1, p.measure.corruption.to_string());
         }
         (name.join(", "), points.collect())
     });

@@ -2,8 +2,8 @@
 
 use std::sync::LazyLock;
 
-use engram_core::Row;
 use engram_core::edit::TOGETHER;
+use engram_core::{Method, Row, Site};
 use engram_findings::editing::simulate::EditSimulation;
 use engram_findings::parts::PartKind;
 use engram_findings::simulate::Simulation;
@@ -125,7 +125,7 @@ static PARTS: LazyLock<ReportInput> = LazyLock::new(|| {
         let neurons: Vec<Row> = heads
             .map(|row| Row {
                 name: row.name.replace("head_out", "mlp_post"),
-                site: "mlp_post".into(),
+                site: Site::MlpPost,
                 unit: row.head,
                 head: None,
                 ..row.clone()
@@ -145,7 +145,7 @@ static EDITED: LazyLock<ReportInput> = LazyLock::new(|| {
         };
         let single = simulation.results(&FULL.suite(), condition);
         let mut together = single.clone();
-        (together.name, together.method) = ("together".to_owned(), "memit".to_owned());
+        (together.name, together.method) = ("together".to_owned(), Method::Memit);
         let (rows, moved) = (&mut together.rows, &mut together.moved);
         rows.retain(|r| r.layers == [0]);
         rows.iter_mut().for_each(|r| {
@@ -302,7 +302,7 @@ fn figures_are_drawn_from_the_findings() {
     let drawn = data["profiles"].as_array().unwrap();
     let point = drawn
         .iter()
-        .find(|p| p["condition"] == "config-1" && p["metric"] == profile.measure.metric.as_str())
+        .find(|p| p["condition"] == "config-1" && p["metric"] == profile.measure.metric.name())
         .unwrap();
     let mean = profile.layers[0].mean.unwrap();
     assert!((point["mean"].as_f64().unwrap() - mean).abs() < 1e-5);
@@ -327,7 +327,7 @@ fn the_pairs_behind_each_mean_are_drawn() {
         .iter()
         .find(|s| {
             s["condition"] == "config-1"
-                && s["site"] == profile.measure.site.as_str()
+                && s["site"] == profile.measure.site.name()
                 && s["kind"] == profile.kind.as_str()
         })
         .or_else(|| spread.iter().find(|s| s["condition"] == "config-1"))

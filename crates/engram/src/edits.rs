@@ -63,7 +63,7 @@ pub struct Record {
     /// SHA-256 of the checkpoint.
     pub checkpoint: String,
     /// The method.
-    pub method: String,
+    pub method: Method,
     /// Its settings.
     pub settings: EditSettings,
     /// The sets of layers.
@@ -173,7 +173,7 @@ impl Record {
             name: name.to_owned(),
             model: model.to_owned(),
             checkpoint: checkpoint.to_owned(),
-            method: sweep.method.name().to_owned(),
+            method: sweep.method,
             settings: sweep.settings.clone(),
             layers: sets.to_vec(),
             facts: chosen.facts,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use engram_core::{Confounds, PreferenceRow, Row, Suite, files};
+use engram_core::{Confounds, PreferenceRow, Row, RowAlign, Suite, files};
 use engram_findings::{Condition, EditResults, Findings, Settings, Study, findings};
 use engram_patch::Ineligible;
 use engram_report::{
@@ -211,8 +211,9 @@ impl Results {
 
     fn of_sweep(folder: &Path, manifest: Manifest) -> Result<Results> {
         let rows = Row::read_parquet(&folder.join(PATCH))?;
-        let (paper, rows): (Vec<Row>, Vec<Row>) =
-            rows.into_iter().partition(|r| r.align == "overwrite");
+        let (paper, rows): (Vec<Row>, Vec<Row>) = rows
+            .into_iter()
+            .partition(|r| r.align == RowAlign::Overwrite);
         let suite = Suite::read(&folder.join(SUITE))?;
         let empty = Suite::default();
         let (suite, paper_suite) = if rows.is_empty() {

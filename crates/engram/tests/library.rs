@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use engram::sweep::EngineKind;
 use engram::{
-    At, Cell, Error, Hooks, Model, Observer, Pair, Positions, Results, Silent, Sweep, SweepFolder,
-    Told, Value,
+    At, Cell, Error, Hooks, LogitMetric, Model, Observer, Outcome, Pair, Positions, Results,
+    Silent, Site, Sweep, SweepFolder, Told, Value,
 };
 
 fn bundled() -> PathBuf {
@@ -59,7 +59,7 @@ fn a_pair_is_swept_read_and_written() {
     // By layer and position, of the first site.
     let map = result.recovery(0);
     assert_eq!((map.len(), map[0].len()), (8, 5));
-    for row in result.rows.iter().filter(|r| r.site == "resid_pre") {
+    for row in result.rows.iter().filter(|r| r.site == Site::ResidPre) {
         let place = |value: Option<i64>| value.unwrap() as usize;
         let found = map[place(row.layer)][place(row.position)];
         assert_eq!(Some(found), row.recovery);
@@ -184,6 +184,79 @@ fn hooks_read_and_replace_values_at_any_site() {
     assert!(error.contains("the whole value"), "{error}");
     let error = hooks.on("resid_per.1", Ok).unwrap_err().to_string();
     assert!(error.contains("resid_pre.1"), "{error}");
+}
+
+/// The logit difference and the entropy, as a program would add them.
+struct Own(&'static str, fn(&Outcome<'_>) -> f64);
+
+impl LogitMetric for Own {
+    fn name(&self) -> &str {
+        self.0
+    }
+
+    fn measure(&self, outcome: Outcome<'_>) -> f64 {
+        (self.1)(&outcome)
+    }
+}
+
+#[test]
+fn a_caller_s_metric_is_measured_in_every_run() {
+    let model = Model::open(bundled()).unwrap();
+    let difference = |o: &Outcome<'_>| {
+        let logit = |tokens: &[u32]| f64::from(o.logits[tokens[0] as usize]);
+        logit(o.answer) - logit(o.foil)
+    };
+    let of = |metric| {
+        let sweep = Sweep::of(&model)
+            .sites("resid_pre")
+            .unwrap()
+            .pairs([pair()]);
+        sweep.measure(metric).unwrap()
+    };
+    for engine in [EngineKind::Staged, EngineKind::Naive] {
+        let sweep = of(Own("difference", difference)).engine(engine);
+        let rows = sweep.run(&mut Silent).unwrap().rows;
+        for rows in rows.chunks(2) {
+            let (usual, own) = (&rows[0], &rows[1]);
+            assert_eq!(own.metric.to_string(), "own:difference");
+            // Naive runs and wavefronts add in other orders.
+            for (a, b) in [(own.clean, usual.clean), (own.patched, usual.patched)] {
+                assert!((a - b).abs() < 1e-4, "{a} for {b}");
+            }
+            let same = (own.recovery.unwrap() - usual.recovery.unwrap()).abs();
+            assert!(same < 1e-3, "{own:?}");
+        }
+    }
+    // Rows are written and read.
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let result = of(Own("difference", difference)).run(&mut Silent).unwrap();
+    result.write(&out).unwrap();
+    let read = Results::read(&out).unwrap();
+    assert_eq!(read.conditions[0].rows, result.rows);
+    // NaN names the pair, the site and the value.
+    let nan = |o: &Outcome<'_>| {
+        if o.logits[0] > 0.0 {
+            f64::NAN
+        } else {
+            f64::NAN
+        }
+    };
+    let error = of(Own("broken", nan)).run(&mut Silent).unwrap_err();
+    let text = error.to_string();
+    for part in ["own:broken", "NaN", "the clean run", "pair"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let error = of(Own("difference", difference))
+        .sites("resid_pre")
+        .unwrap();
+    let folder = SweepFolder::open(folder.path().join("b"), false).unwrap();
+    let error = error.run_in(&folder, &mut Silent).unwrap_err().to_string();
+    assert!(error.contains("in memory"), "{error}");
+    let name = Sweep::of(&model)
+        .measure(Own("a b", difference))
+        .unwrap_err();
+    assert!(name.to_string().contains("a b"), "{name}");
 }
 
 /// Cells of the caller's: what is swept as a site, and what is done by a hook, give the same.

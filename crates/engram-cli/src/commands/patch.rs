@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use engram::sweep::EngineKind;
 use engram::{Model, Opening, SweepFolder, SweepResult, memory, model};
-use engram_core::{Pair, Suite, files};
+use engram_core::{Pair, Site, Suite, files};
 use engram_findings::Settings;
 
 use super::sweep_text;
@@ -80,7 +80,7 @@ fn print_rows(result: &SweepResult, model: &Model, json: bool) -> Result<()> {
     let rows = &result.rows;
     let text = sweep_text::shown(&result.suite.pairs, rows, Settings::default())?;
     super::print(json, rows, || {
-        let of_keys = |r: &engram::Row| r.head.is_some() && ["k", "v"].contains(&r.site.as_str());
+        let of_keys = |r: &engram::Row| r.head.is_some() && matches!(r.site, Site::K | Site::V);
         let served = model.shape().served().filter(|_| rows.iter().any(of_keys));
         text + &served.map_or(String::new(), |s| format!("\n{s}"))
     })

@@ -51,7 +51,7 @@ fn of_pair(rows: &[Row]) -> String {
         Column::of("token", rows, |r| {
             r.token.as_ref().map_or(String::new(), |t| format!("{t:?}"))
         }),
-        Column::of("metric", rows, |r| r.metric.clone()),
+        Column::of("metric", rows, |r| r.metric.to_string()),
         Column::of("clean", rows, |r| format!("{:.4}", r.clean)),
         Column::of("corrupt", rows, |r| format!("{:.4}", r.corrupt)),
         Column::of("patched", rows, |r| format!("{:.4}", r.patched)),
@@ -96,7 +96,7 @@ fn mean_columns(
         Column::of("head", shown, |m| whole(m.head)),
         Column::of("unit", shown, |m| whole(m.unit)),
         Column::of("position", shown, |m| m.place.words().to_owned()),
-        Column::of("metric", shown, |m| m.metric.clone()),
+        Column::of("metric", shown, |m| m.metric.to_string()),
         Column::of("pairs", shown, |m| m.values.len().to_string()),
         Column::of("recovery", shown, |m| {
             m.mean().map_or("–".to_owned(), number)
@@ -108,9 +108,7 @@ fn mean_columns(
 
 /// The heads or neurons with the largest means, by size, of the metric that the sweep reads first.
 fn top(means: &[CellMean], settings: &Settings) -> engram_findings::Result<String> {
-    let metric = means
-        .first()
-        .map_or(Metric::LogitDiff.name(), |m| &m.metric);
+    let metric = means.first().map_or(Metric::LogitDiff, |m| m.metric);
     let parts = means.iter().filter(|m| {
         m.head.or(m.unit).is_some() && !m.trivial && m.metric == metric && m.mean().is_some()
     });

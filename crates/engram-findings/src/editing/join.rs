@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use engram_core::{EditRow, Row};
+use engram_core::{Corruption, Direction, EditRow, Metric, Row, RowAlign, Site};
 use serde::{Deserialize, Serialize};
 
 /// A fact at a layer: how well its edit did there, and how much of it patching brings back there.
@@ -46,7 +46,7 @@ pub fn join(edits: &[EditRow], sweep: &[Row]) -> Vec<Joined> {
         if let (true, Some(layer), Some(value)) =
             (of_mlp_out(row) && place, row.layer, row.recovery)
         {
-            let rank = (row.position.is_some(), row.corruption == "swap");
+            let rank = (row.position.is_some(), row.corruption == Corruption::Swap);
             let found = recovery.entry((row.pair.as_str(), layer)).or_default();
             if rank > found.rank {
                 *found = Found {
@@ -80,9 +80,11 @@ pub fn join(edits: &[EditRow], sweep: &[Row]) -> Vec<Joined> {
 
 /// A row of a sweep that says what one layer's `mlp_out` recovers.
 fn of_mlp_out(row: &Row) -> bool {
-    let right = row.site == "mlp_out" && row.metric == "logit_diff" && row.direction == "denoise";
+    let right = row.site == Site::MlpOut
+        && row.metric == Metric::LogitDiff
+        && row.direction == Direction::Denoise;
     let whole = row.unit.is_none() && row.window.is_none_or(|w| w == 1);
-    right && whole && row.align != "overwrite" && !row.trivial
+    right && whole && row.align != RowAlign::Overwrite && !row.trivial
 }
 
 /// The layer at which `mlp_out` recovers most: the mean over pairs of the greatest recovery of any position, over the

@@ -13,7 +13,7 @@ mod sheet;
 pub mod side_effects;
 pub mod simulate;
 
-use engram_core::{Aside, EditRow, Moved, Said};
+use engram_core::{Aside, EditRow, Method, Moved, Said};
 use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
@@ -35,8 +35,8 @@ pub struct EditResults {
     pub name: String,
     /// The model's name in the study.
     pub model: String,
-    /// `rome`, `memit`, `ft-l`, `lora`.
-    pub method: String,
+    /// The method.
+    pub method: Method,
     /// Facts that could be edited.
     pub facts: usize,
     /// Facts whose answer the unedited model says: every token of it its most probable one. These are edited.
@@ -60,8 +60,8 @@ pub struct EditFindings {
     pub name: String,
     /// The model's name in the study.
     pub model: String,
-    /// `rome`, `memit`, `ft-l`, `lora`.
-    pub method: String,
+    /// The method.
+    pub method: Method,
     /// Facts that could be edited.
     pub facts: usize,
     /// Facts whose answer the unedited model says. These are edited.
@@ -150,7 +150,7 @@ fn of_model(
     let mut found = EditFindings {
         name: results.name.clone(),
         model: results.model.clone(),
-        method: results.method.clone(),
+        method: results.method,
         facts: results.facts,
         says: results.says,
         prefers: results.prefers,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use engram_core::{EditRow, Score, Won};
+use engram_core::{EditRow, Method, Score, Won};
 use engram_stats::{Interval, Resampling, cluster_mean_interval, proportion_interval};
 
 use crate::context::{Context, kinds};
@@ -15,7 +15,7 @@ pub(crate) struct Sheet<'a> {
     pub settings: Settings,
     /// `edit NAME of MODEL`: what errors name.
     pub what: String,
-    pub method: &'a str,
+    pub method: Method,
     pub kinds: Vec<String>,
     /// Sets of layers in ascending order, and their rows in the order of the file.
     pub rows: BTreeMap<&'a [usize], Vec<&'a EditRow>>,
@@ -35,7 +35,7 @@ impl<'a> Sheet<'a> {
                     condition: what,
                     pair: row.request.clone(),
                     place: format!("layers {:?}", row.layers),
-                    metric: results.method.clone(),
+                    metric: results.method.to_string(),
                 });
             }
             rows.entry(&row.layers).or_default().push(row);
@@ -48,7 +48,7 @@ impl<'a> Sheet<'a> {
         Ok(Sheet {
             settings: context.settings,
             what,
-            method: &results.method,
+            method: results.method,
             kinds: kinds(named),
             rows,
             clusters,

@@ -1,7 +1,9 @@
 //! Edits with a known answer, for calibrating tests and for looking at reports. Nothing here is a result: every row is
 //! drawn from a seeded generator.
 
-use engram_core::{Aside, EditRow, Fit, Moved, Pair, Said, Score, Won};
+use engram_core::{
+    Aside, Direction, EditRow, Fit, Method, Metric, Moved, Pair, Said, Score, Site, Won,
+};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -48,7 +50,7 @@ impl EditSimulation {
         let mut results = EditResults {
             name: "each".to_owned(),
             model: condition.name.clone(),
-            method: "rome".to_owned(),
+            method: Method::Rome,
             facts: suite.len(),
             says: suite.len(),
             prefers: Some(suite.len()),
@@ -56,8 +58,11 @@ impl EditSimulation {
         };
         let recovery = |pair: &Pair, layer: usize| {
             let found = condition.rows.iter().find(|r| {
-                let cell = r.site == "mlp_out" && r.layer == Some(layer as i64);
-                r.pair == pair.id && cell && r.metric == "logit_diff" && r.direction == "denoise"
+                let cell = r.site == Site::MlpOut && r.layer == Some(layer as i64);
+                r.pair == pair.id
+                    && cell
+                    && r.metric == Metric::LogitDiff
+                    && r.direction == Direction::Denoise
             });
             found.and_then(|r| r.recovery).unwrap_or(0.0)
         };
@@ -91,7 +96,7 @@ impl EditSimulation {
                     request: pair.id.clone(),
                     kind: Some(pair.kind.clone()),
                     relation: pair.relation.clone(),
-                    method: "rome".to_owned(),
+                    method: Method::Rome,
                     layers: vec![layer],
                     position: 1,
                     says: Some(true),

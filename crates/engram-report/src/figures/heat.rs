@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use engram_core::Corruption;
 use engram_findings::ConditionFindings;
 use engram_findings::layout::PositionClass;
 use engram_findings::parts::{Effect, LEAST_EFFECT, PartGrid};
@@ -127,9 +128,10 @@ fn of_site(condition: &ConditionFindings, maps: &[&PositionMap]) -> Result<Figur
         })
         .collect();
     let place = measure.place();
+    let corruption = measure.corruption.to_string();
     let mut words = vec!["positions", &condition.name, &place];
-    if measure.corruption != "swap" {
-        words.push(&measure.corruption);
+    if measure.corruption != Corruption::Swap {
+        words.push(&corruption);
     }
     let title = format!(
         "{}: recovery by layer and position, {}",

@@ -1,5 +1,6 @@
 //! Normalised entropy of each pair, by model and kind: a panel a site.
 
+use engram_core::Corruption;
 use engram_findings::Findings;
 use engram_findings::localise::LocalisationSummary;
 use plotters::prelude::*;
@@ -45,8 +46,8 @@ fn panels<'a>(findings: &'a Findings, kinds: &[&str]) -> Vec<Panel<'a>> {
             .iter()
             .filter(|s| s.measure.is_primary())
         {
-            let site = match summary.measure.corruption.as_str() {
-                "swap" => place(&summary.measure),
+            let site = match summary.measure.corruption {
+                Corruption::Swap => place(&summary.measure),
                 other => format!("{}, {other}", place(&summary.measure)),
             };
             let kind = kinds.iter().position(|k| *k == summary.kind).unwrap_or(0);

@@ -1,5 +1,6 @@
 //! Recovery by layer: a panel a site, a curve and its band a kind.
 
+use engram_core::Corruption;
 use engram_findings::ConditionFindings;
 use engram_findings::profile::{Profile, ProfilePoint};
 
@@ -39,8 +40,8 @@ fn sites<'a>(condition: &'a ConditionFindings, kinds: &[&str]) -> Vec<Site<'a>> 
         .iter()
         .filter(|p| condition.is_main(&p.measure) && points(p).any(|point| !point.trivial));
     for profile in found {
-        let name = match profile.measure.corruption.as_str() {
-            "swap" => place(&profile.measure),
+        let name = match profile.measure.corruption {
+            Corruption::Swap => place(&profile.measure),
             other => format!("{}, {other}", place(&profile.measure)),
         };
         let kind = kinds.iter().position(|k| *k == profile.kind).unwrap_or(0);

@@ -6,6 +6,7 @@ mod parts;
 mod run;
 mod tested;
 
+use engram_core::{Direction, Metric};
 use engram_findings::gate::Share;
 use engram_findings::words::{number, p_value, percent};
 use engram_findings::{ConditionFindings, Findings, Interval};
@@ -46,7 +47,9 @@ impl Table {
 /// Splits a table whose third and fourth column are metric and direction: rows of the logit difference
 /// under denoise, without these columns, and all others.
 pub(crate) fn split(table: Table) -> (Table, Table) {
-    let is_primary = |row: &Vec<String>| row[2] == "logit_diff" && row[3] == "denoise";
+    let is_primary = |row: &Vec<String>| {
+        row[2] == Metric::LogitDiff.name() && row[3] == Direction::Denoise.name()
+    };
     let (mut primary, others): (Vec<_>, Vec<_>) = table.rows.into_iter().partition(is_primary);
     let mut head = table.head.clone();
     for row in primary.iter_mut().chain([&mut head]) {
@@ -206,7 +209,7 @@ pub(crate) fn recovery(findings: &Findings) -> Table {
         ],
     );
     for (condition, profile) in each(findings, |c| &c.profiles) {
-        if profile.measure.metric != "logit_diff" {
+        if profile.measure.metric != Metric::LogitDiff {
             continue;
         }
         for point in &profile.layers {
@@ -214,7 +217,7 @@ pub(crate) fn recovery(findings: &Findings) -> Table {
             table.rows.push(vec![
                 condition.name.clone(),
                 place(&profile.measure),
-                profile.measure.direction.clone(),
+                profile.measure.direction.to_string(),
                 profile.kind.clone(),
                 point.layer.map_or_else(dash, |l| l.to_string()),
                 match point.n < point.of {

@@ -231,8 +231,8 @@ pub(crate) fn metrics_left_out(findings: &Findings) -> Table {
         for metric in &condition.metrics_left_out {
             table.rows.push(vec![
                 condition.name.clone(),
-                metric.metric.clone(),
-                metric.corruption.clone(),
+                metric.metric.to_string(),
+                metric.corruption.to_string(),
                 metric.pairs.to_string(),
                 metric.left_out.len().to_string(),
                 metric.left_out.join(", "),

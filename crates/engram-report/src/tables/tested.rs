@@ -42,8 +42,8 @@ pub(crate) fn layer_tests(findings: &Findings) -> Table {
         let mut row = vec![
             condition.name.clone(),
             place(&test.measure),
-            test.measure.metric.clone(),
-            test.measure.direction.clone(),
+            test.measure.metric.to_string(),
+            test.measure.direction.to_string(),
             test.kind.clone().unwrap_or_else(|| "all".to_owned()),
             test.pairs.to_string(),
             test.clusters.to_string(),
@@ -144,8 +144,8 @@ pub(crate) fn kind_tests(findings: &Findings) -> Table {
         let mut row = vec![
             condition.name.clone(),
             place(&test.measure),
-            test.measure.metric.clone(),
-            test.measure.direction.clone(),
+            test.measure.metric.to_string(),
+            test.measure.direction.to_string(),
             format!("{} − {}", test.first, test.second),
             format!("{} and {}", test.relations_first, test.relations_second),
         ];
@@ -226,8 +226,8 @@ pub(crate) fn localisation(findings: &Findings) -> Table {
         table.rows.push(vec![
             condition.name.clone(),
             place(&summary.measure),
-            summary.measure.metric.clone(),
-            summary.measure.direction.clone(),
+            summary.measure.metric.to_string(),
+            summary.measure.direction.to_string(),
             summary.kind.clone(),
             summary.pairs.len().to_string(),
             summary.undefined.to_string(),

@@ -6,9 +6,10 @@ mod planned;
 mod result;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use engram_core::{Align, Corruption, Direction, Metric, NamedSite, Pair, Positions, Suite};
-use engram_patch::{Cell, Plan, Profile, Reading, SweepSpec, paper_spec};
+use engram_patch::{Cell, LogitMetric, OwnMetrics, Plan, Profile, Reading, SweepSpec, paper_spec};
 
 use crate::error::Result;
 use crate::memory;
@@ -58,6 +59,7 @@ pub struct Sweep<'m> {
     skip_unfit: bool,
     engine: EngineKind,
     memory: Option<u64>,
+    own: OwnMetrics,
     provenance: Provenance,
 }
 
@@ -77,6 +79,7 @@ impl<'m> Sweep<'m> {
             skip_unfit: false,
             engine: EngineKind::Staged,
             memory: None,
+            own: OwnMetrics::default(),
             provenance: Provenance::default(),
         }
     }
@@ -154,8 +157,24 @@ impl<'m> Sweep<'m> {
         if !all.contains(&Metric::LogitDiff) {
             all.insert(0, Metric::LogitDiff);
         }
+        let own = self.spec.metrics.iter();
+        all.extend(own.filter(|m| matches!(m, Metric::Own(_))));
         self.spec.metrics = all;
         self
+    }
+
+    /// A metric of the caller's, measured beside the others; rows name it `own:` and its name. Such a sweep cannot be
+    /// resumed, and runs in memory only.
+    ///
+    /// # Errors
+    /// [`crate::Error::Patch`] for a name that is none.
+    pub fn measure(mut self, metric: impl LogitMetric + 'static) -> Result<Sweep<'m>> {
+        let gap = (metric.name().to_owned(), metric.least_gap());
+        let name = self.own.add(Arc::new(metric))?;
+        self.spec.own_gaps.push(gap);
+        self.spec.metrics.retain(|m| *m != Metric::Own(name));
+        self.spec.metrics.push(Metric::Own(name));
+        Ok(self)
     }
 
     /// What random draws are made from, and how many noise samples a pair has.

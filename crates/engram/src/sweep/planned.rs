@@ -83,8 +83,8 @@ impl<'m> PlannedSweep<'_, 'm> {
     /// As [`Sweep::run_in`].
     pub fn run_in(self, folder: &SweepFolder, observer: &mut dyn Observer) -> Result<SweepResult> {
         if self.has_functions() {
-            let why = "a function has no name by which a broken-off sweep could be resumed; run the sweep in memory";
-            return Err(Error::asked("cells with functions", why));
+            let why = "what a function computes has no name by which a broken-off sweep could be resumed; run the sweep in memory";
+            return Err(Error::asked("a sweep with functions of its own", why));
         }
         let engine = self.engine()?;
         let start = Instant::now();
@@ -112,9 +112,11 @@ impl<'m> PlannedSweep<'_, 'm> {
                 }
                 // What cannot fit is said before anything is laid out or written.
                 self.schedule()?;
-                Box::new(StagedEngine::new(model, self.memory)?)
+                Box::new(StagedEngine::new(model, self.memory)?.measuring(self.sweep.own.clone()))
             }
-            EngineKind::Naive => Box::new(NaiveEngine::new(model, self.naive())),
+            EngineKind::Naive => {
+                Box::new(NaiveEngine::new(model, self.naive()).measuring(self.sweep.own.clone()))
+            }
         })
     }
 
@@ -140,8 +142,11 @@ impl<'m> PlannedSweep<'_, 'm> {
         fingerprint(&(of, code::of_sweep()))
     }
 
-    /// Whether a cell changes values by a function, which has no name.
+    /// Whether a cell changes values by a function, or a metric is the caller's: neither has a name in files.
     fn has_functions(&self) -> bool {
+        if !self.sweep.own.is_empty() {
+            return true;
+        }
         let cells = self.sweep.spec.cells.iter();
         let mut values = cells.flat_map(|cell| &cell.interventions);
         values.any(|(_, _, value)| value.has_function())

@@ -38,7 +38,7 @@ impl SweepResult {
         let Some(pair) = self.suite.pairs.get(pair) else {
             return Vec::new();
         };
-        let metric = Metric::LogitDiff.name();
+        let metric = Metric::LogitDiff;
         let of_pair = self
             .rows
             .iter()

@@ -37,7 +37,7 @@ fn shown(overlay: &Overlay, json: bool) -> Result<()> {
         let rows = overlay.edits.iter().map(|e| {
             [
                 short(&e.hash).to_owned(),
-                e.method.clone(),
+                e.method.to_string(),
                 match &e.requests[..] {
                     [one] => one.clone(),
                     many => format!("{} facts", many.len()),
@@ -98,7 +98,7 @@ pub fn show(path: &Path, json: bool) -> Result<()> {
         let mut rows = vec![
             ["edit".to_owned(), shown.edit.clone()],
             ["checkpoint".to_owned(), short(&meta.base).to_owned()],
-            ["method".to_owned(), meta.method.clone()],
+            ["method".to_owned(), meta.method.to_string()],
         ];
         for on in &meta.on {
             rows.push(["on top of".to_owned(), short(on).to_owned()]);

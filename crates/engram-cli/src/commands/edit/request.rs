@@ -79,7 +79,7 @@ pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
     let first = requests.first().context("no request")?;
     let done = Done {
         edit: short(&hash).to_owned(),
-        method: delta.meta.method.clone(),
+        method: delta.meta.method.to_string(),
         layers: layers.clone(),
         requests: requests.len(),
         loss,

@@ -111,7 +111,7 @@ fn check_recovery(
         facts => of_counterfact(facts),
     };
     let ids: BTreeSet<&str> = cases.iter().map(|c| c.request.id.as_str()).collect();
-    let of_mlp = |row: &&Row| row.site == Site::MlpOut.name();
+    let of_mlp = |row: &&Row| row.site == Site::MlpOut;
     if !rows.iter().any(|row| of_mlp(&row)) {
         bail!("--recovery {at}: it has no rows of mlp_out; sweep that site");
     }
