@@ -90,7 +90,7 @@ pub struct Neighbour {
 pub struct Pair {
     /// Unique name.
     pub id: String,
-    /// `definitional`, `associative` or any other word.
+    /// Any word; findings compare kinds.
     pub kind: String,
     /// Clean prompt.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -168,12 +168,12 @@ fn locate(subject: &Option<Span>, prompt: &Prompt<'_>, pair: &Pair) -> Option<Lo
 }
 
 impl Pair {
-    /// A pair of texts, called "pair", of the kind "inline". Strings are joined as written: answer and foil begin with a blank
+    /// A pair of texts, called "pair", of the kind "given". Strings are joined as written: answer and foil begin with a blank
     /// where the prompt does not end in one.
     pub fn new(clean: &str, corrupt: &str, answer: &str, foil: &str) -> Pair {
         Pair {
             id: "pair".to_owned(),
-            kind: "inline".to_owned(),
+            kind: "given".to_owned(),
             clean: clean.to_owned(),
             corrupt: corrupt.to_owned(),
             answer: answer.to_owned(),

@@ -20,7 +20,7 @@ pub const PAIR_FIELDS: [Field; 21] = [
     ),
     Field::new(
         "kind",
-        "the kind of fact (definitional, associative or any other word); findings compare kinds",
+        "the kind of fact, any word; findings compare kinds",
         "\"kind\": \"associative\"",
     ),
     Field::new(

@@ -32,6 +32,9 @@ pub struct CounterFact {
 }
 
 impl CounterFact {
+    /// The kind of its facts, in suites and edits that are made from it.
+    pub const KIND: &str = "counterfact";
+
     /// The subject in the prompt.
     pub fn locate(&self) -> Option<Located> {
         locate_at(&self.prompt, &self.subject, self.subject_at)

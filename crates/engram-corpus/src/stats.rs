@@ -7,9 +7,6 @@ use crate::Tokenize;
 use crate::abstracts::Abstract;
 use crate::error::{CorpusError, Result};
 
-/// The terms whose mentions the study counted.
-pub const DEFAULT_TERMS: [&str; 3] = ["epilepsy", "EEG", "seizure"];
-
 /// Counts over a corpus. Each abstract counts with its title.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CorpusStats {

@@ -28,7 +28,7 @@ pub struct EditRequest {
     /// The present answer, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_true: Option<String>,
-    /// `definitional`, `associative` or any other word.
+    /// The fact's kind: any word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// The relation that the fact is of.
@@ -189,7 +189,7 @@ pub fn of_counterfact(facts: &[CounterFact]) -> Vec<Case> {
             subject_at: fact.subject_at,
             target_new: fact.new_answer.trim().to_owned(),
             target_true: Some(fact.answer.trim().to_owned()),
-            kind: Some("associative".to_owned()),
+            kind: Some(CounterFact::KIND.to_owned()),
             relation: Some(fact.template()),
         },
         paraphrases: fact.rephrased.clone(),

@@ -13,7 +13,7 @@ use crate::words::{layers, list, number, p_value, percent, plural, site};
 pub(crate) fn conclusions(findings: &Findings, condition: &ConditionFindings) -> Vec<String> {
     let alpha = findings.settings.alpha();
     let mut said = vec![condition.gate.sentence.clone()];
-    said.extend(preferred(condition));
+    said.extend(preferred(condition, findings.has_kinds()));
     said.extend(against_base(findings, condition));
     said.extend(same_as(findings, condition));
     said.extend(condition.metrics_left_out.iter().map(left_out));
@@ -50,12 +50,53 @@ pub(crate) fn conclusions(findings: &Findings, condition: &ConditionFindings) ->
     said
 }
 
-/// The shortest summary of one model.
-pub(crate) fn headline(condition: &ConditionFindings) -> String {
+/// The shortest summary of one model; `None` where it was asked nothing.
+pub(crate) fn headline(
+    condition: &ConditionFindings,
+    kinds: &[String],
+    alpha: f64,
+) -> Option<String> {
     let name = &condition.name;
-    if !condition.gate.passed {
-        return format!("{name}: no conclusion, since it is not shown to know more than chance.");
+    let unknown =
+        || format!("{name}: no conclusion, since it is not shown to know more than chance.");
+    match (kinds, condition.gate.passed) {
+        ([], _) => None,
+        (_, false) => Some(unknown()),
+        ([_], true) => Some(layers_in_short(condition, alpha)),
+        (_, true) => Some(kinds_in_short(condition)),
     }
+}
+
+/// Whether layers differ, for a suite of one kind.
+fn layers_in_short(condition: &ConditionFindings, alpha: f64) -> String {
+    let tests = condition.layer_tests.iter().filter(|t| {
+        t.kind.is_none() && condition.concludes_from(&t.measure) && t.measure.adds_up()
+    });
+    let tested: Vec<(&str, f64)> = tests
+        .filter_map(|t| Some((t.measure.label.as_str(), t.friedman.as_ref()?.p_value)))
+        .collect();
+    let differ = tested.iter().filter(|(_, p)| *p < alpha);
+    let differ: Vec<String> = differ
+        .map(|(label, p)| format!("{label} ({})", p_value(*p)))
+        .collect();
+    let what = match (tested.len(), differ.len()) {
+        (0, _) => "layers could not be tested".to_owned(),
+        (_, 0) => "no difference between layers is shown".to_owned(),
+        (all, some) => {
+            let silent = if some < all {
+                "; no difference is shown at other sites"
+            } else {
+                ""
+            };
+            format!("layers differ at {}{silent}", list(&differ))
+        }
+    };
+    format!("{}: knows more than chance; {what}.", condition.name)
+}
+
+/// Whether kinds are told apart.
+fn kinds_in_short(condition: &ConditionFindings) -> String {
+    let name = &condition.name;
     let tests: Vec<&KindTests> = condition
         .kind_tests
         .iter()
@@ -115,44 +156,51 @@ fn left_out(metric: &MetricLeftOut) -> String {
     )
 }
 
-/// What the model prefers and says of each kind, and which of the two conclusions rest on.
-fn preferred(condition: &ConditionFindings) -> Vec<String> {
+/// What the model prefers and says, of each kind where there are several, and which of the two conclusions rest on.
+fn preferred(condition: &ConditionFindings, has_kinds: bool) -> Vec<String> {
     let named = condition.gate.kinds.iter().filter(|k| k.kind.is_some());
     let mut said: Vec<String> = named
         .map(|kind| {
-            let name = kind.kind.as_deref().unwrap_or_default();
+            let noun = match &kind.kind {
+                Some(name) if has_kinds => format!("{name} pair"),
+                _ => "pair".to_owned(),
+            };
             let says = kind.says.as_ref().map_or(String::new(), |says| {
                 format!(" It says the answer, so that greedy decoding gives it, of {} ({}).", says.count, share(says))
             });
             format!(
                 "Of {} it prefers the right one of {} ({}): answer on the clean prompt, foil on the corrupted one; a model that answers by chance does of a quarter.{says}{}",
-                plural(kind.pairs, &format!("{name} pair")),
+                plural(kind.pairs, &noun),
                 kind.prefers.count,
                 share(&kind.prefers),
-                wordings(kind)
+                wordings(kind, condition.taught)
             )
         })
         .collect();
     let all = condition.gate.kind(None);
     if let (true, Some(all)) = (condition.gate.passed, all) {
         said.push(format!(
-            "What follows about layers, kinds and parts rests on the {} that are eligible and whose answer the model prefers, whether it says it or not.",
+            "What follows about layers{} and parts rests on the {} that are eligible and whose answer the model prefers, whether it says it or not.",
+            if has_kinds { ", kinds" } else { "" },
             plural(all.used, "pair")
         ));
     }
     said
 }
 
-fn wordings(kind: &KindGate) -> String {
-    let trained = kind
-        .trained
-        .as_ref()
-        .map(|s| format!("in {} of trained wordings", share(s)));
-    let held_back = kind
-        .held_back
-        .as_ref()
-        .map(|s| format!("in {} of wordings held back from training", share(s)));
-    let parts: Vec<String> = trained.into_iter().chain(held_back).collect();
+/// How often answer beats foil in the pairs' own wordings and in paraphrases; `taught` where training had the former.
+fn wordings(kind: &KindGate, taught: bool) -> String {
+    let (own, others) = if taught {
+        ("trained wordings", "wordings held back from training")
+    } else {
+        ("the pairs' own wordings", "paraphrases")
+    };
+    let of = |found: &Option<Share>, wordings: &str| {
+        let found = found.as_ref()?;
+        Some(format!("in {} of {wordings}", share(found)))
+    };
+    let parts = [of(&kind.trained, own), of(&kind.held_back, others)];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
     if parts.is_empty() {
         return String::new();
     }

@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 
 use engram_core::clusters::joined;
 use engram_core::{Clusters, Confounds, Pair};
+use indexmap::IndexSet;
 
 use crate::error::{FindingsError, Result};
 use crate::study::Settings;
-
-/// The two kinds that are shown first.
-const FIRST_KINDS: [&str; 2] = ["definitional", "associative"];
 
 /// Pairs by name, their kinds and their clusters as numbers.
 pub(crate) struct Context<'a> {
     pub settings: Settings,
     pub pairs: &'a [Pair],
+    /// In the order of their first pairs.
     pub kinds: Vec<String>,
     /// The cluster of each pair.
     pub clusters: Vec<usize>,
@@ -40,7 +39,7 @@ impl<'a> Context<'a> {
         Ok(Context {
             settings,
             pairs,
-            kinds: kinds(pairs.iter().map(|p| p.kind.as_str())),
+            kinds: in_order(pairs.iter().map(|p| p.kind.as_str())),
             relations: relations(pairs, &clusters),
             clusters,
             confounds: BTreeMap::new(),
@@ -75,6 +74,14 @@ impl<'a> Context<'a> {
         means_by(values.into_iter().map(|(pair, v)| (self.clusters[pair], v)))
             .into_values()
             .collect()
+    }
+
+    /// The kinds of some rows in the order in which kinds are shown, that of the suite; others come after these.
+    pub fn kinds_of<'k>(&self, found: impl Iterator<Item = &'k str>) -> Vec<String> {
+        let mut kinds = in_order(found);
+        let place = |kind: &String| self.kinds.iter().position(|k| k == kind);
+        kinds.sort_by_key(|kind| place(kind).unwrap_or(usize::MAX));
+        kinds
     }
 
     /// The relation of a pair, for tests that take relations for independent.
@@ -128,14 +135,9 @@ fn relations<'a>(pairs: &'a [Pair], clusters: &[usize]) -> Vec<Option<&'a str>> 
     of.into_iter().map(|number| name(number?)).collect()
 }
 
-/// Kinds in the order in which they are shown.
-pub(crate) fn kinds<'a>(found: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut kinds: Vec<&str> = found.collect();
-    kinds.sort_by_key(|kind| {
-        let place = FIRST_KINDS.iter().position(|first| first == kind);
-        (place.unwrap_or(FIRST_KINDS.len()), *kind)
-    });
-    kinds.dedup();
+/// Each kind once, in the order of first appearance.
+fn in_order<'a>(found: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let kinds: IndexSet<&str> = found.collect();
     kinds.into_iter().map(str::to_owned).collect()
 }
 

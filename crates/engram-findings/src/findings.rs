@@ -16,13 +16,12 @@ use crate::kinds::{KindTests, conclude, kind_tests};
 use crate::layers::{LayerTests, layer_tests};
 use crate::localise::{LocalisationSummary, localise};
 use crate::measure::{Measure, Scope};
-use crate::paper::{Paper, paper};
 use crate::parts::{PartCell, PartGrid, part_grids};
 use crate::positions::{Example, PositionMap, examples, position_maps};
 use crate::profile::{Profile, profiles};
+use crate::published::{Protocol, PublishedFinding, beside, protocol};
 use crate::replicates::{Replicates, replicates};
 use crate::robustness::{Robustness, robustness};
-use crate::seed::{SeedFinding, seed_findings};
 use crate::sheet::gather;
 use crate::study::{Condition, Settings, Study};
 
@@ -33,7 +32,7 @@ pub struct Findings {
     pub settings: Settings,
     /// The suite, counted: one entry a kind.
     pub suite: Vec<KindCount>,
-    /// The shortest summary: for each model, whether the kinds are told apart.
+    /// The shortest summary, a sentence a model: whether the kinds are told apart; of one kind, whether layers are.
     pub headline: Vec<String>,
     /// Each model, in the order of the study.
     pub conditions: Vec<ConditionFindings>,
@@ -48,6 +47,20 @@ pub struct Findings {
 }
 
 impl Findings {
+    /// The question that [`Findings::headline`] answers; `None` where the suite has no pair.
+    pub fn question(&self) -> Option<&'static str> {
+        match self.suite.as_slice() {
+            [] => None,
+            [_] => Some("Do layers differ in what they restore?"),
+            _ => Some("Is one kind of knowledge kept in fewer layers than another?"),
+        }
+    }
+
+    /// Whether kinds can be compared: the suite has two or more.
+    pub fn has_kinds(&self) -> bool {
+        self.suite.len() > 1
+    }
+
     /// The findings of a model by its name.
     pub fn condition(&self, name: &str) -> Option<&ConditionFindings> {
         self.conditions.iter().find(|c| c.name == name)
@@ -72,6 +85,9 @@ pub struct KindCount {
 pub struct ConditionFindings {
     /// The model's name in the study.
     pub name: String,
+    /// Whether the study trained it on texts that hold the pairs in their own wording.
+    #[serde(default)]
+    pub taught: bool,
     /// What it knows.
     pub gate: Gate,
     /// What follows, in plain sentences, in the order in which they are read.
@@ -98,9 +114,11 @@ pub struct ConditionFindings {
     /// Single pairs by layer and token.
     pub examples: Vec<Example>,
     /// The published protocol, where it was run.
-    pub paper: Option<Paper>,
-    /// The published study's findings beside this model's.
-    pub seed: Vec<SeedFinding>,
+    #[serde(rename = "paper")]
+    pub protocol: Option<Protocol>,
+    /// The published figures beside this model's; empty in a study that does not ask for them.
+    #[serde(default, alias = "seed")]
+    pub published: Vec<PublishedFinding>,
     /// Rows not read: single entries of attention patterns.
     pub unread_rows: usize,
 }
@@ -226,7 +244,10 @@ pub fn check_rows(suite: &[Pair], settings: Settings, condition: &str, rows: &[R
 /// outside their range.
 pub fn findings(study: &Study<'_>) -> Result<Findings> {
     let context = Context::new(study.suite, study.settings)?.with_confounds(study.confounds);
-    let paper_context = Context::new(study.paper_suite, study.settings)?;
+    let published = study
+        .published
+        .map(|pairs| Context::new(pairs, study.settings));
+    let published = published.transpose()?;
     let mut conditions = Vec::new();
     let mut states: Vec<(&str, States)> = Vec::new();
     for condition in study.conditions {
@@ -235,7 +256,7 @@ pub fn findings(study: &Study<'_>) -> Result<Findings> {
                 condition: condition.name.clone(),
             });
         }
-        let (found, known) = of_condition(&context, &paper_context, condition)?;
+        let (found, known) = of_condition(&context, published.as_ref(), condition)?;
         conditions.push(found);
         states.push((&condition.name, known));
     }
@@ -250,7 +271,9 @@ pub fn findings(study: &Study<'_>) -> Result<Findings> {
     let mut findings = Findings {
         settings: study.settings,
         suite: counts(&context),
-        headline: conditions.iter().map(headline).collect(),
+        headline: (conditions.iter())
+            .filter_map(|c| headline(c, &context.kinds, study.settings.alpha()))
+            .collect(),
         replicates: replicates(study.conditions, &conditions)?,
         conditions,
         comparisons,
@@ -292,7 +315,7 @@ fn counts(context: &Context<'_>) -> Vec<KindCount> {
 
 fn of_condition(
     context: &Context<'_>,
-    paper_context: &Context<'_>,
+    published: Option<&Context<'_>>,
     condition: &Condition,
 ) -> Result<(ConditionFindings, States)> {
     let name = condition.name.as_str();
@@ -300,6 +323,7 @@ fn of_condition(
     let sheets = gather(context, name, &condition.rows)?;
     let mut found = ConditionFindings {
         name: name.to_owned(),
+        taught: condition.taught,
         gate,
         conclusions: Vec::new(),
         profiles: Vec::new(),
@@ -311,8 +335,11 @@ fn of_condition(
         parts: Vec::new(),
         metrics_left_out: metrics_left_out(context, &states, &condition.rows),
         examples: Vec::new(),
-        paper: paper(paper_context, name, &condition.paper, Metric::LogitDiffMean)?,
-        seed: Vec::new(),
+        protocol: match published {
+            Some(context) => protocol(context, name, &condition.published)?,
+            None => None,
+        },
+        published: Vec::new(),
         unread_rows: sheets.unread,
     };
     for sheet in &sheets.whole {
@@ -360,6 +387,8 @@ fn of_condition(
         }
     }
     found.parts = part_grids(context, &found.gate, &states, &sheets.parts)?;
-    found.seed = seed_findings(context, &found, &states)?;
+    if published.is_some() {
+        found.published = beside(context, &found, &states)?;
+    }
     Ok((found, states))
 }

@@ -80,9 +80,10 @@ pub struct KindGate {
     /// Share of pairs whose answer the model says; `None` where that was not asked. By chance it is next to none.
     #[serde(default)]
     pub says: Option<Share>,
-    /// Share of pairs × trained wordings in which answer is preferred to foil. By chance it is a half.
+    /// Share of pairs in their own wordings in which answer is preferred to foil; where the study taught the facts, these
+    /// are trained wordings. By chance it is a half.
     pub trained: Option<Share>,
-    /// The same in wordings held back from training.
+    /// The same in paraphrases, which are held back from training.
     pub held_back: Option<Share>,
     /// Share of prompts, clean and corrupted, on which the model prefers what the prompt calls for.
     /// A model that prefers one of the two words whatever the prompt has exactly a half.

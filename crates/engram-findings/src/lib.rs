@@ -24,15 +24,14 @@ pub mod layout;
 pub mod localise;
 pub mod measure;
 pub mod nulls;
-pub mod paper;
 pub mod part_differences;
 pub mod parts;
 pub mod positions;
 pub mod profile;
+pub mod published;
 pub mod replicates;
 pub mod robustness;
 pub mod runs;
-pub mod seed;
 pub mod simulate;
 pub mod words;
 
@@ -50,5 +49,6 @@ pub use findings::{ConditionFindings, Findings, KindCount, MetricLeftOut, check_
 pub use measure::{Measure, Scope};
 pub use nulls::{NullRejections, null_rejections};
 pub use part_differences::{PartComparison, PartDifference};
+pub use published::PublishedFinding;
 pub use runs::{RunComparison, compare_runs};
 pub use study::{Condition, Settings, Study};

@@ -179,7 +179,7 @@ impl Simulation {
             if self.full {
                 self.by_position(pair, [clean, corrupt], &mut draw, &mut condition.rows);
                 if i % self.pairs == 0 {
-                    self.paper(pair, &mut draw, &mut condition.paper);
+                    self.published(pair, &mut draw, &mut condition.published);
                 }
             }
         }
@@ -266,7 +266,7 @@ impl Simulation {
         }
     }
 
-    fn paper(&self, pair: &Pair, draw: &mut Draw, rows: &mut Vec<Row>) {
+    fn published(&self, pair: &Pair, draw: &mut Draw, rows: &mut Vec<Row>) {
         let metric = [0.8 + 0.3 * draw.normal(), -0.4 + 0.2 * draw.normal()];
         let mut push = |name: String, site, layer, recovery, why: Option<&str>| {
             rows.push(Row {

@@ -10,8 +10,6 @@ use crate::editing::EditResults;
 pub struct Study<'a> {
     /// The pairs.
     pub suite: &'a [Pair],
-    /// The pairs of the published protocol (question and answer); may be empty.
-    pub paper_suite: &'a [Pair],
     /// The pairs' confounds; may be empty.
     pub confounds: &'a [Confounds],
     /// The models, in the order in which they are shown. The one called `base` is what the others
@@ -19,6 +17,8 @@ pub struct Study<'a> {
     pub conditions: &'a [Condition],
     /// Each model's edits; may be empty.
     pub edits: &'a [EditResults],
+    /// The pairs of the published protocol (question and answer), where the study asks for the published study's table.
+    pub published: Option<&'a [Pair]>,
     /// How to test.
     pub settings: Settings,
 }
@@ -26,17 +26,19 @@ pub struct Study<'a> {
 /// One model's results.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Condition {
-    /// `base`, `config-1`, `config-2` or any other word.
+    /// `base` or any other word.
     pub name: String,
+    /// Whether the study trained it on texts that hold the pairs in their own wording.
+    pub taught: bool,
     /// The condition that this one is another seed's training of.
     pub replicates: Option<String>,
     /// The sweep: all metrics, sites and positions.
     pub rows: Vec<Row>,
-    /// Answer or foil, in trained and in held-back wordings. May be empty: the rows of metric
+    /// Answer or foil, in the pairs' own wordings and in paraphrases. May be empty: the rows of metric
     /// `logit_diff` then say what the model prefers.
     pub preferences: Vec<PreferenceRow>,
     /// The sweep under the published protocol (`overwrite`, `logit_diff_mean`); may be empty.
-    pub paper: Vec<Row>,
+    pub published: Vec<Row>,
 }
 
 /// How to test.

@@ -57,7 +57,7 @@ fn analysed(suite: &[Pair], rows: Vec<Row>) -> Findings {
     };
     let study = Study {
         suite,
-        paper_suite: &[],
+        published: None,
         confounds: &[],
         conditions: &[condition],
         edits: &[],

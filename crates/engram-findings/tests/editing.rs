@@ -19,7 +19,7 @@ fn quick() -> Settings {
 fn of(suite: &[Pair], conditions: &[Condition], results: EditResults) -> EditFindings {
     let study = Study {
         suite,
-        paper_suite: &[],
+        published: None,
         confounds: &[],
         conditions,
         edits: &[results],
@@ -251,7 +251,7 @@ fn what_is_wrong_is_named() {
         };
         let study = Study {
             suite: &[],
-            paper_suite: &[],
+            published: None,
             confounds: &[],
             conditions: &[],
             edits: &[results],

@@ -1,29 +1,12 @@
 //! Findings on studies whose answer is known.
 
-use engram_core::{Corruption, Direction, Metric, Pair, Row, RowAlign, Site};
+mod common;
+
+use common::{of, quick};
+use engram_core::{Metric, Site};
 use engram_findings::profile::Over;
 use engram_findings::simulate::Simulation;
-use engram_findings::{Condition, Findings, FindingsError, Scope, Settings, Study, findings};
-
-fn quick() -> Settings {
-    Settings {
-        resamples: 200,
-        permutations: 400,
-        ..Settings::default()
-    }
-}
-
-fn of(suite: &[Pair], conditions: &[Condition], settings: Settings) -> Findings {
-    let study = Study {
-        suite,
-        paper_suite: suite,
-        confounds: &[],
-        conditions,
-        edits: &[],
-        settings,
-    };
-    findings(&study).unwrap()
-}
+use engram_findings::{Findings, Scope, Study, findings};
 
 fn simulated(simulation: Simulation) -> Findings {
     of(
@@ -91,7 +74,7 @@ fn a_difference_of_length_is_not_taken_for_one_of_kind() {
         let suite = simulation.suite();
         let study = Study {
             suite: &suite,
-            paper_suite: &suite,
+            published: Some(&suite),
             confounds,
             conditions: &[simulation.condition("config-1")],
             edits: &[],
@@ -148,7 +131,7 @@ fn a_difference_of_length_is_not_taken_for_one_of_kind() {
     let suite = of_kind.suite();
     let study = Study {
         suite: &suite,
-        paper_suite: &suite,
+        published: Some(&suite),
         confounds: &of_kind.confounds(),
         conditions: &[of_kind.condition("config-1")],
         edits: &[],
@@ -182,7 +165,7 @@ fn kinds_permuted_over_a_study_s_relations_reject_at_the_nominal_rate() {
     let conditions = [simulation.condition("config-1")];
     let study = Study {
         suite: &suite,
-        paper_suite: &suite,
+        published: Some(&suite),
         confounds: &[],
         conditions: &conditions,
         edits: &[],
@@ -361,129 +344,6 @@ fn few_relations_give_no_verdict() {
     }
 }
 
-/// Four pairs in two clusters, two layers of `mlp_out` and a residual stream that algebra fixes.
-fn by_hand() -> (Vec<Pair>, Condition) {
-    let suite: Vec<Pair> = (0..4)
-        .map(|i| Pair {
-            id: format!("p{i}"),
-            kind: "definitional".into(),
-            cluster: Some(format!("c{}", i / 2)),
-            ..Pair::default()
-        })
-        .collect();
-    let metric = [(2.0, -1.0), (1.0, -3.0), (0.5, -0.5), (0.1, -0.1)];
-    let patched = [[0.5, 1.0], [-1.0, -2.0], [0.0, -0.5], [0.0, 0.0]];
-    let mut condition = Condition {
-        name: "base".into(),
-        ..Condition::default()
-    };
-    for ((pair, (clean, corrupt)), patched) in suite.iter().zip(metric).zip(patched) {
-        let eligible = clean - corrupt >= 0.5;
-        for layer in 0..2 {
-            for direction in [Direction::Denoise, Direction::Noise] {
-                let patched = patched[layer as usize];
-                let gain = if direction == Direction::Noise {
-                    clean - patched
-                } else {
-                    patched - corrupt
-                };
-                let row = Row {
-                    pair: pair.id.clone(),
-                    kind: pair.kind.clone(),
-                    name: format!("mlp_out.{layer}"),
-                    site: Site::MlpOut,
-                    layer: Some(layer),
-                    direction,
-                    corruption: Corruption::Swap,
-                    align: RowAlign::Strict,
-                    metric: Metric::LogitDiff,
-                    clean,
-                    corrupt,
-                    patched,
-                    recovery: eligible.then(|| gain / (clean - corrupt)),
-                    ..Row::default()
-                };
-                condition.rows.push(Row {
-                    name: format!("resid_post.{layer}"),
-                    site: Site::ResidPost,
-                    patched: clean,
-                    recovery: eligible.then_some(1.0),
-                    trivial: true,
-                    trivial_why: Some("the whole residual stream".into()),
-                    ..row.clone()
-                });
-                condition.rows.push(row);
-            }
-        }
-    }
-    (suite, condition)
-}
-
-#[test]
-fn profiles_by_hand() {
-    let (suite, condition) = by_hand();
-    let found = of(&suite, &[condition], quick());
-    let condition = &found.conditions[0];
-    let all = condition.gate.kind(None).unwrap();
-    assert_eq!((all.pairs, all.eligible, all.used), (4, 3, 3));
-    let profile = |direction: Direction| {
-        let wanted = |p: &&engram_findings::profile::Profile| {
-            p.measure.site == Site::MlpOut && p.measure.direction == direction
-        };
-        condition.profiles.iter().find(wanted).unwrap()
-    };
-    let denoise = &profile(Direction::Denoise).layers[0];
-    assert_eq!(denoise.n, 3);
-    // Gains 1.5, 2, 0.5 over gaps 3, 4, 1.
-    assert!((denoise.headline.unwrap() - 4.0 / 8.0).abs() < 1e-15);
-    assert!((denoise.mean.unwrap() - (0.5 + 0.5 + 0.5) / 3.0).abs() < 1e-15);
-    let denoise = &profile(Direction::Denoise).layers[1];
-    // Gains 2, 1, 0.
-    assert!((denoise.headline.unwrap() - 3.0 / 8.0).abs() < 1e-15);
-    assert!((denoise.mean.unwrap() - (2.0 / 3.0 + 0.25) / 3.0).abs() < 1e-15);
-    let noise = &profile(Direction::Noise).layers[1];
-    // Clean less patched: 1, 3, 1.
-    assert!((noise.headline.unwrap() - 5.0 / 8.0).abs() < 1e-15);
-    assert_eq!(
-        condition
-            .profiles
-            .iter()
-            .filter(|p| p.measure.scope == Scope::All)
-            .count(),
-        4
-    );
-}
-
-#[test]
-fn trivial_layers_enter_no_test() {
-    let (suite, condition) = by_hand();
-    let found = of(&suite, &[condition], quick());
-    let condition = &found.conditions[0];
-    let residual = condition
-        .profiles
-        .iter()
-        .find(|p| p.measure.site == Site::ResidPost)
-        .unwrap();
-    for point in &residual.layers {
-        assert!(point.trivial);
-        assert_eq!(point.mean, Some(1.0));
-        assert_eq!(
-            point.trivial_why.as_deref(),
-            Some("the whole residual stream")
-        );
-    }
-    let tests = condition
-        .layer_tests
-        .iter()
-        .find(|t| t.measure.site == Site::ResidPost)
-        .unwrap();
-    assert!(tests.friedman.is_none() && tests.layers.is_empty());
-    assert_eq!(
-        tests.note.as_deref(),
-        Some("every layer is trivial: nothing to test")
-    );
-}
-
 #[test]
 fn positions_have_roles_and_examples_have_tokens() {
     let simulation = Simulation {
@@ -512,48 +372,20 @@ fn positions_have_roles_and_examples_have_tokens() {
         .map(|p| p.measure.scope)
         .collect();
     assert_eq!(scopes, [Scope::SubjectLast, Scope::Last]);
-    let paper = condition.paper.as_ref().unwrap();
+    let paper = condition.protocol.as_ref().unwrap();
     let head = paper
         .modules
         .iter()
         .find(|m| m.module == "lm_head")
         .unwrap();
     assert_eq!((head.mean, head.trivial), (Some(1.0), true));
-    assert_eq!(condition.seed.len(), 5);
-    let lines = &condition.seed[0].paper;
+    assert_eq!(condition.published.len(), 5);
+    let lines = &condition.published[0].protocol;
     assert!(
         lines
             .iter()
             .any(|l| l.starts_with("transformer.h.0.mlp.c_fc, definitional: ")),
         "{lines:?}"
-    );
-}
-
-#[test]
-fn models_are_compared_pair_by_pair() {
-    let simulation = Simulation::default();
-    let base = Simulation {
-        knowledge: 0.5,
-        seed: 9,
-        ..simulation
-    };
-    let conditions = [simulation.condition("config-1"), base.condition("base")];
-    let found = of(&simulation.suite(), &conditions, quick());
-    let all = &found.comparisons[0];
-    assert_eq!(
-        (all.from.as_str(), all.to.as_str(), all.pairs),
-        ("base", "config-1", 96)
-    );
-    assert!(all.only_to > all.only_from && all.p_value < 1e-6);
-    assert_eq!(
-        all.prefers_to.count + all.only_from,
-        all.prefers_from.count + all.only_to
-    );
-    assert!(
-        found.conditions[0]
-            .conclusions
-            .iter()
-            .any(|s| s.contains("it prefers the right one of more (p < 0.001)"))
     );
 }
 
@@ -569,43 +401,6 @@ fn the_same_study_gives_the_same_bytes_and_survives_json() {
     assert_eq!(a, b);
     let back: Findings = serde_json::from_str(&a).unwrap();
     assert_eq!(serde_json::to_string(&back).unwrap(), a);
-}
-
-#[test]
-fn bad_rows_are_named() {
-    let (suite, condition) = by_hand();
-    let error = |change: &dyn Fn(&mut Condition)| {
-        let mut condition = condition.clone();
-        change(&mut condition);
-        let study = Study {
-            suite: &suite,
-            paper_suite: &[],
-            confounds: &[],
-            conditions: &[condition],
-            edits: &[],
-            settings: quick(),
-        };
-        findings(&study).unwrap_err()
-    };
-    let nan = error(&|c| c.rows[1].recovery = Some(f64::NAN)).to_string();
-    assert_eq!(
-        nan,
-        "base: pair \"p0\", site mlp_out.0, metric logit_diff: recovery is NaN, expected a finite number"
-    );
-    let infinite = error(&|c| c.rows[3].patched = f64::INFINITY).to_string();
-    assert!(infinite.contains("patched is inf"), "{infinite}");
-    assert!(matches!(
-        error(&|c| c.rows[0].pair = "p9".into()),
-        FindingsError::UnknownPair { .. }
-    ));
-    assert!(matches!(
-        error(&|c| c.rows.push(c.rows[0].clone())),
-        FindingsError::DuplicateRow { .. }
-    ));
-    assert!(matches!(
-        error(&|c| c.rows.iter_mut().for_each(|r| r.metric = Metric::Prob)),
-        FindingsError::NoLogitDifference { .. }
-    ));
 }
 
 #[test]
@@ -643,56 +438,4 @@ fn a_conclusion_comes_with_what_it_survives() {
                 .contains("1 of 1 other ways of measuring say the same")
         );
     }
-}
-
-#[test]
-fn runs_are_compared_pair_by_pair() {
-    let one = Simulation {
-        seed: 8,
-        knowledge: 1.0,
-        ..Simulation::default()
-    };
-    let other = Simulation {
-        layer_effect: 0.2,
-        seed: 9,
-        ..one
-    };
-    let mut fewer = one.suite();
-    let suite = one.suite();
-    let compared = |to: &Simulation, suite_to: &[Pair]| {
-        let (a, b) = (one.condition("a"), to.condition("b"));
-        engram_findings::compare_runs((&suite, &a), (suite_to, &b), quick()).unwrap()
-    };
-    let same = compared(&one, &suite);
-    assert_eq!((same.pairs, same.unmatched), (suite.len(), 0));
-    for measure in &same.measures {
-        assert!(
-            measure
-                .layers
-                .iter()
-                .all(|l| l.difference == 0.0 && l.p_holm == 1.0)
-        );
-    }
-    let found = compared(&other, &suite);
-    let attention = found
-        .measures
-        .iter()
-        .find(|m| m.measure.label == "attn_out")
-        .unwrap();
-    let differ = attention.layers.iter().filter(|l| l.p_holm < 0.05);
-    assert_eq!(differ.map(|l| l.layer).collect::<Vec<_>>(), [Some(4)]);
-    let layer = &attention.layers[4];
-    let interval = layer.interval.unwrap();
-    assert!((layer.difference - 0.2).abs() < 0.06, "{layer:?}");
-    assert!(interval.lower < layer.difference && layer.difference < interval.upper);
-    let told = found
-        .sentences
-        .iter()
-        .any(|s| s.contains("a patch restores more in b at layer 4"));
-    assert!(told, "{:?}", found.sentences);
-    // Pairs that only one has, or that ask something else there, are left out and counted.
-    fewer.pop();
-    fewer[0].clean.push_str(" other");
-    let part = compared(&other, &fewer);
-    assert_eq!((part.pairs, part.unmatched), (suite.len() - 2, 3));
 }

@@ -23,7 +23,7 @@ fn quick() -> Settings {
 fn of(suite: &[Pair], condition: Condition) -> ConditionFindings {
     let study = Study {
         suite,
-        paper_suite: &[],
+        published: None,
         confounds: &[],
         conditions: &[condition],
         edits: &[],
@@ -393,7 +393,7 @@ fn pairs_that_a_metric_leaves_out_are_counted_and_named() {
     let found: Findings = {
         let study = Study {
             suite: &suite,
-            paper_suite: &[],
+            published: None,
             confounds: &[],
             conditions: &[condition],
             edits: &[],
@@ -441,7 +441,7 @@ fn a_model_that_hardly_differs_from_the_base_model_is_said_to() {
         }
         let study = Study {
             suite: &suite,
-            paper_suite: &[],
+            published: None,
             confounds: &[],
             conditions: &[base, tuned],
             edits: &[],

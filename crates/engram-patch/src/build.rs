@@ -14,7 +14,7 @@ use crate::balance::{Balance, Group, Kept, balance};
 use crate::error::{PatchError, Result};
 use crate::pairing::{Cycle, cycles};
 use crate::verdict::Tally;
-use crate::wording::{Prompts, question_prompts, statement_prompts};
+use crate::wording::{Prompts, statement_prompts};
 
 /// How a suite is built.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -65,7 +65,7 @@ pub struct Built {
 }
 
 /// What makes a pair of two facts of a relation in a wording.
-type Compose = fn(&Relation, &Prompts, (usize, usize), &Cycle, &str) -> Pair;
+pub(crate) type Compose = fn(&Relation, &Prompts, (usize, usize), &Cycle, &str) -> Pair;
 
 /// Pairs each fact with another of its relation in a trained cloze in which both prompts have the same
 /// number of tokens, read the same apart from the subject, and call for answers that begin with
@@ -79,22 +79,7 @@ pub fn build(table: &FactTable, tokenizer: &Tokenizer, settings: &BuildSettings)
     assemble(table, settings, settings.balance, prompts, statement_pair)
 }
 
-/// Pairs for the published script: one question, followed by a space and the correct answer in the
-/// clean input, by another fact's answer in the corrupted one. Inputs are equally long in tokens, and so
-/// are the answers. Kinds are not balanced: nothing is read at an answer's first token here.
-///
-/// # Errors
-/// [`PatchError::NoPair`]; the tokenizer's.
-pub fn build_paper(
-    table: &FactTable,
-    tokenizer: &Tokenizer,
-    settings: &BuildSettings,
-) -> Result<Built> {
-    let prompts = |relation: &Relation| question_prompts(relation, tokenizer);
-    assemble(table, settings, f64::INFINITY, prompts, question_pair)
-}
-
-fn assemble(
+pub(crate) fn assemble(
     table: &FactTable,
     settings: &BuildSettings,
     target: f64,
@@ -210,7 +195,7 @@ fn why_dropped(dropped: &BTreeMap<String, usize>) -> String {
 }
 
 /// What pairs of both forms have in common.
-fn pair_of(relation: &Relation, clean: &Fact, corrupt: &Fact, cluster: &str) -> Pair {
+pub(crate) fn pair_of(relation: &Relation, clean: &Fact, corrupt: &Fact, cluster: &str) -> Pair {
     Pair {
         id: clean.id(),
         kind: relation.kind.clone(),
@@ -259,30 +244,7 @@ fn statement_pair(
 }
 
 /// The subject that a template names, in a prompt that begins with the template.
-fn subject(rendered: &Rendered, prompt: &str) -> Option<Span> {
+pub(crate) fn subject(rendered: &Rendered, prompt: &str) -> Option<Span> {
     let found = Located::known(rendered.subject.clone()?);
     Span::of(prompt, &found)
-}
-
-fn question_pair(
-    relation: &Relation,
-    _: &Prompts,
-    (clean, corrupt): (usize, usize),
-    _: &Cycle,
-    cluster: &str,
-) -> Pair {
-    let (a, b) = (&relation.facts[clean], &relation.facts[corrupt]);
-    let question = relation.question.render(a);
-    let input = |fact: &Fact| format!("{} {}", question.text, fact.answer);
-    let (clean, corrupt) = (input(a), input(b));
-    Pair {
-        subject: subject(&question, &clean),
-        corrupt_subject: subject(&question, &corrupt),
-        clean,
-        corrupt,
-        answer: a.answer.clone(),
-        foil: b.answer.clone(),
-        template: Some(format!("{}/question", relation.name)),
-        ..pair_of(relation, a, b, cluster)
-    }
 }

@@ -303,14 +303,14 @@ fn sizes(
         (Some(a), Some(b), Profile::Standard) if a == b => problems.push(Problem::SameStart {
             token: tokenizer.token(*a),
         }),
-        (Some(_), Some(_), Profile::Paper) if pair.answer == pair.foil => {
+        (Some(_), Some(_), Profile::Published) if pair.answer == pair.foil => {
             problems.push(Problem::SameAnswers);
         }
         _ => {}
     }
     let appended = match profile {
         Profile::Standard => pair.answer.len().max(pair.foil.len()).saturating_sub(1),
-        Profile::Paper => 0,
+        Profile::Published => 0,
     };
     let length = clean.max(corrupt) + appended;
     if length > shape.context {

@@ -16,9 +16,6 @@ use crate::error::{PatchError, Result};
 use crate::pairing::cycles;
 use crate::verdict::{Answers, Asked, Verdict, Verdicts, compare_all, fits, tally};
 
-/// The kind of every pair: a contingent link between things that have meanings of their own.
-const KIND: &str = "associative";
-
 /// A fact as a model's tokenizer cuts it.
 struct Cut<'a> {
     fact: &'a CounterFact,
@@ -135,7 +132,7 @@ fn pairs(template: &str, a: &CounterFact, b: &CounterFact) -> [Pair; 2] {
     let cluster = name(if a.case < b.case { a } else { b });
     [(a, b), (b, a)].map(|(clean, corrupt)| Pair {
         id: name(clean),
-        kind: KIND.to_owned(),
+        kind: CounterFact::KIND.to_owned(),
         clean: clean.prompt.clone(),
         corrupt: corrupt.prompt.clone(),
         answer: with_blank(&clean.answer),

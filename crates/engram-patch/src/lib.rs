@@ -24,6 +24,7 @@ mod pairing;
 pub mod plan;
 pub mod preference;
 pub mod prepare;
+mod published;
 pub mod reach;
 pub mod schedule;
 pub mod spec;
@@ -33,7 +34,7 @@ mod wording;
 mod worlds;
 
 pub use balance::{Balance, KindBalance};
-pub use build::{BuildSettings, Built, Unpaired, build, build_paper};
+pub use build::{BuildSettings, Built, Unpaired, build};
 pub use check::{Fitness, Notice, Problem, Unfit, check, refuse_unfit, skip_unfit};
 pub use counterfact::build_counterfact;
 pub use eligibility::{Eligibility, Gap, Ineligible, ineligible};
@@ -47,9 +48,10 @@ pub use own_metric::{LogitMetric, Outcome, OwnMetrics};
 pub use plan::{PairPlan, Place, Plan, PlannedCell, Tokens};
 pub use preference::{NextToken, Preferences, ask, cache, preferences, preferences_within};
 pub use prepare::{PreparedPair, Profile, Reading, prepare};
+pub use published::{build_published, published_spec};
 pub use reach::Fate;
 pub use schedule::{Memory, Schedule};
-pub use spec::{SweepSpec, paper_spec};
+pub use spec::SweepSpec;
 pub use staged::StagedEngine;
 
 /// A hash of this crate's code: what it computed under another is computed again.

@@ -19,7 +19,8 @@ pub enum Profile {
     Standard,
     /// The published script: prompts that hold question and answer; answer and foil are phrases whose
     /// tokens' logits are averaged at the last position.
-    Paper,
+    #[serde(rename = "paper")]
+    Published,
 }
 
 /// How pairs are tokenised.
@@ -287,7 +288,7 @@ fn tokens_after(
 ) -> Result<Vec<u32>, ModelError> {
     let text = match (next, profile) {
         (Prompt::Ids(ids), _) => return Ok(ids.to_vec()),
-        (Prompt::Text(text), Profile::Paper) => return tokenizer.encode_bare(text),
+        (Prompt::Text(text), Profile::Published) => return tokenizer.encode_bare(text),
         (Prompt::Text(text), Profile::Standard) => text,
     };
     let mut found: Option<Vec<u32>> = None;

@@ -1,8 +1,6 @@
 //! What is asked of a sweep.
 
-use engram_core::{
-    Align, Corruption, Direction, Metric, NamedSite, Positions, RowAlign, Site, SiteTable,
-};
+use engram_core::{Align, Corruption, Direction, Metric, NamedSite, Positions, RowAlign, Site};
 use engram_model::Shape;
 use serde::{Deserialize, Serialize};
 
@@ -179,15 +177,5 @@ impl SweepSpec {
             }
         }
         Ok(())
-    }
-}
-
-/// The published script's sweep: every module by name, its whole output overwritten in the corrupted
-/// run, the mean logit difference read at the last position.
-pub fn paper_spec(table: &SiteTable) -> SweepSpec {
-    SweepSpec {
-        metrics: vec![Metric::LogitDiffMean],
-        overwrite: true,
-        ..SweepSpec::new(table.modules().to_vec())
     }
 }

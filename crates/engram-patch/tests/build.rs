@@ -7,7 +7,7 @@ use engram_core::{Clusters, Pair};
 use engram_corpus::FactTable;
 use engram_model::{Shape, Tokenizer};
 use engram_patch::{
-    BuildSettings, Built, Profile, Reading, build, build_paper, check, refuse_unfit,
+    BuildSettings, Built, Profile, Reading, build, build_published, check, refuse_unfit,
 };
 
 fn assets() -> std::path::PathBuf {
@@ -195,9 +195,9 @@ fn pairs_of_the_paper_have_answers_of_equal_length() {
         max_pairs_per_kind: Some(10),
         ..BuildSettings::default()
     };
-    let built = build_paper(&table, &tokenizer, &settings).unwrap();
+    let built = build_published(&table, &tokenizer, &settings).unwrap();
     let reading = Reading {
-        profile: Profile::Paper,
+        profile: Profile::Published,
         ..Reading::default()
     };
     let pairs = refuse_unfit(check(&built.suite, &tokenizer, &shape(), &reading).unwrap()).unwrap();

@@ -13,7 +13,7 @@ use engram_core::{Direction, Metric, NamedSite, Pair, Positions, RowAlign, Selec
 use engram_model::{Gpt2Config, Model, Tokenizer, checkpoint};
 use engram_patch::{
     Engine, Memory, NaiveEngine, NaiveSettings, PreparedPair, Profile, Reading, StagedEngine,
-    SweepSpec, check, paper_spec, refuse_unfit,
+    SweepSpec, check, published_spec, refuse_unfit,
 };
 use serde::Deserialize;
 
@@ -56,13 +56,13 @@ fn the_profile_paper_is_the_published_procedure() {
     assert_eq!(published.len(), 6);
     let mut visible = 0;
     for expected in published {
-        let pairs = prepared(&model, &expected.pair, Profile::Paper);
+        let pairs = prepared(&model, &expected.pair, Profile::Published);
         for skip_trivial in [false, true] {
             let engine = NaiveSettings {
                 skip_trivial,
                 ..PLAIN
             };
-            let found = rows(&engine, &model, paper_spec(&model.sites()), &pairs);
+            let found = rows(&engine, &model, published_spec(&model.sites()), &pairs);
             let names: BTreeSet<&str> = found.iter().map(|r| r.name.as_str()).collect();
             let modules: BTreeSet<&str> = expected.patched.keys().map(String::as_str).collect();
             assert_eq!(names, modules);

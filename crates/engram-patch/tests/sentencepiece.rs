@@ -10,7 +10,7 @@ use engram_core::{Blanks, Pair, Suite};
 use engram_corpus::{CounterFact, FactTable};
 use engram_model::{Shape, Tokenizer};
 use engram_patch::{
-    BuildSettings, PatchError, Profile, Reading, build, build_counterfact, build_paper, check,
+    BuildSettings, PatchError, Profile, Reading, build, build_counterfact, build_published, check,
     prepare, refuse_unfit,
 };
 use serde::Deserialize;
@@ -159,9 +159,9 @@ fn the_published_scripts_phrases_are_tokenised_alone() {
     for name in NAMES {
         let tokenizer = tokenizer(name);
         let settings = BuildSettings::default();
-        let built = build_paper(&table(), &tokenizer, &settings).unwrap();
+        let built = build_published(&table(), &tokenizer, &settings).unwrap();
         let reading = Reading {
-            profile: Profile::Paper,
+            profile: Profile::Published,
             ..Reading::default()
         };
         let pairs = check(&built.suite, &tokenizer, &shape(), &reading).unwrap();

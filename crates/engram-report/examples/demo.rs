@@ -115,7 +115,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .collect();
     let found = findings(&Study {
         suite: &suite,
-        paper_suite: &suite,
+        published: Some(&suite),
         confounds: &[],
         conditions: &conditions,
         edits: &edits,

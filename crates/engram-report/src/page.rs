@@ -2,7 +2,7 @@
 
 use engram_findings::Findings;
 use engram_findings::parts::PartKind;
-use engram_findings::seed::SeedFinding;
+use engram_findings::published::PublishedFinding;
 use engram_findings::words::{list, number, percent, plural};
 use serde::Serialize;
 
@@ -16,6 +16,8 @@ use crate::tables::{self, Table};
 pub(crate) struct Page<'a> {
     title: &'a str,
     lead: String,
+    /// What the headline answers.
+    question: Option<&'static str>,
     headline: &'a [String],
     models: Vec<Model<'a>>,
     edit_headline: Vec<String>,
@@ -28,6 +30,8 @@ pub(crate) struct Page<'a> {
     least: f64,
     reproduction: &'a Reproduction,
     methods: Vec<String>,
+    /// Whether a model was trained on texts that hold the pairs.
+    taught: bool,
     has: Has,
     tables: Tables,
 }
@@ -42,7 +46,7 @@ struct Model<'a> {
     /// That the learning rate never reached its value.
     shortfall: Option<String>,
     conclusions: &'a [String],
-    seed: &'a [SeedFinding],
+    published: &'a [PublishedFinding],
     unread_rows: usize,
 }
 
@@ -65,7 +69,10 @@ struct Has {
     heads: bool,
     neurons: bool,
     localisation: bool,
-    paper: bool,
+    /// Rows of the published protocol.
+    protocol: bool,
+    /// The published figures, or rows of the published protocol.
+    published: bool,
     edits: bool,
     side_effects: bool,
 }
@@ -117,6 +124,7 @@ impl<'a> Page<'a> {
         let [edit_kinds, edit_kinds_all] = tables::edit_kinds(findings);
         let [edit_said, edit_said_more] = tables::edit_said(findings);
         Page {
+            question: findings.question(),
             headline: &findings.headline,
             title: &input.title,
             lead: lead(findings),
@@ -130,7 +138,7 @@ impl<'a> Page<'a> {
                         .find(|curve| curve.condition == c.name)
                         .and_then(TrainingCurve::shortfall),
                     conclusions: &c.conclusions,
-                    seed: &c.seed,
+                    published: &c.published,
                     unread_rows: c.unread_rows,
                 })
                 .collect(),
@@ -147,6 +155,7 @@ impl<'a> Page<'a> {
             least: engram_findings::parts::LEAST_EFFECT,
             reproduction: &input.reproduction,
             methods: methods(findings),
+            taught: conditions.iter().any(|c| c.taught),
             has: Has {
                 training: input
                     .curves
@@ -163,7 +172,9 @@ impl<'a> Page<'a> {
                 heads: has_parts(findings, PartKind::Head),
                 neurons: has_parts(findings, PartKind::Neuron),
                 localisation: conditions.iter().any(|c| !c.localisation.is_empty()),
-                paper: conditions.iter().any(|c| c.paper.is_some()),
+                protocol: conditions.iter().any(|c| c.protocol.is_some()),
+                published: (conditions.iter())
+                    .any(|c| c.protocol.is_some() || !c.published.is_empty()),
                 edits: findings.editing.iter().any(|e| !e.scores.is_empty()),
                 side_effects: findings.editing.iter().any(|e| e.side_effects.is_some()),
             },
@@ -217,7 +228,10 @@ pub(crate) fn lead(findings: &Findings) -> String {
         .iter()
         .map(|k| {
             let pairs = plural(k.pairs, &format!("{} pair", k.kind));
-            format!("{pairs} of {}", plural(k.relations, "relation"))
+            match k.relations {
+                0 => pairs,
+                relations => format!("{pairs} of {}", plural(relations, "relation")),
+            }
         })
         .collect();
     let models = match names.len() {
@@ -239,19 +253,30 @@ pub(crate) fn lead(findings: &Findings) -> String {
 fn methods(findings: &Findings) -> Vec<String> {
     let s = &findings.settings;
     let level = percent(s.level);
+    let (of_kinds, between, within) = match findings.has_kinds() {
+        true => (
+            ", kinds",
+            format!(
+                " Between kinds: kind permuted over relations, at least {} of each.",
+                engram_findings::kinds::LEAST_RELATIONS
+            ),
+            ", and over relations and pairs within them between kinds",
+        ),
+        false => ("", String::new(), ""),
+    };
     let mut methods = vec![
         format!(
             "Activations of the clean run were written into the corrupted run (denoise) or the reverse (noise), one cell at a time. Recovery is R = (m_patched − m_corrupt) / (m_clean − m_corrupt) under denoise and (m_clean − m_patched) / (m_clean − m_corrupt) under noise; the primary metric is the logit difference between the first tokens of answer and foil. Pairs with a clean − corrupt logit difference below {} are not eligible and enter no test.",
             number(s.eligible_gap)
         ),
         format!(
-            "A model passes the gate of knowing if it prefers what the prompts call for, clean and corrupted, on more than half of them: answer and foil exchanged within clusters (sign flips of cluster means, {} permutations or all). A model prefers the right one of a pair if answer beats foil on the clean prompt and foil beats answer on the corrupted one; it says the answer if greedy decoding gives it. Conclusions about layers, kinds and parts are drawn over eligible pairs of which the model prefers the right one, edits over facts whose answer it says. A model that does not pass the gate supports no conclusion, and its figures are over all eligible pairs.",
+            "A model passes the gate of knowing if it prefers what the prompts call for, clean and corrupted, on more than half of them: answer and foil exchanged within clusters (sign flips of cluster means, {} permutations or all). A model prefers the right one of a pair if answer beats foil on the clean prompt and foil beats answer on the corrupted one; it says the answer if greedy decoding gives it. Conclusions about layers{of_kinds} and parts are drawn over eligible pairs of which the model prefers the right one, edits over facts whose answer it says. A model that does not pass the gate supports no conclusion, and its figures are over all eligible pairs.",
             s.permutations
         ),
         "Rows whose recovery the graph alone fixes, whatever the weights, are flagged as trivial by reachability and left out of every mean and test; where the graph fixes all pairs, their value is shown with a cross. A test over layers takes the pairs with a recovery of their own at every layer that is tested.".to_owned(),
         format!(
-            "The unit is the pair; pairs that share facts are averaged to clusters before testing. Over layers: Friedman's test with Kendall's W, then Wilcoxon's signed-rank test of R less the pair's mean over layers, Holm's correction over layers (Benjamini–Hochberg beside it). Between kinds: kind permuted over relations, at least {} of each. Intervals are {level} bootstrap intervals (BCa where it applies, {} resamples) over clusters, and over relations and pairs within them between kinds. Localisation is the normalised entropy of max(R, 0) over layers of attn_out and mlp_out patched at all positions, where contributions add up. Seed {}.",
-            engram_findings::kinds::LEAST_RELATIONS, s.resamples, s.seed
+            "The unit is the pair; pairs that share facts are averaged to clusters before testing. Over layers: Friedman's test with Kendall's W, then Wilcoxon's signed-rank test of R less the pair's mean over layers, Holm's correction over layers (Benjamini–Hochberg beside it).{between} Intervals are {level} bootstrap intervals (BCa where it applies, {} resamples) over clusters{within}. Localisation is the normalised entropy of max(R, 0) over layers of attn_out and mlp_out patched at all positions, where contributions add up. Seed {}.",
+            s.resamples, s.seed
         ),
     ];
     methods.extend(editing::methods(findings));

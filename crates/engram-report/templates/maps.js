@@ -172,8 +172,8 @@ figure('figure-neurons', {
   table: ([grid]) => withoutHover(parts(grid)),
 });
 
-figure('figure-paper', {
-  rows: DATA.paper.map(hovered),
+figure('figure-published', {
+  rows: DATA.published.map(hovered),
   controls: [MODEL],
   spec: (rows, width) => {
     const parts = distinct(rows, 'part');

@@ -10,6 +10,7 @@ pub mod error;
 mod evaluate;
 pub mod learner;
 pub mod on_device;
+mod published;
 pub mod record;
 mod run;
 pub mod schedule;

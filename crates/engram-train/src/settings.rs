@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::adamw::BETA_2;
 use crate::error::{Result, TrainError};
+use crate::published;
 
 /// How a text becomes sequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -153,7 +154,7 @@ pub struct Departure {
 
 impl TrainSettings {
     /// The presets' names.
-    pub const PRESETS: [&'static str; 2] = ["config-1", "config-2"];
+    pub const PRESETS: [&'static str; 2] = published::PRESETS;
 
     /// The settings' names.
     pub const NAMES: [&'static str; 21] = [
@@ -205,46 +206,10 @@ impl TrainSettings {
     /// # Errors
     /// [`TrainError::UnknownPreset`].
     pub fn preset(name: &str) -> Result<TrainSettings> {
-        let first = TrainSettings {
-            epochs: 30,
-            patience: 3,
-            learning_rate: 5e-5,
-            warmup_steps: 500,
-            warmup_fraction: None,
-            weight_decay: 0.01,
-            batch_size: 8,
-            accumulation: 4,
-            max_length: 512,
-            precision: Precision::Fp16,
-            max_grad_norm: 1.0,
-            dropout: 0.1,
-            seed: 42,
-            sequences: Sequences::Truncate,
-            pad_loss: true,
-            pad_attention: false,
-            decay: Decay::Linear,
-            final_rate: 0.0,
-            beta_2: beta_2(),
-            epoch_steps: 0,
-            max_steps: 0,
-        };
-        match name {
-            "config-1" => Ok(first),
-            "config-2" => Ok(TrainSettings {
-                epochs: 10,
-                patience: 5,
-                learning_rate: 2e-5,
-                weight_decay: 0.1,
-                precision: Precision::Fp32,
-                sequences: Sequences::Chunk,
-                pad_loss: false,
-                ..first
-            }),
-            _ => Err(TrainError::UnknownPreset {
-                name: name.to_owned(),
-                known: TrainSettings::PRESETS.join(", "),
-            }),
-        }
+        published::preset(name).ok_or_else(|| TrainError::UnknownPreset {
+            name: name.to_owned(),
+            known: TrainSettings::PRESETS.join(", "),
+        })
     }
 
     /// Sets a value by name, from text. What the values are to each other is for [`TrainSettings::check`], so

@@ -20,13 +20,13 @@ use crate::observe::Observer;
 /// Result rows of a sweep.
 pub const PATCH: &str = "patch.parquet";
 /// Result rows under the published protocol.
-pub const PAPER: &str = "paper.parquet";
+pub const PUBLISHED: &str = "paper.parquet";
 /// Answer or foil, without a patch.
 pub const PREFERENCES: &str = "preferences.parquet";
 /// The pairs.
 pub const SUITE: &str = "suite.jsonl";
 /// The pairs of the published protocol.
-pub const PAPER_SUITE: &str = "paper.jsonl";
+pub const PUBLISHED_SUITE: &str = "paper.jsonl";
 /// What was left out of the suite, and why.
 pub const EXCLUDED: &str = "excluded.json";
 /// What may make pairs of two kinds differ besides their kind.
@@ -127,8 +127,8 @@ pub struct Results {
     pub manifest: Manifest,
     /// The pairs.
     pub suite: Suite,
-    /// The pairs of the published protocol; may be empty.
-    pub paper_suite: Suite,
+    /// The pairs of the published protocol, where the study asked for it.
+    pub published: Option<Suite>,
     /// Each pair's confounds; may be empty.
     pub confounds: Vec<Confounds>,
     /// Each model's rows.
@@ -170,16 +170,19 @@ impl Results {
             return Results::of_sweep(folder, manifest);
         }
         let suite = folder.join("suite");
+        let confounds = read_if_there(&suite.join(CONFOUNDS), Confounds::read)?;
+        let taught = confounds.iter().any(|c| c.exposures.is_some_and(|n| n > 0));
         let mut conditions = Vec::new();
         let mut curves = Vec::new();
         for name in &manifest.models {
             let sweep = folder.join("sweeps").join(name);
             conditions.push(Condition {
                 name: name.clone(),
+                taught: taught && manifest.training.contains_key(name),
                 replicates: manifest.replicates.get(name).cloned(),
                 rows: Row::read_parquet(&sweep.join(PATCH))?,
                 preferences: PreferenceRow::read_parquet(&sweep.join(PREFERENCES))?,
-                paper: read_if_there(&sweep.join(PAPER), Row::read_parquet)?,
+                published: read_if_there(&sweep.join(PUBLISHED), Row::read_parquet)?,
             });
             if let Some(origin) = manifest.training.get(name) {
                 let record = files::read_json(&folder.join("models").join(name).join(TRAINING))?;
@@ -197,10 +200,8 @@ impl Results {
         Ok(Results {
             edits,
             suite: Suite::read(&suite.join(SUITE))?,
-            paper_suite: Suite {
-                pairs: read_if_there(&suite.join(PAPER_SUITE), |p| Ok(Suite::read(p)?.pairs))?,
-            },
-            confounds: read_if_there(&suite.join(CONFOUNDS), Confounds::read)?,
+            published: read_if_there(&suite.join(PUBLISHED_SUITE), |p| Suite::read(p).map(Some))?,
+            confounds,
             conditions,
             curves,
             corpus: read_if_there(&folder.join("corpus").join(CORPUS), files::read_json)?,
@@ -211,15 +212,13 @@ impl Results {
 
     fn of_sweep(folder: &Path, manifest: Manifest) -> Result<Results> {
         let rows = Row::read_parquet(&folder.join(PATCH))?;
-        let (paper, rows): (Vec<Row>, Vec<Row>) = rows
-            .into_iter()
-            .partition(|r| r.align == RowAlign::Overwrite);
-        let suite = Suite::read(&folder.join(SUITE))?;
-        let empty = Suite::default();
-        let (suite, paper_suite) = if rows.is_empty() {
-            (empty, suite)
+        let of_published = |r: &Row| r.align == RowAlign::Overwrite;
+        let (published, rows): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(of_published);
+        let pairs = Suite::read(&folder.join(SUITE))?;
+        let (suite, published_suite) = if published.is_empty() {
+            (pairs, None)
         } else {
-            (suite, empty)
+            (Suite::default(), Some(pairs))
         };
         let name = manifest
             .models
@@ -229,12 +228,12 @@ impl Results {
         Ok(Results {
             manifest,
             suite,
-            paper_suite,
+            published: published_suite,
             confounds: read_if_there(&folder.join(CONFOUNDS), Confounds::read)?,
             conditions: vec![Condition {
                 name,
                 rows,
-                paper,
+                published,
                 ..Condition::default()
             }],
             edits: Vec::new(),
@@ -264,10 +263,10 @@ impl Results {
     pub fn study(&self) -> Study<'_> {
         Study {
             suite: &self.suite.pairs,
-            paper_suite: &self.paper_suite.pairs,
             confounds: &self.confounds,
             conditions: &self.conditions,
             edits: &self.edits,
+            published: self.published.as_ref().map(|suite| suite.pairs.as_slice()),
             settings: self.manifest.stats,
         }
     }

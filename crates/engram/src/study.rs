@@ -1,7 +1,12 @@
 //! The study file: what `engram run` is told, resolved and checked before any work.
 
+mod check;
 mod edit;
+mod published;
 mod settings;
+#[cfg(test)]
+mod tests;
+mod values;
 
 use std::path::{Path, PathBuf};
 
@@ -14,6 +19,10 @@ use crate::bounds;
 use crate::error::{Error, Result, Within};
 
 pub use edit::Edit;
+pub use published::Published;
+pub use values::text_of;
+
+use values::{one_line, resolve_paths, set};
 
 /// The name of the model before fine-tuning, wherever models are named.
 pub const BASE: &str = "base";
@@ -25,11 +34,6 @@ fn seed() -> u64 {
 }
 fn fifth() -> f64 {
     0.2
-}
-fn terms() -> Vec<String> {
-    engram_corpus::stats::DEFAULT_TERMS
-        .map(str::to_owned)
-        .to_vec()
 }
 fn metrics() -> Vec<Metric> {
     vec![Metric::LogitDiff, Metric::Prob, Metric::LogProbSeq]
@@ -86,9 +90,9 @@ pub struct Study {
     /// Which facts are edited, by name.
     #[serde(default)]
     pub edit: IndexMap<String, Edit>,
-    /// The published protocol.
-    #[serde(default)]
-    pub paper: Option<Paper>,
+    /// The published protocol and figures; a study that does not ask for them (`[paper]`) has neither.
+    #[serde(default, rename = "paper")]
+    pub published: Option<Published>,
     /// How it is tested.
     #[serde(default)]
     pub stats: engram_findings::Settings,
@@ -110,8 +114,8 @@ pub struct CorpusSource {
     /// Texts written from the fact table, in place of a file.
     #[serde(default)]
     pub write: Option<WriteSettings>,
-    /// The terms whose mentions are counted.
-    #[serde(default = "terms")]
+    /// The terms whose mentions are counted; none where none is given.
+    #[serde(default)]
     pub terms: Vec<String>,
 }
 
@@ -175,16 +179,6 @@ pub struct Sweep {
     /// What is measured.
     #[serde(default = "metrics")]
     pub metrics: Vec<Metric>,
-}
-
-/// The published protocol on some pairs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Paper {
-    /// The models' names.
-    pub models: Vec<String>,
-    /// How many pairs, half of each kind: at least 4.
-    pub pairs: usize,
 }
 
 impl Study {
@@ -270,371 +264,5 @@ impl Study {
             .chain(self.train.keys().map(String::as_str))
             .chain(self.random.then_some(RANDOM))
             .collect()
-    }
-
-    /// What of the study contradicts the rest: the setting, and why.
-    fn contradictions(&self) -> Vec<(String, String)> {
-        let mut found: Vec<(String, String)> = Vec::new();
-        let mut add = |at: &str, why: String| found.push((at.to_owned(), why));
-        if self.title.trim().is_empty() {
-            add("title", "title is empty".to_owned());
-        }
-        let written = self.corpus.as_ref().is_some_and(|c| c.write.is_some());
-        if let Some(corpus) = &self.corpus
-            && corpus.file.is_some() == written
-        {
-            let why = "corpus: give either file or write (texts from the fact table), not both or neither";
-            add("corpus", why.to_owned());
-        }
-        if self.corpus.is_none()
-            && let Some(name) = self.train.keys().next()
-        {
-            let at = format!("train.{name}");
-            add(&at, format!("{at}: there is no corpus to train on"));
-        }
-        if self.suite.file.is_some() && self.suite.counterfact.is_some() {
-            add(
-                "suite",
-                "suite: give file or counterfact, not both".to_owned(),
-            );
-        }
-        let built = self.suite.file.is_none() && self.suite.counterfact.is_none();
-        let calls = [
-            (written, "corpus.write", "corpus.write"),
-            (built, "suite", "a suite without a file"),
-            (self.paper.is_some(), "paper", "paper"),
-        ];
-        if let (None, Some((_, at, what))) = (&self.facts, calls.iter().find(|(calls, ..)| *calls))
-        {
-            add(at, format!("{what} is made from a fact table; give facts"));
-        }
-        let known = self.models();
-        let plain = |name: &str| {
-            let letters = name.chars();
-            let mut odd = letters.filter(|c| !c.is_ascii_alphanumeric() && !"-_".contains(*c));
-            !name.is_empty() && odd.next().is_none()
-        };
-        for name in self.train.keys() {
-            if [BASE, RANDOM].contains(&name.as_str()) || !plain(name) {
-                let at = format!("train.{name}");
-                let why = format!(
-                    "{at}: a model's name has letters, digits, - and _, and is not \"{BASE}\" or \"{RANDOM}\""
-                );
-                add(&at, why);
-            }
-        }
-        let asked = self
-            .sweep
-            .iter()
-            .map(|(n, s)| (format!("sweep.{n}"), &s.models));
-        let edited = self
-            .edit
-            .iter()
-            .map(|(n, e)| (format!("edit.{n}"), &e.models));
-        let asked = asked.chain(edited);
-        let asked = asked.chain(self.paper.iter().map(|p| ("paper".to_owned(), &p.models)));
-        for (place, models) in asked {
-            for unknown in models.iter().filter(|m| !known.contains(&m.as_str())) {
-                let known = known.join(", ");
-                let why = format!("{place}: no model is called \"{unknown}\"; known: {known}");
-                add(&format!("{place}.models"), why);
-            }
-        }
-        for (name, edit) in &self.edit {
-            let at = format!("edit.{name}");
-            if !plain(name) {
-                add(&at, format!("{at}: a name has letters, digits, - and _"));
-            }
-            for (setting, why) in edit.faults(self) {
-                add(&format!("{at}.{setting}"), format!("{at}: {why}"));
-            }
-        }
-        for (name, sweep) in &self.sweep {
-            if !sweep.metrics.contains(&Metric::LogitDiff) {
-                let why = format!(
-                    "sweep.{name}: metrics must hold logit_diff, which decides what pairs are eligible"
-                );
-                add(&format!("sweep.{name}.metrics"), why);
-            }
-        }
-        found
-    }
-}
-
-/// A TOML value as the text that `--set` takes.
-pub fn text_of(value: &toml::Value) -> String {
-    match value {
-        toml::Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
-/// The keys of a study file that hold paths.
-const PATHS: [&[&str]; 5] = [
-    &["base"],
-    &["facts"],
-    &["corpus", "file"],
-    &["suite", "file"],
-    &["suite", "counterfact"],
-];
-
-fn resolve_paths(table: &mut toml::Table, folder: &Path) {
-    let edits = table.get_mut("edit").and_then(toml::Value::as_table_mut);
-    for (_, edit) in edits.into_iter().flatten() {
-        let texts = edit.get_mut("texts").and_then(toml::Value::as_array_mut);
-        for text in texts.into_iter().flatten() {
-            if let toml::Value::String(path) = text {
-                *path = tidy(&folder.join(&*path)).to_string_lossy().into_owned();
-            }
-        }
-    }
-    for keys in PATHS {
-        if let Some(toml::Value::String(path)) = find(table, keys) {
-            let there = tidy(&folder.join(&*path));
-            // A base that is no folder here may be a repository of the hub.
-            // So may a name of one part, whose error tells it in full.
-            let named = |path: &str| {
-                engram_hub::looks_like_reference(path) || engram_hub::full_name(path).is_some()
-            };
-            let of_hub = *keys == ["base"] && named(path);
-            if there.exists() || !of_hub {
-                *path = there.to_string_lossy().into_owned();
-            }
-        }
-    }
-}
-
-/// `examples/../assets` as `assets`: what a person reads in a manifest.
-fn tidy(path: &Path) -> PathBuf {
-    let mut out = PathBuf::new();
-    for part in path.components() {
-        let up = matches!(part, std::path::Component::ParentDir);
-        let in_folder = matches!(
-            out.components().next_back(),
-            Some(std::path::Component::Normal(_))
-        );
-        if up && in_folder {
-            out.pop();
-        } else {
-            out.push(part);
-        }
-    }
-    out
-}
-
-fn find<'a>(table: &'a mut toml::Table, keys: &[&str]) -> Option<&'a mut toml::Value> {
-    let (first, rest) = keys.split_first()?;
-    let value = table.get_mut(*first)?;
-    match rest {
-        [] => Some(value),
-        _ => find(value.as_table_mut()?, rest),
-    }
-}
-
-/// Lays `a.b.c=value` over a table. The value is TOML, or else a string as it stands.
-fn set(table: &mut toml::Table, setting: &str) -> Result<()> {
-    let wrong = |why: String| Error::asked(format!("--set {setting}"), why);
-    let Some((key, text)) = setting.split_once('=') else {
-        return Err(wrong("expected key=value".to_owned()));
-    };
-    let keys: Vec<&str> = key.trim().split('.').collect();
-    if keys.iter().any(|k| k.is_empty()) {
-        return Err(wrong("the key has an empty part".to_owned()));
-    }
-    let value = parse_value(text.trim());
-    // A corpus is either a file or written: naming one puts the other aside.
-    if keys[..] == ["corpus", "file"] {
-        find(table, &["corpus"])
-            .and_then(toml::Value::as_table_mut)
-            .map(|t| t.remove("write"));
-    }
-    let mut place = table;
-    let (last, parents) = match keys.split_last() {
-        Some(split) => split,
-        None => return Err(wrong("the key is empty".to_owned())),
-    };
-    for parent in parents {
-        let next = place
-            .entry((*parent).to_owned())
-            .or_insert_with(|| toml::Value::Table(toml::Table::new()));
-        place = match next.as_table_mut() {
-            Some(table) => table,
-            None => return Err(wrong(format!("{parent} holds a value, not a section"))),
-        };
-    }
-    place.insert((*last).to_owned(), value);
-    Ok(())
-}
-
-fn parse_value(text: &str) -> toml::Value {
-    let parsed: Result<toml::Table, _> = toml::from_str(&format!("v = {text}"));
-    match parsed.ok().and_then(|mut t| t.remove("v")) {
-        Some(value) => value,
-        None => toml::Value::String(text.to_owned()),
-    }
-}
-
-/// A TOML error shows the offending lines; on one line its message and place are enough.
-fn one_line(text: &str) -> String {
-    let mut lines = text.lines().filter(|l| !l.trim().is_empty());
-    let first = lines
-        .next()
-        .unwrap_or_default()
-        .trim_end_matches(':')
-        .to_owned();
-    match lines.next_back() {
-        Some(last) if !last.trim_start().starts_with('|') => format!("{first}: {}", last.trim()),
-        _ => first,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &str, settings: &[&str]) -> Result<Study> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("study.toml");
-        std::fs::write(&path, text).unwrap();
-        let settings: Vec<String> = settings.iter().map(|s| (*s).to_owned()).collect();
-        Study::read(&path, &settings)
-    }
-
-    const SMALL: &str = "title = 'T'\nbase = 'b'\nfacts = 'f.toml'\n[corpus.write]\nexposures = 3\n\
-        [train.config-1]\npreset = 'config-1'\n[sweep.whole]\nmodels = ['base']\nsites = ['attn_out']\n";
-
-    #[test]
-    fn settings_lie_over_the_file() {
-        let study = read(
-            SMALL,
-            &["corpus.write.exposures=7", "train.config-1.set.epochs=2"],
-        )
-        .unwrap();
-        assert_eq!(study.corpus.unwrap().write.unwrap().exposures, 7);
-        assert_eq!(study.train["config-1"].set["epochs"].as_integer(), Some(2));
-        assert!(study.base.ends_with("b") && study.base.components().count() > 1);
-        let study = read(SMALL, &["corpus.file=some/where.jsonl"]).unwrap();
-        let corpus = study.corpus.unwrap();
-        assert_eq!(corpus.file, Some(PathBuf::from("some/where.jsonl")));
-        assert_eq!(corpus.write, None);
-    }
-
-    #[test]
-    fn mistakes_are_named() {
-        let error =
-            |text: &str, settings: &[&str]| crate::with_causes(&read(text, settings).unwrap_err());
-        assert!(error(SMALL, &["corpus.writ.exposures=7"]).contains("writ"));
-        assert!(error(SMALL, &["nonsense"]).contains("expected key=value"));
-        assert!(error(SMALL, &["title.x=1"]).contains("title holds a value"));
-        assert!(
-            error(SMALL, &["sweep.whole.models=['config-9']"])
-                .contains("no model is called \"config-9\"")
-        );
-        assert!(error(SMALL, &["sweep.whole.metrics=['prob']"]).contains("must hold logit_diff"));
-        assert!(error("title = ", &[]).contains("study.toml"));
-        let of_edit = |setting: &str| {
-            let edit = ["edit.e.models=['base']", "edit.e.layer='all'", setting];
-            error(SMALL, &edit)
-        };
-        let mistakes = [
-            (
-                "edit.e.models=['config-9']",
-                "edit.e: no model is called \"config-9\"",
-            ),
-            ("edit.e.models=[]", "edit.e: models is empty"),
-            ("edit.e.method='rone'", "rone"),
-            ("edit.e.layer='first'", "expected N, N-M, auto or all"),
-            ("edit.e.layer='3-1'", "the first layer is above the last"),
-            (
-                "edit.e.layer=[1, 2]",
-                "expected N, \"N-M\", \"auto\" or \"all\"",
-            ),
-            ("edit.e.set.speed=1", "speed"),
-            ("edit.e.set.rate=-1", "rate"),
-            ("edit.e.fact=1", "fact"),
-        ];
-        for (setting, part) in mistakes {
-            let found = of_edit(setting);
-            assert!(found.contains(part), "{setting}: {found}");
-        }
-        let asked = "title = 'T'\nbase = 'b'\n[suite]\nfile = 's'\n[sweep.w]\nmodels = ['base']\nsites = ['mlp_out']\n\
-            [edit.e]\nmodels = ['base']\nlayer = 1\n";
-        assert!(error(asked, &[]).contains("edit.e: method rome needs texts"));
-        let tuned = ["edit.e.method='ft-l'", "edit.e.held_out_tokens=9"];
-        assert!(error(asked, &tuned).contains("no corpus to take validation texts from"));
-        let study = read(asked, &["edit.e.method='ft-l'"]).unwrap();
-        assert_eq!(study.edit["e"].layer, crate::LayerChoice::One(1));
-    }
-
-    #[test]
-    fn every_fault_of_a_study_is_told_with_its_line() {
-        let text = "titel = 'T'\nbase = 7\nfacts = 'f.toml'\n[corpus.write]\nexposures = 0\n\
-            [train.config-1]\npreset = 'config-1'\n[train.config-1.set]\nepoch = 2\ndropout = 1.5\n\
-            [sweep.whole]\nmodels = 'base'\npositions = 'everywhere'\n[stats]\nlevel = 2\n[paper]\n";
-        let error = read(text, &["bogus=1"]).unwrap_err().to_string();
-        let expected = [
-            "  missing setting `title`: what the study asks; example: title =",
-            "  --set bogus=1: unknown setting `bogus`; settings of a study: title, seed, base, bos",
-            "  line 1: unknown setting `titel` (did you mean `title`?)",
-            "  line 2: `base`: invalid type",
-            "  line 5: corpus.write.exposures is 0; expected a whole number from 1 to 10000",
-            "  line 9: unknown setting `train.config-1.set.epoch` (did you mean `epochs`?); settings of [train.NAME.set]: epochs,",
-            "  line 10: train.config-1.set.dropout is 1.5; expected",
-            "  line 11: missing setting `sweep.whole.sites`: the sites",
-            "  line 12: `sweep.whole.models`: invalid type",
-            "  line 13: `sweep.whole.positions`:",
-            "  line 15: stats.level is 2",
-            "  line 16: missing setting `paper.models`",
-            "  line 16: missing setting `paper.pairs`",
-        ];
-        for start in expected {
-            assert!(
-                error.lines().any(|l| l.starts_with(start)),
-                "{start}\n{error}"
-            );
-        }
-        assert_eq!(error.lines().count(), 1 + expected.len(), "{error}");
-        let odd = [
-            "sweep.whole.models=['a', 'b']",
-            "title=' '",
-            "sweep.whole.metrics=['prob']",
-        ];
-        let error = read(SMALL, &odd).unwrap_err().to_string();
-        for part in [
-            "4 faults",
-            "called \"a\"",
-            "called \"b\"",
-            "title is empty",
-            "must hold",
-        ] {
-            assert!(error.contains(part), "{part}\n{error}");
-        }
-    }
-
-    #[test]
-    fn seeds_are_models_of_their_own() {
-        let seeds = [
-            "train.config-1.seeds=[7, 8]",
-            "sweep.whole.models=['config-1', 'base']",
-        ];
-        let study = read(SMALL, &seeds).unwrap();
-        let names = ["base", "config-1", "config-1-seed-7", "config-1-seed-8"];
-        assert_eq!(study.models(), names);
-        let seven = &study.train["config-1-seed-7"];
-        assert_eq!(seven.set["seed"].as_integer(), Some(7));
-        assert_eq!(seven.replicates.as_deref(), Some("config-1"));
-        let swept = ["config-1", "config-1-seed-7", "config-1-seed-8", "base"];
-        assert_eq!(study.sweep["whole"].models, swept);
-        let twice = read(SMALL, &["train.config-1.seeds=[7, 7]"]).unwrap_err();
-        assert!(crate::with_causes(&twice).contains("seed 7 is given twice"));
-    }
-
-    #[test]
-    fn paths_read_tidily() {
-        assert_eq!(
-            tidy(Path::new("examples/../assets/x")),
-            Path::new("assets/x")
-        );
-        assert_eq!(tidy(Path::new("../a/../../b")), Path::new("../../b"));
     }
 }

@@ -143,11 +143,11 @@ pub enum CorpusCommand {
     Fetch(FetchArgs),
     /// Read exports of PubMed, Europe PMC, Zotero, EndNote and tables (docs/corpora.md) and write them as one JSONL file.
     Import(ImportArgs),
-    /// Count abstracts, words, tokens and mentions of terms.
+    /// Count abstracts, words, tokens, and mentions of terms that are named.
     Stats {
         /// The corpus.
         file: PathBuf,
-        /// Terms to count, comma-separated.
+        /// Terms whose mentions are counted, comma-separated; none where none is given.
         #[arg(long, allow_hyphen_values = true, value_delimiter = ',')]
         terms: Vec<String>,
         /// The checkpoint whose tokenizer counts tokens.

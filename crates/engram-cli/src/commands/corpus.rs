@@ -208,10 +208,7 @@ fn fetch_pubmed(args: FetchArgs, json: bool) -> Result<()> {
 
 fn count(file: &Path, terms: &[String], tokenizer: Option<&Tokenizer>, json: bool) -> Result<()> {
     let abstracts = read_corpus(file, &mut Terminal::default())?;
-    let terms: Vec<&str> = match terms {
-        [] => stats::DEFAULT_TERMS.to_vec(),
-        _ => terms.iter().map(String::as_str).collect(),
-    };
+    let terms: Vec<&str> = terms.iter().map(String::as_str).collect();
     let counted = match tokenizer {
         Some(tokenizer) => with_tokenizer(tokenizer, |t| {
             Ok(stats::stats(&abstracts, &terms, Some(t))?)
@@ -227,6 +224,9 @@ fn count(file: &Path, terms: &[String], tokenizer: Option<&Tokenizer>, json: boo
             thousands(counted.abstracts),
             thousands(counted.words)
         );
+        if counted.mentions.is_empty() {
+            return head;
+        }
         let header = [
             "term (any case)",
             "whole words",

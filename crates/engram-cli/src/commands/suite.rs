@@ -11,7 +11,7 @@ use engram_findings::words::plural;
 use engram_model::Shape;
 use engram_patch::{
     Balance, BuildSettings, Fitness, Plan, PreparedPair, Reading, SweepSpec, build,
-    build_counterfact, build_paper, check,
+    build_counterfact, build_published, check,
 };
 use serde::Serialize;
 
@@ -66,7 +66,7 @@ pub fn suite(command: SuiteCommand, json: bool) -> Result<()> {
             };
             let built = match profile {
                 None => build(&facts, model.tokenizer(), &settings)?,
-                Some(Profile::Paper) => build_paper(&facts, model.tokenizer(), &settings)?,
+                Some(Profile::Paper) => build_published(&facts, model.tokenizer(), &settings)?,
             };
             built.suite.write(&out)?;
             for unpaired in &built.unpaired {

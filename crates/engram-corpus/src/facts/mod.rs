@@ -43,7 +43,7 @@ pub struct Fact {
 pub struct Relation {
     /// Unique name in snake_case.
     pub name: String,
-    /// `definitional`, `associative` or any other word.
+    /// Any word; findings compare kinds.
     pub kind: String,
     /// The question to which the answer is the answer.
     pub question: Template,

@@ -16,7 +16,7 @@ pub(super) const RELATION: [Field; 7] = [
     ),
     Field::new(
         "kind",
-        "the kind of fact (definitional, associative or any other word); findings compare kinds",
+        "the kind of fact, any word; findings compare kinds",
         "kind = \"associative\"",
     ),
     Field::new(

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use engram_core::{EditRow, Method, Score, Won};
 use engram_stats::{Interval, Resampling, cluster_mean_interval, proportion_interval};
 
-use crate::context::{Context, kinds};
+use crate::context::Context;
 use crate::editing::EditResults;
 use crate::error::{FindingsError, Result, if_enough};
 use crate::study::Settings;
@@ -49,7 +49,7 @@ impl<'a> Sheet<'a> {
             settings: context.settings,
             what,
             method: results.method,
-            kinds: kinds(named),
+            kinds: context.kinds_of(named),
             rows,
             clusters,
         })

@@ -38,7 +38,7 @@ pub(crate) struct ChartData {
     maps: Vec<Value>,
     examples: Vec<Value>,
     localisation: Vec<Value>,
-    paper: Vec<Value>,
+    published: Vec<Value>,
     edits: Vec<Value>,
     side_effects: Vec<Value>,
 }
@@ -66,7 +66,7 @@ impl ChartData {
             maps: all(maps),
             examples: all(examples),
             localisation: all(localisation),
-            paper: all(paper),
+            published: all(published),
             edits: edits::edits(findings),
             side_effects: side_effects::side_effects(findings),
         }
@@ -126,12 +126,12 @@ fn knowing(condition: &ConditionFindings) -> Vec<Value> {
             ("prefers the right one", Some(&kind.prefers), 0.25),
             ("says the answer", kind.says.as_ref(), 0.0),
             (
-                "answer beats foil, trained wordings",
+                "answer beats foil, own wordings",
                 kind.trained.as_ref(),
                 0.5,
             ),
             (
-                "answer beats foil, held-back wordings",
+                "answer beats foil, paraphrases",
                 kind.held_back.as_ref(),
                 0.5,
             ),
@@ -277,8 +277,8 @@ fn localisation(condition: &ConditionFindings) -> Vec<Value> {
     condition.localisation.iter().map(row).collect()
 }
 
-fn paper(condition: &ConditionFindings) -> Vec<Value> {
-    let modules = condition.paper.iter().flat_map(|p| &p.modules);
+fn published(condition: &ConditionFindings) -> Vec<Value> {
+    let modules = condition.protocol.iter().flat_map(|p| &p.modules);
     modules
         .filter_map(|m| {
             let row = json!({

@@ -1,4 +1,4 @@
-//! The study's claim as one number: are definitional facts more localised than associative ones?
+//! The difference between two kinds as one number, and the same with confounds held.
 
 use engram_findings::adjusted::AdjustedDifference;
 use engram_findings::words::number;
@@ -69,7 +69,7 @@ fn caption(findings: &Findings) -> String {
         sets => format!(" All: {}.", sets.join("; or ")),
     };
     format!(
-        "The claim as one number: mean normalised entropy of the first kind less that of the second, on layers that are not trivial; below 0, the first is more localised. Plain: means over relations, interval by bootstrap over relations and pairs, p by permutation of kind over relations. Then with confounds held: pairs matched one to one on the gap within 0.2 standard deviations; means over relations adjusted for the gap, p by Freedman and Lane's permutation; pairs adjusted for all, errors clustered by relation.{all} No row of a model that is not shown to know says anything about knowledge."
+        "The difference between kinds as one number: mean normalised entropy of the first kind less that of the second, on layers that are not trivial; below 0, the first is more localised. Plain: means over relations, interval by bootstrap over relations and pairs, p by permutation of kind over relations. Then with confounds held: pairs matched one to one on the gap within 0.2 standard deviations; means over relations adjusted for the gap, p by Freedman and Lane's permutation; pairs adjusted for all, errors clustered by relation.{all} No row of a model that is not shown to know says anything about knowledge."
     )
 }
 

@@ -115,8 +115,17 @@ fn brackets(lower: String, upper: String) -> String {
 
 /// What each model knows, by kind.
 pub(crate) fn knowing(findings: &Findings) -> Table {
+    let taught = if findings.conditions.iter().any(|c| c.taught) {
+        " Own wordings are those that training texts have; paraphrases were held back from training."
+    } else {
+        ""
+    };
+    let caption = format!(
+        "What each model prefers and says. It prefers the right one of a pair where answer beats foil on the clean prompt and foil beats answer on the corrupted one (chance: a quarter); it says the answer where greedy decoding gives it (chance: next to none); an answer beats its foil by chance in a half. Used: pairs that are eligible and whose right one it prefers, which conclusions rest on.{taught} Brackets are {} intervals, the wider of Wilson's, in which a cluster is a trial, and of a bootstrap over clusters.",
+        percent(findings.settings.level)
+    );
     let mut table = Table::new(
-        "What each model prefers and says. It prefers the right one of a pair where answer beats foil on the clean prompt and foil beats answer on the corrupted one (chance: a quarter); it says the answer where greedy decoding gives it (chance: next to none); an answer beats its foil by chance in a half. Used: pairs that are eligible and whose right one it prefers, which conclusions about layers, kinds and parts rest on. Brackets are 95% intervals, the wider of Wilson's, in which a cluster is a trial, and of a bootstrap over clusters.",
+        &caption,
         &[
             "model",
             "kind",
@@ -126,16 +135,13 @@ pub(crate) fn knowing(findings: &Findings) -> Table {
             "prefers",
             "says",
             "used",
-            "answer beats foil, trained wordings",
-            "answer beats foil, held-back wordings",
+            "answer beats foil, own wordings",
+            "answer beats foil, paraphrases",
             "prompts answered right",
             "p",
             "above chance",
         ],
     );
-    table.caption = table
-        .caption
-        .replace("95%", &percent(findings.settings.level));
     for condition in &findings.conditions {
         for kind in &condition.gate.kinds {
             table.rows.push(vec![

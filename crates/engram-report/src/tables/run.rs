@@ -25,7 +25,7 @@ pub(crate) fn modules(findings: &Findings) -> Table {
         ],
     );
     for condition in &findings.conditions {
-        for module in condition.paper.iter().flat_map(|p| &p.modules) {
+        for module in condition.protocol.iter().flat_map(|p| &p.modules) {
             table.rows.push(vec![
                 condition.name.clone(),
                 module.module.clone(),
@@ -67,7 +67,7 @@ pub(crate) fn trivial(findings: &Findings) -> Table {
                 note(name, &cell.trivial_why, cell.layer);
             }
         }
-        for module in condition.paper.iter().flat_map(|p| &p.modules) {
+        for module in condition.protocol.iter().flat_map(|p| &p.modules) {
             if module.trivial {
                 let name = format!("{} (published protocol)", module.part);
                 note(name, &module.trivial_why, module.layer);
@@ -104,7 +104,7 @@ fn ranges(layers: &BTreeSet<i64>) -> String {
 /// How each model was trained.
 pub(crate) fn training(input: &ReportInput) -> Table {
     let mut table = Table::new(
-        "Training. Validation losses are in nats per token; the two configurations count padding differently in their own, so they are compared on real tokens. The mean over batches is what transformers' Trainer reports of the own count.",
+        "Training. Validation losses are in nats per token; presets count padding differently in their own, so that models are compared on real tokens. The mean over batches is what transformers' Trainer reports of the own count.",
         &[
             "model",
             "steps",
@@ -168,7 +168,7 @@ fn best(curve: &TrainingCurve) -> Option<&EpochPoint> {
 /// Settings that are not their preset's.
 pub(crate) fn departures(input: &ReportInput) -> Table {
     let mut table = Table::new(
-        "Where training departs from the published configuration.",
+        "Where training departs from its preset.",
         &["model", "setting", "preset", "used", "why"],
     );
     for curve in &input.curves {

@@ -4,16 +4,14 @@ use std::path::Path;
 
 use engram_core::{Row, Suite};
 use engram_findings::check_rows;
-use engram_patch::{
-    Done, Eligibility, Plan, Profile, Reading, Schedule, SweepSpec, Unpatched, paper_spec, result,
-};
+use engram_patch::{Done, Eligibility, Plan, Reading, Schedule, SweepSpec, Unpatched, result};
 
 use super::Setup;
 use crate::error::{Result, Within};
 use crate::memory;
 use crate::observe::Observer;
 use crate::pairs::prepare;
-use crate::results::{PAPER_SUITE, SUITE};
+use crate::results::SUITE;
 
 impl Setup {
     /// Refuses sweeps that cannot be planned, do not fit into memory, or measure one cell twice.
@@ -28,15 +26,7 @@ impl Setup {
             let plan = planned().within(|| format!("sweep.{name}"))?;
             rows.push((name, rows_of_first(&plan)));
         }
-        if self.study.paper.is_some() {
-            let reading = Reading {
-                profile: Profile::Paper,
-                ..Reading::default()
-            };
-            let pairs = Suite::read(&suite.join(PAPER_SUITE))?;
-            self.plan(&pairs, paper_spec(&self.base.sites()), &reading, observer)
-                .within(|| "paper")?;
-        }
+        self.check_published(suite, observer)?;
         let settings = self.study.stats;
         for model in self.study.models() {
             let of_model = |name: &str| self.study.sweep[name].models.iter().any(|m| m == model);
@@ -50,7 +40,7 @@ impl Setup {
         Ok(())
     }
 
-    fn plan(
+    pub(super) fn plan(
         &self,
         suite: &Suite,
         spec: SweepSpec,

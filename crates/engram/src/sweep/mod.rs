@@ -9,7 +9,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use engram_core::{Align, Corruption, Direction, Metric, NamedSite, Pair, Positions, Suite};
-use engram_patch::{Cell, LogitMetric, OwnMetrics, Plan, Profile, Reading, SweepSpec, paper_spec};
+use engram_patch::{
+    Cell, LogitMetric, OwnMetrics, Plan, Profile, Reading, SweepSpec, published_spec,
+};
 
 use crate::error::Result;
 use crate::memory;
@@ -187,8 +189,8 @@ impl<'m> Sweep<'m> {
     /// The published script's way: whole outputs are overwritten, at its sites, by its metric; rows say so.
     #[must_use]
     pub fn published(mut self) -> Sweep<'m> {
-        self.spec = paper_spec(&self.model.sites());
-        self.reading.profile = Profile::Paper;
+        self.spec = published_spec(&self.model.sites());
+        self.reading.profile = Profile::Published;
         self
     }
 

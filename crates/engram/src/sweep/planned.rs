@@ -174,7 +174,7 @@ impl<'m> PlannedSweep<'_, 'm> {
         drop(done);
         let sweep_s = start.elapsed().as_secs_f64();
         let sweep = self.sweep;
-        if sweep.reading.profile != Profile::Paper {
+        if sweep.reading.profile != Profile::Published {
             // A small part of what is allowed: the sweep's own caches are gone by now.
             let room = self.memory.allowed / 16;
             let pairs = &self.suite.pairs;

@@ -80,7 +80,7 @@ pub fn sweep(args: &EditSweepArgs, json: bool) -> Result<()> {
         };
         let study = Study {
             suite: &suite.pairs,
-            paper_suite: &[],
+            published: None,
             confounds: &[],
             conditions: &[condition],
             edits: &[edits::read(folder)?],

@@ -1,4 +1,4 @@
-//! The published protocol's sweep: every module by its name, whole outputs overwritten, no gate.
+//! The published protocol: every module by its name, whole outputs overwritten, no gate.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use engram_core::{Metric, Row};
 use engram_stats::{Friedman, Interval, friedman, mean};
 use serde::{Deserialize, Serialize};
 
-use crate::context::{Context, kinds};
+use crate::context::Context;
 use crate::error::{Result, if_enough};
 use crate::layers::stats;
 use crate::profile::{mean_and_interval, ratio_of_means};
@@ -14,15 +14,15 @@ use crate::sheet::check_finite;
 
 /// What the published protocol measures on one model.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Paper {
+pub struct Protocol {
     /// The kinds of its pairs.
     pub kinds: Vec<String>,
     /// Each module and kind, modules in the order of the sweep.
     pub modules: Vec<ModuleRecovery>,
     /// The clean metric by kind.
-    pub clean: Vec<PaperClean>,
+    pub clean: Vec<CleanMetric>,
     /// Friedman over layers for each module that stands in every layer and is not trivial.
-    pub tests: Vec<PaperTest>,
+    pub tests: Vec<ModuleTest>,
 }
 
 /// Recovery from overwriting one module's output, for one kind.
@@ -55,7 +55,7 @@ pub struct ModuleRecovery {
 
 /// The metric on clean inputs, for one kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PaperClean {
+pub struct CleanMetric {
     /// The kind.
     pub kind: String,
     /// Pairs.
@@ -66,7 +66,7 @@ pub struct PaperClean {
 
 /// Friedman over the layers of one module.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PaperTest {
+pub struct ModuleTest {
     /// The module's name within its block.
     pub part: String,
     /// Pairs in the test.
@@ -77,13 +77,13 @@ pub struct PaperTest {
 
 /// Findings of the published protocol; `None` where it was not run. Only the published metric is
 /// read where it is among several. `context` indexes the pairs of that protocol.
-pub(crate) fn paper(
+pub(crate) fn protocol(
     context: &Context<'_>,
     condition: &str,
     rows: &[Row],
-    metric: Metric,
-) -> Result<Option<Paper>> {
-    let rows: Vec<&Row> = rows.iter().filter(|r| r.metric == metric).collect();
+) -> Result<Option<Protocol>> {
+    let published = |r: &&Row| r.metric == Metric::LogitDiffMean;
+    let rows: Vec<&Row> = rows.iter().filter(published).collect();
     if rows.is_empty() {
         return Ok(None);
     }
@@ -95,7 +95,7 @@ pub(crate) fn paper(
         modules.entry(key).or_default().push(row);
         clean.insert((&row.kind, &row.pair), row.clean);
     }
-    let kinds = kinds(rows.iter().map(|r| r.kind.as_str()));
+    let kinds = context.kinds_of(rows.iter().map(|r| r.kind.as_str()));
     let recoveries: Vec<ModuleRecovery> = modules
         .into_iter()
         .map(|((module, kind), rows)| module_recovery(context, module, kind, &rows))
@@ -108,14 +108,14 @@ pub(crate) fn paper(
                 .filter(|((k, _), _)| k == kind)
                 .map(|(_, v)| *v)
                 .collect();
-            Ok(PaperClean {
+            Ok(CleanMetric {
                 kind: kind.clone(),
                 n: values.len(),
                 mean: mean(&values).map_err(|e| stats("clean metric".to_owned(), e))?,
             })
         })
         .collect::<Result<_>>()?;
-    Ok(Some(Paper {
+    Ok(Some(Protocol {
         kinds,
         tests: tests(context, &rows)?,
         modules: recoveries,
@@ -175,7 +175,7 @@ fn part_name(module: &str) -> String {
     }
 }
 
-fn tests(context: &Context<'_>, rows: &[&Row]) -> Result<Vec<PaperTest>> {
+fn tests(context: &Context<'_>, rows: &[&Row]) -> Result<Vec<ModuleTest>> {
     // Part, then pair, then layer.
     let mut parts: indexmap::IndexMap<String, BTreeMap<usize, BTreeMap<i64, f64>>> =
         indexmap::IndexMap::new();
@@ -211,7 +211,7 @@ fn tests(context: &Context<'_>, rows: &[&Row]) -> Result<Vec<PaperTest>> {
             .collect();
         let test = if_enough(friedman(&blocks), || format!("Friedman over {part}"))?;
         if let Ok(friedman) = test {
-            found.push(PaperTest {
+            found.push(ModuleTest {
                 part,
                 pairs: complete.len(),
                 friedman,

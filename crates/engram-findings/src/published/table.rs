@@ -1,5 +1,4 @@
-//! The published study's findings, each beside what this run measured under its own protocol and under
-//! the corrected one.
+//! The published figures, each beside what this run measured under the published protocol and under the corrected one.
 
 use engram_core::Site;
 use engram_stats::{MIN_RELATIONS_PER_KIND, mean, permute_kinds};
@@ -10,39 +9,59 @@ use crate::error::{Result, if_enough};
 use crate::findings::ConditionFindings;
 use crate::gate::States;
 use crate::layers::stats;
-use crate::paper::{ModuleRecovery, Paper};
 use crate::profile::{Profile, ProfilePoint, Selection};
 use crate::words::{number, p_value, percent, plural};
 
+use super::figures::{
+    CLEAN_DIFFERENCE, CONVOLUTION, CONVOLUTION_SITES, CONVOLUTIONS, FEED_FORWARD, FINAL_OUTPUT,
+    FIRST_FEED_FORWARD, Figure, HEAD, LAYER_EFFECTS,
+};
+use super::protocol::{ModuleRecovery, Protocol};
+
 /// One published finding, three ways.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SeedFinding {
+pub struct PublishedFinding {
     /// A short name for it.
     pub name: String,
     /// What the publication says.
     pub published: String,
     /// What this model gives under the published protocol: one line for each candidate module and kind.
-    pub paper: Vec<String>,
+    #[serde(rename = "paper")]
+    pub protocol: Vec<String>,
     /// What it gives under the corrected protocol: pairs whose answer the model prefers, rows that are not trivial.
     pub corrected: Vec<String>,
     /// Why the two differ, or what neither can show.
     pub why: String,
 }
 
-const FIRST_FEED_FORWARD: [&str; 3] = ["mlp", "mlp.c_fc", "mlp.c_proj"];
-const CONVOLUTIONS: [&str; 4] = ["attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"];
-/// Canonical sites of the outputs of [`CONVOLUTIONS`].
-const CONVOLUTION_SITES: [Site; 4] = [Site::CAttn, Site::AttnOut, Site::MlpPre, Site::MlpOut];
+impl Figure {
+    /// This figure beside what a model gives under both protocols.
+    fn beside(
+        self,
+        protocol: Vec<String>,
+        corrected: Vec<String>,
+        why: impl Into<String>,
+    ) -> PublishedFinding {
+        PublishedFinding {
+            name: self.name.to_owned(),
+            published: self.says.to_owned(),
+            protocol,
+            corrected,
+            why: why.into(),
+        }
+    }
+}
+
 const NOT_RUN: &str = "The published protocol was not run.";
 const NOT_MEASURED: &str = "Not measured.";
 
-/// The published findings beside one model's; empty where it has neither protocol's rows.
-pub(crate) fn seed_findings(
+/// The published figures beside one model's; empty where it has neither protocol's rows.
+pub(crate) fn beside(
     context: &Context<'_>,
     found: &ConditionFindings,
     states: &States,
-) -> Result<Vec<SeedFinding>> {
-    if found.paper.is_none() && found.profiles.is_empty() {
+) -> Result<Vec<PublishedFinding>> {
+    if found.protocol.is_none() && found.profiles.is_empty() {
         return Ok(Vec::new());
     }
     let findings = vec![
@@ -55,35 +74,20 @@ pub(crate) fn seed_findings(
     Ok(findings)
 }
 
-fn first_feed_forward(found: &ConditionFindings) -> SeedFinding {
-    let wanted =
-        |m: &ModuleRecovery| m.layer == Some(0) && FIRST_FEED_FORWARD.contains(&m.part.as_str());
-    SeedFinding {
-        name: "First feed-forward layer".to_owned(),
-        published: "Patching it recovers 56%, read as associative knowledge being distributed.".to_owned(),
-        paper: or_not_run(found.paper.as_ref().map(|p| by_module(p, wanted))),
-        corrected: or_not_measured(at_layers(found, &[Site::MlpOut], |points| points.first())),
-        why: "The published input already ends in the answer, and the metric is read after it: that recovery says how far the answer's own tokens come through one module, not that the model recalled it. And one layer's share cannot show that knowledge is distributed; the difference in entropy between kinds can."
-            .to_owned(),
-    }
+fn first_feed_forward(found: &ConditionFindings) -> PublishedFinding {
+    let wanted = |m: &ModuleRecovery| m.layer == Some(0) && FEED_FORWARD.contains(&m.part.as_str());
+    FIRST_FEED_FORWARD.beside(or_not_run(found.protocol.as_ref().map(|p| by_module(p, wanted))), or_not_measured(at_layers(found, &[Site::MlpOut], |points| points.first())), "The published input already ends in the answer, and the metric is read after it: that recovery says how far the answer's own tokens come through one module, not that the model recalled it. And one layer's share cannot show that knowledge is distributed; the difference in entropy between kinds can.")
 }
 
-fn final_output(found: &ConditionFindings) -> SeedFinding {
-    let wanted = |m: &ModuleRecovery| m.part == "lm_head";
-    let heads = found.paper.iter().flat_map(|p| &p.modules);
+fn final_output(found: &ConditionFindings) -> PublishedFinding {
+    let wanted = |m: &ModuleRecovery| m.part == HEAD;
+    let heads = found.protocol.iter().flat_map(|p| &p.modules);
     let measured = beside_certainty(heads.filter(|m| wanted(m)));
-    SeedFinding {
-        name: "Final output layer".to_owned(),
-        published: "Patching it recovers 100%, read as definitional knowledge being localised."
-            .to_owned(),
-        paper: or_not_run(found.paper.as_ref().map(|p| by_module(p, wanted))),
-        corrected: or_not_measured(at_layers(found, &[Site::AttnOut, Site::MlpOut], |points| {
+    FINAL_OUTPUT.beside(or_not_run(found.protocol.as_ref().map(|p| by_module(p, wanted))), or_not_measured(at_layers(found, &[Site::AttnOut, Site::MlpOut], |points| {
             points.last()
-        })),
-        why: format!(
+        })), format!(
             "Trivial by algebra: overwriting lm_head's output overwrites the very logits that are read, so recovery is 100% in any model, whatever it knows.{measured} The last block's own contributions, which are not fixed by algebra, stand beside it."
-        ),
-    }
+        ))
 }
 
 /// Whether recoveries that are 1 by algebra are so in this run; nothing where none is defined.
@@ -98,14 +102,14 @@ fn beside_certainty<'a>(heads: impl Iterator<Item = &'a ModuleRecovery>) -> &'st
     }
 }
 
-fn convolutions(found: &ConditionFindings) -> Result<SeedFinding> {
-    let paper = match &found.paper {
+fn convolutions(found: &ConditionFindings) -> Result<PublishedFinding> {
+    let protocol = match &found.protocol {
         None => None,
-        Some(paper) => {
+        Some(run) => {
             let mut lines = Vec::new();
             for part in CONVOLUTIONS {
-                for kind in &paper.kinds {
-                    let values: Vec<f64> = paper
+                for kind in &run.kinds {
+                    let values: Vec<f64> = run
                         .modules
                         .iter()
                         .filter(|m| m.part == part && m.kind == *kind && !m.trivial)
@@ -130,7 +134,7 @@ fn convolutions(found: &ConditionFindings) -> Result<SeedFinding> {
         let range = range_over_layers(label, &values)?;
         corrected.extend(range.map(|r| format!("{label}, {}: {r}", profile.kind)));
     }
-    let modules = found.paper.as_ref().map_or(0, |p| {
+    let modules = found.protocol.as_ref().map_or(0, |p| {
         let first = p.kinds.first();
         p.modules
             .iter()
@@ -142,24 +146,17 @@ fn convolutions(found: &ConditionFindings) -> Result<SeedFinding> {
     } else {
         format!("{modules} modules of this model")
     };
-    Ok(SeedFinding {
-        name: "Convolutional layer".to_owned(),
-        published: "Patching it recovers 13.6%, read as low-level features contributing little."
-            .to_owned(),
-        paper: or_not_run(paper),
-        corrected: or_not_measured(corrected),
-        why: format!(
+    Ok(CONVOLUTION.beside(or_not_run(protocol), or_not_measured(corrected), format!(
             "GPT-2 has no convolution over text: Conv1D is the name of its attention and MLP projections, {count}. Which of them the figure is of is not published; their recoveries spread as shown, and one number stands for none of them."
-        ),
-    })
+        )))
 }
 
 fn clean_difference(
     context: &Context<'_>,
     found: &ConditionFindings,
     states: &States,
-) -> Result<SeedFinding> {
-    let paper = found.paper.as_ref().map(|p| {
+) -> Result<PublishedFinding> {
+    let protocol = found.protocol.as_ref().map(|p| {
         p.clean
             .iter()
             .map(|c| {
@@ -224,17 +221,11 @@ fn clean_difference(
             )),
         }
     }
-    Ok(SeedFinding {
-        name: "Clean logit difference".to_owned(),
-        published: "Stronger for definitional questions (no figure given).".to_owned(),
-        paper: or_not_run(paper),
-        corrected: or_not_measured(corrected),
-        why,
-    })
+    Ok(CLEAN_DIFFERENCE.beside(or_not_run(protocol), or_not_measured(corrected), why))
 }
 
-fn layer_effects(found: &ConditionFindings) -> SeedFinding {
-    let paper = found.paper.as_ref().map(|p| {
+fn layer_effects(found: &ConditionFindings) -> PublishedFinding {
+    let protocol = found.protocol.as_ref().map(|p| {
         let lines = p.tests.iter().map(|t| {
             let result = format!(
                 ": Friedman over layers {}, W = {} ({})",
@@ -267,19 +258,12 @@ fn layer_effects(found: &ConditionFindings) -> SeedFinding {
             ))
         })
         .collect();
-    SeedFinding {
-        name: "Layer-specific effects".to_owned(),
-        published: "Significant, p < 0.01 (the test is not named).".to_owned(),
-        paper: or_not_run(paper),
-        corrected: or_not_measured(corrected),
-        why: "Layers differ in any network, even one that was never trained, so a small p here is no evidence of knowledge; the test that bears on the claim is the one between kinds."
-            .to_owned(),
-    }
+    LAYER_EFFECTS.beside(or_not_run(protocol), or_not_measured(corrected), "Layers differ in any network, even one that was never trained, so a small p here is no evidence of knowledge; the test that bears on the claim is the one between kinds.")
 }
 
 /// `mlp.c_fc, mlp.c_proj, definitional: 41% (10 of 12 pairs)` for each wanted module and kind.
-fn by_module(paper: &Paper, wanted: impl Fn(&ModuleRecovery) -> bool) -> Vec<String> {
-    let modules = paper.modules.iter().filter(|m| wanted(m));
+fn by_module(protocol: &Protocol, wanted: impl Fn(&ModuleRecovery) -> bool) -> Vec<String> {
+    let modules = protocol.modules.iter().filter(|m| wanted(m));
     let lines = modules.map(|m| {
         let pairs = plural(m.n + m.undefined, "pair");
         let trivial = if m.trivial { ", trivial" } else { "" };
@@ -405,17 +389,17 @@ mod tests {
 
     #[test]
     fn equal_findings_share_a_line_and_say_of_how_many_pairs() {
-        let paper = Paper {
+        let protocol = Protocol {
             modules: vec![
                 module("mlp.c_fc", 3, 1, Some(0.5)),
                 module("mlp", 0, 4, None),
                 module("mlp.c_proj", 3, 1, Some(0.5)),
                 module("attn", 4, 0, Some(0.25)),
             ],
-            ..Paper::default()
+            ..Protocol::default()
         };
         assert_eq!(
-            by_module(&paper, |_| true),
+            by_module(&protocol, |_| true),
             [
                 "mlp.c_fc, mlp.c_proj, definitional: 50% (3 of 4 pairs)",
                 "mlp, definitional: undefined (none of 4 pairs is eligible)",
