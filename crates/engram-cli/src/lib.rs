@@ -1,6 +1,11 @@
 //! The command line of engram: it parses, calls the library, and prints.
 
-#![deny(clippy::print_stderr, clippy::print_stdout)]
+#![deny(
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used
+)]
 
 pub mod args;
 mod commands;
@@ -92,6 +97,7 @@ fn lines(error: &anyhow::Error) -> Vec<String> {
 }
 
 /// Both the thread pool and the matrix library read this variable when they are first used.
+#[allow(unsafe_code, reason = "std::env::set_var is unsafe")]
 fn set_threads(threads: Option<u16>) {
     if let Some(threads) = threads {
         // SAFETY: the first statement of the program after parsing; no other thread runs yet.

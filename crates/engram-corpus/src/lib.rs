@@ -33,6 +33,8 @@
 //! ```
 
 #![deny(missing_docs)]
+#![deny(clippy::expect_used, clippy::unwrap_used)]
+#![forbid(unsafe_code)]
 
 pub mod abstracts;
 pub mod counterfact;

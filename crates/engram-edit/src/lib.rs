@@ -35,6 +35,8 @@
 //! ```
 
 #![deny(missing_docs)]
+#![deny(clippy::expect_used, clippy::unwrap_used)]
+#![forbid(unsafe_code)]
 
 pub mod cholesky;
 pub mod choose;

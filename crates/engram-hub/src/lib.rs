@@ -31,6 +31,8 @@
 //! ```
 
 #![deny(missing_docs)]
+#![deny(clippy::expect_used, clippy::unwrap_used)]
+#![forbid(unsafe_code)]
 
 mod cache;
 mod checksum;

@@ -29,6 +29,7 @@
 //! ```
 
 #![deny(missing_docs)]
+#![deny(clippy::expect_used, clippy::unwrap_used)]
 
 pub mod architecture;
 mod bytes;

@@ -42,6 +42,8 @@
 //! ```
 
 #![deny(missing_docs)]
+#![deny(clippy::expect_used, clippy::unwrap_used)]
+#![forbid(unsafe_code)]
 
 mod adjusted;
 mod bootstrap;

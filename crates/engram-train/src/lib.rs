@@ -27,6 +27,8 @@
 //! ```
 
 #![deny(missing_docs)]
+#![deny(clippy::expect_used, clippy::unwrap_used)]
+#![forbid(unsafe_code)]
 
 pub mod adamw;
 pub mod checkpoint;

@@ -30,7 +30,13 @@
 //! # Ok::<(), engram::Error>(())
 //! ```
 
-#![deny(clippy::print_stderr, clippy::print_stdout)]
+#![deny(
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used
+)]
+#![forbid(unsafe_code)]
 
 pub mod activations;
 pub mod arrays;
