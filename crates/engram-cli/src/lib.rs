@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use args::{Cli, Command};
 use clap::Parser;
 use commands::{
-    bench, cache, compare, corpus, edit, model, patch, report, run, suite, train, unfit,
+    bench, cache, compare, corpus, edit, manual, model, patch, report, run, suite, train, unfit,
 };
 use progress::note;
 
@@ -56,6 +56,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Report(args) => report::report(&args),
         Command::Model(command) => model::model(command, json),
         Command::Edit(command) => edit::edit(command, json),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { out } => manual::man(out.as_deref()),
     }
 }
 

@@ -15,9 +15,22 @@ use engram_core::{Align, Bos, Corruption, Direction, Metric, Positions, Range};
 
 pub use edit::*;
 
+/// What `--version` says; `-V` says the first line.
+const BUILD: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\ncommit: ",
+    env!("ENGRAM_COMMIT"),
+    "\ntarget: ",
+    env!("ENGRAM_TARGET"),
+    "\nrustc: ",
+    env!("ENGRAM_RUSTC"),
+    "\nfeatures: ",
+    env!("ENGRAM_FEATURES"),
+);
+
 /// Find where a language model keeps what it knows, prove it causally, and report it.
 #[derive(Debug, Parser)]
-#[command(name = "engram", version, about, propagate_version = true)]
+#[command(name = "engram", version, long_version = BUILD, about, propagate_version = true)]
 pub struct Cli {
     /// Number of threads (default: all cores).
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -62,6 +75,17 @@ pub enum Command {
     /// Edits: change what a model holds to be a fact, score the change, take it off again.
     #[command(subcommand)]
     Edit(EditCommand),
+    /// Print a shell's completions of this command line.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write those of all commands.
+    Man {
+        /// The folder to write: a page for each command, which replaces an older one.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
 }
 
 /// A study to run.
