@@ -59,6 +59,7 @@ mod run;
 pub mod scratch;
 pub mod stage;
 pub mod study;
+pub mod suites;
 pub mod sweep;
 pub mod training;
 

@@ -160,6 +160,54 @@ pub struct ImportArgs {
     pub titles_only: bool,
 }
 
+/// A corpus to split.
+#[derive(Debug, Args)]
+pub struct SplitArgs {
+    /// The corpus.
+    pub file: PathBuf,
+    /// The share held out for validation.
+    #[arg(long, default_value_t = 0.2, conflicts_with = "held_out", value_parser = within::<f64>(SPLIT))]
+    pub fraction: f64,
+    /// Hold out the texts that begin as a line of this file does, and no others.
+    #[arg(long, value_name = "FILE")]
+    pub held_out: Option<PathBuf>,
+    /// Keep retracted articles, which are left out otherwise.
+    #[arg(long)]
+    pub keep_retracted: bool,
+    /// Seed of the shuffle.
+    #[arg(long, default_value_t = 42)]
+    pub seed: u64,
+    /// The folder to write.
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// Texts to write.
+#[derive(Debug, Args)]
+pub struct WriteArgs {
+    /// The fact table.
+    #[arg(long)]
+    pub facts: PathBuf,
+    /// The checkpoint whose tokenizer counts tokens.
+    #[arg(long)]
+    pub model: PathBuf,
+    /// How often each fact is stated in training.
+    #[arg(long, default_value_t = 20)]
+    pub exposures: usize,
+    /// In how many wordings.
+    #[arg(long, default_value_t = 5)]
+    pub wordings: usize,
+    /// The most tokens of a text.
+    #[arg(long, default_value_t = 256)]
+    pub max_tokens: usize,
+    /// Seed of every choice.
+    #[arg(long, default_value_t = 42)]
+    pub seed: u64,
+    /// The folder to write.
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
 /// Corpus commands.
 #[derive(Debug, Subcommand)]
 pub enum CorpusCommand {
@@ -179,49 +227,9 @@ pub enum CorpusCommand {
         model: Option<PathBuf>,
     },
     /// Split a corpus at random into train.jsonl and validation.jsonl, equal and nearly equal texts on one side.
-    Split {
-        /// The corpus.
-        file: PathBuf,
-        /// The share held out for validation.
-        #[arg(long, default_value_t = 0.2, conflicts_with = "held_out", value_parser = within::<f64>(SPLIT))]
-        fraction: f64,
-        /// Hold out the texts that begin as a line of this file does, and no others.
-        #[arg(long, value_name = "FILE")]
-        held_out: Option<PathBuf>,
-        /// Keep retracted articles, which are left out otherwise.
-        #[arg(long)]
-        keep_retracted: bool,
-        /// Seed of the shuffle.
-        #[arg(long, default_value_t = 42)]
-        seed: u64,
-        /// The folder to write.
-        #[arg(long)]
-        out: PathBuf,
-    },
+    Split(SplitArgs),
     /// Write training and validation texts from a fact table.
-    Write {
-        /// The fact table.
-        #[arg(long)]
-        facts: PathBuf,
-        /// The checkpoint whose tokenizer counts tokens.
-        #[arg(long)]
-        model: PathBuf,
-        /// How often each fact is stated in training.
-        #[arg(long, default_value_t = 20)]
-        exposures: usize,
-        /// In how many wordings.
-        #[arg(long, default_value_t = 5)]
-        wordings: usize,
-        /// The most tokens of a text.
-        #[arg(long, default_value_t = 256)]
-        max_tokens: usize,
-        /// Seed of every choice.
-        #[arg(long, default_value_t = 42)]
-        seed: u64,
-        /// The folder to write.
-        #[arg(long)]
-        out: PathBuf,
-    },
+    Write(WriteArgs),
 }
 
 /// Fine-tuning.
@@ -268,37 +276,41 @@ pub struct TrainArgs {
     pub device: String,
 }
 
+/// A suite to build.
+#[derive(Debug, Args)]
+pub struct BuildArgs {
+    /// The fact table.
+    #[arg(long, required_unless_present = "counterfact")]
+    pub facts: Option<PathBuf>,
+    /// Take the facts from a file of CounterFact instead.
+    #[arg(long, conflicts_with_all = ["facts", "profile"])]
+    pub counterfact: Option<PathBuf>,
+    /// The checkpoint whose tokenizer decides what pairs fit.
+    #[arg(long)]
+    pub model: PathBuf,
+    /// `paper`: question + answer pairs, as the published script takes them.
+    #[arg(long)]
+    pub profile: Option<Profile>,
+    /// The most pairs of one kind (0: no limit).
+    #[arg(long, default_value_t = 0, value_parser = within::<usize>(COUNT))]
+    pub max_pairs_per_kind: usize,
+    /// Seed of the pairing.
+    #[arg(long, default_value_t = 42)]
+    pub seed: u64,
+    /// Whether texts are given the special tokens of their beginning: auto (as the checkpoint's tokenizer does), always,
+    /// never.
+    #[arg(long, default_value = "auto", value_name = "WHEN")]
+    pub bos: Bos,
+    /// The suite to write.
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
 /// Suite commands.
 #[derive(Debug, Subcommand)]
 pub enum SuiteCommand {
     /// Build pairs from a fact table, or from CounterFact.
-    Build {
-        /// The fact table.
-        #[arg(long, required_unless_present = "counterfact")]
-        facts: Option<PathBuf>,
-        /// Take the facts from a file of CounterFact instead.
-        #[arg(long, conflicts_with_all = ["facts", "profile"])]
-        counterfact: Option<PathBuf>,
-        /// The checkpoint whose tokenizer decides what pairs fit.
-        #[arg(long)]
-        model: PathBuf,
-        /// `paper`: question + answer pairs, as the published script takes them.
-        #[arg(long)]
-        profile: Option<Profile>,
-        /// The most pairs of one kind (0: no limit).
-        #[arg(long, default_value_t = 0, value_parser = within::<usize>(COUNT))]
-        max_pairs_per_kind: usize,
-        /// Seed of the pairing.
-        #[arg(long, default_value_t = 42)]
-        seed: u64,
-        /// Whether texts are given the special tokens of their beginning: auto (as the checkpoint's tokenizer does), always,
-        /// never.
-        #[arg(long, default_value = "auto", value_name = "WHEN")]
-        bos: Bos,
-        /// The suite to write.
-        #[arg(long)]
-        out: PathBuf,
-    },
+    Build(BuildArgs),
     /// Write a commented suite to start from, which can be checked and patched as it is (JSONL, or CSV by its name).
     New {
         /// The suite to write.
