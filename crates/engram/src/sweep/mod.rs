@@ -10,6 +10,8 @@ use std::collections::BTreeSet;
 use engram_core::{Align, Corruption, Direction, Metric, NamedSite, Pair, Positions, Suite};
 use engram_patch::{Plan, Profile, Reading, SweepSpec, paper_spec};
 
+#[cfg(doc)]
+use crate::error::Error;
 use crate::error::Result;
 use crate::memory;
 use crate::model::Model;
