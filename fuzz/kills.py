@@ -12,6 +12,7 @@ import argparse
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -97,7 +98,7 @@ def kills(args, work):
         if not code:
             wrong = settings.differences(place, whole)
             if command.is_whole(place):
-                wrong = [w for w in wrong if w != "left over: .engram-out.lock"]
+                wrong = [w for w in wrong if not re.fullmatch(r"left over: \.engram-[^/]*\.lock", w)]
         if wrong:
             faults.append(wrong)
             print(f"run {runs}, after {killed} kills: {'; '.join(wrong)}", flush=True)

@@ -174,6 +174,9 @@ class CorpusImport(Settings):
     def words(self, place):
         return [self.engram, "corpus", "import", self.file, "--out", place / "corpus.jsonl"]
 
+    def is_whole(self, place):
+        return (place / "corpus.jsonl").exists()
+
 
 COMMANDS = {
     "patch": Patch,

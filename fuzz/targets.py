@@ -282,7 +282,7 @@ def corpora(bench):
     files |= {path.name: path for path in sorted(SEEDS.glob("*.parquet"))}
     made = bench.folder("corpora", files)
     one = lambda file: Input(bench.folder(f"corpus-{file}", {file: made / file}), file, ["corpus", "import", file, "--out", "out.jsonl"])
-    accepted = lambda file: bench.run("corpus", "import", file, "--out", bench.base / "try.jsonl", cwd=made, check=False).returncode == 0
+    accepted = lambda file: bench.run("corpus", "import", file, "--out", bench.base / f"try-{file}.jsonl", cwd=made, check=False).returncode == 0
     tables = [file for file in ["list.ris"] if accepted(file)]
     return [
         Parser("pubmed", text.xml, [one("pubmed.xml")]),

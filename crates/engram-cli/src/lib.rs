@@ -1,6 +1,11 @@
 //! The command line of engram: it parses, calls the library, and prints.
 
-#![deny(clippy::print_stderr, clippy::print_stdout)]
+#![deny(
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used
+)]
 
 pub mod args;
 mod commands;
@@ -12,7 +17,7 @@ use std::process::ExitCode;
 use args::{Cli, Command};
 use clap::Parser;
 use commands::{
-    bench, cache, compare, corpus, edit, model, patch, report, run, suite, train, unfit,
+    bench, cache, compare, corpus, edit, manual, model, patch, report, run, suite, train, unfit,
 };
 use progress::note;
 
@@ -51,6 +56,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<()> {
         Command::Report(args) => report::report(&args),
         Command::Model(command) => model::model(command, json),
         Command::Edit(command) => edit::edit(command, json),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { out } => manual::man(out.as_deref()),
     }
 }
 
@@ -92,6 +99,7 @@ fn lines(error: &anyhow::Error) -> Vec<String> {
 }
 
 /// Both the thread pool and the matrix library read this variable when they are first used.
+#[allow(unsafe_code, reason = "std::env::set_var is unsafe")]
 fn set_threads(threads: Option<u16>) {
     if let Some(threads) = threads {
         // SAFETY: the first statement of the program after parsing; no other thread runs yet.

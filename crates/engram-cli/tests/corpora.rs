@@ -107,6 +107,24 @@ fn of_a_folder_the_unreadable_file_is_named_and_the_exit_code_says_so() {
     let written = std::fs::read_to_string(here.join("a.jsonl")).unwrap();
     assert_eq!(written.lines().count(), 4);
     let (code, _, stderr) = engram(here, &[&import[..], &["--skip-unreadable"]].concat());
+    assert_eq!(code, 1);
+    assert!(
+        stderr.contains("engram: a.jsonl exists; name another file with --out"),
+        "{stderr}"
+    );
+    assert_eq!(
+        std::fs::read_to_string(here.join("a.jsonl")).unwrap(),
+        written
+    );
+    let skip = [
+        "corpus",
+        "import",
+        "all",
+        "--out",
+        "c.jsonl",
+        "--skip-unreadable",
+    ];
+    let (code, _, stderr) = engram(here, &skip);
     assert_eq!(code, 0, "{stderr}");
     assert!(stderr.contains("bad.csv, line 2"), "{stderr}");
     let (code, _, stderr) = engram(here, &["corpus", "stats", "all"]);

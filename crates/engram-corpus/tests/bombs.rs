@@ -1,5 +1,6 @@
 //! Files that unpack to more than they are: each is refused, or read, within a stated memory. What the reader
 //! allocates is counted by this program's own allocator.
+#![allow(unsafe_code, reason = "an allocator that counts")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::Write;

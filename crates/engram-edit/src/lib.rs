@@ -1,9 +1,42 @@
-//! Editing what a model knows: a fact is changed where it is kept, as a small delta over a checkpoint that stays as it
-//! is, and the edit is scored.
+//! Editing of facts in language models with ROME, MEMIT, constrained fine-tuning and LoRA. An edit is a small delta over
+//! a checkpoint, which itself never changes, and is scored for efficacy, paraphrases and neighbours.
 //!
-//! [`rome()`] changes one layer's down-projection by a product of two vectors; [`delta`] is the file.
+//! | type | what it is |
+//! |---|---|
+//! | [`EditRequest`], [`Case`] | a fact and its new answer; with the prompts that score the edit |
+//! | [`Reader`] | a model laid out for many short prompts |
+//! | [`Editor`], [`Method`], [`EditSettings`] | makes edits, each from the unedited model |
+//! | [`Covariance`] | what ROME and MEMIT leave alone, from a sample of texts |
+//! | [`Delta`], [`Overlay`] | an edit's file; a folder of edits over a checkpoint |
+//! | [`sweep()`] | every fact edited at every layer, and scored |
+//!
+//! ```
+//! use candle_core::Device;
+//! use engram_edit::{EditRequest, EditSettings, Editor, Method, Reader};
+//! use engram_model::Model;
+//!
+//! let model = Model::read("../../assets/models/pubmed-mini".as_ref(), &Device::Cpu)?;
+//! let request = EditRequest {
+//!     id: "phenytoin".to_owned(),
+//!     prompt: "In pharmacology, phenytoin belongs to the class of drugs called".to_owned(),
+//!     subject: "phenytoin".to_owned(),
+//!     target_new: "opioids".to_owned(),
+//!     ..EditRequest::default()
+//! };
+//! let (requests, layers) = ([request], [1]);
+//! let reader = Reader::new(&model)?;
+//! // Fine-tuning needs no covariances; ROME and MEMIT do.
+//! let editor = Editor::new(&reader, Method::FtL, EditSettings::of(Method::FtL), Vec::new())?;
+//! let edited = editor.edit(&requests, &layers, &mut |_| {})?;
+//! let delta = editor.delta(edited, &requests, &layers, "SHA-256 of the checkpoint", &[]);
+//! let after = reader.of_edited(delta.lay_over(&model)?, &layers)?;
+//! assert_ne!(reader.said(&requests[0].prompt, 4)?, after.said(&requests[0].prompt, 4)?);
+//! # Ok::<(), engram_edit::EditError>(())
+//! ```
 
 #![deny(missing_docs)]
+#![deny(clippy::expect_used, clippy::unwrap_used)]
+#![forbid(unsafe_code)]
 
 pub mod cholesky;
 pub mod choose;

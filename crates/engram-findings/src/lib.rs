@@ -9,8 +9,40 @@
 //!   fixes, enter no test.
 //! - The unit is the pair; pairs that share facts are averaged to clusters before any test; kinds are
 //!   compared over relations.
+//!
+//! | type | what it is |
+//! |---|---|
+//! | [`Study`], [`Condition`], [`Settings`] | a suite, what each model did on it, and how to test |
+//! | [`findings()`], [`Findings`], [`ConditionFindings`] | everything that a study shows |
+//! | [`compare_runs`], [`RunComparison`] | two models or two runs, paired by pair |
+//! | [`editing()`], [`EditFindings`] | edits by layer, beside the recovery of the same layers |
+//! | [`simulate`] | studies with a known answer |
+//!
+//! ```
+//! use engram_findings::simulate::Simulation;
+//! use engram_findings::{Settings, Study, findings};
+//!
+//! // A model whose middle layer recovers more than the others.
+//! let simulation = Simulation { layer_effect: 0.3, seed: 1, ..Simulation::default() };
+//! let (suite, conditions) = (simulation.suite(), [simulation.condition("model")]);
+//! let found = findings(&Study {
+//!     suite: &suite,
+//!     published: None,
+//!     confounds: &[],
+//!     conditions: &conditions,
+//!     edits: &[],
+//!     settings: Settings::default(),
+//! })?;
+//! assert!(found.conditions[0].gate.passed);
+//! for sentence in &found.conditions[0].conclusions {
+//!     println!("{sentence}");
+//! }
+//! # Ok::<(), engram_findings::FindingsError>(())
+//! ```
 
 #![deny(missing_docs)]
+#![deny(clippy::expect_used, clippy::unwrap_used)]
+#![forbid(unsafe_code)]
 
 pub mod adjusted;
 pub mod cells;

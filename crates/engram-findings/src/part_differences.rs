@@ -210,7 +210,7 @@ impl PartComparison {
             self.measure.words(),
             self.cells.len(),
             self.part.words(),
-            self.over.words(),
+            self.over.pairs(),
         )
     }
 }

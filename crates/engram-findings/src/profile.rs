@@ -30,6 +30,14 @@ impl Over {
             Over::Eligible => "all eligible pairs (the model does not pass the gate of knowing)",
         }
     }
+
+    /// In words, where the gate was told of before.
+    pub fn pairs(self) -> &'static str {
+        match self {
+            Over::Prefers => self.words(),
+            Over::Eligible => "all eligible pairs",
+        }
+    }
 }
 
 /// Recovery of one measure by layer, for one kind.

@@ -111,7 +111,12 @@ pub fn compare_runs(
     let sheets_to = gather(&context, &to.name, &to.rows)?;
     // Where one of the two is not shown to know, figures are over eligible pairs for both.
     let mut gates = [gate_from, gate_to];
-    let both_know = gates.iter().all(|g| g.passed);
+    let mut unknowing: Vec<&str> = ([&from.name, &to.name].into_iter().zip(&gates))
+        .filter(|(_, gate)| !gate.passed)
+        .map(|(name, _)| name.as_str())
+        .collect();
+    unknowing.dedup();
+    let both_know = unknowing.is_empty();
     gates.iter_mut().for_each(|g| g.passed = both_know);
     let select_from = Selection::new(&gates[0], &states_from, None);
     let select_to = Selection::new(&gates[1], &states_to, None);
@@ -186,7 +191,7 @@ pub fn compare_runs(
         not_compared,
         sentences: Vec::new(),
     };
-    found.sentences = sentences(&found, settings.alpha());
+    found.sentences = sentences(&found, &unknowing, settings.alpha());
     Ok(found)
 }
 
@@ -315,7 +320,8 @@ fn of_measure(
     }))
 }
 
-fn sentences(found: &RunComparison, alpha: f64) -> Vec<String> {
+/// `unknowing`: which of the two do not pass the gate.
+fn sentences(found: &RunComparison, unknowing: &[&str], alpha: f64) -> Vec<String> {
     let (from, to) = (&found.from, &found.to);
     let mut said = Vec::new();
     if let Some(all) = found.knowing.iter().find(|c| c.kind.is_none()) {
@@ -340,6 +346,9 @@ fn sentences(found: &RunComparison, alpha: f64) -> Vec<String> {
         ));
         said.extend(all.sameness());
     }
+    said.extend(unknowing.iter().map(|name| {
+        format!("{name} does not pass the gate of knowing: recovery is over all eligible pairs.")
+    }));
     for measure in found.measures.iter().filter(|m| found.is_told(&m.measure)) {
         let place = measure.measure.place();
         let place = match measure.measure.is_primary() {
@@ -371,7 +380,7 @@ fn sentences(found: &RunComparison, alpha: f64) -> Vec<String> {
         let over = format!(
             "{}, {}",
             plural(measure.pairs, "pair"),
-            measure.over.words()
+            measure.over.pairs()
         );
         said.push(match parts.is_empty() {
             true => format!("{place} ({over}): no layer is shown to differ{largest}."),

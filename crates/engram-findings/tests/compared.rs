@@ -85,3 +85,35 @@ fn runs_are_compared_pair_by_pair() {
     let part = compared(&other, &fewer);
     assert_eq!((part.pairs, part.unmatched), (suite.len() - 2, 3));
 }
+
+#[test]
+fn a_comparison_says_once_which_model_does_not_know() {
+    let knows = Simulation {
+        seed: 8,
+        knowledge: 1.0,
+        ..Simulation::default()
+    };
+    let guesses = Simulation {
+        knowledge: 0.5,
+        ..knows
+    };
+    let suite = knows.suite();
+    let (a, b) = (knows.condition("a"), guesses.condition("b"));
+    let compared = |to| engram_findings::compare_runs((&suite, &a), (&suite, to), quick()).unwrap();
+    let of_gate = |found: &engram_findings::RunComparison| {
+        let said = found.sentences.iter().filter(|s| s.contains("the gate"));
+        said.cloned().collect::<Vec<_>>()
+    };
+    let found = compared(&b);
+    let once = "b does not pass the gate of knowing: recovery is over all eligible pairs.";
+    assert_eq!(of_gate(&found), [once]);
+    assert!(
+        found
+            .sentences
+            .iter()
+            .filter(|s| s.contains("all eligible pairs)"))
+            .count()
+            > 1
+    );
+    assert!(of_gate(&compared(&a)).is_empty());
+}

@@ -1,7 +1,35 @@
-//! Transformers whose forward pass is written as stages with named sites, their checkpoints and
-//! tokenizers. The only crate that knows what an architecture is; it knows no pair and no metric.
+//! Transformer language models whose forward pass can be read and changed at named sites, their checkpoints and their
+//! tokenizers. A model is read from safetensors or GGUF; every family becomes one [`Architecture`], so that nothing
+//! above this crate knows a family. The crate knows no pair and no metric.
+//!
+//! | type | what it is |
+//! |---|---|
+//! | [`Model`] | weights, tokenizer and sites of a checkpoint |
+//! | [`Tokenizer`] | texts to token ids, with the special tokens of their beginning; chat templates |
+//! | [`Tap`], [`Capture`] | sees the value at each site that it wants, and may replace it |
+//! | [`Architecture`], [`Shape`] | a network as a description; the part of it that a planner needs |
+//! | [`Family`] | how a `config.json` and its tensors become that description |
+//! | [`wavefront`] | many changed runs at once, from the layer and position where each differs |
+//! | [`training`] | the pass that training makes, with its gradients |
+//!
+//! ```
+//! use candle_core::Device;
+//! use engram_core::Site;
+//! use engram_model::{Capture, Model};
+//!
+//! let model = Model::read("../../assets/models/pubmed-mini".as_ref(), &Device::Cpu)?;
+//! let ids = model.tokenizer().encode("The treatment of epilepsy")?;
+//! let mut capture = Capture::of([(Site::ResidPost, Some(0))]);
+//! let logits = model.forward(&[ids.clone()], &mut capture)?;
+//! let shape = model.shape();
+//! assert_eq!(logits.dims(), [1, ids.len(), shape.vocab]);
+//! let stream = capture.get(Site::ResidPost, Some(0));
+//! assert_eq!(stream.map(|s| s.dims()), Some(&[1, ids.len(), shape.d_model][..]));
+//! # Ok::<(), engram_model::ModelError>(())
+//! ```
 
 #![deny(missing_docs)]
+#![deny(clippy::expect_used, clippy::unwrap_used)]
 
 pub mod architecture;
 pub mod block;

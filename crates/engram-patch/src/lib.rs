@@ -1,9 +1,38 @@
-//! Activation patching: suites of pairs built and checked, sweeps planned and run, metrics and recovery.
+//! Activation patching: an activation of one run is written into another, and a metric says how much of the answer comes
+//! back. The crate builds and checks suites of pairs, plans which cells a sweep computes, and computes them with a fast
+//! engine or a slow reference. It prints nothing, plots nothing, and knows no architecture.
 //!
-//! A suite becomes [`PreparedPair`]s ([`check()`]), a [`SweepSpec`] and they become a [`Plan`], and an
-//! [`Engine`] turns the plan into rows. Nothing here prints, plots, or knows an architecture.
+//! | type | what it is |
+//! |---|---|
+//! | [`build()`], [`check()`] | a suite from a fact table; a suite against a tokenizer, as [`PreparedPair`]s |
+//! | [`SweepSpec`] | sites, positions, direction, corruption and metrics of a sweep |
+//! | [`Plan`] | every cell of a sweep, those included whose value the graph alone fixes |
+//! | [`Engine`] | runs a plan: [`StagedEngine`] is fast, [`NaiveEngine`] runs the whole model for each cell |
+//! | [`PairResult`] | a pair's rows, and whether it is eligible |
+//! | [`Journal`] | finished cells on disk, from which a sweep resumes |
+//!
+//! ```
+//! use candle_core::Device;
+//! use engram_core::{Pair, Positions, Suite};
+//! use engram_model::Model;
+//! use engram_patch::{Engine, Memory, Plan, Reading, StagedEngine, SweepSpec, check, refuse_unfit};
+//!
+//! let model = Model::read("../../assets/models/pubmed-mini".as_ref(), &Device::Cpu)?;
+//! let (clean, corrupt) = ("A study of heart rate", "A study of survival rate");
+//! let suite = Suite { pairs: vec![Pair::new(clean, corrupt, " variability", " of")] };
+//! let checked = check(&suite, model.tokenizer(), &model.shape(), &Reading::default())?;
+//! let pairs = refuse_unfit(checked)?;
+//! let spec = SweepSpec { positions: Positions::Each, ..SweepSpec::new(model.sites().resolve("resid_pre")?) };
+//! let plan = Plan::new(spec, model.shape(), pairs)?;
+//! let engine = StagedEngine::new(&model, Memory::beside(&model.shape(), 1 << 30))?;
+//! let results = engine.collect(&plan)?;
+//! assert_eq!(results[0].rows.len(), plan.cells());
+//! # Ok::<(), engram_patch::PatchError>(())
+//! ```
 
 #![deny(missing_docs)]
+#![deny(clippy::expect_used, clippy::unwrap_used)]
+#![forbid(unsafe_code)]
 
 pub mod balance;
 pub mod build;

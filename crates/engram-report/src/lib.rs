@@ -1,9 +1,46 @@
-//! Findings to read: one HTML file that opens offline, and tables for the terminal.
+//! Findings to read: one HTML file that opens offline, figures for a paper, and tables for the terminal.
 //!
 //! This crate computes no statistic. It shows what `engram-findings` says, and adds what only a run
 //! knows: loss curves, corpus, departures, how to do it again.
+//!
+//! | type | what it is |
+//! |---|---|
+//! | [`ReportInput`], [`render`] | all that a report shows; the report as HTML |
+//! | [`figures()`], [`Figure`], [`Fonts`] | the main figures as SVG, PDF and PNG |
+//! | [`summary_text`], [`Look`] | the findings in a terminal |
+//! | [`loss_svg`], [`TrainingCurve`] | how a model was trained |
+//!
+//! ```
+//! use engram_findings::simulate::Simulation;
+//! use engram_findings::{Settings, Study, findings};
+//! use engram_report::{Look, ReportInput, Reproduction, render, summary_text};
+//!
+//! let simulation = Simulation { layer_effect: 0.3, seed: 1, ..Simulation::default() };
+//! let (suite, conditions) = (simulation.suite(), [simulation.condition("model")]);
+//! let study = Study {
+//!     suite: &suite,
+//!     published: None,
+//!     confounds: &[],
+//!     conditions: &conditions,
+//!     edits: &[],
+//!     settings: Settings::default(),
+//! };
+//! let input = ReportInput {
+//!     title: "A simulated study".to_owned(),
+//!     findings: findings(&study)?,
+//!     curves: Vec::new(),
+//!     corpus: Vec::new(),
+//!     excluded: Vec::new(),
+//!     reproduction: Reproduction::default(),
+//! };
+//! println!("{}", summary_text(&input.findings, Look::plain(100)));
+//! assert!(render(&input)?.contains("<title>A simulated study"));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 #![deny(missing_docs)]
+#![deny(clippy::expect_used, clippy::unwrap_used)]
+#![forbid(unsafe_code)]
 
 mod charts;
 mod editing;

@@ -1,12 +1,24 @@
-//! For build scripts: a crate's code as a hash, so that results know what computed them.
+//! A hash of a crate's code for its build script, so that results know what computed them.
 //!
-//! A crate whose code decides results has a build script of one line and a constant, which goes into the keys of stages and
-//! journals:
+//! A crate whose code decides results has a build script of one line ([`tell`]) and a constant. Keys of stages and
+//! journals hold the constants of the crates that computed them, so that work is redone where the code changed. The
+//! hash is [`hash`]'s:
 //!
 //! ```text
 //! fn main() { engram_source::tell(); }                     // build.rs
 //! pub const SOURCE: &str = env!("ENGRAM_SOURCE");          // src/lib.rs
 //! ```
+//!
+//! ```
+//! use std::path::Path;
+//!
+//! let this_crate = engram_source::hash(Path::new("src"))?;
+//! assert_eq!(this_crate, engram_source::hash(Path::new("src"))?);
+//! # Ok::<(), std::io::Error>(())
+//! ```
+
+#![deny(clippy::expect_used, clippy::unwrap_used)]
+#![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};

@@ -26,7 +26,24 @@
 //! Everything random draws from ChaCha8 seeded by the caller, so the same input
 //! and seed give the same bits. Values that are not finite are an error, never
 //! a silent NaN.
+//!
+//! ```
+//! use engram_stats::{Resampling, holm, mean_interval, wilcoxon_signed_rank};
+//!
+//! // Differences between two layers, a value a pair.
+//! let first = [0.42, 0.31, 0.55, 0.12, 0.48, 0.37, 0.29, 0.51];
+//! let second = [0.05, -0.11, 0.02, 0.09, -0.04, 0.07, -0.08, 0.01];
+//! let p = [wilcoxon_signed_rank(&first)?.p_value, wilcoxon_signed_rank(&second)?.p_value];
+//! let adjusted = holm(&p)?;
+//! assert!(adjusted[0] < 0.05 && adjusted[1] > 0.05);
+//! let interval = mean_interval(&first, Resampling::bca(2000, 0.95, 1))?;
+//! assert!(interval.lower > 0.0);
+//! # Ok::<(), engram_stats::StatsError>(())
+//! ```
+
 #![deny(missing_docs)]
+#![deny(clippy::expect_used, clippy::unwrap_used)]
+#![forbid(unsafe_code)]
 
 mod adjusted;
 mod bootstrap;

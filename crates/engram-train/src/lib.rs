@@ -1,7 +1,34 @@
-//! Fine-tuning a language model on texts: settings and presets, sequences, AdamW, schedule, early stopping, and
-//! the record of how it went. Knows nothing of patching.
+//! Training of language models: fine-tuning of a checkpoint, or a new model from random weights. It is AdamW with warm-up,
+//! decay and early stopping, deterministic on a given number of threads, and resumes after a kill from its last
+//! checkpoint. The crate knows nothing of patching.
+//!
+//! | type | what it is |
+//! |---|---|
+//! | [`TrainSettings`] | every setting, its range, and the presets of the published study |
+//! | [`TrainText`] | a text, and where its answers are |
+//! | [`plan()`], [`Plan`] | steps, tokens and memory of a run, without running it |
+//! | [`train()`], [`Trained`] | the run; the best epoch's model with its [`TrainingRecord`] |
+//! | [`Observer`], [`Event`] | progress and cancellation |
+//! | [`Keep`] | the folder for checkpoints, which a run resumes from |
+//!
+//! ```
+//! use candle_core::Device;
+//! use engram_model::Model;
+//! use engram_train::{Silent, TrainSettings, TrainText, train};
+//!
+//! let model = Model::read("../../assets/models/pubmed-mini".as_ref(), &Device::Cpu)?;
+//! let text = |text: &str| TrainText { text: text.to_owned(), answers: Vec::new() };
+//! let texts = [text("Phenytoin is a hydantoin."), text("Morphine is an opioid.")];
+//! let mut settings = TrainSettings::preset("config-2")?;
+//! settings.set("epochs", "1")?;
+//! let trained = train(&model, &texts, &texts[..1], &settings, None, &mut Silent)?;
+//! assert_eq!(trained.curve.epochs.len(), 1);
+//! # Ok::<(), engram_train::TrainError>(())
+//! ```
 
 #![deny(missing_docs)]
+#![deny(clippy::expect_used, clippy::unwrap_used)]
+#![forbid(unsafe_code)]
 
 pub mod adamw;
 pub mod checkpoint;

@@ -1,22 +1,28 @@
 //! Edits swept over layers, and the files that hold them: what `engram edit sweep` and a study's stages
 //! `edits/NAME/MODEL` have in common.
 
+mod editable;
+pub mod request;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use engram_core::{Pair, Suite, files};
+use engram_core::{Pair, Row, Site, Suite, files};
+use engram_corpus::CounterFact;
 use engram_edit::{
     Choosing, Chosen, Covariance, EditSettings, Editor, Facts, Measures, Method, Reader, Sample,
     Swept, Taking, choose, sweep,
 };
-use engram_findings::EditResults;
+use engram_findings::{Condition, EditFindings, EditResults, Settings, Study, editing};
 use engram_patch::{Reading, preferences};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+pub use editable::{Editable, Kept, statistics_folder};
+
+use crate::error::{Error, Result, Within};
 use crate::observe::Observer;
-use crate::results::{MANIFEST, Machine};
+use crate::results::{MANIFEST, Machine, STATS};
 
 /// A row for each fact and set of layers.
 pub const EDITS: &str = "edits.jsonl";
@@ -187,6 +193,16 @@ impl Record {
     }
 }
 
+/// Reads a suite with facts that can be edited.
+///
+/// # Errors
+/// [`Error::Corpus`] for a file that is no suite; as [`check_suite`].
+pub fn read_suite(path: &Path) -> Result<Suite> {
+    let suite = engram_corpus::read_suite(path)?;
+    check_suite(&suite).within(|| path.display().to_string())?;
+    Ok(suite)
+}
+
 /// Refuses a suite without a fact that can be edited.
 ///
 /// # Errors
@@ -199,6 +215,66 @@ pub fn check_suite(suite: &Suite) -> Result<()> {
         )),
         false => Ok(()),
     }
+}
+
+/// Refuses rows of a sweep that edits could not be joined to: without `mlp_out`, or of other facts. `folder` is where they
+/// are from.
+///
+/// # Errors
+/// [`Error::Asked`].
+pub fn check_recovery(
+    folder: &Path,
+    rows: &[Row],
+    suite: &Suite,
+    counterfact: &[CounterFact],
+) -> Result<()> {
+    let cases = match counterfact {
+        [] => engram_edit::of_suite(suite, &|_| true),
+        facts => engram_edit::of_counterfact(facts),
+    };
+    let ids: BTreeSet<&str> = cases.iter().map(|c| c.request.id.as_str()).collect();
+    let of_mlp = rows.iter().filter(|row| row.site == Site::MlpOut);
+    let pairs: BTreeSet<&str> = of_mlp.map(|row| row.pair.as_str()).collect();
+    let why = if pairs.is_empty() {
+        "it has no rows of mlp_out; sweep that site"
+    } else if pairs.is_disjoint(&ids) {
+        "it has rows of other pairs than the facts to be edited"
+    } else {
+        return Ok(());
+    };
+    let what = format!("--recovery {}", folder.display());
+    Err(Error::asked(what, why))
+}
+
+/// The findings of the edits in a folder, which are written there too; `rows` are those of a sweep of the same model.
+///
+/// # Errors
+/// As [`read`]; [`Error::Findings`]; a file that cannot be written.
+pub fn write_findings(
+    folder: &Path,
+    suite: &Suite,
+    (model, rows): (&str, Vec<Row>),
+    seed: u64,
+) -> Result<Vec<EditFindings>> {
+    let condition = Condition {
+        name: model.to_owned(),
+        rows,
+        ..Condition::default()
+    };
+    let study = Study {
+        suite: &suite.pairs,
+        published: None,
+        confounds: &[],
+        conditions: &[condition],
+        edits: &[read(folder)?],
+        settings: Settings {
+            seed,
+            ..Settings::default()
+        },
+    };
+    let found = editing(&study)?;
+    files::write_json(&folder.join(STATS), &found)?;
+    Ok(found)
 }
 
 /// Writes the files of some edits into a folder.

@@ -152,6 +152,12 @@ pub enum Error {
         /// The folder.
         folder: PathBuf,
     },
+    /// A file that exists already.
+    #[error("{} exists; name another file with --out", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
     /// A folder that holds other files than a study's.
     #[error("{} is not empty and holds no study; name another folder with --out", folder.display())]
     NotAStudy {
@@ -212,6 +218,15 @@ pub enum Error {
     Edits {
         /// The folder.
         folder: PathBuf,
+    },
+    /// The bundled model, which is not where it was named.
+    #[error(
+        "{}: the bundled model is not here: it is in the repository of engram, under assets/models/pubmed-mini, and too large for a package; run in a checkout, name that folder, or take a model of the hub such as HuggingFaceTB/SmolLM2-135M",
+        path.display()
+    )]
+    NoBundledModel {
+        /// The path.
+        path: PathBuf,
     },
     /// A file of arrays that cannot be made.
     #[error("cannot write the arrays: {0}")]

@@ -1,25 +1,42 @@
-//! engram: find where a language model keeps what it knows, prove it causally, edit it there, and report it.
+//! Find where a language model keeps what it knows, prove it causally, edit it there, and report it.
 //!
-//! This is the library that every front end calls: the command line, and whatever else is built on it. It opens models
-//! ([`Model`]), prepares pairs and sweeps them ([`Sweep`]), reads activations ([`activations`]), trains ([`training`]), edits
-//! ([`edits`], [`overlay`]), runs whole studies ([`run()`]) and reads and writes folders of results ([`results`]). Errors are
-//! one type ([`Error`]); long work tells an [`Observer`] how it goes, and stops when that says so.
+//! This is the library under the program `engram`, and the one that a Rust program needs: it opens models, sweeps pairs,
+//! trains, edits, runs whole studies, and reads and writes folders of results. It prints nothing, and keeps nothing in
+//! the process but what it returns.
 //!
-//! ```no_run
+//! | type | what it is |
+//! |---|---|
+//! | [`Model`], [`Opening`] | a model, from a folder, a GGUF file, a name of the Hugging Face hub or a folder of edits |
+//! | [`Pair`], [`Suite`] | a clean and a corrupted prompt with answer and foil; a file of them |
+//! | [`Sweep`], [`PlannedSweep`], [`SweepResult`] | which activations are patched, what that costs, what came back |
+//! | [`Hooks`], [`activations`] | any function at any site; activations as arrays in a file |
+//! | [`training`], [`edits`], [`overlay`] | fine-tuning; edits of facts; edits laid over a checkpoint |
+//! | [`run()`], [`study::Study`] | a whole study from its TOML file to its report |
+//! | [`Results`], [`results`] | a folder of results, its findings, figures and report |
+//! | [`Observer`], [`Silent`] | progress, notices and cancellation of long work |
+//! | [`Error`] | every error, with the names and values that a person needs |
+//!
+//! ```
 //! use engram::{Model, Pair, Silent, Sweep};
 //!
-//! let model = Model::open("SmolLM2-135M.gguf")?;
-//! let pair = Pair::new("The capital of France is", "The capital of Italy is", " Paris", " Rome");
+//! // Or "model.gguf", or a name of the hub such as "HuggingFaceTB/SmolLM2-135M".
+//! let model = Model::open("../../assets/models/pubmed-mini")?;
+//! let (clean, corrupt) = ("A study of heart rate", "A study of survival rate");
+//! let pair = Pair::new(clean, corrupt, " variability", " of");
 //! let result = Sweep::of(&model).sites("resid_pre")?.pairs([pair]).run(&mut Silent)?;
 //! for (layer, positions) in result.recovery(0).iter().enumerate() {
 //!     println!("{layer:>2} {positions:.2?}");
 //! }
 //! # Ok::<(), engram::Error>(())
 //! ```
-//!
-//! Nothing here prints, and nothing is kept in the process beside what is returned.
 
-#![deny(clippy::print_stderr, clippy::print_stdout)]
+#![deny(
+    clippy::expect_used,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used
+)]
+#![forbid(unsafe_code)]
 
 pub mod activations;
 pub mod arrays;
@@ -42,6 +59,7 @@ mod run;
 pub mod scratch;
 pub mod stage;
 pub mod study;
+pub mod suites;
 pub mod sweep;
 pub mod training;
 

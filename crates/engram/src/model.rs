@@ -16,6 +16,9 @@ use engram_patch::NextToken;
 use crate::error::{Error, Result, Within};
 use crate::observe::{Observer, Silent};
 
+/// Where a checkout has the bundled model. It is no part of a package.
+const BUNDLED: &str = "assets/models/pubmed-mini";
+
 /// A language model, ready to be asked, patched, edited or trained.
 ///
 /// It dereferences to [`engram_model::Model`], which has the network, the tokenizer and the sites.
@@ -83,8 +86,8 @@ impl Opening {
     /// cache. A folder of edits is laid over its checkpoint.
     ///
     /// # Errors
-    /// [`Error::Hub`] where there is neither such a path nor such a repository, or it cannot be fetched; [`Error::Model`]
-    /// for a checkpoint that is damaged or of a family that is not known; [`Error::OtherBase`] and [`Error::Edit`] for
+    /// [`Error::Hub`] where there is neither such a path nor such a repository, or it cannot be fetched;
+    /// [`Error::NoBundledModel`] for the bundled model outside a checkout; [`Error::Model`] for a checkpoint that is damaged or of a family that is not known; [`Error::OtherBase`] and [`Error::Edit`] for
     /// edits of another checkpoint.
     pub fn open(&self, name: impl AsRef<Path>, observer: &mut dyn Observer) -> Result<Model> {
         let start = Instant::now();
@@ -309,11 +312,16 @@ pub fn checkpoint_hash(path: &Path) -> Result<String> {
 /// The path of a model: itself where it exists, or where the hub's cache has what it names.
 ///
 /// # Errors
-/// [`Error::Hub`]; [`Error::Core`] for a pipe, a device or a socket.
+/// [`Error::Hub`]; [`Error::NoBundledModel`]; [`Error::Core`] for a pipe, a device or a socket.
 pub fn locate(named: &Path, observer: &mut dyn Observer) -> Result<PathBuf> {
     if named.exists() {
         only_files(named)?;
         return Ok(named.to_owned());
+    }
+    if named.ends_with(BUNDLED) || named == Path::new("pubmed-mini") {
+        return Err(Error::NoBundledModel {
+            path: named.to_owned(),
+        });
     }
     let mut fetch = Fetch {
         name: named.display().to_string(),
@@ -379,6 +387,22 @@ impl Fetch<'_> {
     fn end(&mut self) {
         if std::mem::take(&mut self.begun) {
             self.observer.ends("fetched");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundled_model_that_is_missing_says_how_to_get_it() {
+        for named in ["nowhere/assets/models/pubmed-mini", "pubmed-mini"] {
+            let error = Model::open(named).unwrap_err();
+            assert!(matches!(error, Error::NoBundledModel { .. }), "{error}");
+            let text = error.to_string();
+            assert!(text.starts_with(&format!("{named}: ")), "{text}");
+            assert!(text.contains("run in a checkout"), "{text}");
         }
     }
 }

@@ -364,6 +364,20 @@ fn remove(folder: &Path) -> Result<()> {
         .within(|| "cannot remove")
 }
 
+/// Holds a single file for writing, and refuses one that exists. A device or a pipe, such as `/dev/stdout`, may.
+///
+/// # Errors
+/// [`Error::Exists`]; [`Error::Core`] where another process writes to it.
+pub fn free_file(path: &Path) -> Result<Lock> {
+    let held = Lock::beside(path)?;
+    match path.is_file() {
+        true => Err(Error::Exists {
+            path: path.to_owned(),
+        }),
+        false => Ok(held),
+    }
+}
+
 /// Refuses a folder that exists and is not empty: what stands there is somebody's.
 ///
 /// # Errors

@@ -1,23 +1,42 @@
 //! The command line.
 
+mod bench;
+mod corpus;
 mod edit;
+mod model;
+mod suite;
 
 use std::path::PathBuf;
 
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
-use engram::bounds::{
-    BATCH, COUNT, EVERY, NULLS, PAIRS, POSITION, REPEATS, SAMPLES, SEQUENCE, SPLIT, TOP, WINDOW,
-};
+use engram::bounds::{EVERY, NULLS, SAMPLES, SPLIT, WINDOW};
 use engram_core::range::Number;
 use engram_core::{Align, Bos, Corruption, Direction, Metric, Positions, Range};
 
+pub use bench::*;
+pub use corpus::*;
 pub use edit::*;
+pub use model::*;
+pub use suite::*;
+
+/// What `--version` says; `-V` says the first line.
+const BUILD: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\ncommit: ",
+    env!("ENGRAM_COMMIT"),
+    "\ntarget: ",
+    env!("ENGRAM_TARGET"),
+    "\nrustc: ",
+    env!("ENGRAM_RUSTC"),
+    "\nfeatures: ",
+    env!("ENGRAM_FEATURES"),
+);
 
 /// Find where a language model keeps what it knows, prove it causally, and report it.
 #[derive(Debug, Parser)]
-#[command(name = "engram", version, about, propagate_version = true)]
+#[command(name = "engram", version, long_version = BUILD, about, propagate_version = true)]
 pub struct Cli {
     /// Number of threads (default: all cores).
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -62,6 +81,17 @@ pub enum Command {
     /// Edits: change what a model holds to be a fact, score the change, take it off again.
     #[command(subcommand)]
     Edit(EditCommand),
+    /// Print a shell's completions of this command line.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write those of all commands.
+    Man {
+        /// The folder to write: a page for each command, which replaces an older one.
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
 }
 
 /// A study to run.
@@ -85,119 +115,6 @@ pub struct RunArgs {
     /// Where the models are trained: cpu, or cuda:N in a build with CUDA (docs/gpu.md).
     #[arg(long, default_value = "cpu")]
     pub device: String,
-}
-
-/// Abstracts to fetch.
-#[derive(Debug, Args)]
-pub struct FetchArgs {
-    /// The query, as PubMed's search field takes it.
-    #[arg(long, allow_hyphen_values = true)]
-    pub query: String,
-    /// The most abstracts (PubMed gives 9,999 of one search).
-    #[arg(long, default_value_t = 1000)]
-    pub max: usize,
-    /// Your address, which NCBI asks for.
-    #[arg(long)]
-    pub email: String,
-    /// An API key of NCBI's: ten requests a second in place of three (default: the variable NCBI_API_KEY).
-    #[arg(long)]
-    pub api_key: Option<String>,
-    /// The JSONL file to write; what is under way is kept in OUT.partial.
-    #[arg(long)]
-    pub out: PathBuf,
-    /// Go on with a run to this file that was broken off.
-    #[arg(long)]
-    pub resume: bool,
-    /// Where the E-utilities are.
-    #[arg(long, value_name = "URL", default_value = engram_corpus::fetch::EUTILS)]
-    pub base_url: String,
-}
-
-/// Corpora to import.
-#[derive(Debug, Args)]
-pub struct ImportArgs {
-    /// Files, folders and patterns, in order. The format of each is told by its content.
-    #[arg(required = true, value_name = "FILE")]
-    pub files: Vec<PathBuf>,
-    /// The JSONL file to write.
-    #[arg(long)]
-    pub out: PathBuf,
-    /// Name the column or JSON key of a field by hand: abstract=body.
-    #[arg(long, value_name = "FIELD=COLUMN")]
-    pub column: Vec<engram_corpus::read::Named>,
-    /// Succeed though some of several files cannot be read.
-    #[arg(long)]
-    pub skip_unreadable: bool,
-    /// Leave out texts that are equal or nearly equal to an earlier one.
-    #[arg(long)]
-    pub deduplicate: bool,
-    /// Take a corpus in which no record has an abstract.
-    #[arg(long)]
-    pub titles_only: bool,
-}
-
-/// Corpus commands.
-#[derive(Debug, Subcommand)]
-pub enum CorpusCommand {
-    /// Fetch abstracts from PubMed over NCBI's E-utilities, as JSONL.
-    Fetch(FetchArgs),
-    /// Read exports of PubMed, Europe PMC, Zotero, EndNote and tables (docs/corpora.md) and write them as one JSONL file.
-    Import(ImportArgs),
-    /// Count abstracts, words, tokens, and mentions of terms that are named.
-    Stats {
-        /// The corpus.
-        file: PathBuf,
-        /// Terms whose mentions are counted, comma-separated; none where none is given.
-        #[arg(long, allow_hyphen_values = true, value_delimiter = ',')]
-        terms: Vec<String>,
-        /// The checkpoint whose tokenizer counts tokens.
-        #[arg(long)]
-        model: Option<PathBuf>,
-    },
-    /// Split a corpus at random into train.jsonl and validation.jsonl, equal and nearly equal texts on one side.
-    Split {
-        /// The corpus.
-        file: PathBuf,
-        /// The share held out for validation.
-        #[arg(long, default_value_t = 0.2, conflicts_with = "held_out", value_parser = within::<f64>(SPLIT))]
-        fraction: f64,
-        /// Hold out the texts that begin as a line of this file does, and no others.
-        #[arg(long, value_name = "FILE")]
-        held_out: Option<PathBuf>,
-        /// Keep retracted articles, which are left out otherwise.
-        #[arg(long)]
-        keep_retracted: bool,
-        /// Seed of the shuffle.
-        #[arg(long, default_value_t = 42)]
-        seed: u64,
-        /// The folder to write.
-        #[arg(long)]
-        out: PathBuf,
-    },
-    /// Write training and validation texts from a fact table.
-    Write {
-        /// The fact table.
-        #[arg(long)]
-        facts: PathBuf,
-        /// The checkpoint whose tokenizer counts tokens.
-        #[arg(long)]
-        model: PathBuf,
-        /// How often each fact is stated in training.
-        #[arg(long, default_value_t = 20)]
-        exposures: usize,
-        /// In how many wordings.
-        #[arg(long, default_value_t = 5)]
-        wordings: usize,
-        /// The most tokens of a text.
-        #[arg(long, default_value_t = 256)]
-        max_tokens: usize,
-        /// Seed of every choice.
-        #[arg(long, default_value_t = 42)]
-        seed: u64,
-        /// The folder to write.
-        #[arg(long)]
-        out: PathBuf,
-    },
 }
 
 /// Fine-tuning.
@@ -242,74 +159,6 @@ pub struct TrainArgs {
     /// Where the model is trained: cpu, or cuda:N in a build with CUDA (docs/gpu.md).
     #[arg(long, default_value = "cpu")]
     pub device: String,
-}
-
-/// Suite commands.
-#[derive(Debug, Subcommand)]
-pub enum SuiteCommand {
-    /// Build pairs from a fact table, or from CounterFact.
-    Build {
-        /// The fact table.
-        #[arg(long, required_unless_present = "counterfact")]
-        facts: Option<PathBuf>,
-        /// Take the facts from a file of CounterFact instead.
-        #[arg(long, conflicts_with_all = ["facts", "profile"])]
-        counterfact: Option<PathBuf>,
-        /// The checkpoint whose tokenizer decides what pairs fit.
-        #[arg(long)]
-        model: PathBuf,
-        /// `paper`: question + answer pairs, as the published script takes them.
-        #[arg(long)]
-        profile: Option<Profile>,
-        /// The most pairs of one kind (0: no limit).
-        #[arg(long, default_value_t = 0, value_parser = within::<usize>(COUNT))]
-        max_pairs_per_kind: usize,
-        /// Seed of the pairing.
-        #[arg(long, default_value_t = 42)]
-        seed: u64,
-        /// Whether texts are given the special tokens of their beginning: auto (as the checkpoint's tokenizer does), always,
-        /// never.
-        #[arg(long, default_value = "auto", value_name = "WHEN")]
-        bos: Bos,
-        /// The suite to write.
-        #[arg(long)]
-        out: PathBuf,
-    },
-    /// Write a commented suite to start from, which can be checked and patched as it is (JSONL, or CSV by its name).
-    New {
-        /// The suite to write.
-        file: PathBuf,
-    },
-    /// Say per pair what will not work, and why.
-    Check {
-        /// The suite.
-        suite: PathBuf,
-        /// The checkpoint whose tokenizer decides.
-        #[arg(long)]
-        model: PathBuf,
-        /// Say what `patch` under this alignment does with each pair: strict, last, subject.
-        #[arg(long)]
-        align: Option<Align>,
-        /// Whether texts are given the special tokens of their beginning: auto (as the checkpoint's tokenizer does), always,
-        /// never.
-        #[arg(long, default_value = "auto", value_name = "WHEN")]
-        bos: Bos,
-    },
-    /// Show pairs and how they are tokenised.
-    Show {
-        /// The suite.
-        suite: PathBuf,
-        /// The checkpoint whose tokenizer cuts.
-        #[arg(long)]
-        model: PathBuf,
-        /// How many pairs.
-        #[arg(long, default_value_t = 5, value_parser = within::<usize>(COUNT))]
-        most: usize,
-        /// Whether texts are given the special tokens of their beginning: auto (as the checkpoint's tokenizer does), always,
-        /// never.
-        #[arg(long, default_value = "auto", value_name = "WHEN")]
-        bos: Bos,
-    },
 }
 
 /// How a sweep is made where it is not engram's own way.
@@ -413,79 +262,6 @@ pub struct PatchArgs {
     pub out: Option<PathBuf>,
 }
 
-/// Speed of this machine and of engram on it.
-#[derive(Debug, Subcommand)]
-pub enum BenchCommand {
-    /// A sweep: operations needed, the machine's rate of a bare matrix product, time, efficiency, memory.
-    Sweep(BenchSweepArgs),
-    /// Optimizer steps: tokens a second, the machine's rate, efficiency, memory.
-    Train(BenchTrainArgs),
-}
-
-/// Number format of a training's products with weights.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Dtype {
-    /// float32.
-    F32,
-    /// bfloat16 with sums in float32, where the processor has an instruction for it.
-    Bf16,
-}
-
-/// A training to time.
-#[derive(Debug, Args)]
-pub struct BenchTrainArgs {
-    /// The checkpoint (default: random weights in the shape of GPT-2 small).
-    #[arg(long)]
-    pub model: Option<PathBuf>,
-    /// Tokens of a sequence.
-    #[arg(long, default_value_t = 512, value_parser = within::<u32>(SEQUENCE))]
-    pub tokens: u32,
-    /// Sequences of a step.
-    #[arg(long, default_value_t = 4, value_parser = within::<u32>(BATCH))]
-    pub batch: u32,
-    /// Steps that are timed, after one that is not; the median counts.
-    #[arg(long, default_value_t = 5, value_parser = within::<u32>(REPEATS))]
-    pub steps: u32,
-    /// Number format of products with weights.
-    #[arg(long, value_enum, default_value = "f32")]
-    pub dtype: Dtype,
-    /// Where the steps are made: cpu, or cuda:N in a build with CUDA (docs/gpu.md).
-    #[arg(long, default_value = "cpu")]
-    pub device: String,
-}
-
-/// A sweep to be timed.
-#[derive(Debug, Args)]
-pub struct BenchSweepArgs {
-    /// The checkpoint (default: random weights in the shape of GPT-2 small).
-    #[arg(long)]
-    pub model: Option<PathBuf>,
-    /// Tokens of a prompt.
-    #[arg(long, default_value_t = 15, value_parser = within::<u32>(SEQUENCE))]
-    pub tokens: u32,
-    /// The first token in which clean and corrupted prompts differ.
-    #[arg(long, default_value_t = 4, value_parser = within::<u32>(POSITION))]
-    pub differ_from: u32,
-    /// Number of pairs.
-    #[arg(long, default_value_t = 1, value_parser = within::<u32>(PAIRS))]
-    pub pairs: u32,
-    /// Sites, comma-separated.
-    #[arg(long, value_delimiter = ',', default_value = "resid_pre")]
-    pub sites: Vec<String>,
-    /// Where they are patched: each, all, last.
-    #[arg(long, default_value = "each")]
-    pub positions: Positions,
-    /// Metrics, comma-separated.
-    #[arg(long, value_delimiter = ',', default_value = "logit_diff")]
-    pub metric: Vec<Metric>,
-    /// The most memory to take, the model's included.
-    #[arg(long)]
-    pub memory: Option<bytesize::ByteSize>,
-    /// How often the sweep is timed; the median counts.
-    #[arg(long, default_value_t = 5, value_parser = within::<u32>(REPEATS))]
-    pub repeats: u32,
-}
-
 /// One run's activations.
 #[derive(Debug, Args)]
 pub struct CacheArgs {
@@ -538,57 +314,6 @@ pub struct ReportArgs {
     /// A font file for characters that DejaVu Sans lacks, such as Chinese or Arabic ones (default: the fonts of the system).
     #[arg(long, value_name = "FILE", requires = "figures")]
     pub font: Option<PathBuf>,
-}
-
-/// Model commands.
-#[derive(Debug, Subcommand)]
-pub enum ModelCommand {
-    /// Sizes, sites and module names.
-    Info {
-        /// The checkpoint.
-        #[arg(long)]
-        model: PathBuf,
-    },
-    /// The most probable next tokens.
-    Ask {
-        /// The checkpoint.
-        #[arg(long)]
-        model: PathBuf,
-        /// The prompt.
-        #[arg(long, allow_hyphen_values = true)]
-        prompt: String,
-        /// How many tokens.
-        #[arg(long, default_value_t = 10, value_parser = within::<u32>(TOP))]
-        top: u32,
-        /// Whether texts are given the special tokens of their beginning: auto (as the checkpoint's tokenizer does), always,
-        /// never.
-        #[arg(long, default_value = "auto", value_name = "WHEN")]
-        bos: Bos,
-        /// Take the prompt as what a user says, and write it by the checkpoint's chat template.
-        #[arg(long)]
-        chat: bool,
-    },
-    /// Logits of token ids, as safetensors: tensor "logits", [pos, vocab], f32.
-    Logits {
-        /// The checkpoint.
-        #[arg(long)]
-        model: PathBuf,
-        /// Token ids, comma-separated.
-        #[arg(long, value_delimiter = ',', required = true)]
-        ids: Vec<u32>,
-        /// The file to write.
-        #[arg(long)]
-        out: PathBuf,
-    },
-    /// Read a checkpoint and write it as float32 safetensors.
-    Convert {
-        /// The checkpoint.
-        #[arg(long)]
-        model: PathBuf,
-        /// The folder to write.
-        #[arg(long)]
-        out: PathBuf,
-    },
 }
 
 /// A reader of an argument that has a range.

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use engram::results::{MANIFEST, Results};
 use engram_core::Pair;
 use engram_core::text::plain;
+use engram_findings::runs::MeasureComparison;
 use engram_findings::words::{number, p_value};
 use engram_findings::{Condition, PartComparison, RunComparison, compare_runs};
 
@@ -133,40 +134,7 @@ fn shown(found: &RunComparison) -> String {
         text += &parts(part);
     }
     for measure in (found.measures.iter()).filter(|m| found.is_told(&m.measure)) {
-        let rows = measure.layers.iter().map(|l| {
-            let interval = l.interval.map_or("–".to_owned(), |i| {
-                format!("[{}, {}]", number(i.lower), number(i.upper))
-            });
-            [
-                l.layer.map_or("–".to_owned(), |l| l.to_string()),
-                number(l.mean_from),
-                number(l.mean_to),
-                number(l.difference),
-                interval,
-                p_value(l.wilcoxon.p_value),
-                p_value(l.p_holm),
-                l.cohen_d.map_or("–".to_owned(), number),
-            ]
-        });
-        let head = [
-            "layer",
-            "from",
-            "to",
-            "difference",
-            "interval",
-            "Wilcoxon",
-            "Holm",
-            "d",
-        ];
-        let place = &measure.measure;
-        text += &format!(
-            "\n\n{}: recovery, {} pairs in {} clusters, {}\n{}",
-            place.words(),
-            measure.pairs,
-            measure.clusters,
-            measure.over.words(),
-            table(head, rows)
-        );
+        text += &layers(measure);
     }
     let measures = found.measures.iter().map(|m| &m.measure);
     let silent = measures.chain(found.parts.iter().map(|p| &p.measure));
@@ -183,6 +151,43 @@ fn shown(found: &RunComparison) -> String {
         (found.not_compared.iter()).for_each(|why| text += &format!("\n  - {why}"));
     }
     text + "\n"
+}
+
+/// A measure, layer by layer.
+fn layers(found: &MeasureComparison) -> String {
+    let rows = found.layers.iter().map(|l| {
+        let interval = l.interval.map_or("–".to_owned(), |i| {
+            format!("[{}, {}]", number(i.lower), number(i.upper))
+        });
+        [
+            l.layer.map_or("–".to_owned(), |l| l.to_string()),
+            number(l.mean_from),
+            number(l.mean_to),
+            number(l.difference),
+            interval,
+            p_value(l.wilcoxon.p_value),
+            p_value(l.p_holm),
+            l.cohen_d.map_or("–".to_owned(), number),
+        ]
+    });
+    let head = [
+        "layer",
+        "from",
+        "to",
+        "difference",
+        "interval",
+        "Wilcoxon",
+        "Holm",
+        "d",
+    ];
+    format!(
+        "\n\n{}: recovery, {} pairs in {} clusters, {}\n{}",
+        found.measure.words(),
+        found.pairs,
+        found.clusters,
+        found.over.pairs(),
+        table(head, rows)
+    )
 }
 
 /// The parts that differ most.
@@ -221,7 +226,7 @@ fn parts(found: &PartComparison) -> String {
         found.measure.words(),
         found.part.words(),
         found.cells.len(),
-        found.over.words(),
+        found.over.pairs(),
         table(head, rows)
     )
 }

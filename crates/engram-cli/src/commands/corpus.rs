@@ -7,6 +7,7 @@ use engram::Within;
 use engram::corpus::{
     hold_out, leaks, left_out, read_corpus, training_texts, unread, with_tokenizer,
 };
+use engram::stage::free_file;
 use engram_core::Lock;
 use engram_core::text::{counted, thousands};
 use engram_corpus::fetch::{self, Fetch};
@@ -15,7 +16,7 @@ use engram_corpus::{FactTable, WriteSettings, read, stats, write_texts};
 use engram_model::Tokenizer;
 
 use super::{print, say, table, weights};
-use crate::args::{CorpusCommand, FetchArgs, ImportArgs};
+use crate::args::{CorpusCommand, FetchArgs, ImportArgs, SplitArgs, WriteArgs};
 use crate::progress::{Progress, Terminal, note};
 
 /// Runs a corpus command.
@@ -34,70 +35,61 @@ pub fn corpus(command: CorpusCommand, json: bool) -> Result<()> {
             let tokenizer = model.map(read).transpose()?;
             count(&file, &terms, tokenizer.as_ref(), json)
         }
-        CorpusCommand::Split {
-            file,
-            fraction,
-            held_out,
-            keep_retracted,
-            seed,
-            out,
-        } => {
-            let _held = Lock::beside(&out)?;
-            let mut terminal = Terminal::default();
-            let corpus = training_texts(&file, keep_retracted, &mut terminal)?;
-            let (train, validation) = match held_out {
-                Some(list) => hold_out(corpus, &list, &mut terminal)?,
-                None => engram_corpus::split_texts(corpus, fraction, seed)?,
-            };
-            leaks(&train, &validation, &mut terminal);
-            read::write(&out.join("train.jsonl"), &train)?;
-            read::write(&out.join("validation.jsonl"), &validation)?;
-            note(format!(
-                "{}: {} for training, {} for validation",
-                out.display(),
-                counted(train.len(), "text"),
-                counted(validation.len(), "text")
-            ));
-            Ok(())
-        }
-        CorpusCommand::Write {
-            facts,
-            model,
-            exposures,
-            wordings,
-            max_tokens,
-            seed,
-            out,
-        } => {
-            let _held = Lock::beside(&out)?;
-            let table = FactTable::read(&facts)?;
-            let model = weights(&model)?;
-            let settings = WriteSettings {
-                exposures,
-                wordings,
-                max_tokens,
-                seed,
-                ..WriteSettings::default()
-            };
-            let written = with_tokenizer(model.tokenizer(), |t| {
-                write_texts(&table, &settings, t).of_file(&facts)
-            })?;
-            written.save(&out)?;
-            note(format!(
-                "{}: {} training and {} validation texts, each of {} facts stated {exposures} times",
-                out.display(),
-                written.train.len(),
-                written.validation.len(),
-                written.exposures.len(),
-            ));
-            Ok(())
-        }
+        CorpusCommand::Split(args) => split(&args),
+        CorpusCommand::Write(args) => write(&args),
     }
+}
+
+fn split(args: &SplitArgs) -> Result<()> {
+    let out = &args.out;
+    let _held = Lock::beside(out)?;
+    let mut terminal = Terminal::default();
+    let corpus = training_texts(&args.file, args.keep_retracted, &mut terminal)?;
+    let (train, validation) = match &args.held_out {
+        Some(list) => hold_out(corpus, list, &mut terminal)?,
+        None => engram_corpus::split_texts(corpus, args.fraction, args.seed)?,
+    };
+    leaks(&train, &validation, &mut terminal);
+    read::write(&out.join("train.jsonl"), &train)?;
+    read::write(&out.join("validation.jsonl"), &validation)?;
+    note(format!(
+        "{}: {} for training, {} for validation",
+        out.display(),
+        counted(train.len(), "text"),
+        counted(validation.len(), "text")
+    ));
+    Ok(())
+}
+
+fn write(args: &WriteArgs) -> Result<()> {
+    let _held = Lock::beside(&args.out)?;
+    let table = FactTable::read(&args.facts)?;
+    let model = weights(&args.model)?;
+    let settings = WriteSettings {
+        exposures: args.exposures,
+        wordings: args.wordings,
+        max_tokens: args.max_tokens,
+        seed: args.seed,
+        ..WriteSettings::default()
+    };
+    let written = with_tokenizer(model.tokenizer(), |t| {
+        write_texts(&table, &settings, t).of_file(&args.facts)
+    })?;
+    written.save(&args.out)?;
+    note(format!(
+        "{}: {} training and {} validation texts, each of {} facts stated {} times",
+        args.out.display(),
+        written.train.len(),
+        written.validation.len(),
+        written.exposures.len(),
+        args.exposures,
+    ));
+    Ok(())
 }
 
 /// Writes what files hold as one corpus; says what was left out, and what records lack.
 fn import(args: &ImportArgs) -> Result<()> {
-    let _held = Lock::beside(&args.out)?;
+    let _held = free_file(&args.out)?;
     let files = read::inputs_of(&args.files, &args.out)?;
     let settings = ImportSettings {
         read: Settings {
@@ -160,35 +152,8 @@ fn fetch_pubmed(args: FetchArgs, json: bool) -> Result<()> {
         resume: args.resume,
     };
     let mut bar: Option<Progress> = None;
-    let fetched = fetch::fetch(
-        &wanted,
-        &args.out,
-        &fetch::System::default(),
-        &mut |told| match told {
-            fetch::Progress::Asking(service) => note(format!("asking {service}")),
-            fetch::Progress::Searched(found, asked) => {
-                note(format!(
-                    "PubMed has {} citations for the query",
-                    thousands(found)
-                ));
-                bar = Some(Progress::new("citations", asked as u64));
-            }
-            fetch::Progress::At(done) => {
-                if let Some(bar) = &mut bar {
-                    bar.at(done as u64, "");
-                }
-            }
-            fetch::Progress::Damaged(path) => {
-                note(format!(
-                    "{}: it is damaged and is fetched again",
-                    path.display()
-                ));
-            }
-            fetch::Progress::Again(pause, why) => {
-                note(format!("{why}; asked again in {} s", pause.as_secs()));
-            }
-        },
-    )?;
+    let mut hear = |told: fetch::Progress<'_>| heard(told, &mut bar);
+    let fetched = fetch::fetch(&wanted, &args.out, &fetch::System::default(), &mut hear)?;
     if let Some(bar) = bar {
         bar.finish(&format!("{} written", thousands(fetched.written)));
     }
@@ -204,6 +169,30 @@ fn fetch_pubmed(args: FetchArgs, json: bool) -> Result<()> {
             .concat()
     })?;
     say(args.out.display())
+}
+
+/// Shows how a fetch goes.
+fn heard(told: fetch::Progress<'_>, bar: &mut Option<Progress>) {
+    match told {
+        fetch::Progress::Asking(service) => note(format!("asking {service}")),
+        fetch::Progress::Searched(found, asked) => {
+            let found = thousands(found);
+            note(format!("PubMed has {found} citations for the query"));
+            *bar = Some(Progress::new("citations", asked as u64));
+        }
+        fetch::Progress::At(done) => {
+            if let Some(bar) = bar {
+                bar.at(done as u64, "");
+            }
+        }
+        fetch::Progress::Damaged(path) => {
+            let path = path.display();
+            note(format!("{path}: it is damaged and is fetched again"));
+        }
+        fetch::Progress::Again(pause, why) => {
+            note(format!("{why}; asked again in {} s", pause.as_secs()));
+        }
+    }
 }
 
 fn count(file: &Path, terms: &[String], tokenizer: Option<&Tokenizer>, json: bool) -> Result<()> {

@@ -5,6 +5,7 @@ pub mod cache;
 pub mod compare;
 pub mod corpus;
 pub mod edit;
+pub mod manual;
 pub mod model;
 pub mod new;
 pub mod patch;
@@ -41,6 +42,14 @@ const STDOUT: &str = "cannot write to the standard output";
 
 fn write(text: &str) -> Result<()> {
     writeln!(std::io::stdout().lock(), "{text}").context(STDOUT)
+}
+
+/// Writes bytes to stdout as they are.
+///
+/// # Errors
+/// As [`say`].
+fn write_bytes(bytes: &[u8]) -> Result<()> {
+    std::io::stdout().lock().write_all(bytes).context(STDOUT)
 }
 
 /// JSON on its way out, piece by piece, without characters that a terminal would obey.

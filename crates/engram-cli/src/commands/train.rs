@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use candle_core::Device;
 use engram::corpus::{leaks, training_texts};
 use engram::curve::{Origin, curve};
 use engram::results::TRAINING;
@@ -13,10 +14,11 @@ use engram::training::{Recipe, fine_tune, inputs, overridden, settings, texts, w
 use engram::{Opening, Within};
 use engram_core::files;
 use engram_core::text::thousands;
+use engram_corpus::Abstract;
 use engram_findings::Settings;
 use engram_model::Model;
 use engram_report::TrainingCurve;
-use engram_train::{Keep, plan};
+use engram_train::{Keep, TrainSettings, TrainingRecord, plan};
 
 use super::{print, say, table};
 use crate::args::TrainArgs;
@@ -29,6 +31,57 @@ const SPLIT: f64 = 0.2;
 enum Start {
     From(Box<Model>),
     New(Scratch),
+}
+
+impl Start {
+    /// What is trained from, and the settings.
+    fn read(
+        args: &TrainArgs,
+        device: &Device,
+        terminal: &mut Terminal,
+    ) -> Result<(Start, TrainSettings)> {
+        match (&args.from_scratch, &args.base, &args.config) {
+            (Some(file), ..) => {
+                let scratch = Scratch::read(file)?;
+                let settings = overridden(scratch.train.clone(), &args.set).of_file(file)?;
+                if settings.max_length > scratch.model.context {
+                    bail!(
+                        "{}: max_length is {}, the model's context {} tokens",
+                        file.display(),
+                        settings.max_length,
+                        scratch.model.context
+                    );
+                }
+                Ok((Start::New(scratch), settings))
+            }
+            (None, Some(base), Some(preset)) => {
+                let settings = settings(preset, &args.set)?;
+                let opening = Opening::default().device(device).for_weights();
+                let base = opening.open(base, terminal)?.into_loaded();
+                Ok((Start::From(Box::new(base)), settings))
+            }
+            _ => bail!("give --config and --base, or --from-scratch"),
+        }
+    }
+
+    /// The model; a new one has a tokenizer of the training texts.
+    fn model(
+        self,
+        train: &[Abstract],
+        settings: &TrainSettings,
+        device: &Device,
+        terminal: &mut Terminal,
+    ) -> Result<Model> {
+        match self {
+            Start::From(base) => Ok(*base),
+            Start::New(scratch) => {
+                let count = thousands(train.len());
+                note(format!("learning a tokenizer from {count} texts"));
+                let model = scratch.model(train, settings, terminal)?;
+                Ok(model.to_device(device)?)
+            }
+        }
+    }
 }
 
 /// Runs `engram train`.
@@ -47,55 +100,15 @@ pub fn train(args: &TrainArgs, json: bool) -> Result<()> {
         true => None,
         false => Some(Output::resumable(&args.out, &keep.folder, args.resume)?),
     };
-    let (start, settings) = match (&args.from_scratch, &args.base, &args.config) {
-        (Some(file), ..) => {
-            let scratch = Scratch::read(file)?;
-            let settings = overridden(scratch.train.clone(), &args.set).of_file(file)?;
-            if settings.max_length > scratch.model.context {
-                bail!(
-                    "{}: max_length is {}, the model's context {} tokens",
-                    file.display(),
-                    settings.max_length,
-                    scratch.model.context
-                );
-            }
-            (Start::New(scratch), settings)
-        }
-        (None, Some(base), Some(preset)) => {
-            let settings = settings(preset, &args.set)?;
-            let opening = Opening::default().device(&device).for_weights();
-            let base = opening.open(base, &mut terminal)?.into_loaded();
-            (Start::From(Box::new(base)), settings)
-        }
-        _ => bail!("give --config and --base, or --from-scratch"),
-    };
-    let corpus = training_texts(&args.corpus, args.keep_retracted, &mut terminal)?;
-    let (train, validation) = match &args.validation {
-        Some(path) => {
-            let held_out = training_texts(path, args.keep_retracted, &mut terminal)?;
-            (corpus, held_out)
-        }
-        None => engram_corpus::split_texts(corpus, args.split.unwrap_or(SPLIT), settings.seed)?,
-    };
-    leaks(&train, &validation, &mut terminal);
-    let base = match start {
-        Start::From(base) => *base,
-        Start::New(scratch) => {
-            note(format!(
-                "learning a tokenizer from {} texts",
-                thousands(train.len())
-            ));
-            let model = scratch.model(&train, &settings, &mut terminal)?;
-            model.to_device(&device)?
-        }
-    };
+    let (start, settings) = Start::read(args, &device, &mut terminal)?;
+    let (train, validation) = read_texts(args, settings.seed, &mut terminal)?;
+    let base = start.model(&train, &settings, &device, &mut terminal)?;
+    let name = args.out.file_name().unwrap_or_default().to_string_lossy();
     let Some(output) = output else {
         let plan = plan(&base, &texts(&train), &texts(&validation), &settings)?;
-        let name = args.out.file_name().unwrap_or_default().to_string_lossy();
         warn_of_rate(&name, plan.rate.as_ref(), &mut terminal);
         return print(json, &plan, || planned(&plan));
     };
-    let name = args.out.file_name().unwrap_or_default().to_string_lossy();
     let recipe = Recipe {
         name: &name,
         base: &base,
@@ -103,15 +116,7 @@ pub fn train(args: &TrainArgs, json: bool) -> Result<()> {
         validation: &validation,
         settings: &settings,
     };
-    let inputs = inputs(&recipe)?;
-    let record = if output.is_made_from(&inputs, &mut terminal)? {
-        note(format!("{}: it is whole already", args.out.display()));
-        files::read_json(&args.out.join(TRAINING))?
-    } else {
-        output.fill_from(&inputs, |folder| {
-            fine_tune(&recipe, &keep, folder, &mut terminal)
-        })?
-    };
+    let record = made(&recipe, (args, &keep), &output, &mut terminal)?;
     done_with(&keep.folder)?;
     warn_of_rate(&name, record.rate.as_ref(), &mut terminal);
     let origin = Origin {
@@ -121,6 +126,40 @@ pub fn train(args: &TrainArgs, json: bool) -> Result<()> {
     let curve = curve(&name, &origin, &Settings::default(), &record)?;
     print(json, &curve, || epochs(&curve))?;
     say(args.out.display())
+}
+
+/// The texts to train and to validate on.
+fn read_texts(
+    args: &TrainArgs,
+    seed: u64,
+    terminal: &mut Terminal,
+) -> Result<(Vec<Abstract>, Vec<Abstract>)> {
+    let corpus = training_texts(&args.corpus, args.keep_retracted, terminal)?;
+    let (train, validation) = match &args.validation {
+        Some(path) => {
+            let held_out = training_texts(path, args.keep_retracted, terminal)?;
+            (corpus, held_out)
+        }
+        None => engram_corpus::split_texts(corpus, args.split.unwrap_or(SPLIT), seed)?,
+    };
+    leaks(&train, &validation, terminal);
+    Ok((train, validation))
+}
+
+/// Trains, unless the output is there and was made from the same inputs.
+fn made(
+    recipe: &Recipe<'_>,
+    (args, keep): (&TrainArgs, &Keep),
+    output: &Output,
+    terminal: &mut Terminal,
+) -> Result<TrainingRecord> {
+    let inputs = inputs(recipe)?;
+    if output.is_made_from(&inputs, terminal)? {
+        note(format!("{}: it is whole already", args.out.display()));
+        return Ok(files::read_json(&args.out.join(TRAINING))?);
+    }
+    let made = output.fill_from(&inputs, |folder| fine_tune(recipe, keep, folder, terminal));
+    Ok(made?)
 }
 
 fn planned(plan: &engram_train::Plan) -> String {

@@ -46,7 +46,7 @@ impl fmt::Display for Value {
 
 /// A type of metadata values, as the format numbers them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the names are the format's")]
 pub enum Kind {
     Uint8,
     Int8,

@@ -30,7 +30,7 @@ pub fn available() -> bool {
 }
 
 /// As [`super::matrix::multiply`], on elements rounded to bfloat16.
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments, reason = "the arguments of GEMM")]
 pub(crate) fn multiply(
     (m, k, n): (usize, usize, usize),
     a: &[f32],

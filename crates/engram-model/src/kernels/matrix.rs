@@ -48,7 +48,7 @@ pub enum Products {
 
 impl Products {
     /// As [`multiply`].
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments, reason = "the arguments of GEMM")]
     pub(crate) fn multiply(
         self,
         size: (usize, usize, usize),
@@ -70,7 +70,7 @@ impl Products {
 
 /// out = factor · a·b, added to what is there where `add` says so; a: [m, k], b: [k, n], out: [m, n].
 /// Sizes are at least 1.
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments, reason = "the arguments of GEMM")]
 pub(crate) fn multiply(
     (m, k, n): (usize, usize, usize),
     a: &[f32],

@@ -4,6 +4,7 @@
 
 pub mod activation;
 pub(crate) mod attention;
+#[allow(unsafe_code, reason = "AVX-512 intrinsics")]
 pub mod bfloat16;
 pub(crate) mod bias;
 pub(crate) mod cross_entropy;
@@ -13,11 +14,13 @@ pub(crate) mod frozen;
 pub(crate) mod gelu;
 pub(crate) mod layer_norm;
 mod math;
+#[allow(unsafe_code, reason = "gemm takes pointers")]
 pub(crate) mod matrix;
 pub(crate) mod packed;
 pub(crate) mod scratch;
 pub mod softmax;
 pub(crate) mod suffix_attention;
+#[allow(unsafe_code, reason = "AVX intrinsics")]
 pub(crate) mod tile;
 
 pub use attention::{attention_probabilities, causal_attention};

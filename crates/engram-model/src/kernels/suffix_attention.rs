@@ -103,7 +103,7 @@ pub(crate) fn weigh(heads: Heads, head: usize, p: &[f32], values: &[&[f32]], z: 
 
 /// The gradient at one head's products q·k of the query that `p` are the probabilities of, from that at its weighted
 /// values: with ḡ = dz·v, out = p·(ḡ − Σ p·ḡ)·scale, through the cap where there is one.
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments, reason = "plain slices, for vectorisation")]
 #[multiversion(targets = "simd")]
 pub(crate) fn score_gradients(
     heads: Heads,

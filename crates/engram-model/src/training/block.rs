@@ -175,7 +175,7 @@ impl BlockAt {
     }
 
     /// out = stream + dropout(x·W + b).
-    #[allow(clippy::too_many_arguments)]
+    #[allow(clippy::too_many_arguments, reason = "inputs and buffers of one step")]
     fn add(
         &self,
         weights: &[f32],

@@ -1,5 +1,5 @@
 //! Tiny random models and pairs of token ids.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test file uses a part")]
 
 use std::path::Path;
 

@@ -67,20 +67,11 @@ fn sweep(args: &BenchSweepArgs) -> Result<SweepBench> {
         metrics: args.metric.clone(),
         ..SweepSpec::new(resolve(&model, &args.sites)?)
     };
-    let suite = Suite {
-        pairs: random_pairs(args, model.shape().vocab),
-    };
-    let (pairs, _) = prepare(
-        &suite,
-        &model,
-        &Reading::default(),
-        false,
-        &mut Terminal::default(),
-    )?;
-    let engine = StagedEngine::new(
-        &model,
-        memory::allowed(args.memory.map(|m| m.as_u64()), &model),
-    )?;
+    let pairs = random_pairs(args, model.shape().vocab);
+    let (suite, reading) = (Suite { pairs }, Reading::default());
+    let (pairs, _) = prepare(&suite, &model, &reading, false, &mut Terminal::default())?;
+    let allowed = memory::allowed(args.memory.map(|m| m.as_u64()), &model);
+    let engine = StagedEngine::new(&model, allowed)?;
     let mut seconds = Vec::new();
     let (mut flops_needed, mut flops_naive, mut cells) = (0, 0, 0);
     let mut rates = Vec::new();

@@ -8,6 +8,7 @@ use engram::{Opening, memory};
 use engram_core::text::thousands;
 use engram_model::training::Sequence;
 use engram_model::wavefront::Wavefront;
+use engram_model::{Model, Shape};
 use engram_stats::median;
 use engram_train::adamw::{AdamW, decayed};
 use engram_train::{Learner, Precision};
@@ -58,13 +59,7 @@ pub fn bench(args: &BenchTrainArgs, json: bool) -> Result<()> {
 
 fn train(args: &BenchTrainArgs) -> Result<TrainBench> {
     let device = engram_model::device(&args.device)?;
-    let model = match &args.model {
-        Some(named) => {
-            let opening = Opening::default().device(&device).for_weights();
-            opening.open(named, &mut Terminal::default())?.into_loaded()
-        }
-        None => random(&small())?.to_device(&device)?,
-    };
+    let model = model(args, &device)?;
     let precision = match args.dtype {
         Dtype::F32 => Precision::Fp32,
         Dtype::Bf16 => Precision::Bf16,
@@ -81,12 +76,7 @@ fn train(args: &BenchTrainArgs) -> Result<TrainBench> {
     let mut optimizer = AdamW::new(&weights, 0.01, decayed);
     let mut learner = Learner::new(&model, &weights, &mut optimizer, 0.0, precision.products())?;
     drop(model);
-    let mut rng = ChaCha8Rng::seed_from_u64(0);
-    let vocab = shape.vocab as u32;
-    // One more than goes through the network: the last is only predicted.
-    let ids: Vec<Vec<u32>> = (0..batch)
-        .map(|_| (0..=tokens).map(|_| rng.random_range(0..vocab)).collect())
-        .collect();
+    let ids = random_ids(batch, tokens, shape.vocab as u32);
     let sequences: Vec<Sequence> = ids.iter().map(|ids| Sequence::new(ids)).collect();
     let mut seconds = Vec::new();
     let mut rates = Vec::new();
@@ -106,11 +96,7 @@ fn train(args: &BenchTrainArgs) -> Result<TrainBench> {
         });
     }
     let (step_s, gemm_gflops) = (median(&seconds)?, median(&rates)? / 1e9);
-    let matrices = shape.layers * (4 * shape.d_model + 2 * shape.d_mlp) * shape.d_model
-        + shape.vocab * shape.d_model;
-    let rows = batch * tokens;
-    let attention = shape.layers * 2 * batch * tokens * (tokens + 1) * shape.d_model;
-    let flops_needed = (6 * rows * matrices + 3 * attention) as u64;
+    let flops_needed = flops_of_step(&shape, batch, tokens);
     Ok(TrainBench {
         batch: args.batch,
         tokens: args.tokens,
@@ -119,13 +105,37 @@ fn train(args: &BenchTrainArgs) -> Result<TrainBench> {
         dtype: precision.used().name(),
         parameters: shape.parameters,
         step_s,
-        tokens_per_s: rows as f64 / step_s,
+        tokens_per_s: (batch * tokens) as f64 / step_s,
         flops_needed,
         gemm_gflops,
         efficiency: flops_needed as f64 / 1e9 / gemm_gflops / step_s,
         peak_rss_mb: memory::peak().map(|bytes| bytes as f64 / f64::from(1 << 20)),
         first_loss: first_loss.unwrap_or(f64::NAN),
     })
+}
+
+fn model(args: &BenchTrainArgs, device: &Device) -> Result<Model> {
+    let Some(named) = &args.model else {
+        return Ok(random(&small())?.to_device(device)?);
+    };
+    let opening = Opening::default().device(device).for_weights();
+    let model = opening.open(named, &mut Terminal::default())?;
+    Ok(model.into_loaded())
+}
+
+/// Sequences of random ids, one longer than what goes through the network: the last id is only predicted.
+fn random_ids(batch: usize, tokens: usize, vocab: u32) -> Vec<Vec<u32>> {
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    (0..batch)
+        .map(|_| (0..=tokens).map(|_| rng.random_range(0..vocab)).collect())
+        .collect()
+}
+
+fn flops_of_step(shape: &Shape, batch: usize, tokens: usize) -> u64 {
+    let matrices = shape.layers * (4 * shape.d_model + 2 * shape.d_mlp) * shape.d_model
+        + shape.vocab * shape.d_model;
+    let attention = shape.layers * 2 * batch * tokens * (tokens + 1) * shape.d_model;
+    (6 * batch * tokens * matrices + 3 * attention) as u64
 }
 
 /// Operations a second of a bare product, [1024 × 768]·[768 × 3072].

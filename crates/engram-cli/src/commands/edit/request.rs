@@ -1,20 +1,19 @@
 //! `engram edit request`.
 
 use anyhow::{Context, Result, bail};
+use engram::corpus::counterfact;
+use engram::edits::read_suite;
+use engram::edits::request::{Effect, Making, check, named};
 use engram::layers;
 use engram::results::Machine;
-use engram_core::{Lock, Score};
+use engram_core::{Lock, Row};
 use engram_edit::overlay::short;
-use engram_edit::tokens::continued;
-use engram_edit::{Asked, Case, EditRequest, Editor, Facts, Method, Reader};
+use engram_edit::{Case, EditRequest, Facts, Method, Reader};
 use serde::Serialize;
 
-use super::{check_model, covariances, kept_texts, method, open, settings, suite};
+use super::{kept, kept_texts, method, open, settings};
 use crate::args::EditRequestArgs;
-use crate::progress::{Progress, Terminal, note};
-
-/// Tokens of what the model says before and after.
-const SAID: usize = 8;
+use crate::progress::{Terminal, note};
 
 #[derive(Serialize)]
 struct Done {
@@ -24,16 +23,14 @@ struct Done {
     layers: Vec<usize>,
     requests: usize,
     loss: f64,
-    /// What the model says after the first prompt, before and after.
-    before: String,
-    after: String,
-    score_before: Option<Score>,
-    score_after: Option<Score>,
+    #[serde(flatten)]
+    effect: Effect,
     threads: usize,
 }
 
 /// Makes an edit and writes it.
 pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
+    let mut terminal = Terminal::default();
     let settings = settings(&args.how)?;
     if args.out.exists() {
         bail!("{} exists; name another file", args.out.display());
@@ -41,120 +38,77 @@ pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
     let _held = Lock::beside(&args.out)?;
     let rows = layers::recovery(args.how.recovery.as_deref())?;
     let texts = kept_texts(&args.how)?;
-    let opened = open(&args.how.model, args.how.bos)?;
-    check_model(&opened, &args.how)?;
-    let (reader, model) = (&opened.reader, opened.reader.model());
-    let cases = asked(args, reader)?;
-    let requests: Vec<EditRequest> = cases.iter().map(|c| c.request.clone()).collect();
-    for request in &requests {
-        request.check()?;
-        if let Some(found) = request.locate().filter(|found| found.choices > 1) {
-            let (id, subject, times) = (&request.id, &request.subject, found.choices);
-            note(format!(
-                "notice: {id}: the prompt has the subject \"{subject}\" {times} times, and the last is taken"
-            ));
-        }
-    }
-    let together = method(args.how.method) != Method::Rome;
-    let names: Vec<&str> = requests.iter().map(|r| r.id.as_str()).collect();
-    let count = model.architecture().layers();
-    let sets = layers::layer_sets(args.how.layer, together, count, rows.as_deref(), &names)?;
-    let [layers] = &sets[..] else {
-        bail!("an edit with ROME is of one layer; give --layer N, or use `engram edit sweep`");
+    let model = open(&args.how)?;
+    let cases = asked(args, model.reader())?;
+    check(&cases, &mut terminal)?;
+    let layers = layers_of(args, model.reader(), &cases, rows.as_deref())?;
+    model.refuse_present(&cases)?;
+    let making = Making {
+        method: method(args.how.method),
+        settings: &settings,
+        layers: &layers,
+        kept: kept(&args.how, &texts),
     };
-    for request in &requests {
-        refuse_present(reader, request)?;
-    }
-    let found = covariances(&opened, &args.how, (&settings, &texts), layers)?;
-    let editor = Editor::new(reader, method(args.how.method), settings, found)?;
-    let mut progress = Progress::new("edit", requests.len() as u64);
-    let edited = editor.edit(&requests, layers, &mut |done| {
-        progress.at(done as u64, "");
-    })?;
-    let loss = edited.fits.iter().map(|f| f.loss).sum::<f64>() / edited.fits.len().max(1) as f64;
-    progress.finish(&format!("loss {loss:.3}"));
-    let delta = editor.delta(edited, &requests, layers, &opened.base, &opened.on);
-    let hash = delta.write(&args.out)?;
-    let after = reader.of_edited(delta.lay_over(model)?, layers)?;
-    let first = requests.first().context("no request")?;
+    let made = model.edit(&cases, &making, &mut terminal)?;
+    let hash = made.delta.write(&args.out)?;
     let done = Done {
         edit: short(&hash).to_owned(),
-        method: delta.meta.method.to_string(),
-        layers: layers.clone(),
-        requests: requests.len(),
-        loss,
-        before: reader.said(&first.prompt, SAID)?,
-        after: after.said(&first.prompt, SAID)?,
-        score_before: mean_score(reader, &cases)?,
-        score_after: mean_score(&after, &cases)?,
-        threads: Machine::here().threads,
         hash,
+        method: made.delta.meta.method.to_string(),
+        requests: cases.len(),
+        loss: made.loss,
+        effect: model.effect(&made, &cases, &layers)?,
+        layers,
+        threads: Machine::here().threads,
     };
-    super::super::print(json, &done, || shown(&done, &first.prompt))?;
+    let first = cases.first().context("no request")?;
+    super::super::print(json, &done, || shown(&done, &first.request.prompt))?;
     note(args.out.display());
     Ok(())
 }
 
+/// The layers that are edited together.
+fn layers_of(
+    args: &EditRequestArgs,
+    reader: &Reader,
+    cases: &[Case],
+    rows: Option<&[Row]>,
+) -> Result<Vec<usize>> {
+    let together = method(args.how.method) != Method::Rome;
+    let names: Vec<&str> = cases.iter().map(|c| c.request.id.as_str()).collect();
+    let count = reader.model().architecture().layers();
+    let mut sets = layers::layer_sets(args.how.layer, together, count, rows, &names)?;
+    match (sets.pop(), sets.is_empty()) {
+        (Some(layers), true) => Ok(layers),
+        _ => bail!("an edit with ROME is of one layer; give --layer N, or use `engram edit sweep`"),
+    }
+}
+
 fn asked(args: &EditRequestArgs, reader: &Reader) -> Result<Vec<Case>> {
-    if args.suite.is_none() && args.counterfact.is_none() {
-        let text = |value: &Option<String>| value.clone().unwrap_or_default();
-        return Ok(vec![Case {
-            request: EditRequest {
-                id: "request".to_owned(),
-                prompt: text(&args.prompt),
-                subject: text(&args.subject),
-                target_new: text(&args.to),
-                target_true: args.from.clone(),
-                ..EditRequest::default()
-            },
-            ..Case::default()
-        }]);
-    }
     let cases = match (&args.suite, &args.counterfact) {
-        (Some(path), _) => Facts::Suite(&suite(path)?).cases(reader, false)?,
-        (None, Some(path)) => Facts::CounterFact(&engram::corpus::counterfact(
-            path,
-            &mut Terminal::default(),
-        )?)
-        .cases(reader, false)?,
-        (None, None) => Vec::new(),
+        (Some(path), _) => Facts::Suite(&read_suite(path)?).cases(reader, false)?,
+        (None, Some(path)) => {
+            let facts = counterfact(path, &mut Terminal::default())?;
+            Facts::CounterFact(&facts).cases(reader, false)?
+        }
+        (None, None) => return Ok(vec![of_arguments(args)]),
     };
-    if args.fact.is_empty() {
-        return Ok(cases);
-    }
-    let find = |name: &String| {
-        let found = cases.iter().find(|c| c.request.id == *name).cloned();
-        found.with_context(|| format!("--fact {name}: no fact of this name can be edited"))
-    };
-    args.fact.iter().map(find).collect()
+    Ok(named(cases, &args.fact)?)
 }
 
-/// A new answer that the model gives already is no edit.
-fn refuse_present(reader: &Reader, request: &EditRequest) -> Result<()> {
-    let asked = continued(
-        reader.model().tokenizer(),
-        &request.prompt,
-        &request.target_new,
-    )?;
-    let found = reader.likelihoods(&[asked])?;
-    match found.first() {
-        Some(found) if found.greedy => Err(engram_edit::EditError::SameAnswer {
-            request: request.id.clone(),
-            answer: request.target_new.trim().to_owned(),
-        }
-        .into()),
-        _ => Ok(()),
+fn of_arguments(args: &EditRequestArgs) -> Case {
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    Case {
+        request: EditRequest {
+            id: "request".to_owned(),
+            prompt: text(&args.prompt),
+            subject: text(&args.subject),
+            target_new: text(&args.to),
+            target_true: args.from.clone(),
+            ..EditRequest::default()
+        },
+        ..Case::default()
     }
-}
-
-fn mean_score(reader: &Reader, cases: &[Case]) -> Result<Option<Score>> {
-    let mut scores = Vec::new();
-    for case in cases {
-        if let Some(asked) = Asked::of(reader.model().tokenizer(), case)? {
-            scores.push(asked.score(reader)?);
-        }
-    }
-    Ok((!scores.is_empty()).then(|| Score::mean(scores.iter())))
 }
 
 fn shown(done: &Done, prompt: &str) -> String {
@@ -166,10 +120,10 @@ fn shown(done: &Done, prompt: &str) -> String {
         ["requests".to_owned(), done.requests.to_string()],
         ["loss".to_owned(), format!("{:.4}", done.loss)],
         ["prompt".to_owned(), prompt.to_owned()],
-        ["said".to_owned(), done.before.replace('\n', " ")],
-        ["says".to_owned(), done.after.replace('\n', " ")],
+        ["said".to_owned(), done.effect.before.replace('\n', " ")],
+        ["says".to_owned(), done.effect.after.replace('\n', " ")],
     ];
-    if let (Some(before), Some(after)) = (&done.score_before, &done.score_after) {
+    if let (Some(before), Some(after)) = (&done.effect.score_before, &done.effect.score_after) {
         let parts = [
             ("efficacy", before.efficacy, after.efficacy),
             ("paraphrase", before.paraphrase, after.paraphrase),

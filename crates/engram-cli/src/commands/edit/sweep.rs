@@ -1,21 +1,18 @@
 //! `engram edit sweep`: every fact edited by itself at every layer, and scored.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Result, bail};
 use engram::corpus::{counterfact, texts_of};
-use engram::edits::{self, Record, Sweep};
+use engram::edits::{self, Record, Sweep, check_recovery, read_suite, write_findings};
 use engram::layers::{chosen_layers, recovery};
-use engram::results::STATS;
 use engram::stage::Output;
-use engram_core::{Row, Site, Suite, files};
+use engram_core::{Row, Suite};
 use engram_corpus::CounterFact;
-use engram_edit::{Choosing, Facts, of_counterfact, of_suite};
-use engram_findings::{Condition, EditFindings, Settings, Study, editing};
+use engram_edit::{Choosing, EditSettings, Facts, Reader};
 use engram_report::editing_text;
 
-use super::{check_model, covariances, kept_texts, method, open, settings};
+use super::{kept, kept_texts, method, open, settings};
 use crate::args::EditSweepArgs;
 use crate::commands::{look, print};
 use crate::invocation::provenance;
@@ -25,37 +22,12 @@ use crate::progress::{Terminal, note};
 const NAME: &str = "sweep";
 
 pub fn sweep(args: &EditSweepArgs, json: bool) -> Result<()> {
+    let mut terminal = Terminal::default();
     let settings = settings(&args.how)?;
     let output = Output::free(&args.out)?;
-    let (suite, counterfact) = read(args)?;
-    let rows = recovery(args.how.recovery.as_deref())?;
-    if let (Some(folder), Some(rows)) = (&args.how.recovery, &rows) {
-        check_recovery(folder, rows, &suite, &counterfact)?;
-    }
-    let held_out = texts_of(args.held_out.as_slice())?;
-    let texts = kept_texts(&args.how)?;
-    let opened = open(&args.how.model, args.how.bos)?;
-    check_model(&opened, &args.how)?;
-    let sweep = Sweep {
-        label: "edit",
-        reader: &opened.reader,
-        facts: match &args.counterfact {
-            Some(_) => Facts::CounterFact(&counterfact),
-            None => Facts::Suite(&suite),
-        },
-        choosing: Choosing {
-            most: args.most,
-            all_facts: args.all_facts,
-        },
-        method: method(args.how.method),
-        settings: &settings,
-        held_out: match held_out.is_empty() {
-            true => (&held_out, 0),
-            false => (&held_out, args.held_out_tokens),
-        },
-        side_effects: args.side_effects,
-        fluency: args.fluency,
-    };
+    let inputs = Inputs::read(args)?;
+    let model = open(&args.how)?;
+    let sweep = inputs.sweep(args, model.reader(), &settings);
     let chosen = sweep.choose()?;
     if chosen.cases.is_empty() {
         bail!(
@@ -63,72 +35,83 @@ pub fn sweep(args: &EditSweepArgs, json: bool) -> Result<()> {
             chosen.facts
         );
     }
-    let sets = chosen_layers(args.how.layer, &sweep, &chosen, rows.as_deref())?;
-    let how = |layers: &[usize], _: &mut dyn engram::Observer| {
-        covariances(&opened, &args.how, (&settings, &texts), layers)
-    };
-    let swept = sweep.run(&chosen, &sets, &mut Terminal::default(), how)?;
-    let model = name(&args.how.model);
-    let names = (NAME, model.as_str(), opened.identity.as_str());
+    let sets = chosen_layers(args.how.layer, &sweep, &chosen, inputs.recovery.as_deref())?;
+    let swept = sweep.run(&chosen, &sets, &mut terminal, |layers, observer| {
+        let kept = kept(&args.how, &inputs.texts);
+        model.covariances(&settings, kept, layers, observer)
+    })?;
+    let name = name(&args.how.model);
+    let names = (NAME, name.as_str(), model.identity());
     let record = Record::of(&sweep, names, &provenance().command, &chosen, &sets, &swept);
     let found = output.fill(|folder| {
         edits::write(folder, &swept, &record)?;
-        let condition = Condition {
-            name: model.clone(),
-            rows: rows.unwrap_or_default(),
-            ..Condition::default()
-        };
-        let study = Study {
-            suite: &suite.pairs,
-            published: None,
-            confounds: &[],
-            conditions: &[condition],
-            edits: &[edits::read(folder)?],
-            settings: Settings {
-                seed: settings.seed,
-                ..Settings::default()
-            },
-        };
-        let found: Vec<EditFindings> = editing(&study)?;
-        files::write_json(&folder.join(STATS), &found)?;
-        Ok(found)
+        let rows = inputs.recovery.clone().unwrap_or_default();
+        write_findings(folder, &inputs.suite, (&name, rows), settings.seed)
     })?;
     print(json, &found, || editing_text(&found, look()))?;
     note(args.out.display());
     Ok(())
 }
 
-/// Refuses a sweep that edits could not be joined to: without `mlp_out`, or of other facts.
-fn check_recovery(
-    folder: &Path,
-    rows: &[Row],
-    suite: &Suite,
-    counterfact: &[CounterFact],
-) -> Result<()> {
-    let at = folder.display();
-    let cases = match counterfact {
-        [] => of_suite(suite, &|_| true),
-        facts => of_counterfact(facts),
-    };
-    let ids: BTreeSet<&str> = cases.iter().map(|c| c.request.id.as_str()).collect();
-    let of_mlp = |row: &&Row| row.site == Site::MlpOut;
-    if !rows.iter().any(|row| of_mlp(&row)) {
-        bail!("--recovery {at}: it has no rows of mlp_out; sweep that site");
+/// The files that a sweep of edits reads, but for the model.
+struct Inputs {
+    suite: Suite,
+    counterfact: Vec<CounterFact>,
+    /// The rows of `--recovery`.
+    recovery: Option<Vec<Row>>,
+    held_out: Vec<String>,
+    texts: Vec<String>,
+}
+
+impl Inputs {
+    fn read(args: &EditSweepArgs) -> Result<Inputs> {
+        let (suite, counterfact) = read(args)?;
+        let rows = recovery(args.how.recovery.as_deref())?;
+        if let (Some(folder), Some(rows)) = (&args.how.recovery, &rows) {
+            check_recovery(folder, rows, &suite, &counterfact)?;
+        }
+        Ok(Inputs {
+            suite,
+            counterfact,
+            recovery: rows,
+            held_out: texts_of(args.held_out.as_slice())?,
+            texts: kept_texts(&args.how)?,
+        })
     }
-    if !rows
-        .iter()
-        .filter(of_mlp)
-        .any(|row| ids.contains(row.pair.as_str()))
-    {
-        bail!("--recovery {at}: it has rows of other pairs than the facts to be edited");
+
+    fn sweep<'a>(
+        &'a self,
+        args: &EditSweepArgs,
+        reader: &'a Reader,
+        settings: &'a EditSettings,
+    ) -> Sweep<'a> {
+        Sweep {
+            label: "edit",
+            reader,
+            facts: match &args.counterfact {
+                Some(_) => Facts::CounterFact(&self.counterfact),
+                None => Facts::Suite(&self.suite),
+            },
+            choosing: Choosing {
+                most: args.most,
+                all_facts: args.all_facts,
+            },
+            method: method(args.how.method),
+            settings,
+            held_out: match self.held_out.is_empty() {
+                true => (&self.held_out, 0),
+                false => (&self.held_out, args.held_out_tokens),
+            },
+            side_effects: args.side_effects,
+            fluency: args.fluency,
+        }
     }
-    Ok(())
 }
 
 /// The facts' file.
 fn read(args: &EditSweepArgs) -> Result<(Suite, Vec<CounterFact>)> {
     Ok(match (&args.suite, &args.counterfact) {
-        (Some(path), _) => (super::suite(path)?, Vec::new()),
+        (Some(path), _) => (read_suite(path)?, Vec::new()),
         (None, Some(path)) => (
             Suite::default(),
             counterfact(path, &mut Terminal::default())?,
