@@ -1,70 +1,30 @@
 //! The training loop.
 
+mod observer;
+mod plan;
+
 use std::time::Instant;
 
 use engram_core::files::{sha256, sha256_of_parts};
 use engram_model::Model;
-use engram_model::training::{Flat, Pass, Sequence};
+use engram_model::training::{Flat, Sequence};
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+pub use self::observer::{Event, Observer, Silent};
+pub use self::plan::plan;
+use self::plan::{plan_of, schedule};
 use crate::adamw::{AdamW, decayed};
 use crate::checkpoint::{Keep, Keeper, State, Vectors};
 use crate::data::{Encoded, Texts, TrainText, prepare};
 use crate::error::{Result, TrainError};
 use crate::evaluate::{Mean, evaluate};
 use crate::learner::Learner;
-use crate::record::{
-    EpochRecord, Metric, Plan, Rate, StepRecord, Timing, TrainingRecord, Validation,
-};
+use crate::record::{EpochRecord, Metric, Plan, Rate, StepRecord, Timing, TrainingRecord};
 use crate::schedule::{Schedule, Stopper, Verdict};
 use crate::settings::TrainSettings;
 
-/// Hears how a run goes, while it goes.
-pub trait Observer {
-    /// Something happened.
-    fn event(&mut self, event: &Event);
-
-    /// Whether the run is to stop. It is asked after each step; a run that stops writes a checkpoint first.
-    fn is_cancelled(&self) -> bool {
-        false
-    }
-}
-
-/// Hears nothing.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Silent;
-
-impl Observer for Silent {
-    fn event(&mut self, _: &Event) {}
-}
-
-/// Something that happened in a run.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Event<'a> {
-    /// The run is about to start.
-    Planned(&'a Plan),
-    /// The run goes on from a checkpoint that was written after this optimizer step.
-    Resumed(usize),
-    /// The model before training was measured.
-    Base(&'a Validation),
-    /// An optimizer step was taken.
-    Step {
-        /// The step.
-        record: &'a StepRecord,
-        /// Planned steps.
-        steps: usize,
-        /// Training tokens a second since the run started, evaluations left out.
-        tokens_per_second: f64,
-        /// Seconds until the last planned step, evaluations left out.
-        eta_s: f64,
-    },
-    /// An epoch was evaluated.
-    Epoch(&'a EpochRecord),
-}
-
-/// What a run gives.
+/// The result of a run.
 pub struct Trained {
     /// The model with the weights of the best epoch.
     pub model: Model,
@@ -74,99 +34,19 @@ pub struct Trained {
     pub timing: Timing,
 }
 
-/// The size of a run, without running it.
+/// Fine-tunes a model with AdamW, linear warm-up and decay. The model is evaluated after every epoch; training stops
+/// when the validation loss has not fallen for `patience` epochs. The weights of the best epoch are kept.
+///
+/// An optimizer step takes batch_size × accumulation sequences. Its loss is the mean over all of their tokens, so that
+/// accumulation equals one large batch. Shuffling and dropout use ChaCha8 with the seed of the settings. The same input
+/// on the same number of threads gives the same bits, in one run or, with checkpoints in the folder of `keep`, in
+/// several resumed ones.
 ///
 /// # Errors
-/// As [`train`], as far as settings and texts go.
-pub fn plan(
-    model: &Model,
-    train: &[TrainText],
-    validation: &[TrainText],
-    settings: &TrainSettings,
-) -> Result<Plan> {
-    let (texts, held_out) = prepare(model, train, validation, settings)?;
-    plan_of(model, train, &texts, &held_out, settings)
-}
-
-fn plan_of(
-    model: &Model,
-    train: &[TrainText],
-    texts: &Texts,
-    held_out: &[Encoded],
-    settings: &TrainSettings,
-) -> Result<Plan> {
-    let sequences_per_step = settings.batch_size * settings.accumulation;
-    let drawn = settings.epoch_steps * sequences_per_step;
-    // Sequences and predicted tokens of an epoch, padding among these, and tokens that no sequence holds.
-    let (sequences, tokens_per_epoch, padded_tokens, cut_tokens) = match texts {
-        Texts::Sequences(all) => {
-            let predicted: usize = all.iter().map(Encoded::predicted).sum();
-            let real: usize = all.iter().map(Encoded::real_predicted).sum();
-            let mut text_tokens = 0usize;
-            for text in train {
-                text_tokens += model.tokenizer().encode_training(&text.text)?.len();
-            }
-            let kept: usize = all.iter().map(|s| s.real).sum();
-            let count = match drawn {
-                0 => all.len(),
-                drawn => drawn,
-            };
-            let share =
-                |tokens: usize| (tokens as f64 * count as f64 / all.len() as f64).round() as usize;
-            let cut = text_tokens.saturating_sub(kept);
-            (count, share(predicted), share(predicted - real), cut)
-        }
-        Texts::Stream { length, .. } => (drawn, drawn * (length - 1), 0, 0),
-    };
-    let steps_per_epoch = sequences.div_ceil(sequences_per_step);
-    let total_steps = match settings.max_steps {
-        0 => steps_per_epoch * settings.epochs,
-        most => most.min(steps_per_epoch * settings.epochs),
-    };
-    let parameters = model.shape().parameters;
-    let threads = rayon::current_num_threads() as u64;
-    // The model, the weights, the best ones and two moments; a gradient and a workspace for each thread.
-    let copies = 5 * parameters as u64 * 4;
-    let of_thread = parameters as u64 * 4 + Pass::workspace_bytes(model, settings.max_length);
-    Ok(Plan {
-        texts: train.len(),
-        sequences,
-        validation_sequences: held_out.len(),
-        sequences_per_step,
-        steps_per_epoch,
-        total_steps,
-        warmup_steps: settings.warmup(total_steps),
-        rate: Some(Rate::of(&schedule(settings, total_steps), total_steps)),
-        tokens_per_epoch,
-        padded_tokens,
-        cut_tokens,
-        parameters,
-        memory_bytes: copies + threads * of_thread,
-    })
-}
-
-fn schedule(settings: &TrainSettings, total: usize) -> Schedule {
-    Schedule {
-        peak: settings.learning_rate,
-        warmup: settings.warmup(total),
-        total,
-        decay: settings.decay,
-        last: settings.final_rate,
-    }
-}
-
-/// Fine-tunes a model: AdamW with linear warm-up and decay, evaluated after every epoch, stopped when the
-/// validation loss has not fallen for `patience` epochs; the best epoch's weights are kept.
-///
-/// An optimizer step takes batch_size × accumulation sequences, and its loss is the mean over all of their tokens,
-/// so that accumulating equals one large batch. Shuffling and dropout draw from ChaCha8 under the settings' seed;
-/// the same input on the same number of threads gives the same bits, in one run or, where `keep` names a folder
-/// for checkpoints, in several that go on from each other.
-///
-/// # Errors
-/// Settings that no run can have, texts without a token to predict, [`TrainError::Diverged`] with the step at
-/// which a loss or a gradient was no number any more, and [`TrainError::Checkpoint`] where the folder's checkpoint is
-/// damaged or of another run.
+/// As [`check`](crate::check) for the settings; [`TrainError::NoSequence`] for texts without a token to predict;
+/// [`TrainError::Start`] and [`TrainError::Diverged`] for a loss or gradient that is not finite;
+/// [`TrainError::Checkpoint`] if the folder's checkpoint is damaged or belongs to another run;
+/// [`TrainError::Cancelled`] if the observer cancels.
 pub fn train(
     model: &Model,
     train: &[TrainText],
@@ -222,7 +102,7 @@ pub fn train(
     })
 }
 
-/// A run under way.
+/// A run in progress.
 struct Run<'a> {
     settings: &'a TrainSettings,
     plan: &'a Plan,
@@ -236,7 +116,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// A new run, or one that goes on from a checkpoint.
+    /// Starts a new run, or resumes one from its checkpoint.
     fn start(
         model: &Model,
         settings: &'a TrainSettings,
@@ -259,7 +139,7 @@ impl<'a> Run<'a> {
         if let Some(keeper) = &keeper {
             state = keeper.resume(vectors(&mut weights, &mut best, &mut optimizer))?;
         }
-        // Every step of the record was applied.
+        // Every recorded step was applied.
         *optimizer.state_mut().2 = state.as_ref().map_or(0, |s| s.steps.len()) as i32;
         let products = settings.precision.products();
         let mut learner =
@@ -311,7 +191,7 @@ impl<'a> Run<'a> {
         self.state.order.is_empty() && (taken || self.state.stopper.stopped())
     }
 
-    /// What is left of an epoch: all sequences once, in a new order.
+    /// The rest of an epoch: all sequences once, in a new order.
     fn epoch(&mut self, texts: &Texts, observer: &mut dyn Observer) -> Result<()> {
         if self.state.order.is_empty() {
             self.state.order = texts.order(self.plan.sequences, &mut self.state.random);
@@ -353,7 +233,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Ends an epoch: measures the weights and keeps them where they are the best so far.
+    /// Ends an epoch: evaluates the weights and keeps them if they are the best so far.
     fn assess(
         &mut self,
         held_out: &[Encoded],
@@ -399,7 +279,7 @@ impl<'a> Run<'a> {
         self.checkpoint(false)
     }
 
-    /// Where one is due, or now.
+    /// Writes a checkpoint if one is due, or if `now`.
     fn checkpoint(&mut self, now: bool) -> Result<()> {
         match &mut self.keeper {
             Some(keeper) if now || keeper.is_due() => {
@@ -462,7 +342,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What is not finite though no step has changed a weight.
+/// The error for a value that is not finite before any step has changed a weight.
 fn bad_start(weights: &Flat, what: &'static str, value: f64) -> TrainError {
     let (name, largest) = weights.largest();
     TrainError::Start {
@@ -483,7 +363,7 @@ fn vectors<'a>(weights: &'a mut Flat, best: &'a mut Flat, optimizer: &'a mut Ada
     }
 }
 
-/// A hash of all that a run's weights depend on.
+/// A hash of everything that a run's weights depend on.
 fn inputs(
     model: &Model,
     settings: &TrainSettings,
