@@ -1,4 +1,4 @@
-//! What a corpus holds: abstracts, words, tokens and mentions of terms.
+//! Counts of a corpus: abstracts, words, tokens and mentions of terms.
 
 use regex::Regex;
 use serde::{Deserialize, Serialize};
@@ -10,27 +10,27 @@ use crate::error::{CorpusError, Result};
 /// The terms whose mentions the study counted.
 pub const DEFAULT_TERMS: [&str; 3] = ["epilepsy", "EEG", "seizure"];
 
-/// Counts over a corpus. Each abstract counts with its title.
+/// Counts of a corpus. Each abstract is counted with its title.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CorpusStats {
     /// Abstracts.
     pub abstracts: usize,
-    /// Words: what blanks part.
+    /// Number of words, separated by white space.
     pub words: usize,
-    /// Tokens, where a tokenizer was given.
+    /// Number of tokens, if a tokenizer was given.
     pub tokens: Option<usize>,
-    /// One entry a term, in the order asked.
+    /// One entry for each term, in order.
     pub mentions: Vec<Mentions>,
 }
 
-/// How often a term is mentioned, in any case.
+/// Number of mentions of a term, ignoring case.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mentions {
     /// The term.
     pub term: String,
-    /// Mentions as a whole word: no letter, digit or underscore beside it.
+    /// Mentions as a whole word: not next to a letter, digit or underscore.
     pub whole_words: usize,
-    /// Mentions anywhere, within longer words too ("seizures", "antiepilepsy").
+    /// Mentions anywhere, also inside longer words ("seizures", "antiepilepsy").
     pub substrings: usize,
     /// Abstracts that mention it as a whole word.
     pub abstracts_whole_words: usize,

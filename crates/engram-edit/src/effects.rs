@@ -1,4 +1,4 @@
-//! What an edit moved besides its fact: the other facts of a suite, texts held out, the model's own writing.
+//! Side effects of an edit: on the other facts of a suite, on held-out texts, on the model's own continuations.
 
 use engram_core::Moved;
 use engram_model::{Model, Tokenizer};
@@ -10,7 +10,7 @@ use crate::reader::Reader;
 use crate::request::Case;
 use crate::tokens::{Continued, continued};
 
-/// The facts that an edit may move, and how the unedited model finds them.
+/// The other facts that an edit may affect, with their log-probabilities under the unedited model.
 #[derive(Debug)]
 pub struct Others {
     names: Vec<String>,
@@ -22,7 +22,7 @@ impl Others {
     /// The facts of some cases.
     ///
     /// # Errors
-    /// The model's.
+    /// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
     pub fn of<'a>(reader: &Reader, cases: impl IntoIterator<Item = &'a Case>) -> Result<Others> {
         let (mut names, mut asked) = (Vec::new(), Vec::new());
         for case in cases {
@@ -40,10 +40,10 @@ impl Others {
         })
     }
 
-    /// A row of the matrix: every fact but the edited one.
+    /// The change of every fact but the edited one.
     ///
     /// # Errors
-    /// The model's.
+    /// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
     pub fn moved(&self, edited: &Reader, request: &str, layers: &[usize]) -> Result<Vec<Moved>> {
         let after = edited.likelihoods(&self.asked)?;
         let both = self.names.iter().zip(&self.before).zip(&after);
@@ -59,10 +59,10 @@ impl Others {
     }
 }
 
-/// Mean n-gram entropy of `count` continuations of 100 tokens of each of some prompts.
+/// Mean n-gram entropy over `count` continuations of 100 tokens for each prompt.
 ///
 /// # Errors
-/// The model's.
+/// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
 pub fn fluency(model: &Model, prompts: &[&str], count: usize, seed: u64) -> Result<f64> {
     const TOKENS: usize = 100;
     let tokenizer: &Tokenizer = model.tokenizer();

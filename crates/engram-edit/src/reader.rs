@@ -1,4 +1,4 @@
-//! A model laid out for reading what it makes of answers and texts.
+//! A model with packed weights, for scoring answers and texts.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use engram_model::wavefront::{Run, Vocabulary, Wavefront};
 use crate::error::Result;
 use crate::tokens::Continued;
 
-/// The most tokens of a batch.
+/// Maximum number of tokens in a batch.
 const BATCH: usize = 1024;
 
-/// A model and its weights in panels for the processor's registers; an edited model's shares those of the blocks that
-/// are not edited.
+/// A model and its weights packed in panels for the processor's registers. The reader of an edited model shares the
+/// blocks that are not edited.
 #[derive(Clone)]
 pub struct Reader {
     model: Model,
@@ -21,27 +21,27 @@ pub struct Reader {
     vocabulary: Arc<Vocabulary>,
 }
 
-/// An answer as a model finds it.
+/// The likelihood of an answer under a model.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Likelihood {
-    /// Mean log-probability of its tokens, each after all before it.
+    /// Mean log-probability of its tokens.
     pub mean_log: f64,
-    /// Whether each of its tokens is the most probable one there.
+    /// Whether each of its tokens is the most probable one.
     pub greedy: bool,
 }
 
 impl Likelihood {
-    /// p = exp(−mean token NLL) (Meng et al. 2022).
+    /// p = exp(mean log-probability) (Meng et al. 2022).
     pub fn probability(&self) -> f64 {
         self.mean_log.exp()
     }
 }
 
 impl Reader {
-    /// Lays out a model's weights; they are copied.
+    /// Packs a copy of a model's weights.
     ///
     /// # Errors
-    /// The tensor library's.
+    /// [`EditError::Tensor`](crate::EditError::Tensor) if the tensor library fails.
     pub fn new(model: &Model) -> Result<Reader> {
         let front = Wavefront::new(model)?;
         let vocabulary = Arc::new(front.vocabulary(None)?);
@@ -52,10 +52,10 @@ impl Reader {
         })
     }
 
-    /// Of a model that differs from this one's in some layers only.
+    /// The reader of a model that differs from this one in `layers` only.
     ///
     /// # Errors
-    /// A layer that the model does not have.
+    /// [`EditError::Model`](crate::EditError::Model) for a layer that the model does not have.
     pub fn of_edited(&self, edited: Model, layers: &[usize]) -> Result<Reader> {
         Ok(Reader {
             front: self.front.with_blocks_of(&edited, layers)?,
@@ -69,20 +69,20 @@ impl Reader {
         &self.model
     }
 
-    /// Its weights, laid out.
+    /// The packed weights.
     pub fn front(&self) -> &Wavefront {
         &self.front
     }
 
-    /// The head's rows of all tokens, laid out.
+    /// The packed unembedding, for all tokens.
     pub fn vocabulary(&self) -> &Vocabulary {
         &self.vocabulary
     }
 
-    /// Each answer after its prompt, in the order given.
+    /// The likelihood of each answer after its prompt, in the given order.
     ///
     /// # Errors
-    /// The model's.
+    /// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
     pub fn likelihoods(&self, asked: &[Continued]) -> Result<Vec<Likelihood>> {
         let mut found = Vec::with_capacity(asked.len());
         let mut rest = asked;
@@ -116,11 +116,11 @@ impl Reader {
         Ok(found)
     }
 
-    /// Perplexity of texts, exp(mean NLL over all tokens but each text's first); texts are cut at the context, and none
-    /// is read beyond `most` tokens in all.
+    /// Perplexity of texts: exp(mean NLL over all tokens but each text's first). Texts are cut at the context length;
+    /// at most `most` tokens are read in all.
     ///
     /// # Errors
-    /// The model's.
+    /// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
     pub fn perplexity(&self, texts: &[Vec<u32>], most: usize) -> Result<f64> {
         let context = self.model.architecture().context;
         let (mut sum, mut count, mut left) = (0f64, 0usize, most);
@@ -142,10 +142,10 @@ impl Reader {
         Ok((sum / count.max(1) as f64).exp())
     }
 
-    /// What the model says after a prompt: the most probable next tokens, one after another.
+    /// The model's greedy continuation of a prompt.
     ///
     /// # Errors
-    /// The model's.
+    /// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
     pub fn said(&self, prompt: &str, tokens: usize) -> Result<String> {
         let mut row = self.model.tokenizer().encode(prompt)?;
         let from = row.len();
@@ -168,7 +168,7 @@ pub(crate) fn run(ids: &[u32]) -> Run {
     }
 }
 
-/// The token of the greatest logit, the first where there are several; `None` where none is a number.
+/// The token with the largest logit, the first of several; `None` if no logit is a number.
 fn most_probable(logits: &[f32]) -> Option<u32> {
     let mut best: Option<(u32, f32)> = None;
     for (token, &logit) in logits.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! How well an edit did: CounterFact's scores (Meng et al. 2022, section 3.3).
+//! CounterFact's scores of an edit (Meng et al. 2022, section 3.3).
 
 use engram_core::{Score, Won};
 use engram_model::Tokenizer;
@@ -8,7 +8,7 @@ use crate::reader::{Likelihood, Reader};
 use crate::request::Case;
 use crate::tokens::{Continued, continued};
 
-/// A case's questions, tokenised: each with the answer that should win after the edit first.
+/// A case's questions, tokenised. In each, the first answer is the one that should win after the edit.
 #[derive(Debug, Clone)]
 pub struct Asked {
     questions: Vec<[Continued; 2]>,
@@ -16,10 +16,10 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Of a case that has a true answer; `None` where it has none.
+    /// The questions of a case; `None` for a case without a true answer.
     ///
     /// # Errors
-    /// The tokenizer's.
+    /// [`EditError::Model`](crate::EditError::Model) if a text cannot be tokenised.
     pub fn of(tokenizer: &Tokenizer, case: &Case) -> Result<Option<Asked>> {
         let Some(own) = &case.request.target_true else {
             return Ok(None);
@@ -42,17 +42,17 @@ impl Asked {
         }))
     }
 
-    /// A case's prompt with its true answer; with the new one where none is known.
+    /// A case's prompt followed by its true answer, or by the new one if the true one is not known.
     pub(crate) fn own(tokenizer: &Tokenizer, case: &Case) -> Result<Continued> {
         let request = &case.request;
         let answer = request.target_true.as_ref().unwrap_or(&request.target_new);
         continued(tokenizer, &request.prompt, answer)
     }
 
-    /// Whether every token of the true answer is the model's most probable one after the bare prompt.
+    /// Whether each token of the true answer is the model's most probable one after the prompt, for each case.
     ///
     /// # Errors
-    /// The model's.
+    /// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
     pub fn says(reader: &Reader, all: &[Asked]) -> Result<Vec<bool>> {
         let own: Vec<Continued> = all.iter().map(|a| a.questions[0][1].clone()).collect();
         Ok(reader.likelihoods(&own)?.iter().map(|l| l.greedy).collect())
@@ -61,7 +61,7 @@ impl Asked {
     /// The scores of a model.
     ///
     /// # Errors
-    /// The model's.
+    /// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
     pub fn score(&self, reader: &Reader) -> Result<Score> {
         let flat: Vec<Continued> = self.questions.iter().flatten().cloned().collect();
         let found = reader.likelihoods(&flat)?;

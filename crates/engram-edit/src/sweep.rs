@@ -1,4 +1,4 @@
-//! Facts edited one by one, or all at once, at each set of layers, and all that is measured of each edit.
+//! Sweeps of edits: facts edited one by one, or all at once, at each set of layers, with scores and side effects.
 
 use std::time::Instant;
 
@@ -10,10 +10,10 @@ use crate::effects::{Others, fluency};
 use crate::error::Result;
 use crate::reader::Reader;
 
-/// Of many facts edited at once, what is written after the first few speaks for all.
+/// Under MEMIT, fluency is measured on the prompts of the first 10 facts.
 const SPEAKERS: usize = 10;
 
-/// What is measured besides the scores, and what the unedited model shows.
+/// The side effects to measure, and their values for the unedited model.
 #[derive(Debug)]
 pub struct Measures {
     held_out: Vec<Vec<u32>>,
@@ -24,27 +24,27 @@ pub struct Measures {
     said: Vec<String>,
 }
 
-/// All that came of some edits.
+/// The results of a sweep.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Swept {
     /// A row for each fact and set of layers.
     pub rows: Vec<EditRow>,
-    /// How other facts moved, where that is measured.
+    /// Changes of the other facts, if measured.
     pub moved: Vec<Moved>,
-    /// What the model says before and after.
+    /// The model's continuations before and after.
     pub said: Vec<Said>,
-    /// Perplexity and fluency, where they are measured.
+    /// Perplexity and fluency, if measured.
     pub asides: Vec<Aside>,
-    /// Seconds that the edits and their scores took, without the other measures.
+    /// Seconds for the edits and their scores, without the side effects.
     pub seconds: f64,
 }
 
 impl Measures {
-    /// Measures of some cases: perplexity of the texts `held_out` (none: not measured), the moves of the other cases,
-    /// the n-gram entropy of so many `continuations` (0: not measured).
+    /// Side effects to measure: perplexity of the texts `held_out` (none: not measured), changes of the other cases,
+    /// and n-gram entropy of `continuations` per prompt (0: not measured).
     ///
     /// # Errors
-    /// The model's.
+    /// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
     pub fn of(
         reader: &Reader,
         cases: &[Scored],
@@ -74,7 +74,7 @@ impl Measures {
         Ok(measures)
     }
 
-    /// Takes them of an edit of the cases from `first` on.
+    /// Measures an edit of the cases from `first` on.
     fn take(
         &self,
         edited: &Reader,
@@ -129,8 +129,8 @@ impl Measures {
     }
 }
 
-/// Edits every case at every set of layers, each from the unedited model; under MEMIT all cases at once. `progress`
-/// hears of edits done, and of the fact.
+/// Edits every case at every set of layers, each from the unedited model; MEMIT edits all cases at once. `progress`
+/// gets the number of edits done and the fact.
 ///
 /// # Errors
 /// As [`Editor::edit`].

@@ -1,4 +1,4 @@
-//! One blob: fetched from where it was left, checked, and given its name.
+//! Downloads one blob: resumes, checks it, and gives it its name.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -12,13 +12,13 @@ use crate::error::{HubError, Result, io_error};
 use crate::hub::{Remote, broken};
 use crate::snapshot::Progress;
 
-/// Bytes read and written at once.
+/// Bytes read and written at a time.
 const CHUNK: usize = 1 << 18;
-/// The status of an answer that has the part that was asked for, and of one that has no such part.
+/// HTTP status of a response with the requested range, and of one without such a range.
 const PART: u16 = 206;
 const NO_PART: u16 = 416;
 
-/// A file of a commit, to be fetched.
+/// A file of a commit to be downloaded.
 pub(crate) struct Wanted<'a> {
     pub commit: &'a str,
     pub name: &'a str,
@@ -26,10 +26,10 @@ pub(crate) struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// Makes the file's blob, unless it is there.
+    /// Downloads a file's blob unless it is cached.
     ///
-    /// The bytes go to `CHECKSUM.incomplete`; what an earlier run left there is gone on with, and only bytes that
-    /// have the checksum ever get the blob's name.
+    /// Bytes are written to `CHECKSUM.incomplete`, where an interrupted download resumes. The file gets the blob's name
+    /// only if its checksum is right.
     pub(crate) fn fetch(
         &self,
         client: &Client<'_>,
@@ -66,7 +66,7 @@ impl Wanted<'_> {
         std::fs::rename(&path, &blob).map_err(io_error(&blob))
     }
 
-    /// Fetches until all bytes are there, as long as that gets anywhere.
+    /// Downloads until the file is complete, as long as there is progress.
     fn complete(
         &self,
         client: &Client<'_>,
@@ -81,7 +81,7 @@ impl Wanted<'_> {
                 Err(trouble) => trouble,
             };
             let there = length(file, path)?;
-            // A drip gets further each time, and nowhere.
+            // A trickle makes progress each time and never ends.
             if there >= furthest + pace::LEAST {
                 (tried, furthest) = (0, there);
             }
@@ -90,7 +90,7 @@ impl Wanted<'_> {
         }
     }
 
-    /// Fetches what is missing, in one request.
+    /// Downloads the missing bytes with one request.
     fn part(
         &self,
         client: &Client<'_>,

@@ -1,4 +1,4 @@
-//! The learning rate over a run, and when to stop.
+//! The learning rate over a run, and early stopping.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,15 +13,15 @@ pub struct Schedule {
     pub warmup: usize,
     /// Planned steps.
     pub total: usize,
-    /// How it falls.
+    /// Shape of the decay.
     pub decay: Decay,
-    /// The share of the peak that is left at the end.
+    /// The share of the peak that remains at the end.
     pub last: f64,
 }
 
 impl Schedule {
-    /// The rate of step `step`, counted from 0, as the transformers library's linear schedule has it: the first
-    /// step of a run with warm-up is taken at rate 0. A cosine spans the whole run, with the warm-up as a factor.
+    /// The learning rate of step `step`, from 0, as in the transformers library's linear schedule: with warm-up the
+    /// first step has rate 0. A cosine spans the whole run, and the warm-up multiplies it.
     pub fn rate(&self, step: usize) -> f64 {
         let rising = match step < self.warmup {
             true => step as f64 / self.warmup as f64,
@@ -42,7 +42,7 @@ impl Schedule {
     }
 }
 
-/// Keeps the best loss and counts evaluations without a better one.
+/// Early stopping: the best loss, and the number of evaluations since.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Stopper {
     patience: usize,
@@ -50,19 +50,19 @@ pub struct Stopper {
     waited: usize,
 }
 
-/// What an evaluation means for the run.
+/// The consequence of an evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The best so far: keep these weights.
+    /// The best loss so far: keep these weights.
     Best,
-    /// No better; go on.
+    /// Not better; continue.
     Wait,
-    /// No better for as long as patience lasts.
+    /// Not better for `patience` evaluations; stop.
     Stop,
 }
 
 impl Stopper {
-    /// Stops at the `patience`-th evaluation in a row without a lower loss.
+    /// Stops at the `patience`-th consecutive evaluation without a lower loss.
     pub fn new(patience: usize) -> Stopper {
         Stopper {
             patience,
@@ -76,7 +76,7 @@ impl Stopper {
         self.waited >= self.patience
     }
 
-    /// Takes the next evaluation's loss.
+    /// Adds the loss of an evaluation.
     pub fn next(&mut self, loss: f64) -> Verdict {
         if self.best.is_none_or(|best| loss < best) {
             self.best = Some(loss);

@@ -1,4 +1,4 @@
-//! Which column of a table, or key of a JSON object, is which field.
+//! Maps table columns and JSON keys to the fields of an abstract.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -8,10 +8,10 @@ use super::values;
 use crate::abstracts::{Abstract, OtherAbstract, english, some_text};
 use crate::error::{CorpusError, Result};
 
-/// A field of an abstract that a column can give.
+/// A field of an abstract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Field {
-    /// PubMed's number.
+    /// PubMed id.
     Pmid,
     /// The title.
     Title,
@@ -21,7 +21,7 @@ pub enum Field {
     Journal,
     /// Keywords.
     Keywords,
-    /// An address.
+    /// Address of the article.
     Url,
     /// The year of publication.
     Year,
@@ -33,8 +33,8 @@ pub enum Field {
     Retracted,
 }
 
-/// Names of columns, best first, without blanks, marks and case. They are those that PubMed, Europe PMC, Zotero, Scopus,
-/// Web of Science, CSL-JSON, RIS and data sets of texts have.
+/// Known column names, best first, without spaces, punctuation and case: those of PubMed, Europe PMC, Zotero, Scopus,
+/// Web of Science, CSL-JSON, RIS and text data sets.
 const NAMES: [(Field, &[&str]); 10] = [
     (
         Field::Pmid,
@@ -107,7 +107,7 @@ const NAMES: [(Field, &[&str]); 10] = [
         ],
     ),
     (Field::Source, &["source"]),
-    // Other programs name the article's language so, not the abstract's: it is taken by hand only.
+    // Other programs use this name for the article's language, not the abstract's: used only if named by hand.
     (Field::Language, &["language"]),
     (
         Field::Retracted,
@@ -122,10 +122,10 @@ const NAMES: [(Field, &[&str]); 10] = [
 ];
 
 impl Field {
-    /// The field of a name as a corpus in JSONL has it.
+    /// The field with this name (as in JSONL corpora).
     ///
     /// # Errors
-    /// What the names are.
+    /// The list of names.
     pub fn parse(name: &str) -> Result<Field, String> {
         let found = NAMES.iter().find(|(_, names)| names[0] == plain(name));
         found.map(|(field, _)| *field).ok_or_else(|| {
@@ -134,7 +134,7 @@ impl Field {
         })
     }
 
-    /// The field that a column of this name gives, and how well the name fits (0: best).
+    /// The field for a column of this name, and the rank of the name (0: best).
     pub(crate) fn of(name: &str) -> Option<(Field, usize)> {
         let name = plain(name);
         let named = NAMES.iter().filter(|(field, _)| *field != Field::Language);
@@ -145,18 +145,18 @@ impl Field {
     }
 }
 
-/// A column's name for comparison: "Abstract Note" and "abstract_note" are one.
+/// A normalised column name: "Abstract Note" and "abstract_note" are equal.
 fn plain(name: &str) -> String {
     let letters = name.chars().filter(|c| c.is_alphanumeric());
     letters.flat_map(char::to_lowercase).collect()
 }
 
-/// A column that is named by hand: `abstract=body`.
+/// A column named by hand: `abstract=body`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
-    /// What it gives.
+    /// The field.
     pub field: Field,
-    /// Its name in the file.
+    /// The column's name in the file.
     pub column: String,
 }
 
@@ -177,16 +177,16 @@ impl std::str::FromStr for Named {
     }
 }
 
-/// Which column is which.
+/// The columns of a table by field.
 pub(crate) struct Columns {
     header: Vec<String>,
-    /// Fields and their columns; of one field, best first: a record has the first that is not empty in it.
+    /// Fields and their columns; for a field with several columns, a record uses the first that is not empty.
     places: Vec<(Field, usize)>,
-    /// Zotero's "Extra", whose lines may say "PMID: 123".
+    /// Zotero's "Extra" column, in which a line may say "PMID: 123".
     extra: Option<usize>,
-    /// Whether the column is among these.
+    /// For each column, whether it is among these.
     is_read: Vec<bool>,
-    /// Whether a record had a field from the column.
+    /// For each column, whether a record took a field from it.
     used: Vec<Cell<bool>>,
 }
 
@@ -194,7 +194,7 @@ impl Columns {
     /// The columns of a header.
     ///
     /// # Errors
-    /// [`CorpusError::NoColumn`] where neither a title nor an abstract is found, or a column that was named by hand is not.
+    /// [`CorpusError::NoColumn`] if there is neither a title nor an abstract, or a column named by hand is missing.
     pub fn of(header: &[&str], by_hand: &[Named], path: &Path) -> Result<Columns> {
         let header: Vec<String> = header.iter().map(|n| n.trim().to_owned()).collect();
         let missing = |wanted: String| CorpusError::NoColumn {
@@ -237,12 +237,12 @@ impl Columns {
         })
     }
 
-    /// Whether a row is a header: it names a title or an abstract.
+    /// Whether a row is a header: it contains a title or an abstract column.
     pub fn is_header(row: &[&str]) -> bool {
         Columns::of(row, &[], Path::new("")).is_ok()
     }
 
-    /// How many columns of a header are known, to tell by which mark they are parted.
+    /// Number of known columns in a header, to detect the separator.
     pub fn known(header: &[&str]) -> usize {
         let known = header.iter().filter(|n| Field::of(n).is_some());
         known.count()
@@ -263,7 +263,7 @@ impl Columns {
         self.is_read.get(at).is_some_and(|is_read| *is_read)
     }
 
-    /// The names of the columns that gave no record a field, and are not the best for theirs.
+    /// Names of columns that no record used and that are not the best for their field.
     pub fn unused(&self) -> impl Iterator<Item = &str> {
         let is_best = |at: usize| {
             let own = self.places.iter().position(|(_, place)| *place == at);
@@ -290,15 +290,15 @@ impl Columns {
         if found.pmid.is_none() {
             found.pmid = self.extra.and_then(|at| values::pmid_noted(field(at)));
         }
-        // A table has no markup of its own: tags in it are a program's rich text.
+        // Tables have no markup of their own; tags are a program's rich text.
         found.title = without_markup(&found.title);
         found.body = without_markup(&found.body);
         found
     }
 }
 
-/// Sets a field to a text, unless it has one; says whether it is this text. A type of publication can only add that an
-/// article is retracted.
+/// Sets a field unless it is set; returns whether it has this text now. A publication type can only mark an article as
+/// retracted.
 pub(crate) fn set(found: &mut Abstract, field: Field, value: &str) -> bool {
     let value = values::cell(value);
     let own = || Some(value.to_owned());
@@ -337,5 +337,5 @@ fn fill_word(word: &mut Option<String>, value: Option<String>) -> bool {
     is_set
 }
 
-/// Abstracts in other languages, as a corpus in JSONL lists them.
+/// Abstracts in other languages, as listed in JSONL corpora.
 pub(crate) type Others = Vec<OtherAbstract>;

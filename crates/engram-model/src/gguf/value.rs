@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-/// A metadata value. Numbers are widened; arrays stay in the file until they are asked for.
+/// A metadata value. Numbers are widened; arrays stay in the file until they are read.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Value {
@@ -21,7 +21,7 @@ pub enum Value {
     Array(Array),
 }
 
-/// Where an array stands in the file.
+/// The place of an array in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Array {
     /// The type of its elements.
@@ -63,7 +63,7 @@ pub enum Kind {
     Float64,
 }
 
-/// Kinds in the format's order, their names, and the bytes of one value where all have the same.
+/// The kinds in the format's order, with their names and, if fixed, the bytes of a value.
 const KINDS: [(Kind, &str, Option<usize>); 13] = [
     (Kind::Uint8, "uint8", Some(1)),
     (Kind::Int8, "int8", Some(1)),
@@ -90,13 +90,12 @@ impl Kind {
         KINDS[self as usize].1
     }
 
-    /// Bytes of one value, where all have the same.
+    /// Bytes of a value, if fixed.
     pub(super) fn width(self) -> Option<usize> {
         KINDS[self as usize].2
     }
 
-    /// A value of fixed width from its bytes; none for other kinds and widths, and for a truth value
-    /// that is neither 0 nor 1.
+    /// A value of fixed width from its bytes; `None` for other kinds and widths, and for a boolean other than 0 and 1.
     pub(super) fn number(self, bytes: &[u8]) -> Option<Value> {
         macro_rules! read {
             ($t:ty) => {
@@ -124,12 +123,12 @@ impl Kind {
     }
 }
 
-/// What a metadata value can be read as.
+/// A type that a metadata value can be read as.
 pub trait FromMetadata<'a>: Sized {
     /// Its name in errors.
     const NAME: &'static str;
 
-    /// The value, where it is of this type; `file` is the whole file, in which arrays stand.
+    /// The value, if it has this type; `file` is the content of the whole file, which holds the arrays.
     fn from_metadata(value: &'a Value, file: &'a [u8]) -> Option<Self>;
 }
 
