@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// The share of prompts on which the first side is strictly more probable, and the mean difference, with p = exp(−mean
 /// token NLL) (Meng et al. 2022, section 3.3).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Won {
+pub struct Comparison {
     /// The share, 0 to 1.
     pub score: f64,
     /// The mean difference of p, −1 to 1.
@@ -16,20 +16,20 @@ pub struct Won {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// p(new) > p(true) on the edit's own prompt.
-    pub efficacy: Option<Won>,
+    pub efficacy: Option<Comparison>,
     /// p(new) > p(true) on the paraphrases.
-    pub paraphrase: Option<Won>,
+    pub paraphrase: Option<Comparison>,
     /// p(own answer) > p(new) on the neighbours.
-    pub neighbourhood: Option<Won>,
+    pub neighbourhood: Option<Comparison>,
 }
 
 impl Score {
     /// The mean of each score over the cases that have it.
     pub fn mean<'a>(scores: impl Iterator<Item = &'a Score> + Clone) -> Score {
-        let of = |part: fn(&Score) -> Option<Won>| {
-            let all: Vec<Won> = scores.clone().filter_map(part).collect();
+        let of = |part: fn(&Score) -> Option<Comparison>| {
+            let all: Vec<Comparison> = scores.clone().filter_map(part).collect();
             let n = all.len() as f64;
-            (!all.is_empty()).then(|| Won {
+            (!all.is_empty()).then(|| Comparison {
                 score: all.iter().map(|w| w.score).sum::<f64>() / n,
                 magnitude: all.iter().map(|w| w.magnitude).sum::<f64>() / n,
             })
@@ -97,7 +97,7 @@ pub struct EditRow {
 
 /// How an edit changed another fact.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Moved {
+pub struct FactChange {
     /// The edited fact, or [`TOGETHER`] if all were edited at once.
     pub request: String,
     /// The other fact.
@@ -112,7 +112,7 @@ pub struct Moved {
 
 /// What the model writes after an edit's prompt: a greedy continuation of [`SAID_TOKENS`] tokens.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Said {
+pub struct Continuation {
     /// The edited fact.
     pub request: String,
     /// Its kind.
@@ -133,7 +133,7 @@ pub struct Said {
 
 /// The model's language before and after an edit. `None` if not measured.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Aside {
+pub struct LanguageEffect {
     /// The edited fact, or [`TOGETHER`] if all were edited at once.
     pub request: String,
     /// Its kind.
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn s_is_the_harmonic_mean_of_what_there_is() {
         let won = |score| {
-            Some(Won {
+            Some(Comparison {
                 score,
                 magnitude: 0.0,
             })

@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use engram_corpus::fetch::{Clock, EUTILS, Fetch, Progress, fetch, partial};
+use engram_corpus::fetch::{Clock, EUTILS, Fetch, FetchProgress, fetch, partial};
 
 /// What a request gets.
 #[derive(Clone, Copy, PartialEq)]
@@ -381,7 +381,7 @@ fn what_is_damaged_under_way_is_fetched_again_or_refused() {
     let mut damaged = Vec::new();
     let out = folder.path().join("corpus.jsonl");
     fetch(&asked, &out, &Fast::default(), &mut |p| {
-        if let Progress::Damaged(path) = p {
+        if let FetchProgress::Damaged(path) = p {
             damaged.push(path.to_owned());
         }
     })
@@ -419,11 +419,11 @@ fn progress_is_told() {
     let out = folder.path().join("a.jsonl");
     fetch(&wanted(&server, 450), &out, &Fast::default(), &mut |p| {
         told.push(match p {
-            Progress::Asking(service) => format!("asking {}", service == server.base),
-            Progress::Searched(found, asked) => format!("{found} {asked}"),
-            Progress::At(done) => done.to_string(),
-            Progress::Damaged(path) => format!("damaged {}", path.display()),
-            Progress::Again(pause, why) => format!("again {}, {why}", pause.as_secs()),
+            FetchProgress::Asking(service) => format!("asking {}", service == server.base),
+            FetchProgress::Searched(found, asked) => format!("{found} {asked}"),
+            FetchProgress::At(done) => done.to_string(),
+            FetchProgress::Damaged(path) => format!("damaged {}", path.display()),
+            FetchProgress::Again(pause, why) => format!("again {}, {why}", pause.as_secs()),
         });
     })
     .unwrap();

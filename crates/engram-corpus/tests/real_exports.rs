@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use engram_corpus::read::{
-    Corpus, ImportSettings, Named, Settings, each_of, files_of, import, inputs_of, read,
+    Corpus, ImportSettings, Named, ReadSettings, each_of, files_of, import, inputs_of, read,
 };
 use engram_corpus::{Abstract, CorpusError, read_suite};
 
@@ -173,7 +173,7 @@ fn the_first_column_that_is_not_empty_gives_a_field() {
     let path = folder.path().join("a.csv");
     std::fs::write(&path, "text\nA\n").unwrap();
     let columns = ["title=text", "abstract=Text"].map(|c| c.parse::<Named>().unwrap());
-    let settings = Settings {
+    let settings = ReadSettings {
         columns: columns.into(),
     };
     let error = each_of(&[path], &settings, |_| Ok(())).unwrap_err();

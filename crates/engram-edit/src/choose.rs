@@ -9,7 +9,7 @@ use crate::editor::Scored;
 use crate::error::Result;
 use crate::reader::Reader;
 use crate::request::{Case, of_counterfact, of_suite};
-use crate::score::Asked;
+use crate::score::Questions;
 
 /// Number of facts asked at a time.
 const BATCH: usize = 256;
@@ -25,7 +25,7 @@ pub enum Facts<'a> {
 
 /// How facts are chosen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Choosing {
+pub struct ChoiceSettings {
     /// Maximum number of facts per kind, spread over its relations: the first fact of each relation, then the second of
     /// each, and so on (0: no limit).
     pub most: usize,
@@ -68,7 +68,7 @@ impl Facts<'_> {
         }
         let (mut names, mut asked) = (Vec::new(), Vec::new());
         for case in &every {
-            match Asked::own(reader.model().tokenizer(), case) {
+            match Questions::own(reader.model().tokenizer(), case) {
                 Ok(own) => {
                     names.push(case.request.id.as_str());
                     asked.push(own);
@@ -91,7 +91,7 @@ impl Facts<'_> {
 ///
 /// # Errors
 /// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
-pub fn choose(reader: &Reader, facts: Facts<'_>, how: Choosing) -> Result<Chosen> {
+pub fn choose(reader: &Reader, facts: Facts<'_>, how: ChoiceSettings) -> Result<Chosen> {
     let all = facts.cases(reader, how.all_facts)?;
     let most = match how.most {
         0 => usize::MAX,
@@ -109,7 +109,7 @@ pub fn choose(reader: &Reader, facts: Facts<'_>, how: Choosing) -> Result<Chosen
                 continue;
             }
             let checked = case.request.check();
-            match checked.and_then(|()| Asked::of(reader.model().tokenizer(), case)) {
+            match checked.and_then(|()| Questions::of(reader.model().tokenizer(), case)) {
                 Ok(Some(found)) => {
                     places.push(place);
                     asked.push(found);
@@ -122,7 +122,7 @@ pub fn choose(reader: &Reader, facts: Facts<'_>, how: Choosing) -> Result<Chosen
             }
         }
         chosen.facts += asked.len();
-        let says = Asked::says(reader, &asked)?;
+        let says = Questions::says(reader, &asked)?;
         for ((place, asked), says) in places.into_iter().zip(asked).zip(says) {
             let case = &all[place];
             let count = of_kind.entry(case.request.kind.as_deref()).or_default();

@@ -54,7 +54,7 @@ impl Covariance {
 
 /// Which texts a sample has, and how many tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Taking {
+pub struct SampleSettings {
     /// Maximum number of tokens in the sample.
     pub tokens: usize,
     /// Whether each sentence is a text by itself. A key depends on the preceding text: if prompts are short sentences,
@@ -77,7 +77,7 @@ impl Sample {
     pub fn of<'a>(
         model: &Model,
         texts: impl IntoIterator<Item = &'a str>,
-        taking: Taking,
+        taking: SampleSettings,
     ) -> Result<Sample> {
         let context = model.architecture().context.min(BLOCK);
         let mut sample = Sample::default();

@@ -10,12 +10,12 @@ use crate::covariance::Covariance;
 use crate::delta::{Delta, Meta, WeightChange, down_projection};
 use crate::error::{EditError, Result};
 use crate::finetune::fine_tune;
-use crate::memit::{Wanted, spread};
+use crate::memit::{Target, spread};
 use crate::optimise::{Optimiser, Rewriting};
 use crate::reader::Reader;
 use crate::request::{Case, EditRequest};
 use crate::rome::rome;
-use crate::score::Asked;
+use crate::score::Questions;
 use crate::settings::{EditSettings, Method};
 use crate::tokens::subject_last;
 
@@ -172,7 +172,7 @@ impl<'a> Editor<'a> {
         let (mut facts, mut fits) = (Vec::new(), Vec::new());
         for (done, request) in requests.iter().enumerate() {
             let rewriting = Rewriting::of(self.model(), request, &self.prefixes)?;
-            let (wanted, found) = Wanted::of(optimiser, &rewriting, last, &settings)?;
+            let (wanted, found) = Target::of(optimiser, &rewriting, last, &settings)?;
             facts.push(wanted);
             fits.push(found.fit());
             progress(done + 1);
@@ -275,7 +275,7 @@ pub struct Scored {
     position: i64,
     /// Whether the unedited model says the true answer.
     says: bool,
-    asked: Asked,
+    asked: Questions,
     before: Score,
 }
 
@@ -283,8 +283,8 @@ impl Scored {
     /// Tokenises a case's questions and scores the unedited model.
     ///
     /// # Errors
-    /// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
-    pub fn of(reader: &Reader, case: Case, asked: Asked, says: bool) -> Result<Scored> {
+    /// [`EditError::Model`] if the model cannot be run.
+    pub fn of(reader: &Reader, case: Case, asked: Questions, says: bool) -> Result<Scored> {
         let before = asked.score(reader)?;
         let position = subject_last(reader.model().tokenizer(), &case.request, "")? as i64;
         Ok(Scored {

@@ -1,6 +1,6 @@
 //! Side effects of an edit: on the other facts of a suite, on held-out texts, on the model's own continuations.
 
-use engram_core::Moved;
+use engram_core::FactChange;
 use engram_model::{Model, Tokenizer};
 
 use crate::error::Result;
@@ -8,22 +8,25 @@ use crate::fluency::entropy;
 use crate::prefixes::generate;
 use crate::reader::Reader;
 use crate::request::Case;
-use crate::tokens::{Continued, continued};
+use crate::tokens::{PromptAndAnswer, continued};
 
 /// The other facts that an edit may affect, with their log-probabilities under the unedited model.
 #[derive(Debug)]
-pub struct Others {
+pub struct OtherFacts {
     names: Vec<String>,
-    asked: Vec<Continued>,
+    asked: Vec<PromptAndAnswer>,
     before: Vec<(f64, bool)>,
 }
 
-impl Others {
+impl OtherFacts {
     /// The facts of some cases.
     ///
     /// # Errors
     /// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
-    pub fn of<'a>(reader: &Reader, cases: impl IntoIterator<Item = &'a Case>) -> Result<Others> {
+    pub fn of<'a>(
+        reader: &Reader,
+        cases: impl IntoIterator<Item = &'a Case>,
+    ) -> Result<OtherFacts> {
         let (mut names, mut asked) = (Vec::new(), Vec::new());
         for case in cases {
             if let Some(own) = &case.request.target_true {
@@ -33,7 +36,7 @@ impl Others {
             }
         }
         let before = reader.likelihoods(&asked)?;
-        Ok(Others {
+        Ok(OtherFacts {
             before: before.iter().map(|l| (l.mean_log, l.greedy)).collect(),
             names,
             asked,
@@ -44,11 +47,16 @@ impl Others {
     ///
     /// # Errors
     /// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
-    pub fn moved(&self, edited: &Reader, request: &str, layers: &[usize]) -> Result<Vec<Moved>> {
+    pub fn moved(
+        &self,
+        edited: &Reader,
+        request: &str,
+        layers: &[usize],
+    ) -> Result<Vec<FactChange>> {
         let after = edited.likelihoods(&self.asked)?;
         let both = self.names.iter().zip(&self.before).zip(&after);
         let others = both.filter(|((name, _), _)| *name != request);
-        let row = others.map(|((name, before), after)| Moved {
+        let row = others.map(|((name, before), after)| FactChange {
             request: request.to_owned(),
             fact: name.clone(),
             layers: layers.to_vec(),

@@ -19,7 +19,7 @@ use engram_core::Fit;
 /// Constraint on the change of a weight.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Form {
+pub enum ChangeLimit {
     /// FT-L: each element is within ±bound.
     Bounded {
         /// The bound.
@@ -36,7 +36,7 @@ pub enum Form {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FineTuning {
     /// Constraint on the change.
-    pub form: Form,
+    pub form: ChangeLimit,
     /// Adam's learning rate.
     pub rate: f64,
     /// Maximum number of steps.
@@ -51,7 +51,7 @@ impl FineTuning {
     /// FT-L as published for GPT-2 XL: 25 steps, learning rate 5·10⁻⁴, each element within 5·10⁻⁴.
     pub fn bounded() -> FineTuning {
         FineTuning {
-            form: Form::Bounded { bound: 5e-4 },
+            form: ChangeLimit::Bounded { bound: 5e-4 },
             rate: 5e-4,
             steps: 25,
             stop: 0.01,
@@ -62,7 +62,7 @@ impl FineTuning {
     /// LoRA of rank 8: 25 steps, learning rate 5·10⁻³.
     pub fn low_rank() -> FineTuning {
         FineTuning {
-            form: Form::LowRank { rank: 8 },
+            form: ChangeLimit::LowRank { rank: 8 },
             rate: 5e-3,
             ..FineTuning::bounded()
         }
@@ -156,7 +156,7 @@ pub fn fine_tune(
                     settings.rate,
                     step,
                 );
-                if let Form::Bounded { bound } = settings.form {
+                if let ChangeLimit::Bounded { bound } = settings.form {
                     let bound = bound as f32;
                     part.values
                         .iter_mut()
@@ -173,7 +173,12 @@ pub fn fine_tune(
 }
 
 impl Tuned {
-    fn new(model: &Model, layer: usize, form: Form, random: &mut ChaCha8Rng) -> Result<Tuned> {
+    fn new(
+        model: &Model,
+        layer: usize,
+        form: ChangeLimit,
+        random: &mut ChaCha8Rng,
+    ) -> Result<Tuned> {
         let (name, transposed) = down_projection(model, layer)?;
         let old = model.parameter(&name)?;
         let (rows, columns) = old.dims2()?;
@@ -183,8 +188,10 @@ impl Tuned {
             (rows, columns)
         };
         let parts = match form {
-            Form::Bounded { .. } => vec![Part::new((rows, columns), vec![0.0; rows * columns])],
-            Form::LowRank { rank } => {
+            ChangeLimit::Bounded { .. } => {
+                vec![Part::new((rows, columns), vec![0.0; rows * columns])]
+            }
+            ChangeLimit::LowRank { rank } => {
                 let scale = 1.0 / (inputs as f32).sqrt();
                 let mut draw = || -> f32 { StandardNormal.sample(random) };
                 let first = (0..inputs * rank).map(|_| scale * draw()).collect();

@@ -13,7 +13,7 @@ use crate::cholesky::Cholesky;
 use crate::covariance::{Covariance, values};
 use crate::delta::{Change, Delta, LowRank, Meta, WeightChange, down_projection};
 use crate::error::{EditError, Result};
-use crate::optimise::{Optimisation, Optimised, Optimiser, Place, Rewriting};
+use crate::optimise::{DeltaPlace, Optimisation, Optimised, Optimiser, Rewriting};
 use crate::tokens::{check_layer, padded, pick};
 
 /// Maximum number of tokens in a batch.
@@ -43,14 +43,14 @@ impl Default for MemitSettings {
 
 /// A fact's prompts and its target z. The first prompt has no prefix; each has the index of its subject's last token.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Wanted {
+pub struct Target {
     /// Token ids, and index of the subject's last token.
     pub prompts: Vec<(Vec<u32>, usize)>,
     /// z.
     pub value: Vec<f64>,
 }
 
-impl Wanted {
+impl Target {
     /// Optimises z of a fact.
     ///
     /// # Errors
@@ -60,10 +60,10 @@ impl Wanted {
         rewriting: &Rewriting,
         last: usize,
         settings: &Optimisation,
-    ) -> Result<(Wanted, Optimised)> {
-        let found = optimiser.optimise(rewriting, last, Place::Residual, settings)?;
+    ) -> Result<(Target, Optimised)> {
+        let found = optimiser.optimise(rewriting, last, DeltaPlace::Residual, settings)?;
         let value = found.initial.iter().zip(&found.delta);
-        let wanted = Wanted {
+        let wanted = Target {
             prompts: (rewriting.prompts.iter())
                 .map(|p| (p.ids.read().to_vec(), p.subject))
                 .collect(),
@@ -82,7 +82,7 @@ impl Wanted {
 /// [`EditError::Unsupported`] for families with a norm after the MLP.
 pub fn spread(
     model: &Model,
-    facts: &[Wanted],
+    facts: &[Target],
     covariances: &[Covariance],
     (lambda, ridge): (f64, f64),
     progress: &mut dyn FnMut(usize),
@@ -162,7 +162,7 @@ pub fn spread(
 }
 
 /// Each fact's key at a layer: the mean over its prompts.
-fn keys(model: &Model, facts: &[Wanted], layer: usize) -> Result<Vec<Vec<f64>>> {
+fn keys(model: &Model, facts: &[Target], layer: usize) -> Result<Vec<Vec<f64>>> {
     let prompts: Vec<&(Vec<u32>, usize)> = facts.iter().flat_map(|f| &f.prompts).collect();
     let all = at_subjects(model, &prompts, Site::MlpPost, layer)?;
     let mut rest = &all[..];
@@ -182,7 +182,7 @@ fn keys(model: &Model, facts: &[Wanted], layer: usize) -> Result<Vec<Vec<f64>>> 
 }
 
 /// The residual stream after a layer at the subject's last token of each prompt without prefix.
-fn residuals(model: &Model, facts: &[Wanted], layer: usize) -> Result<Vec<Vec<f64>>> {
+fn residuals(model: &Model, facts: &[Target], layer: usize) -> Result<Vec<Vec<f64>>> {
     let bare: Vec<&(Vec<u32>, usize)> = facts.iter().filter_map(|f| f.prompts.first()).collect();
     at_subjects(model, &bare, Site::ResidPost, layer)
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{EditError, Result};
 use crate::reader::{Reader, run};
 use crate::request::EditRequest;
-use crate::tokens::{Continued, continued, last_token, subject_last};
+use crate::tokens::{PromptAndAnswer, continued, last_token, subject_last};
 
 /// Settings of the optimisation; the default is the published one for GPT-2 XL.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,9 +47,9 @@ impl Default for Optimisation {
 
 /// A prompt's token ids and the index of its subject's last token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placed {
+pub struct PlacedPrompt {
     /// The token ids, with those of the answer if there is one.
-    pub ids: Continued,
+    pub ids: PromptAndAnswer,
     /// Index of the subject's last token.
     pub subject: usize,
 }
@@ -58,7 +58,7 @@ pub struct Placed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rewriting {
     /// The prompt followed by the new answer, first without prefix, then with each prefix.
-    pub prompts: Vec<Placed>,
+    pub prompts: Vec<PlacedPrompt>,
     /// The prompt "{subject} is a", and the index of its subject's last token.
     pub essence: (Vec<u32>, usize),
 }
@@ -82,7 +82,7 @@ impl Rewriting {
                     why: "the tokenizer joins the subject with the answer".to_owned(),
                 });
             }
-            prompts.push(Placed { ids, subject: last });
+            prompts.push(PlacedPrompt { ids, subject: last });
         }
         let text = format!("{} is a", request.subject);
         let last = last_token(tokenizer, &text, &(0..request.subject.len()))?
@@ -109,7 +109,7 @@ pub struct Step {
 
 /// Where δ is added, and what v₀ is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum DeltaPlace {
     /// Output of the down-projection (ROME).
     Projection,
     /// Residual stream after the block (MEMIT).
@@ -156,7 +156,7 @@ impl Optimiser {
         &self,
         rewriting: &Rewriting,
         layer: usize,
-        place: Place,
+        place: DeltaPlace,
         settings: &Optimisation,
     ) -> Result<Optimised> {
         let loss = Loss::of(self, rewriting, layer, place)?;
@@ -209,7 +209,7 @@ impl Optimiser {
 /// The loss as a function of δ.
 struct Loss<'a> {
     ending: Ending<'a>,
-    place: Place,
+    place: DeltaPlace,
     /// Number of prompts, the one of the KL divergence included.
     runs: usize,
     /// Rows whose logits are read: those of the answers, then that of the KL divergence.
@@ -233,7 +233,7 @@ impl<'a> Loss<'a> {
         optimiser: &'a Optimiser,
         rewriting: &Rewriting,
         layer: usize,
-        place: Place,
+        place: DeltaPlace,
     ) -> Result<Loss<'a>> {
         let mut runs: Vec<Run> = (rewriting.prompts.iter())
             .map(|p| run(p.ids.read()))
@@ -265,8 +265,8 @@ impl<'a> Loss<'a> {
     fn begin(&self) -> Optimised {
         let wide = |row: &[f32]| row.iter().map(|v| f64::from(*v)).collect::<Vec<f64>>();
         let initial = match self.place {
-            Place::Projection => wide(&self.ending.projected(0)),
-            Place::Residual => wide(self.ending.residual(0)),
+            DeltaPlace::Projection => wide(&self.ending.projected(0)),
+            DeltaPlace::Residual => wide(self.ending.residual(0)),
         };
         let bare_key = wide(self.ending.neurons(0));
         let prompts = self.runs - 1;
@@ -288,8 +288,8 @@ impl<'a> Loss<'a> {
     /// The answer's mean NLL and KL(edited ‖ original), at δ. The first call sets `original`.
     fn read(&self, delta: &[f32], original: &mut Option<Vec<f64>>) -> Read {
         let added = (0..self.runs).flat_map(|run| match self.place {
-            Place::Projection => self.ending.added(run, delta),
-            Place::Residual => delta.to_vec(),
+            DeltaPlace::Projection => self.ending.added(run, delta),
+            DeltaPlace::Residual => delta.to_vec(),
         });
         let trace = self.ending.forward(&added.collect::<Vec<f32>>());
         let logits = self.ending.logits(&trace, &self.reads);
@@ -330,8 +330,8 @@ impl<'a> Loss<'a> {
         let mut sum = vec![0f32; delta.len()];
         for (run, grad) in of_runs.chunks_exact(delta.len()).enumerate() {
             let grad = match self.place {
-                Place::Projection => self.ending.added_gradient(run, delta, grad),
-                Place::Residual => grad.to_vec(),
+                DeltaPlace::Projection => self.ending.added_gradient(run, delta, grad),
+                DeltaPlace::Residual => grad.to_vec(),
             };
             sum.iter_mut().zip(grad).for_each(|(s, g)| *s += g);
         }

@@ -7,7 +7,7 @@ use engram_model::kernels::softmax::log_probability;
 use engram_model::wavefront::{Run, Vocabulary, Wavefront};
 
 use crate::error::Result;
-use crate::tokens::Continued;
+use crate::tokens::PromptAndAnswer;
 
 /// Maximum number of tokens in a batch.
 const BATCH: usize = 1024;
@@ -83,19 +83,19 @@ impl Reader {
     ///
     /// # Errors
     /// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
-    pub fn likelihoods(&self, asked: &[Continued]) -> Result<Vec<Likelihood>> {
+    pub fn likelihoods(&self, asked: &[PromptAndAnswer]) -> Result<Vec<Likelihood>> {
         let mut found = Vec::with_capacity(asked.len());
         let mut rest = asked;
         while !rest.is_empty() {
             let mut tokens = 0;
-            let fits = |one: &&Continued| {
+            let fits = |one: &&PromptAndAnswer| {
                 tokens += one.ids.len();
                 tokens <= BATCH
             };
             let count = rest.iter().take_while(fits).count().max(1);
             let (batch, after) = rest.split_at(count);
             rest = after;
-            let of_one = |one: &Continued| (run(one.read()), one.from - 1..one.ids.len() - 1);
+            let of_one = |one: &PromptAndAnswer| (run(one.read()), one.from - 1..one.ids.len() - 1);
             let reads: Vec<_> = batch.iter().map(of_one).collect();
             let rows = self.front.read(&reads)?;
             let logits = self.front.logits(&rows, &self.vocabulary);

@@ -9,7 +9,7 @@ use engram_model::Model;
 use crate::cholesky::Cholesky;
 use crate::delta::{Change, LowRank, WeightChange, down_projection};
 use crate::error::{EditError, Result};
-use crate::optimise::{Optimisation, Optimised, Optimiser, Place, Rewriting};
+use crate::optimise::{DeltaPlace, Optimisation, Optimised, Optimiser, Rewriting};
 use crate::request::EditRequest;
 
 /// The result of an edit.
@@ -50,7 +50,7 @@ pub fn rome(
 ) -> Result<Rome> {
     crate::tokens::check_layer(model, layer)?;
     let rewriting = Rewriting::of(model, request, prefixes)?;
-    let found = optimiser.optimise(&rewriting, layer, Place::Projection, settings)?;
+    let found = optimiser.optimise(&rewriting, layer, DeltaPlace::Projection, settings)?;
     let update = rank_one(&found, covariance).ok_or_else(|| EditError::NotFinite {
         what: request.id.clone(),
     })?;

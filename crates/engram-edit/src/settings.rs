@@ -4,9 +4,9 @@ use engram_core::{OutOfRange, Range};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::covariance::Taking;
+use crate::covariance::SampleSettings;
 use crate::error::{EditError, Result};
-use crate::finetune::{FineTuning, Form};
+use crate::finetune::{ChangeLimit, FineTuning};
 use crate::memit::MemitSettings;
 use crate::optimise::Optimisation;
 use crate::prefixes::PrefixSettings;
@@ -196,8 +196,8 @@ impl EditSettings {
     }
 
     /// The settings of the covariance's sample.
-    pub fn taking(&self) -> Taking {
-        Taking {
+    pub fn taking(&self) -> SampleSettings {
+        SampleSettings {
             tokens: self.sample_tokens,
             sentences: self.sentences,
         }
@@ -215,8 +215,8 @@ impl EditSettings {
     pub fn fine_tuning(&self, method: Method) -> FineTuning {
         FineTuning {
             form: match method {
-                Method::Lora => Form::LowRank { rank: self.rank },
-                _ => Form::Bounded { bound: self.bound },
+                Method::Lora => ChangeLimit::LowRank { rank: self.rank },
+                _ => ChangeLimit::Bounded { bound: self.bound },
             },
             rate: self.rate,
             steps: self.steps,

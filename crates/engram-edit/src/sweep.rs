@@ -3,10 +3,10 @@
 use std::time::Instant;
 
 use engram_core::edit::{SAID_TOKENS, TOGETHER};
-use engram_core::{Aside, EditRow, Moved, Said};
+use engram_core::{Continuation, EditRow, FactChange, LanguageEffect};
 
 use crate::editor::{Editor, Scored};
-use crate::effects::{Others, fluency};
+use crate::effects::{OtherFacts, fluency};
 use crate::error::Result;
 use crate::reader::Reader;
 
@@ -18,7 +18,7 @@ const SPEAKERS: usize = 10;
 pub struct Measures {
     held_out: Vec<Vec<u32>>,
     perplexity: f64,
-    others: Option<Others>,
+    others: Option<OtherFacts>,
     continuations: usize,
     fluency: Vec<f64>,
     said: Vec<String>,
@@ -26,15 +26,15 @@ pub struct Measures {
 
 /// The results of a sweep.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Swept {
+pub struct SweepResults {
     /// A row for each fact and set of layers.
     pub rows: Vec<EditRow>,
     /// Changes of the other facts, if measured.
-    pub moved: Vec<Moved>,
+    pub moved: Vec<FactChange>,
     /// The model's continuations before and after.
-    pub said: Vec<Said>,
+    pub said: Vec<Continuation>,
     /// Perplexity and fluency, if measured.
-    pub asides: Vec<Aside>,
+    pub asides: Vec<LanguageEffect>,
     /// Seconds for the edits and their scores, without the side effects.
     pub seconds: f64,
 }
@@ -56,7 +56,7 @@ impl Measures {
             perplexity: reader.perplexity(&held_out, usize::MAX)?,
             held_out,
             others: match side_effects {
-                true => Some(Others::of(reader, cases.iter().map(|s| &s.case))?),
+                true => Some(OtherFacts::of(reader, cases.iter().map(|s| &s.case))?),
                 false => None,
             },
             continuations,
@@ -81,17 +81,17 @@ impl Measures {
         first: usize,
         cases: &[Scored],
         layers: &[usize],
-        swept: &mut Swept,
+        swept: &mut SweepResults,
     ) -> Result<()> {
         let (request, kind) = match cases {
             [one] => (one.case.request.id.as_str(), one.case.request.kind.clone()),
             _ => (TOGETHER, None),
         };
-        let mut aside = Aside {
+        let mut aside = LanguageEffect {
             request: request.to_owned(),
             kind,
             layers: layers.to_vec(),
-            ..Aside::default()
+            ..LanguageEffect::default()
         };
         if !self.held_out.is_empty() {
             let after = edited.perplexity(&self.held_out, usize::MAX)?;
@@ -104,7 +104,7 @@ impl Measures {
         let mut sums = [0.0; 2];
         for (place, case) in (first..).zip(speakers) {
             let request = &case.case.request;
-            swept.said.push(Said {
+            swept.said.push(Continuation {
                 request: request.id.clone(),
                 kind: request.kind.clone(),
                 layers: layers.to_vec(),
@@ -140,8 +140,8 @@ pub fn sweep(
     sets: &[Vec<usize>],
     measures: &Measures,
     progress: &mut dyn FnMut(usize, &str),
-) -> Result<Swept> {
-    let mut swept = Swept::default();
+) -> Result<SweepResults> {
+    let mut swept = SweepResults::default();
     if cases.is_empty() {
         return Ok(swept);
     }

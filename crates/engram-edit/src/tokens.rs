@@ -10,14 +10,14 @@ use crate::request::EditRequest;
 
 /// A prompt followed by an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Continued {
+pub struct PromptAndAnswer {
     /// Token ids of both.
     pub ids: Vec<u32>,
     /// Index of the answer's first token.
     pub from: usize,
 }
 
-impl Continued {
+impl PromptAndAnswer {
     /// The answer's tokens.
     pub fn answer(&self) -> &[u32] {
         &self.ids[self.from..]
@@ -34,7 +34,7 @@ impl Continued {
 /// # Errors
 /// [`EditError::Model`] if the text cannot be tokenised; [`EditError::Continuation`] for an answer or a prompt without
 /// a token, or a prompt whose tokens change when the answer is appended.
-pub fn continued(tokenizer: &Tokenizer, prompt: &str, answer: &str) -> Result<Continued> {
+pub fn continued(tokenizer: &Tokenizer, prompt: &str, answer: &str) -> Result<PromptAndAnswer> {
     let wrong = |why| EditError::Continuation {
         prompt: prompt.to_owned(),
         answer: answer.trim().to_owned(),
@@ -49,7 +49,7 @@ pub fn continued(tokenizer: &Tokenizer, prompt: &str, answer: &str) -> Result<Co
         return Err(wrong("each must have a token"));
     }
     ids.extend(answer);
-    Ok(Continued { ids, from })
+    Ok(PromptAndAnswer { ids, from })
 }
 
 /// Index of the last token of a request's subject in its prompt, after a prefix.

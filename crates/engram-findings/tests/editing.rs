@@ -1,6 +1,6 @@
 //! Findings of edits on results whose answer is known.
 
-use engram_core::{Aside, EditRow, Moved, Pair, Row, Score, Won};
+use engram_core::{Comparison, EditRow, FactChange, LanguageEffect, Pair, Row, Score};
 use engram_findings::editing::recovery::join;
 use engram_findings::editing::simulate::EditSimulation;
 use engram_findings::simulate::Simulation;
@@ -191,18 +191,18 @@ fn the_means_are_those_of_the_rows() {
         after: score(share, magnitude),
         ..EditRow::default()
     });
-    let moved = |request: &str, fact: &str, change: f64, lost: bool| Moved {
+    let moved = |request: &str, fact: &str, change: f64, lost: bool| FactChange {
         request: request.to_owned(),
         fact: fact.to_owned(),
         layers: vec![1],
         change,
         lost,
     };
-    let aside = |request: &str, after: f64| Aside {
+    let aside = |request: &str, after: f64| LanguageEffect {
         request: request.to_owned(),
         layers: vec![1],
         perplexity: Some([10.0, after]),
-        ..Aside::default()
+        ..LanguageEffect::default()
     };
     let found = of(
         &[],
@@ -266,7 +266,7 @@ fn what_is_wrong_is_named() {
 
 fn score(share: f64, magnitude: f64) -> Score {
     Score {
-        efficacy: Some(Won {
+        efficacy: Some(Comparison {
             score: share,
             magnitude,
         }),

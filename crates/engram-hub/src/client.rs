@@ -9,7 +9,7 @@ use ureq::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, heade
 use crate::error::{HubError, Result};
 use crate::options::Options;
 use crate::reference::Reference;
-use crate::snapshot::Progress;
+use crate::snapshot::DownloadProgress;
 
 /// Number of attempts for a request, or for a download that makes no progress.
 pub(crate) const TRIES: u32 = 6;
@@ -77,7 +77,7 @@ impl<'a> Client<'a> {
     pub(crate) fn insist<T>(
         &self,
         tries: u32,
-        progress: &mut dyn FnMut(Progress<'_>),
+        progress: &mut dyn FnMut(DownloadProgress<'_>),
         mut ask: impl FnMut() -> Result<T, Trouble>,
     ) -> Result<T> {
         let mut tried = 0;
@@ -96,7 +96,7 @@ impl<'a> Client<'a> {
         trouble: Trouble,
         tried: u32,
         tries: u32,
-        progress: &mut dyn FnMut(Progress<'_>),
+        progress: &mut dyn FnMut(DownloadProgress<'_>),
     ) -> Result<()> {
         let few = tries.min(FEW_TRIES);
         let (why, after, tries) = match trouble {
@@ -115,7 +115,7 @@ impl<'a> Client<'a> {
         }
         let pause = after.unwrap_or(Duration::from_secs(1 << tried.min(5)));
         let why = format!("{why} (try {tried} of {tries})");
-        progress(Progress::Again(pause, &why));
+        progress(DownloadProgress::Again(pause, &why));
         (self.options.sleep)(pause);
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::cache::Cache;
 use crate::client::{Client, TRIES, Trouble};
 use crate::error::{HubError, Result, io_error};
 use crate::hub::{Remote, broken};
-use crate::snapshot::Progress;
+use crate::snapshot::DownloadProgress;
 
 /// Bytes read and written at a time.
 const CHUNK: usize = 1 << 18;
@@ -34,7 +34,7 @@ impl Wanted<'_> {
         &self,
         client: &Client<'_>,
         cache: &Cache,
-        progress: &mut dyn FnMut(Progress<'_>),
+        progress: &mut dyn FnMut(DownloadProgress<'_>),
     ) -> Result<()> {
         let checksum = &self.remote.checksum;
         let blob = cache.blob(checksum.hex());
@@ -42,7 +42,9 @@ impl Wanted<'_> {
             return Ok(());
         }
         cache.prepare()?;
-        let _held = cache.lock(checksum.hex(), || progress(Progress::Waiting(self.name)))?;
+        let _held = cache.lock(checksum.hex(), || {
+            progress(DownloadProgress::Waiting(self.name))
+        })?;
         if blob.exists() {
             return Ok(());
         }
@@ -50,7 +52,7 @@ impl Wanted<'_> {
         let file = OpenOptions::new().create(true).append(true).open(&path);
         let mut file = file.map_err(io_error(&path))?;
         self.complete(client, &mut file, &path, progress)?;
-        progress(Progress::Checking(self.name));
+        progress(DownloadProgress::Checking(self.name));
         let found = checksum.of_file(&path).map_err(io_error(&path))?;
         if found != checksum.hex() {
             std::fs::remove_file(&path).map_err(io_error(&path))?;
@@ -72,7 +74,7 @@ impl Wanted<'_> {
         client: &Client<'_>,
         file: &mut File,
         path: &Path,
-        progress: &mut dyn FnMut(Progress<'_>),
+        progress: &mut dyn FnMut(DownloadProgress<'_>),
     ) -> Result<()> {
         let (mut tried, mut furthest) = (0, length(file, path)?);
         loop {
@@ -96,7 +98,7 @@ impl Wanted<'_> {
         client: &Client<'_>,
         file: &mut File,
         path: &Path,
-        progress: &mut dyn FnMut(Progress<'_>),
+        progress: &mut dyn FnMut(DownloadProgress<'_>),
     ) -> Result<(), Trouble> {
         let (name, size) = (self.name, self.remote.size);
         let lasting = |e| Trouble::Lasting(io_error(path)(e));
@@ -139,7 +141,7 @@ impl Wanted<'_> {
                 )));
             }
             file.write_all(&buffer[..read]).map_err(lasting)?;
-            progress(Progress::At(there, name));
+            progress(DownloadProgress::At(there, name));
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::checksum::Checksum;
 use crate::client::{Client, Response, TRIES, Trouble, after, text};
 use crate::error::{HubError, Result};
 use crate::reference::{is_commit, is_gguf, is_safe};
-use crate::snapshot::Progress;
+use crate::snapshot::DownloadProgress;
 
 /// Maximum size in bytes of the list of a repository's files; some repositories have tens of thousands.
 const LISTING_LIMIT: u64 = 64 << 20;
@@ -44,7 +44,7 @@ impl Client<'_> {
     pub(crate) fn listing(
         &self,
         tries: u32,
-        progress: &mut dyn FnMut(Progress<'_>),
+        progress: &mut dyn FnMut(DownloadProgress<'_>),
     ) -> Result<Listing> {
         let url = format!(
             "{}/api/models/{}/revision/{}",
@@ -87,7 +87,7 @@ impl Client<'_> {
         &self,
         commit: &str,
         name: &str,
-        progress: &mut dyn FnMut(Progress<'_>),
+        progress: &mut dyn FnMut(DownloadProgress<'_>),
     ) -> Result<Remote> {
         let url = self.address(commit, name);
         let response = self.insist(TRIES, progress, || self.send(Method::HEAD, &url, 0))?;

@@ -16,7 +16,7 @@ use crate::reference::{Reference, is_commit};
 
 /// Progress of [`locate`] and [`snapshot`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress<'a> {
+pub enum DownloadProgress<'a> {
     /// The hub at this address is asked for the model's files.
     Asking(&'a str),
     /// Number of files to download, and their total size in bytes. An index of weights is downloaded first, by itself.
@@ -40,7 +40,7 @@ pub enum Progress<'a> {
 pub fn locate(
     text: &Path,
     options: &Options,
-    progress: &mut dyn FnMut(Progress<'_>),
+    progress: &mut dyn FnMut(DownloadProgress<'_>),
 ) -> Result<PathBuf> {
     // A path that exists and cannot be examined is left to its reader.
     if !matches!(text.try_exists(), Ok(false)) {
@@ -73,7 +73,7 @@ pub fn locate(
 pub fn snapshot(
     wanted: &Reference,
     options: &Options,
-    progress: &mut dyn FnMut(Progress<'_>),
+    progress: &mut dyn FnMut(DownloadProgress<'_>),
 ) -> Result<PathBuf> {
     let cache = Cache::new(&options.cache, wanted.repo());
     let known = match cache.commit(wanted.revision()) {
@@ -94,13 +94,13 @@ pub fn snapshot(
         return Ok(path.clone());
     }
     let client = Client::new(options, wanted)?;
-    progress(Progress::Asking(&options.endpoint));
+    progress(DownloadProgress::Asking(&options.endpoint));
     // With a cached commit as a fallback, there is no point in waiting for a hub that does not answer.
     let tries = if known.is_ok() { 1 } else { TRIES };
     let listing = match (client.listing(tries, progress), known) {
         (Ok(listing), _) => listing,
         (Err(error @ HubError::Unreachable { .. }), Ok(path)) => {
-            progress(Progress::Cached(&error.to_string()));
+            progress(DownloadProgress::Cached(&error.to_string()));
             return Ok(path);
         }
         (Err(error), _) => return Err(error),
@@ -121,7 +121,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn fetch(&self, progress: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf> {
+    fn fetch(&self, progress: &mut dyn FnMut(DownloadProgress<'_>)) -> Result<PathBuf> {
         let wanted = self.client.wanted;
         let choice = choose(&self.listing.files, wanted).map_err(|why| self.contents(why))?;
         let Choice {
@@ -156,7 +156,7 @@ impl Run<'_> {
     }
 
     /// Downloads those files that are not cached.
-    fn all(&self, names: &[String], progress: &mut dyn FnMut(Progress<'_>)) -> Result<()> {
+    fn all(&self, names: &[String], progress: &mut dyn FnMut(DownloadProgress<'_>)) -> Result<()> {
         let commit = &self.listing.commit;
         let missing = names
             .iter()
@@ -169,7 +169,7 @@ impl Run<'_> {
             return Ok(());
         }
         let bytes = files.iter().map(|(_, remote)| remote.size).sum();
-        progress(Progress::Wanted(files.len(), bytes));
+        progress(DownloadProgress::Wanted(files.len(), bytes));
         let mut done = 0;
         for (name, remote) in &files {
             let file = Wanted {
@@ -179,13 +179,13 @@ impl Run<'_> {
             };
             file.fetch(&self.client, &self.cache, &mut |told| {
                 progress(match told {
-                    Progress::At(there, name) => Progress::At(done + there, name),
+                    DownloadProgress::At(there, name) => DownloadProgress::At(done + there, name),
                     other => other,
                 });
             })?;
             self.cache.link(remote.checksum.hex(), commit, name)?;
             done += remote.size;
-            progress(Progress::At(done, name));
+            progress(DownloadProgress::At(done, name));
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use engram_core::Site;
 use serde::{Deserialize, Serialize};
 
-use crate::kernels::Seen;
+use crate::kernels::AttentionWindow;
 use crate::kernels::activation::Activation;
 
 /// The normalisation before attention, before the MLP and at the end.
@@ -27,14 +27,14 @@ pub struct Rotary {
     /// Factor on cosine and sine, hence its square on the scores; 1 except for YaRN and LongRoPE.
     pub scale: f32,
     /// Other frequencies for long prompts, if the model has them.
-    pub longer: Option<Longer>,
+    pub longer: Option<LongPrompts>,
 }
 
 /// The frequencies of prompts above a length.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Longer {
+pub struct LongPrompts {
     /// Prompts of up to this many tokens use [`Rotary::frequencies`].
-    pub than: usize,
+    pub above: usize,
     /// The frequencies of longer prompts.
     pub frequencies: LongFrequencies,
 }
@@ -60,7 +60,7 @@ pub(crate) fn frequencies(theta: f32, width: usize) -> impl Iterator<Item = f32>
 
 /// Cosine and sine of the rotation angle of a pair of dimensions.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Turn {
+pub(crate) struct Rotation {
     pub cos: f32,
     pub sin: f32,
 }
@@ -78,12 +78,12 @@ impl Rotary {
     /// The rotary embedding for prompts of this length.
     pub(crate) fn of_prompt(&self, length: usize) -> Rotary {
         let frequencies = match &self.longer {
-            Some(longer) if length > longer.than => match &longer.frequencies {
+            Some(longer) if length > longer.above => match &longer.frequencies {
                 LongFrequencies::Fixed(frequencies) => frequencies.clone(),
                 LongFrequencies::Dynamic { theta, factor } => {
                     let width = 2 * self.frequencies.len();
                     let (factor, power) = (*factor as f32, width as f32 / (width as f32 - 2.0));
-                    let stretched = factor * length as f32 / longer.than as f32 - (factor - 1.0);
+                    let stretched = factor * length as f32 / longer.above as f32 - (factor - 1.0);
                     frequencies(*theta as f32 * stretched.powf(power), width).collect()
                 }
             },
@@ -98,10 +98,10 @@ impl Rotary {
 
     /// The rotations at a position, one for each of [`Rotary::frequencies`]. Angles are float32, as in the transformers
     /// library.
-    pub(crate) fn at(&self, position: usize) -> impl Iterator<Item = Turn> + '_ {
+    pub(crate) fn at(&self, position: usize) -> impl Iterator<Item = Rotation> + '_ {
         self.frequencies.iter().map(move |frequency| {
             let angle = f64::from(position as f32 * frequency);
-            Turn {
+            Rotation {
                 cos: angle.cos() as f32 * self.scale,
                 sin: angle.sin() as f32 * self.scale,
             }
@@ -189,10 +189,10 @@ impl Architecture {
         let rotaries = self.attention.iter().flat_map(|layer| &layer.rotary);
         for longer in rotaries.flat_map(|rotary| &rotary.longer) {
             if let LongFrequencies::Dynamic { factor, .. } = longer.frequencies {
-                let stretched = longer.than as f64 * factor;
+                let stretched = longer.above as f64 * factor;
                 self.longest = self.longest.max(stretched as usize);
             }
-            self.context = self.context.min(longer.than);
+            self.context = self.context.min(longer.above);
         }
         self
     }
@@ -319,7 +319,7 @@ impl Shape {
 
     /// The positions that a query of a block attends to.
     pub fn attended(&self, layer: usize, query: usize) -> std::ops::Range<usize> {
-        Seen(self.windows.get(layer).copied().flatten()).by(query)
+        AttentionWindow(self.windows.get(layer).copied().flatten()).by(query)
     }
 
     /// Width of the queries of all heads.

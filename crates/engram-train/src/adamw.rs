@@ -34,7 +34,7 @@ pub struct AdamW {
 
 /// The result of an optimizer step.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Stepped {
+pub struct StepResult {
     /// The gradient's norm over all parameters, before clipping.
     pub grad_norm: f64,
     /// Whether the weights were updated; they are not if the norm is not finite.
@@ -104,9 +104,9 @@ impl AdamW {
         parts: &mut [Flat],
         rate: f64,
         max_norm: f64,
-    ) -> Stepped {
+    ) -> StepResult {
         let Some((total, rest)) = parts.split_first_mut() else {
-            return Stepped {
+            return StepResult {
                 grad_norm: 0.0,
                 applied: false,
             };
@@ -116,7 +116,7 @@ impl AdamW {
         let grad_norm = gather(total, rest);
         if !grad_norm.is_finite() {
             total.fill(0.0);
-            return Stepped {
+            return StepResult {
                 grad_norm,
                 applied: false,
             };
@@ -150,7 +150,7 @@ impl AdamW {
                 beta_2,
             );
         });
-        Stepped {
+        StepResult {
             grad_norm,
             applied: true,
         }

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, TrainError};
 use crate::evaluate::Mean;
-use crate::record::{EpochRecord, METRICS, Metric, StepRecord, Validation};
-use crate::schedule::Stopper;
+use crate::record::{EpochRecord, METRICS, MetricsLine, StepRecord, Validation};
+use crate::schedule::EarlyStopping;
 
 /// The checkpoint's file name.
 const FILE: &str = "checkpoint.safetensors";
@@ -30,7 +30,7 @@ const SEAL: &str = "sha256";
 
 /// Where and how often checkpoints are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Keep {
+pub struct CheckpointSettings {
     /// A folder for this run only: `checkpoint.safetensors` (weights, moments, best weights, state) and `metrics.jsonl`
     /// (a line for each step).
     pub folder: PathBuf,
@@ -53,7 +53,7 @@ pub(crate) struct State {
     pub epoch_loss: Mean,
     pub steps: Vec<StepRecord>,
     pub epochs: Vec<EpochRecord>,
-    pub stopper: Stopper,
+    pub stopper: EarlyStopping,
     pub base: Validation,
     pub base_texts: Vec<Option<f64>>,
     pub best_epoch: usize,
@@ -79,7 +79,7 @@ pub(crate) struct Vectors<'a> {
 
 /// An open checkpoint folder.
 pub(crate) struct Keeper {
-    keep: Keep,
+    keep: CheckpointSettings,
     inputs: String,
     metrics: Option<File>,
     written: Instant,
@@ -87,7 +87,7 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     /// `inputs` is a hash of everything that the run depends on.
-    pub fn new(keep: &Keep, inputs: String) -> Keeper {
+    pub fn new(keep: &CheckpointSettings, inputs: String) -> Keeper {
         Keeper {
             keep: keep.clone(),
             inputs,
@@ -160,7 +160,7 @@ impl Keeper {
     pub fn open(&mut self, state: &State) -> Result<()> {
         self.sweep_out();
         let path = self.keep.folder.join(METRICS);
-        let known = Metric::of(&state.base, &state.steps, &state.epochs);
+        let known = MetricsLine::of(&state.base, &state.steps, &state.epochs);
         write_atomic(&path, |w| known.iter().try_for_each(|m| line(w, m)))?;
         let file = OpenOptions::new().append(true).open(&path);
         self.metrics = Some(file.map_err(io_error(&path))?);
@@ -179,7 +179,7 @@ impl Keeper {
     }
 
     /// Appends a line to `metrics.jsonl`.
-    pub fn metric(&mut self, metric: &Metric) -> Result<()> {
+    pub fn metric(&mut self, metric: &MetricsLine) -> Result<()> {
         if let Some(file) = &mut self.metrics {
             let mut text = Vec::new();
             line(&mut text, metric)
@@ -238,7 +238,7 @@ fn seal(about: &BTreeMap<String, String>) -> String {
     sha256_of_parts(lines.map(String::into_bytes))
 }
 
-fn line(to: &mut impl Write, metric: &Metric) -> std::io::Result<()> {
+fn line(to: &mut impl Write, metric: &MetricsLine) -> std::io::Result<()> {
     serde_json::to_writer(&mut *to, metric)?;
     to.write_all(b"\n")
 }

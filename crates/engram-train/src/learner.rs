@@ -4,7 +4,7 @@ use engram_model::Model;
 use engram_model::kernels::Products;
 use engram_model::training::{Flat, Sequence};
 
-use crate::adamw::{AdamW, Stepped};
+use crate::adamw::{AdamW, StepResult};
 use crate::error::Result;
 use crate::on_device::OnDevice;
 use crate::workers::Workers;
@@ -61,7 +61,7 @@ impl Learner {
         batch: &[Sequence],
         rate: f64,
         max_norm: f64,
-    ) -> Result<(Vec<Vec<f32>>, Stepped)> {
+    ) -> Result<(Vec<Vec<f32>>, StepResult)> {
         match self {
             Learner::Threads(workers) => {
                 let losses = workers.gradients(weights, batch)?;

@@ -7,7 +7,7 @@ use engram_model::kernels::cross_entropy;
 use engram_model::training::{Flat, Sequence};
 use engram_model::{Model, TrainingPass};
 
-use crate::adamw::{AdamW, BETA_1, EPSILON, Stepped};
+use crate::adamw::{AdamW, BETA_1, EPSILON, StepResult};
 use crate::error::Result;
 
 /// Maximum number of tokens, padding included, in one forward pass.
@@ -95,7 +95,7 @@ impl OnDevice {
         batch: &[Sequence],
         rate: f64,
         max_norm: f64,
-    ) -> Result<(Vec<Vec<f32>>, Stepped)> {
+    ) -> Result<(Vec<Vec<f32>>, StepResult)> {
         let tokens: usize = batch.iter().map(|s| s.ids.len() - 1).sum();
         let factor = 1.0 / tokens.max(1) as f64;
         let mut all = Vec::with_capacity(batch.len());
@@ -123,7 +123,7 @@ impl OnDevice {
         if applied {
             self.update(&gradients, grad_norm, rate, max_norm)?;
         }
-        Ok((all, Stepped { grad_norm, applied }))
+        Ok((all, StepResult { grad_norm, applied }))
     }
 
     fn update(

@@ -6,12 +6,12 @@ use engram_core::files::{write_json, write_jsonl};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::schedule::Schedule;
+use crate::schedule::LearningRateSchedule;
 use crate::settings::TrainSettings;
 
 /// A run's size, known before it starts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Plan {
+pub struct TrainingPlan {
     /// Training texts.
     pub texts: usize,
     /// Training sequences.
@@ -28,7 +28,7 @@ pub struct Plan {
     pub warmup_steps: usize,
     /// The highest learning rate of the plan; null in older records.
     #[serde(default)]
-    pub rate: Option<Rate>,
+    pub rate: Option<LearningRate>,
     /// Tokens predicted in an epoch, including padding that counts.
     pub tokens_per_epoch: usize,
     /// How many of these are padding.
@@ -43,7 +43,7 @@ pub struct Plan {
 
 /// The highest learning rate that a run reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Rate {
+pub struct LearningRate {
     /// The settings' `learning_rate`.
     pub setting: f64,
     /// The highest of any step.
@@ -56,12 +56,12 @@ pub struct Rate {
     pub reached: bool,
 }
 
-impl Rate {
+impl LearningRate {
     /// The rate over the first `steps` steps.
-    pub(crate) fn of(schedule: &Schedule, steps: usize) -> Rate {
+    pub(crate) fn of(schedule: &LearningRateSchedule, steps: usize) -> LearningRate {
         // The rate rises during warm-up only.
         let rising = 0..steps.min(schedule.warmup + 1);
-        Rate {
+        LearningRate {
             setting: schedule.peak,
             highest: rising.map(|step| schedule.rate(step)).fold(0.0, f64::max),
             warmup_steps: schedule.warmup,
@@ -72,7 +72,7 @@ impl Rate {
 
     /// A message if the rate never reaches its setting; `None` if it does.
     pub fn shortfall(&self) -> Option<String> {
-        let Rate {
+        let LearningRate {
             setting,
             highest,
             warmup_steps,
@@ -148,7 +148,7 @@ pub struct TrainingRecord {
     /// Number of threads; another number may change the last bits.
     pub threads: usize,
     /// The plan.
-    pub plan: Plan,
+    pub plan: TrainingPlan,
     /// Losses of the model before training, on the validation texts.
     pub base: Validation,
     /// Every optimizer step.
@@ -161,7 +161,7 @@ pub struct TrainingRecord {
     pub stopped_early: bool,
     /// The highest learning rate reached; null in older records.
     #[serde(default)]
-    pub rate: Option<Rate>,
+    pub rate: Option<LearningRate>,
     /// Before training: the mean loss of each validation text over its own tokens; null for a text of fewer than two.
     pub base_texts: Vec<Option<f64>>,
     /// The same for the kept weights.
@@ -185,18 +185,18 @@ impl TrainingRecord {
         self.epochs.iter().find(|e| e.epoch == self.best_epoch)
     }
 
-    /// As [`Rate::shortfall`], for the steps taken.
+    /// As [`LearningRate::shortfall`], for the steps taken.
     pub fn shortfall(&self) -> Option<String> {
-        self.rate.as_ref().and_then(Rate::shortfall)
+        self.rate.as_ref().and_then(LearningRate::shortfall)
     }
 
     /// Writes `training.json` (the whole record) and `metrics.jsonl` into a folder, each atomically.
     ///
     /// # Errors
-    /// [`TrainError::Core`] if a file cannot be written.
+    /// [`TrainError::Core`](crate::TrainError::Core) if a file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<()> {
         write_json(&folder.join("training.json"), self)?;
-        let metrics = Metric::of(&self.base, &self.steps, &self.epochs);
+        let metrics = MetricsLine::of(&self.base, &self.steps, &self.epochs);
         write_jsonl(&folder.join(METRICS), &metrics)?;
         Ok(())
     }
@@ -208,7 +208,7 @@ pub const METRICS: &str = "metrics.jsonl";
 /// A line of the metrics. It has no time, so that repeated runs give the same bytes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
-pub enum Metric {
+pub enum MetricsLine {
     /// An optimizer step.
     Step {
         /// From 1.
@@ -259,15 +259,15 @@ pub enum Metric {
     },
 }
 
-impl Metric {
+impl MetricsLine {
     /// All lines of a run, in order.
-    pub fn of(base: &Validation, steps: &[StepRecord], epochs: &[EpochRecord]) -> Vec<Metric> {
-        let mut all = vec![Metric::evaluation(0, 0, base)];
+    pub fn of(base: &Validation, steps: &[StepRecord], epochs: &[EpochRecord]) -> Vec<MetricsLine> {
+        let mut all = vec![MetricsLine::evaluation(0, 0, base)];
         let mut left = epochs.iter().peekable();
         for step in steps {
-            all.push(Metric::step(step));
+            all.push(MetricsLine::step(step));
             while let Some(epoch) = left.next_if(|e| e.step <= step.step) {
-                all.push(Metric::evaluation(
+                all.push(MetricsLine::evaluation(
                     epoch.step,
                     epoch.epoch,
                     &epoch.validation,
@@ -278,8 +278,8 @@ impl Metric {
     }
 
     /// The line of a step.
-    pub fn step(record: &StepRecord) -> Metric {
-        Metric::Step {
+    pub fn step(record: &StepRecord) -> MetricsLine {
+        MetricsLine::Step {
             step: record.step,
             tokens: record.tokens,
             loss: record.loss,
@@ -289,8 +289,8 @@ impl Metric {
     }
 
     /// The line of an evaluation.
-    pub fn evaluation(step: usize, epoch: usize, found: &Validation) -> Metric {
-        Metric::Evaluation {
+    pub fn evaluation(step: usize, epoch: usize, found: &Validation) -> MetricsLine {
+        MetricsLine::Evaluation {
             step,
             epoch,
             loss: found.counted,

@@ -6,7 +6,7 @@ use crate::settings::Decay;
 
 /// Linear warm-up to the peak, then decay to a share of it at the last planned step.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Schedule {
+pub struct LearningRateSchedule {
     /// The highest rate.
     pub peak: f64,
     /// Steps of warm-up.
@@ -19,7 +19,7 @@ pub struct Schedule {
     pub last: f64,
 }
 
-impl Schedule {
+impl LearningRateSchedule {
     /// The learning rate of step `step`, from 0, as in the transformers library's linear schedule: with warm-up the
     /// first step has rate 0. A cosine spans the whole run, and the warm-up multiplies it.
     pub fn rate(&self, step: usize) -> f64 {
@@ -44,7 +44,7 @@ impl Schedule {
 
 /// Early stopping: the best loss, and the number of evaluations since.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Stopper {
+pub struct EarlyStopping {
     patience: usize,
     best: Option<f64>,
     waited: usize,
@@ -61,10 +61,10 @@ pub enum Verdict {
     Stop,
 }
 
-impl Stopper {
+impl EarlyStopping {
     /// Stops at the `patience`-th consecutive evaluation without a lower loss.
-    pub fn new(patience: usize) -> Stopper {
-        Stopper {
+    pub fn new(patience: usize) -> EarlyStopping {
+        EarlyStopping {
             patience,
             best: None,
             waited: 0,
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn the_rate_rises_and_falls_in_straight_lines() {
-        let schedule = Schedule {
+        let schedule = LearningRateSchedule {
             peak: 2.0,
             warmup: 4,
             total: 12,
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn no_warmup_starts_at_the_peak_and_one_beyond_the_run_never_reaches_it() {
-        let none = Schedule {
+        let none = LearningRateSchedule {
             peak: 1.0,
             warmup: 0,
             total: 4,
@@ -123,7 +123,7 @@ mod tests {
         };
         assert_eq!(none.rate(0), 1.0);
         assert_eq!(none.rate(3), 0.25);
-        let long = Schedule {
+        let long = LearningRateSchedule {
             peak: 1.0,
             warmup: 500,
             total: 4,
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_cosine_ends_at_its_share_and_is_half_way_in_the_middle() {
-        let schedule = Schedule {
+        let schedule = LearningRateSchedule {
             peak: 2.0,
             warmup: 2,
             total: 8,
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn patience_counts_evaluations_in_a_row() {
-        let mut stopper = Stopper::new(2);
+        let mut stopper = EarlyStopping::new(2);
         let losses = [3.0, 2.0, 2.5, 1.5, 1.5, 1.6];
         let verdicts: Vec<Verdict> = losses.into_iter().map(|l| stopper.next(l)).collect();
         use Verdict::{Best, Stop, Wait};

@@ -17,7 +17,7 @@ use engram_patch::{
     build_paper, paper_spec, preferences,
 };
 use engram_report::{Excluded, Fact, Reproduction};
-use engram_train::{Keep, TrainSettings, TrainingRecord};
+use engram_train::{CheckpointSettings, TrainSettings, TrainingRecord};
 use serde_json::json;
 
 use crate::code::{self, Code};
@@ -448,7 +448,7 @@ impl<'a> Run<'a> {
         let inputs = json!([settings, hashes, self.setup.inputs["base"], threads, device]);
         let stage = format!("models/{name}");
         let stage_folder = self.folder.path().join(&stage);
-        let keep = Keep {
+        let keep = CheckpointSettings {
             folder: partial(&stage_folder),
             every: CHECKPOINT_EVERY,
             resume: true,

@@ -9,8 +9,8 @@ use engram::corpus::{
 };
 use engram_core::Lock;
 use engram_core::text::{counted, thousands};
-use engram_corpus::fetch::{self, Fetch};
-use engram_corpus::read::{ImportSettings, Settings};
+use engram_corpus::fetch::{self, Fetch, FetchProgress, SystemClock};
+use engram_corpus::read::{ImportSettings, ReadSettings};
 use engram_corpus::{FactTable, WriteSettings, read, stats, write_texts};
 use engram_model::Tokenizer;
 
@@ -100,7 +100,7 @@ fn import(args: &ImportArgs) -> Result<()> {
     let _held = Lock::beside(&args.out)?;
     let files = read::inputs_of(&args.files, &args.out)?;
     let settings = ImportSettings {
-        read: Settings {
+        read: ReadSettings {
             columns: args.column.clone(),
         },
         deduplicate: args.deduplicate,
@@ -163,28 +163,28 @@ fn fetch_pubmed(args: FetchArgs, json: bool) -> Result<()> {
     let fetched = fetch::fetch(
         &wanted,
         &args.out,
-        &fetch::System::default(),
+        &SystemClock::default(),
         &mut |told| match told {
-            fetch::Progress::Asking(service) => note(format!("asking {service}")),
-            fetch::Progress::Searched(found, asked) => {
+            FetchProgress::Asking(service) => note(format!("asking {service}")),
+            FetchProgress::Searched(found, asked) => {
                 note(format!(
                     "PubMed has {} citations for the query",
                     thousands(found)
                 ));
                 bar = Some(Progress::new("citations", asked as u64));
             }
-            fetch::Progress::At(done) => {
+            FetchProgress::At(done) => {
                 if let Some(bar) = &mut bar {
                     bar.at(done as u64, "");
                 }
             }
-            fetch::Progress::Damaged(path) => {
+            FetchProgress::Damaged(path) => {
                 note(format!(
                     "{}: it is damaged and is fetched again",
                     path.display()
                 ));
             }
-            fetch::Progress::Again(pause, why) => {
+            FetchProgress::Again(pause, why) => {
                 note(format!("{why}; asked again in {} s", pause.as_secs()));
             }
         },

@@ -16,7 +16,7 @@ use engram_core::text::thousands;
 use engram_findings::Settings;
 use engram_model::Model;
 use engram_report::TrainingCurve;
-use engram_train::{Keep, plan};
+use engram_train::{CheckpointSettings, plan};
 
 use super::{print, say, table};
 use crate::args::TrainArgs;
@@ -37,7 +37,7 @@ enum Start {
 /// Any of input, before training starts.
 pub fn train(args: &TrainArgs, json: bool) -> Result<()> {
     let mut terminal = Terminal::default();
-    let keep = Keep {
+    let keep = CheckpointSettings {
         folder: partial(&args.out),
         every: Duration::from_secs(args.checkpoint_every),
         resume: args.resume,
@@ -123,7 +123,7 @@ pub fn train(args: &TrainArgs, json: bool) -> Result<()> {
     say(args.out.display())
 }
 
-fn planned(plan: &engram_train::Plan) -> String {
+fn planned(plan: &engram_train::TrainingPlan) -> String {
     let rows = [
         ("training texts", thousands(plan.texts)),
         ("training sequences", thousands(plan.sequences)),

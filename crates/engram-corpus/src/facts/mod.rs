@@ -81,7 +81,7 @@ pub struct FactTable {
 
 /// Number of relations and facts of a kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KindCount {
+pub struct FactCount {
     /// Relations of the kind.
     pub relations: usize,
     /// Facts of the kind.
@@ -92,7 +92,7 @@ pub struct KindCount {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// Relations and facts, by kind.
-    pub kinds: BTreeMap<String, KindCount>,
+    pub kinds: BTreeMap<String, FactCount>,
     /// Number of distinct subjects.
     pub subjects: usize,
     /// Number of subjects with a fact of every kind in the table; 0 if the table has one kind only.
@@ -162,7 +162,7 @@ impl FactTable {
 
     /// Counts by kind, and the subjects that have a fact of each.
     pub fn summary(&self) -> Summary {
-        let mut kinds: BTreeMap<String, KindCount> = BTreeMap::new();
+        let mut kinds: BTreeMap<String, FactCount> = BTreeMap::new();
         let mut of_subject: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
         for relation in &self.relations {
             let count = kinds.entry(relation.kind.clone()).or_default();

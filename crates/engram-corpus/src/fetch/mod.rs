@@ -60,7 +60,7 @@ pub struct Fetched {
 
 /// Progress of a download.
 #[derive(Debug, Clone, Copy)]
-pub enum Progress<'a> {
+pub enum FetchProgress<'a> {
     /// The service at this address is asked.
     Asking(&'a str),
     /// The search is done: number of results, and number to be downloaded.
@@ -83,15 +83,15 @@ pub trait Clock {
 
 /// The machine's clock.
 #[derive(Debug)]
-pub struct System(Instant);
+pub struct SystemClock(Instant);
 
-impl Default for System {
-    fn default() -> System {
-        System(Instant::now())
+impl Default for SystemClock {
+    fn default() -> SystemClock {
+        SystemClock(Instant::now())
     }
 }
 
-impl Clock for System {
+impl Clock for SystemClock {
     fn now(&self) -> Duration {
         self.0.elapsed()
     }
@@ -119,7 +119,7 @@ pub fn fetch(
     wanted: &Fetch,
     out: &Path,
     clock: &dyn Clock,
-    progress: &mut dyn FnMut(Progress<'_>),
+    progress: &mut dyn FnMut(FetchProgress<'_>),
 ) -> Result<Fetched> {
     check(wanted)?;
     let partial = partial(out);
@@ -127,13 +127,13 @@ pub fn fetch(
     let search = match kept(wanted, &partial)? {
         Some(search) => search,
         None => {
-            progress(Progress::Asking(&wanted.base));
+            progress(FetchProgress::Asking(&wanted.base));
             let search = service.search(progress)?;
             sealed::write(&partial.join(SEARCH), SEARCH, &search)?;
             search
         }
     };
-    progress(Progress::Searched(search.found, search.pmids.len()));
+    progress(FetchProgress::Searched(search.found, search.pmids.len()));
     let mut fetched = Fetched {
         found: search.found,
         asked: search.pmids.len(),
@@ -147,7 +147,7 @@ pub fn fetch(
         let there = match sealed::read(&kept, &of_search) {
             Ok(citations) => Some(citations),
             Err(CoreError::Damaged { path }) => {
-                progress(Progress::Damaged(&path));
+                progress(FetchProgress::Damaged(&path));
                 None
             }
             Err(_) => None,
@@ -161,7 +161,7 @@ pub fn fetch(
             }
         };
         take(pmids, citations, &mut abstracts, &mut fetched);
-        progress(Progress::At(number * BATCH + pmids.len()));
+        progress(FetchProgress::At(number * BATCH + pmids.len()));
     }
     if abstracts.is_empty() {
         return Err(failed(

@@ -8,7 +8,7 @@ use std::time::Duration;
 use engram_core::pace::Paced;
 
 use super::answer::{Answer, citations, refusal};
-use super::{Clock, Fetch, Progress, Search, failed};
+use super::{Clock, Fetch, FetchProgress, Search, failed};
 use crate::abstracts::Abstract;
 use crate::error::Result;
 
@@ -73,7 +73,7 @@ impl<'a> Service<'a> {
         }
     }
 
-    pub(super) fn search(&mut self, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Search> {
+    pub(super) fn search(&mut self, progress: &mut dyn FnMut(FetchProgress<'_>)) -> Result<Search> {
         let max = self.wanted.max.to_string();
         let query = self.wanted.query.clone();
         let fields = [
@@ -134,7 +134,7 @@ impl<'a> Service<'a> {
         &mut self,
         first: usize,
         pmids: &[String],
-        progress: &mut dyn FnMut(Progress<'_>),
+        progress: &mut dyn FnMut(FetchProgress<'_>),
     ) -> Result<Vec<Abstract>> {
         let mut answers = Vec::new();
         let mut left: Vec<&str> = pmids.iter().map(String::as_str).collect();
@@ -189,7 +189,7 @@ impl<'a> Service<'a> {
         &mut self,
         what: &str,
         fields: &[(&str, &str)],
-        progress: &mut dyn FnMut(Progress<'_>),
+        progress: &mut dyn FnMut(FetchProgress<'_>),
         read: impl Fn(&[u8]) -> Result<T, Trouble>,
     ) -> Result<T> {
         let mut tried = 0;
@@ -214,7 +214,7 @@ impl<'a> Service<'a> {
             }
             let why = format!("{why} (try {tried} of {tries})");
             let pause = after.unwrap_or(Duration::from_secs(1 << tried.min(5)));
-            progress(Progress::Again(pause, &why));
+            progress(FetchProgress::Again(pause, &why));
             self.clock.sleep(pause);
         }
     }

@@ -10,7 +10,7 @@ use crate::error::{CorpusError, Result};
 
 /// A field of an abstract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Field {
+pub enum AbstractField {
     /// PubMed id.
     Pmid,
     /// The title.
@@ -35,9 +35,9 @@ pub enum Field {
 
 /// Known column names, best first, without spaces, punctuation and case: those of PubMed, Europe PMC, Zotero, Scopus,
 /// Web of Science, CSL-JSON, RIS and text data sets.
-const NAMES: [(Field, &[&str]); 10] = [
+const NAMES: [(AbstractField, &[&str]); 10] = [
     (
-        Field::Pmid,
+        AbstractField::Pmid,
         &[
             "pmid",
             "pubmedid",
@@ -48,11 +48,11 @@ const NAMES: [(Field, &[&str]); 10] = [
         ],
     ),
     (
-        Field::Title,
+        AbstractField::Title,
         &["title", "articletitle", "documenttitle", "ti", "papertitle"],
     ),
     (
-        Field::Abstract,
+        AbstractField::Abstract,
         &[
             "abstract",
             "abstractnote",
@@ -66,7 +66,7 @@ const NAMES: [(Field, &[&str]); 10] = [
         ],
     ),
     (
-        Field::Journal,
+        AbstractField::Journal,
         &[
             "journal",
             "journaltitle",
@@ -82,7 +82,7 @@ const NAMES: [(Field, &[&str]); 10] = [
         ],
     ),
     (
-        Field::Keywords,
+        AbstractField::Keywords,
         &[
             "keywords",
             "keyword",
@@ -92,9 +92,9 @@ const NAMES: [(Field, &[&str]); 10] = [
             "de",
         ],
     ),
-    (Field::Url, &["url", "link", "ur"]),
+    (AbstractField::Url, &["url", "link", "ur"]),
     (
-        Field::Year,
+        AbstractField::Year,
         &[
             "year",
             "publicationyear",
@@ -106,11 +106,11 @@ const NAMES: [(Field, &[&str]); 10] = [
             "issued",
         ],
     ),
-    (Field::Source, &["source"]),
+    (AbstractField::Source, &["source"]),
     // Other programs use this name for the article's language, not the abstract's: used only if named by hand.
-    (Field::Language, &["language"]),
+    (AbstractField::Language, &["language"]),
     (
-        Field::Retracted,
+        AbstractField::Retracted,
         &[
             "retracted",
             "documenttype",
@@ -121,12 +121,12 @@ const NAMES: [(Field, &[&str]); 10] = [
     ),
 ];
 
-impl Field {
+impl AbstractField {
     /// The field with this name (as in JSONL corpora).
     ///
     /// # Errors
     /// The list of names.
-    pub fn parse(name: &str) -> Result<Field, String> {
+    pub fn parse(name: &str) -> Result<AbstractField, String> {
         let found = NAMES.iter().find(|(_, names)| names[0] == plain(name));
         found.map(|(field, _)| *field).ok_or_else(|| {
             let names: Vec<&str> = NAMES.iter().map(|(_, names)| names[0]).collect();
@@ -135,9 +135,11 @@ impl Field {
     }
 
     /// The field for a column of this name, and the rank of the name (0: best).
-    pub(crate) fn of(name: &str) -> Option<(Field, usize)> {
+    pub(crate) fn of(name: &str) -> Option<(AbstractField, usize)> {
         let name = plain(name);
-        let named = NAMES.iter().filter(|(field, _)| *field != Field::Language);
+        let named = NAMES
+            .iter()
+            .filter(|(field, _)| *field != AbstractField::Language);
         named.clone().find_map(|(field, names)| {
             let at = names.iter().position(|n| *n == name)?;
             Some((*field, at))
@@ -155,7 +157,7 @@ fn plain(name: &str) -> String {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
     /// The field.
-    pub field: Field,
+    pub field: AbstractField,
     /// The column's name in the file.
     pub column: String,
 }
@@ -171,7 +173,7 @@ impl std::str::FromStr for Named {
             return Err("the column's name is missing".to_owned());
         }
         Ok(Named {
-            field: Field::parse(field)?,
+            field: AbstractField::parse(field)?,
             column: column.trim().to_owned(),
         })
     }
@@ -181,7 +183,7 @@ impl std::str::FromStr for Named {
 pub(crate) struct Columns {
     header: Vec<String>,
     /// Fields and their columns; for a field with several columns, a record uses the first that is not empty.
-    places: Vec<(Field, usize)>,
+    places: Vec<(AbstractField, usize)>,
     /// Zotero's "Extra" column, in which a line may say "PMID: 123".
     extra: Option<usize>,
     /// For each column, whether it is among these.
@@ -210,16 +212,17 @@ impl Columns {
             places.push((named.field, at));
         }
         let is_by_hand = |at: usize| places.iter().any(|(_, place)| *place == at);
-        let mut fit: Vec<(Field, usize, usize)> = (header.iter().enumerate())
+        let mut fit: Vec<(AbstractField, usize, usize)> = (header.iter().enumerate())
             .filter(|(at, _)| !is_by_hand(*at))
-            .filter_map(|(at, name)| Field::of(name).map(|(field, fit)| (field, fit, at)))
+            .filter_map(|(at, name)| AbstractField::of(name).map(|(field, fit)| (field, fit, at)))
             .filter(|(field, ..)| by_hand.iter().all(|named| named.field != *field))
             .collect();
         fit.sort_unstable();
         places.extend(fit.into_iter().map(|(field, _, at)| (field, at)));
         let extra = header.iter().position(|name| plain(name) == "extra");
         let extra = extra.filter(|at| places.iter().all(|(_, place)| place != at));
-        let is_text = |field: &Field| [Field::Title, Field::Abstract].contains(field);
+        let is_text =
+            |field: &AbstractField| [AbstractField::Title, AbstractField::Abstract].contains(field);
         if !places.iter().any(|(field, _)| is_text(field)) {
             return Err(missing("Title or Abstract".to_owned()));
         }
@@ -244,7 +247,7 @@ impl Columns {
 
     /// Number of known columns in a header, to detect the separator.
     pub fn known(header: &[&str]) -> usize {
-        let known = header.iter().filter(|n| Field::of(n).is_some());
+        let known = header.iter().filter(|n| AbstractField::of(n).is_some());
         known.count()
     }
 
@@ -299,21 +302,21 @@ impl Columns {
 
 /// Sets a field unless it is set; returns whether it has this text now. A publication type can only mark an article as
 /// retracted.
-pub(crate) fn set(found: &mut Abstract, field: Field, value: &str) -> bool {
+pub(crate) fn set(found: &mut Abstract, field: AbstractField, value: &str) -> bool {
     let value = values::cell(value);
     let own = || Some(value.to_owned());
     match field {
-        Field::Title => fill(&mut found.title, value),
-        Field::Abstract if values::is_no_abstract(value) => false,
-        Field::Abstract => fill(&mut found.body, value),
-        Field::Pmid => fill_word(&mut found.pmid, values::pmid(value)),
-        Field::Journal => fill_word(&mut found.journal, own()),
-        Field::Keywords => fill_word(&mut found.keywords, own()),
-        Field::Url => fill_word(&mut found.url, own()),
-        Field::Year => fill_word(&mut found.year, Some(values::year(value))),
-        Field::Source => fill_word(&mut found.source, own()),
-        Field::Language => fill_word(&mut found.language, own().filter(|l| !english(l))),
-        Field::Retracted => {
+        AbstractField::Title => fill(&mut found.title, value),
+        AbstractField::Abstract if values::is_no_abstract(value) => false,
+        AbstractField::Abstract => fill(&mut found.body, value),
+        AbstractField::Pmid => fill_word(&mut found.pmid, values::pmid(value)),
+        AbstractField::Journal => fill_word(&mut found.journal, own()),
+        AbstractField::Keywords => fill_word(&mut found.keywords, own()),
+        AbstractField::Url => fill_word(&mut found.url, own()),
+        AbstractField::Year => fill_word(&mut found.year, Some(values::year(value))),
+        AbstractField::Source => fill_word(&mut found.source, own()),
+        AbstractField::Language => fill_word(&mut found.language, own().filter(|l| !english(l))),
+        AbstractField::Retracted => {
             let is_yes = ["true", "1", "yes"].contains(&value.trim().to_lowercase().as_str());
             let says_so = is_yes || values::is_retracted_kind(value);
             found.retracted |= says_so;

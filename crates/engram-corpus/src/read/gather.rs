@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::columns::{Columns, Named};
 use super::limits::{self, BOMB_TIMES};
 use super::object::Keys;
-use super::{Corpus, Settings, values};
+use super::{Corpus, ReadSettings, values};
 use crate::abstracts::Abstract;
 use crate::error::{CorpusError, Result};
 
@@ -102,7 +102,7 @@ enum Mode<'a> {
 /// Receives the records of a file.
 pub(crate) struct Gather<'a> {
     path: &'a Path,
-    settings: &'a Settings,
+    settings: &'a ReadSettings,
     /// Bytes that the file may still produce: limits a short file that repeats one text a million times.
     left: u64,
     /// Number of records so far, including those left out.
@@ -113,7 +113,7 @@ pub(crate) struct Gather<'a> {
 
 impl<'a> Gather<'a> {
     /// Notes the records of a file of this size.
-    pub fn list(path: &'a Path, size: u64, settings: &'a Settings) -> Gather<'a> {
+    pub fn list(path: &'a Path, size: u64, settings: &'a ReadSettings) -> Gather<'a> {
         Gather::new(path, size, settings, Mode::List(Notes::default()))
     }
 
@@ -121,7 +121,7 @@ impl<'a> Gather<'a> {
     pub fn first(
         path: &'a Path,
         size: u64,
-        settings: &'a Settings,
+        settings: &'a ReadSettings,
         take: &'a mut dyn FnMut(Abstract) -> Result<()>,
     ) -> Gather<'a> {
         Gather::new(path, size, settings, Mode::First(BTreeSet::new(), take))
@@ -131,14 +131,14 @@ impl<'a> Gather<'a> {
     pub fn pick(
         path: &'a Path,
         size: u64,
-        settings: &'a Settings,
+        settings: &'a ReadSettings,
         (index, file): (&'a Index, usize),
         take: &'a mut dyn FnMut(Abstract) -> Result<()>,
     ) -> Gather<'a> {
         Gather::new(path, size, settings, Mode::Pick(index, file, take))
     }
 
-    fn new(path: &'a Path, size: u64, settings: &'a Settings, mode: Mode<'a>) -> Gather<'a> {
+    fn new(path: &'a Path, size: u64, settings: &'a ReadSettings, mode: Mode<'a>) -> Gather<'a> {
         Gather {
             path,
             settings,

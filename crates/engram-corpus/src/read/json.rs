@@ -3,7 +3,7 @@
 
 use std::io::BufRead;
 
-use super::columns::Field;
+use super::columns::AbstractField;
 use super::limits::{RECORD_LIMIT, TooLong};
 
 /// Keys under which responses of services hold their records.
@@ -70,8 +70,8 @@ pub(crate) fn is_wrapped(text: &[u8]) -> bool {
 /// Whether a key means a title or an abstract.
 fn is_text(key: Option<&[u8]>) -> bool {
     let key = key.and_then(|key| std::str::from_utf8(key).ok());
-    let field = key.and_then(Field::of).map(|(field, _)| field);
-    matches!(field, Some(Field::Title | Field::Abstract))
+    let field = key.and_then(AbstractField::of).map(|(field, _)| field);
+    matches!(field, Some(AbstractField::Title | AbstractField::Abstract))
 }
 
 /// The scanner's state within a JSON value.

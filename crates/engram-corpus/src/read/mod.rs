@@ -32,7 +32,7 @@ use engram_core::files;
 use crate::abstracts::Abstract;
 use crate::error::{CorpusError, Result};
 use crate::near::Near;
-pub use columns::{Field, Named};
+pub use columns::{AbstractField, Named};
 pub use gather::Unread;
 use gather::{Gather, Index};
 pub use limits::RECORD_LIMIT;
@@ -117,7 +117,7 @@ impl Corpus {
 
 /// How corpora are read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Settings {
+pub struct ReadSettings {
     /// Columns named by hand.
     pub columns: Vec<Named>,
 }
@@ -126,7 +126,7 @@ pub struct Settings {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImportSettings {
     /// How the files are read.
-    pub read: Settings,
+    pub read: ReadSettings,
     /// Leave out a text that is equal or nearly equal to an earlier one ([`crate::near::THRESHOLD`]).
     pub deduplicate: bool,
     /// Accept a corpus in which no record has an abstract.
@@ -162,7 +162,7 @@ pub fn read(path: &Path) -> Result<Corpus> {
 /// # Errors
 /// As [`read`]; any error of `take`.
 pub fn each(path: &Path, take: impl FnMut(Abstract) -> Result<()>) -> Result<Corpus> {
-    let counts = each_of(&files_of(&[path])?, &Settings::default(), take)?;
+    let counts = each_of(&files_of(&[path])?, &ReadSettings::default(), take)?;
     match counts.unread.first() {
         Some(unread) => Err(CorpusError::Unread {
             path: unread.path.clone(),
@@ -180,7 +180,7 @@ pub fn each(path: &Path, take: impl FnMut(Abstract) -> Result<()>) -> Result<Cor
 /// As [`each`], if there is only one file or none of several can be read.
 pub fn each_of(
     paths: &[PathBuf],
-    settings: &Settings,
+    settings: &ReadSettings,
     mut take: impl FnMut(Abstract) -> Result<()>,
 ) -> Result<Corpus> {
     once_each(&settings.columns)?;
@@ -243,7 +243,7 @@ fn once_each(columns: &[Named]) -> Result<()> {
 }
 
 /// The first pass over a file.
-fn notes(path: &Path, settings: &Settings) -> Result<gather::Notes> {
+fn notes(path: &Path, settings: &ReadSettings) -> Result<gather::Notes> {
     let opened = source::open(path)?;
     let mut into = Gather::list(path, opened.size, settings);
     opened.read(&mut into)?;
@@ -257,7 +257,7 @@ fn notes(path: &Path, settings: &Settings) -> Result<gather::Notes> {
 }
 
 /// Fails for files without abstracts, and for a column named by hand that no file has.
-fn whole(path: &Path, counts: Corpus, settings: &Settings) -> Result<Corpus> {
+fn whole(path: &Path, counts: Corpus, settings: &ReadSettings) -> Result<Corpus> {
     let is_missing = |named: &&Named| !counts.by_hand.contains(&named.column);
     if let Some(named) = settings.columns.iter().find(is_missing) {
         let found: Vec<&str> = counts.unused.iter().map(String::as_str).collect();

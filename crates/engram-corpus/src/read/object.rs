@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::columns::{Field, Named, Others, set};
+use super::columns::{AbstractField, Named, Others, set};
 use super::gather::Record;
 use super::markup::{plain, spaced, year_of};
 use super::values;
@@ -151,7 +151,7 @@ impl<'de> Visitor<'de> for Reading<'_> {
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Record, A::Error> {
         let mut record = Record::default();
         // For each field: the rank of the best key so far, and the key.
-        let mut fits: Vec<(Field, usize, String)> = Vec::new();
+        let mut fits: Vec<(AbstractField, usize, String)> = Vec::new();
         let mut is_own = self.is_line;
         while let Some(key) = map.next_key::<String>()? {
             is_own &= OWN.contains(&key.as_str());
@@ -178,7 +178,12 @@ impl<'de> Visitor<'de> for Reading<'_> {
                     let digits: String = date.chars().filter(char::is_ascii_digit).collect();
                     record.revised = digits.parse().unwrap_or_default();
                 }
-                "language" if self.columns.iter().all(|n| n.field != Field::Language) => {
+                "language"
+                    if self
+                        .columns
+                        .iter()
+                        .all(|n| n.field != AbstractField::Language) =>
+                {
                     found.language = match map.next_value()? {
                         Loose::Word(word) => word.text().filter(|l| !english(l)),
                         _ => None,
@@ -188,7 +193,10 @@ impl<'de> Visitor<'de> for Reading<'_> {
             }
         }
         let found = &mut record.found;
-        let is_by_hand = self.columns.iter().any(|n| n.field == Field::Language);
+        let is_by_hand = self
+            .columns
+            .iter()
+            .any(|n| n.field == AbstractField::Language);
         if !is_own && !is_by_hand && found.language.take().is_some() {
             self.pass_over("language".to_owned());
         }
@@ -209,7 +217,7 @@ impl Reading<'_> {
     fn member<'de, A: MapAccess<'de>>(
         &mut self,
         key: String,
-        fits: &mut Vec<(Field, usize, String)>,
+        fits: &mut Vec<(AbstractField, usize, String)>,
         found: &mut Abstract,
         map: &mut A,
     ) -> Result<(), A::Error> {
@@ -232,14 +240,14 @@ impl Reading<'_> {
         // Values under engram's own field names must have the right type.
         let is_strict = fit <= 1;
         let is_set = match field {
-            Field::Title | Field::Abstract if is_strict => {
+            AbstractField::Title | AbstractField::Abstract if is_strict => {
                 set(&mut read, field, &map.next_value::<Texts>()?.0)
             }
-            Field::Pmid if is_strict => {
+            AbstractField::Pmid if is_strict => {
                 let text = map.next_value::<Word>()?.text();
                 set(&mut read, field, &text.unwrap_or_default())
             }
-            Field::Year => {
+            AbstractField::Year => {
                 read.year = match map.next_value()? {
                     Date::Word(word) => word.text().map(|year| values::year(&year)),
                     Date::Other(_) => None,
@@ -252,7 +260,7 @@ impl Reading<'_> {
             }
             _ => match map.next_value()? {
                 Loose::Word(word) => set(&mut read, field, &word.text().unwrap_or_default()),
-                Loose::Flag(flag) if field == Field::Retracted => {
+                Loose::Flag(flag) if field == AbstractField::Retracted => {
                     set(&mut read, field, &flag.to_string())
                 }
                 Loose::Flag(_) | Loose::Other(_) => {
@@ -263,7 +271,7 @@ impl Reading<'_> {
         };
         let before = fits.iter().position(|(other, ..)| *other == field);
         match before {
-            Some(at) if field != Field::Retracted => {
+            Some(at) if field != AbstractField::Retracted => {
                 if !is_set || fits[at].1 <= fit {
                     self.pass_over(key);
                     return Ok(());
@@ -280,7 +288,7 @@ impl Reading<'_> {
     }
 
     /// The field of a key, and the rank of the key: 0 if it was named by hand.
-    fn place(&mut self, key: &str) -> Option<(Field, usize)> {
+    fn place(&mut self, key: &str) -> Option<(AbstractField, usize)> {
         let by_hand = self.columns.iter();
         let mut by_hand = by_hand.filter(|n| n.column.eq_ignore_ascii_case(key));
         if let Some(named) = by_hand.next() {
@@ -288,7 +296,7 @@ impl Reading<'_> {
             return Some((named.field, 0));
         }
         let named = |field| self.columns.iter().any(|n| n.field == field);
-        let (field, fit) = Field::of(key)?;
+        let (field, fit) = AbstractField::of(key)?;
         (!named(field)).then_some((field, fit + 1))
     }
 
@@ -301,17 +309,17 @@ impl Reading<'_> {
 }
 
 /// Moves one field of `read` to `found`.
-fn take(field: Field, found: &mut Abstract, read: Abstract) {
+fn take(field: AbstractField, found: &mut Abstract, read: Abstract) {
     match field {
-        Field::Title => found.title = read.title,
-        Field::Abstract => found.body = read.body,
-        Field::Pmid => found.pmid = read.pmid,
-        Field::Journal => found.journal = read.journal,
-        Field::Keywords => found.keywords = read.keywords,
-        Field::Url => found.url = read.url,
-        Field::Year => found.year = read.year,
-        Field::Source => found.source = read.source,
-        Field::Language => found.language = read.language,
-        Field::Retracted => found.retracted |= read.retracted,
+        AbstractField::Title => found.title = read.title,
+        AbstractField::Abstract => found.body = read.body,
+        AbstractField::Pmid => found.pmid = read.pmid,
+        AbstractField::Journal => found.journal = read.journal,
+        AbstractField::Keywords => found.keywords = read.keywords,
+        AbstractField::Url => found.url = read.url,
+        AbstractField::Year => found.year = read.year,
+        AbstractField::Source => found.source = read.source,
+        AbstractField::Language => found.language = read.language,
+        AbstractField::Retracted => found.retracted |= read.retracted,
     }
 }

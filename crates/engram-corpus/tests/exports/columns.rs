@@ -1,7 +1,7 @@
 //! Columns by their names, and by hand.
 
 use engram_corpus::CorpusError;
-use engram_corpus::read::{Corpus, Named, Settings, each_of};
+use engram_corpus::read::{Corpus, Named, ReadSettings, each_of};
 
 use crate::{bodies, case, of};
 
@@ -66,7 +66,7 @@ fn by_hand(name: &str, content: &[u8], columns: &[&str]) -> Result<Corpus, Corpu
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     std::fs::write(&path, content).unwrap();
-    let settings = Settings {
+    let settings = ReadSettings {
         columns: columns
             .iter()
             .map(|c| c.parse::<Named>().unwrap())

@@ -1,7 +1,9 @@
 //! Edits with a known answer, for calibrating tests and for looking at reports. Nothing here is a result: every row is
 //! drawn from a seeded generator.
 
-use engram_core::{Aside, EditRow, Fit, Moved, Pair, Said, Score, Won};
+use engram_core::{
+    Comparison, Continuation, EditRow, FactChange, Fit, LanguageEffect, Pair, Score,
+};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -109,14 +111,14 @@ impl EditSimulation {
                     },
                 });
                 let perplexity = [20.0, 20.0 + luck().abs()];
-                results.asides.push(Aside {
+                results.asides.push(LanguageEffect {
                     request: pair.id.clone(),
                     kind: Some(pair.kind.clone()),
                     layers: vec![layer],
                     perplexity: Some(perplexity),
                     fluency: Some([5.0, 5.0 - luck().abs()]),
                 });
-                results.said.push(Said {
+                results.said.push(Continuation {
                     request: pair.id.clone(),
                     kind: Some(pair.kind.clone()),
                     layers: vec![layer],
@@ -133,7 +135,7 @@ impl EditSimulation {
                 for (j, other) in suite.iter().enumerate().filter(|(j, _)| *j != i) {
                     let near = pair.relation == other.relation;
                     let change = if near { -0.3 } else { -0.05 } + 0.3 * luck();
-                    results.moved.push(Moved {
+                    results.moved.push(FactChange {
                         request: pair.id.clone(),
                         fact: suite[j].id.clone(),
                         layers: vec![layer],
@@ -148,10 +150,10 @@ impl EditSimulation {
 }
 
 /// Differences of probability as a score.
-fn won(differences: &[f64]) -> Option<Won> {
+fn won(differences: &[f64]) -> Option<Comparison> {
     let n = differences.len() as f64;
     let within = differences.iter().map(|d| d.clamp(-1.0, 1.0));
-    Some(Won {
+    Some(Comparison {
         score: within.clone().filter(|d| *d > 0.0).count() as f64 / n,
         magnitude: within.sum::<f64>() / n,
     })

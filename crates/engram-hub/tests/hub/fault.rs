@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use engram_hub::{HubError, Options, Progress, Reference, snapshot};
+use engram_hub::{DownloadProgress, HubError, Options, Reference, snapshot};
 
 use crate::fetch::{WEIGHTS, checkpoint, get};
 use crate::server::{COMMIT, Fault, Hub, REPO, checksum};
@@ -13,7 +13,7 @@ use crate::server::{COMMIT, Fault, Hub, REPO, checksum};
 fn waits(options: &Options) -> (Result<(), HubError>, Vec<(u64, String)>) {
     let mut waits = Vec::new();
     let found = snapshot(&Reference::parse(REPO).unwrap(), options, &mut |p| {
-        if let Progress::Again(pause, why) = p {
+        if let DownloadProgress::Again(pause, why) = p {
             waits.push((pause.as_secs(), why.to_owned()));
         }
     });

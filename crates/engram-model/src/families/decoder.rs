@@ -131,7 +131,7 @@ impl Family for Decoder {
         let name = |part: &str| format!("model.layers.{layer}.{part}");
         let (ln_2, post) = self.norms();
         let mut project = |part: &str, bias| linear(&name(part), bias, source);
-        let qkv = Qkv::Apart([
+        let qkv = Qkv::Separate([
             project("self_attn.q_proj", self.biases.qkv)?,
             project("self_attn.k_proj", self.biases.qkv)?,
             project("self_attn.v_proj", self.biases.qkv)?,

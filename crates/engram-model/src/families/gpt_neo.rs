@@ -167,7 +167,7 @@ impl Family for GptNeo {
     fn block(&self, layer: usize, source: &mut Source<'_>) -> Result<BlockWeights> {
         let name = |part: &str| format!("transformer.h.{layer}.{part}");
         let mut project = |part: &str, bias| linear(&name(part), bias, source);
-        let qkv = Qkv::Apart([
+        let qkv = Qkv::Separate([
             project("attn.attention.q_proj", false)?,
             project("attn.attention.k_proj", false)?,
             project("attn.attention.v_proj", false)?,

@@ -53,7 +53,7 @@ pub enum Qkv {
     /// One projection whose output is queries, keys and values side by side, each grouped by head.
     Fused(Linear),
     /// Three projections.
-    Apart([Linear; 3]),
+    Separate([Linear; 3]),
 }
 
 /// The weights of a block, by role.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::settings::Settings;
-use crate::architecture::{LongFrequencies, Longer, Rotary, frequencies};
+use crate::architecture::{LongFrequencies, LongPrompts, Rotary, frequencies};
 use crate::error::shown;
 
 /// Maximum number of rotated dimensions of a head; models have at most 256.
@@ -162,7 +162,7 @@ impl Rope {
         }
         let finite = |frequencies: &[f32]| frequencies.iter().all(|f| f.is_finite());
         let long = match &rotary.longer {
-            Some(Longer {
+            Some(LongPrompts {
                 frequencies: LongFrequencies::Fixed(long),
                 ..
             }) => finite(long),
@@ -201,15 +201,15 @@ impl Rope {
     /// Dynamic NTK scaling: unscaled within the context; beyond it the base grows with the prompt's length.
     fn dynamic(&self, plain: Vec<f32>) -> Result<Rotary, String> {
         let factor = positive(&Settings(&self.scaling), "factor")?;
-        let than = self
+        let above = self
             .context
             .ok_or("scaled rotary embedding without max_position_embeddings")?;
         if plain.len() < 2 {
             return Err("dynamic rotary embedding of 2 dimensions; it takes 4 at least".to_owned());
         }
         Ok(Rotary {
-            longer: Some(Longer {
-                than: than as usize,
+            longer: Some(LongPrompts {
+                above: above as usize,
                 frequencies: LongFrequencies::Dynamic {
                     theta: self.theta,
                     factor,
@@ -287,8 +287,8 @@ impl Rope {
         };
         Ok(Rotary {
             scale: scale as f32,
-            longer: Some(Longer {
-                than: original as usize,
+            longer: Some(LongPrompts {
+                above: original as usize,
                 frequencies: LongFrequencies::Fixed(divided("long_factor")?.into()),
             }),
             ..Rotary::of(divided("short_factor")?)

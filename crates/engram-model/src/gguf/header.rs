@@ -7,7 +7,7 @@ use std::path::Path;
 use indexmap::IndexMap;
 
 use super::types::TensorType;
-use super::value::{Array, Kind, Value};
+use super::value::{Array, Kind, MetadataValue};
 use crate::bytes::Bytes;
 use crate::error::{ModelError, Result, shown};
 
@@ -44,7 +44,7 @@ pub struct TensorInfo {
 #[derive(Debug)]
 pub(super) struct Header {
     pub version: u32,
-    pub metadata: IndexMap<String, Value>,
+    pub metadata: IndexMap<String, MetadataValue>,
     pub tensors: IndexMap<String, TensorInfo>,
 }
 
@@ -201,7 +201,7 @@ impl<'a> Cursor<'a> {
         Ok(count)
     }
 
-    fn metadata(&mut self, entries: usize) -> Result<IndexMap<String, Value>> {
+    fn metadata(&mut self, entries: usize) -> Result<IndexMap<String, MetadataValue>> {
         let mut metadata = IndexMap::new();
         for index in 0..entries {
             self.part = format!("metadata entry {index}");
@@ -228,9 +228,9 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    fn value(&mut self, kind: Kind) -> Result<Value> {
+    fn value(&mut self, kind: Kind) -> Result<MetadataValue> {
         match (kind, kind.width()) {
-            (Kind::Array, _) => Ok(Value::Array(self.array(1)?)),
+            (Kind::Array, _) => Ok(MetadataValue::Array(self.array(1)?)),
             (_, Some(width)) => {
                 let bytes = self.take(width)?;
                 kind.number(bytes).ok_or_else(|| {
@@ -240,7 +240,7 @@ impl<'a> Cursor<'a> {
                     ))
                 })
             }
-            _ => Ok(Value::String(self.text()?.to_owned())),
+            _ => Ok(MetadataValue::String(self.text()?.to_owned())),
         }
     }
 
@@ -280,14 +280,14 @@ impl<'a> Cursor<'a> {
         Ok(Array { of, length, bytes })
     }
 
-    fn alignment(&self, value: Option<&Value>) -> Result<usize> {
+    fn alignment(&self, value: Option<&MetadataValue>) -> Result<usize> {
         let alignment = match value {
             None => return Ok(DEFAULT_ALIGNMENT),
-            Some(Value::Unsigned(v)) => usize::try_from(*v).unwrap_or(0),
+            Some(MetadataValue::Unsigned(v)) => usize::try_from(*v).unwrap_or(0),
             Some(_) => 0,
         };
         if !alignment.is_power_of_two() {
-            let found = value.map_or_else(String::new, Value::to_string);
+            let found = value.map_or_else(String::new, MetadataValue::to_string);
             return Err(self.damaged(format!(
                 "metadata {ALIGNMENT} is {found}, which is no power of two"
             )));

@@ -16,7 +16,7 @@ use indexmap::IndexMap;
 pub use header::TensorInfo;
 pub use rotary::unpermute;
 pub use types::TensorType;
-pub use value::{Array, FromMetadata, Kind, Value};
+pub use value::{Array, FromMetadata, Kind, MetadataValue};
 
 use crate::bytes::Bytes;
 use crate::error::{ModelError, Result, shown};
@@ -79,7 +79,7 @@ impl Gguf {
     }
 
     /// All metadata, in the file's order.
-    pub fn metadata(&self) -> &IndexMap<String, Value> {
+    pub fn metadata(&self) -> &IndexMap<String, MetadataValue> {
         &self.header.metadata
     }
 
@@ -116,7 +116,7 @@ impl Gguf {
     /// Length of a metadata array, without reading it; `None` if the key is not an array.
     pub fn length(&self, key: &str) -> Option<usize> {
         match self.header.metadata.get(key)? {
-            Value::Array(array) => Some(array.length),
+            MetadataValue::Array(array) => Some(array.length),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@
 
 use candle_core::{D, DType, Result, Tensor, bail};
 
-use super::{Dropout, Seen};
+use super::{AttentionWindow, Dropout};
 
 /// As [`super::layer_norm`].
 ///
@@ -66,7 +66,7 @@ pub fn attention_probabilities(q: &Tensor, k: &Tensor, scale: f32) -> Result<Ten
 
 /// From q and k of shape [batch, head, pos, d_head].
 fn probabilities(q: &Tensor, k: &Tensor, scale: f32) -> Result<Tensor> {
-    softmax(&scores(q, k, scale)?, Seen(None))
+    softmax(&scores(q, k, scale)?, AttentionWindow(None))
 }
 
 fn scores(q: &Tensor, k: &Tensor, scale: f32) -> Result<Tensor> {
@@ -77,7 +77,7 @@ fn scores(q: &Tensor, k: &Tensor, scale: f32) -> Result<Tensor> {
 ///
 /// # Errors
 /// Those of the tensor library.
-pub fn softmax(scores: &Tensor, seen: Seen) -> Result<Tensor> {
+pub fn softmax(scores: &Tensor, seen: AttentionWindow) -> Result<Tensor> {
     let positions = scores.dim(D::Minus1)?;
     let rows = (0..positions).flat_map(|query| {
         let keys = seen.by(query);
@@ -140,7 +140,7 @@ pub fn causal_attention(
     let scores = scores(&part(0)?, &part(1)?, scale)?;
     let pattern = match attended {
         Some(attended) => softmax_without_padding(&scores, attended)?,
-        None => softmax(&scores, Seen(None))?,
+        None => softmax(&scores, AttentionWindow(None))?,
     };
     let pattern = dropout(&pattern, mask)?;
     let z = pattern.matmul(&part(2)?)?.transpose(1, 2)?.contiguous()?;

@@ -33,9 +33,9 @@ use candle_core::{CpuStorage, DType, Device, Layout, Result, Tensor, bail};
 
 /// The attention window of a query: the keys up to its own position; with `Some(n)` only the last n of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen(pub Option<usize>);
+pub struct AttentionWindow(pub Option<usize>);
 
-impl Seen {
+impl AttentionWindow {
     /// The positions that a query attends to.
     pub fn by(self, query: usize) -> std::ops::Range<usize> {
         let first = self

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use multiversion::multiversion;
 
-use super::{Seen, math};
+use super::{AttentionWindow, math};
 
 const LANES: usize = 16;
 
@@ -23,7 +23,7 @@ pub(crate) struct Heads {
     /// Soft cap c of scores: c·tanh(score / c).
     pub cap: Option<f32>,
     /// The attention window.
-    pub seen: Seen,
+    pub seen: AttentionWindow,
 }
 
 impl Heads {

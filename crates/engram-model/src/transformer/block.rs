@@ -12,7 +12,8 @@ use crate::error::Result;
 use crate::families::{BlockWeights, Norm, Qkv};
 use crate::kernels::activation::Activation;
 use crate::kernels::{
-    Dropout, Seen, attention_probabilities, causal_attention, dropout, elementary, gelu_new,
+    AttentionWindow, Dropout, attention_probabilities, causal_attention, dropout, elementary,
+    gelu_new,
 };
 use crate::tap::Tap;
 
@@ -112,7 +113,9 @@ impl Block {
                 let (q, k) = (a.d_queries(), a.d_keys());
                 [part(0..q)?, part(q..q + k)?, part(q + k..q + 2 * k)?]
             }
-            Qkv::Apart([q, k, v]) => [q.forward(normal)?, k.forward(normal)?, v.forward(normal)?],
+            Qkv::Separate([q, k, v]) => {
+                [q.forward(normal)?, k.forward(normal)?, v.forward(normal)?]
+            }
         };
         let made = [
             by_head(q, a.heads)?,
@@ -173,7 +176,10 @@ impl Block {
         let k = self.for_queries(&k)?.transpose(1, 2)?.contiguous()?;
         let scores = (q.matmul(&k.t()?)? * f64::from(attention.scale))?;
         let scores = capped(scores, self.architecture.score_cap)?;
-        Ok(elementary::softmax(&scores, Seen(attention.window))?)
+        Ok(elementary::softmax(
+            &scores,
+            AttentionWindow(attention.window),
+        )?)
     }
 
     /// Repeats keys or values, [batch, pos, kv_head, d_head], for each query head that they serve.

@@ -1,5 +1,5 @@
 //! The forward pass of a decoder-only transformer: embeddings, blocks (`block.rs`), last norm and unembedding. Each
-//! value that can be read or replaced passes through [`see`] under its site.
+//! value that can be read or replaced passes through `see` under its site.
 
 mod block;
 mod layers;

@@ -11,17 +11,19 @@ use engram_model::training::{Flat, Sequence};
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-pub use self::observer::{Event, Observer, Silent};
+pub use self::observer::{NoObserver, TrainingEvent, TrainingObserver};
 pub use self::plan::plan;
 use self::plan::{plan_of, schedule};
 use crate::adamw::{AdamW, decayed};
-use crate::checkpoint::{Keep, Keeper, State, Vectors};
+use crate::checkpoint::{CheckpointSettings, Keeper, State, Vectors};
 use crate::data::{Encoded, Texts, TrainText, prepare};
 use crate::error::{Result, TrainError};
 use crate::evaluate::{Mean, evaluate};
 use crate::learner::Learner;
-use crate::record::{EpochRecord, Metric, Plan, Rate, StepRecord, Timing, TrainingRecord};
-use crate::schedule::{Schedule, Stopper, Verdict};
+use crate::record::{
+    EpochRecord, LearningRate, MetricsLine, StepRecord, Timing, TrainingPlan, TrainingRecord,
+};
+use crate::schedule::{EarlyStopping, LearningRateSchedule, Verdict};
 use crate::settings::TrainSettings;
 
 /// The result of a run.
@@ -52,12 +54,12 @@ pub fn train(
     train: &[TrainText],
     validation: &[TrainText],
     settings: &TrainSettings,
-    keep: Option<&Keep>,
-    observer: &mut dyn Observer,
+    keep: Option<&CheckpointSettings>,
+    observer: &mut dyn TrainingObserver,
 ) -> Result<Trained> {
     let (texts, held_out) = prepare(model, train, validation, settings)?;
     let plan = plan_of(model, train, &texts, &held_out, settings)?;
-    observer.event(&Event::Planned(&plan));
+    observer.event(&TrainingEvent::Planned(&plan));
     let mut run = Run::start(
         model,
         settings,
@@ -67,8 +69,8 @@ pub fn train(
         keep,
     )?;
     match run.state.steps.len() {
-        0 => observer.event(&Event::Base(&run.state.base)),
-        steps => observer.event(&Event::Resumed(steps)),
+        0 => observer.event(&TrainingEvent::Base(&run.state.base)),
+        steps => observer.event(&TrainingEvent::Resumed(steps)),
     }
     while !run.ended() {
         run.epoch(&texts, observer)?;
@@ -91,7 +93,7 @@ pub fn train(
             plan,
             base: state.base,
             stopped_early: state.steps.len() < total_steps,
-            rate: Some(Rate::of(&schedule, state.steps.len())),
+            rate: Some(LearningRate::of(&schedule, state.steps.len())),
             steps: state.steps,
             epochs: state.epochs,
             best_epoch: state.best_epoch,
@@ -105,8 +107,8 @@ pub fn train(
 /// A run in progress.
 struct Run<'a> {
     settings: &'a TrainSettings,
-    plan: &'a Plan,
-    schedule: Schedule,
+    plan: &'a TrainingPlan,
+    schedule: LearningRateSchedule,
     weights: Flat,
     best: Flat,
     optimizer: AdamW,
@@ -120,10 +122,10 @@ impl<'a> Run<'a> {
     fn start(
         model: &Model,
         settings: &'a TrainSettings,
-        plan: &'a Plan,
+        plan: &'a TrainingPlan,
         trained_on: &Texts,
         (held_out, texts): (&[Encoded], usize),
-        keep: Option<&Keep>,
+        keep: Option<&CheckpointSettings>,
     ) -> Result<Run<'a>> {
         let mut weights = model.flat()?;
         let mut best = weights.clone();
@@ -160,7 +162,7 @@ impl<'a> Run<'a> {
                     epoch_loss: Mean::default(),
                     steps: Vec::new(),
                     epochs: Vec::new(),
-                    stopper: Stopper::new(settings.patience),
+                    stopper: EarlyStopping::new(settings.patience),
                     base,
                     best_texts: base_texts.clone(),
                     base_texts,
@@ -192,7 +194,7 @@ impl<'a> Run<'a> {
     }
 
     /// The rest of an epoch: all sequences once, in a new order.
-    fn epoch(&mut self, texts: &Texts, observer: &mut dyn Observer) -> Result<()> {
+    fn epoch(&mut self, texts: &Texts, observer: &mut dyn TrainingObserver) -> Result<()> {
         if self.state.order.is_empty() {
             self.state.order = texts.order(self.plan.sequences, &mut self.state.random);
         }
@@ -214,14 +216,14 @@ impl<'a> Run<'a> {
             self.state.taken = end;
             self.state.train_s += start.elapsed().as_secs_f64();
             let left = self.plan.total_steps.saturating_sub(record.step) as f64;
-            observer.event(&Event::Step {
+            observer.event(&TrainingEvent::Step {
                 record: &record,
                 steps: self.plan.total_steps,
                 tokens_per_second: self.timing().tokens_per_second,
                 eta_s: left * self.state.train_s / record.step as f64,
             });
             if let Some(keeper) = &mut self.keeper {
-                keeper.metric(&Metric::step(&record))?;
+                keeper.metric(&MetricsLine::step(&record))?;
             }
             self.state.steps.push(record);
             let cancelled = observer.is_cancelled();
@@ -238,7 +240,7 @@ impl<'a> Run<'a> {
         &mut self,
         held_out: &[Encoded],
         texts: usize,
-        observer: &mut dyn Observer,
+        observer: &mut dyn TrainingObserver,
     ) -> Result<()> {
         let start = Instant::now();
         let (validation, by_text) = evaluate(
@@ -267,10 +269,10 @@ impl<'a> Run<'a> {
             validation,
             best,
         };
-        observer.event(&Event::Epoch(&record));
+        observer.event(&TrainingEvent::Epoch(&record));
         if let Some(keeper) = &mut self.keeper {
             let step = record.step;
-            keeper.metric(&Metric::evaluation(step, epoch, &record.validation))?;
+            keeper.metric(&MetricsLine::evaluation(step, epoch, &record.validation))?;
         }
         self.state.epochs.push(record);
         self.state.order.clear();

@@ -1,11 +1,11 @@
 //! Events of a run, and who receives them.
 
-use crate::record::{EpochRecord, Plan, StepRecord, Validation};
+use crate::record::{EpochRecord, StepRecord, TrainingPlan, Validation};
 
 /// Receives the events of a training run.
-pub trait Observer {
+pub trait TrainingObserver {
     /// Called for each event.
-    fn event(&mut self, event: &Event);
+    fn event(&mut self, event: &TrainingEvent);
 
     /// Whether the run should stop. Called after each step; a run that stops writes a checkpoint first.
     fn is_cancelled(&self) -> bool {
@@ -15,18 +15,18 @@ pub trait Observer {
 
 /// Ignores all events and never cancels.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Silent;
+pub struct NoObserver;
 
-impl Observer for Silent {
-    fn event(&mut self, _: &Event) {}
+impl TrainingObserver for NoObserver {
+    fn event(&mut self, _: &TrainingEvent) {}
 }
 
 /// An event of a training run.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Event<'a> {
+pub enum TrainingEvent<'a> {
     /// The run is about to start.
-    Planned(&'a Plan),
+    Planned(&'a TrainingPlan),
     /// The run resumes from a checkpoint written after this optimizer step.
     Resumed(usize),
     /// The model was evaluated before training.

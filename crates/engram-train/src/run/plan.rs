@@ -5,8 +5,8 @@ use engram_model::training::Pass;
 
 use crate::data::{Encoded, Texts, TrainText, prepare};
 use crate::error::Result;
-use crate::record::{Plan, Rate};
-use crate::schedule::Schedule;
+use crate::record::{LearningRate, TrainingPlan};
+use crate::schedule::LearningRateSchedule;
 use crate::settings::TrainSettings;
 
 /// The plan of a run, without running it.
@@ -18,7 +18,7 @@ pub fn plan(
     train: &[TrainText],
     validation: &[TrainText],
     settings: &TrainSettings,
-) -> Result<Plan> {
+) -> Result<TrainingPlan> {
     let (texts, held_out) = prepare(model, train, validation, settings)?;
     plan_of(model, train, &texts, &held_out, settings)
 }
@@ -29,7 +29,7 @@ pub(super) fn plan_of(
     texts: &Texts,
     held_out: &[Encoded],
     settings: &TrainSettings,
-) -> Result<Plan> {
+) -> Result<TrainingPlan> {
     let sequences_per_step = settings.batch_size * settings.accumulation;
     let drawn = settings.epoch_steps * sequences_per_step;
     // Sequences and predicted tokens of an epoch, the padding among these, and tokens in no sequence.
@@ -63,7 +63,7 @@ pub(super) fn plan_of(
     // The model, its weights as a vector, the best weights and two moments; a gradient and a workspace for each thread.
     let copies = 5 * parameters as u64 * 4;
     let of_thread = parameters as u64 * 4 + Pass::workspace_bytes(model, settings.max_length);
-    Ok(Plan {
+    Ok(TrainingPlan {
         texts: train.len(),
         sequences,
         validation_sequences: held_out.len(),
@@ -71,7 +71,10 @@ pub(super) fn plan_of(
         steps_per_epoch,
         total_steps,
         warmup_steps: settings.warmup(total_steps),
-        rate: Some(Rate::of(&schedule(settings, total_steps), total_steps)),
+        rate: Some(LearningRate::of(
+            &schedule(settings, total_steps),
+            total_steps,
+        )),
         tokens_per_epoch,
         padded_tokens,
         cut_tokens,
@@ -80,8 +83,8 @@ pub(super) fn plan_of(
     })
 }
 
-pub(super) fn schedule(settings: &TrainSettings, total: usize) -> Schedule {
-    Schedule {
+pub(super) fn schedule(settings: &TrainSettings, total: usize) -> LearningRateSchedule {
+    LearningRateSchedule {
         peak: settings.learning_rate,
         warmup: settings.warmup(total),
         total,

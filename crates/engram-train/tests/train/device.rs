@@ -5,7 +5,7 @@ use engram_model::kernels::{Products, bfloat16};
 use engram_model::training::Sequence;
 use engram_train::adamw::{AdamW, decayed};
 use engram_train::on_device::OnDevice;
-use engram_train::{Learner, Precision, Silent, TrainSettings, train};
+use engram_train::{Learner, NoObserver, Precision, TrainSettings, train};
 
 use crate::{VOCAB, model, settings, texts, weights};
 
@@ -117,7 +117,7 @@ fn bfloat16_learns_nearly_the_same() {
             precision,
             ..settings()
         };
-        train(&model, &all, &all[..6], &settings, None, &mut Silent).unwrap()
+        train(&model, &all, &all[..6], &settings, None, &mut NoObserver).unwrap()
     };
     let (full, half) = (run(Precision::Fp32), run(Precision::Bf16));
     assert_eq!(full.curve.precision, "fp32");

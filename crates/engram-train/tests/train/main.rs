@@ -6,7 +6,9 @@ mod resume;
 use candle_core::{Device, Tensor};
 use engram_model::checkpoint::Parameters;
 use engram_model::{Gpt2Config, Model, Tokenizer};
-use engram_train::{Event, Observer, Silent, TrainError, TrainSettings, TrainText, plan, train};
+use engram_train::{
+    NoObserver, TrainError, TrainSettings, TrainText, TrainingEvent, TrainingObserver, plan, train,
+};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -142,9 +144,16 @@ fn validation_is_the_mean_over_the_right_tokens() {
     let mut settings = settings();
     settings.epochs = 1;
     let run = |settings: &TrainSettings| {
-        train(&model, &texts(4), &validation, settings, None, &mut Silent)
-            .unwrap()
-            .curve
+        train(
+            &model,
+            &texts(4),
+            &validation,
+            settings,
+            None,
+            &mut NoObserver,
+        )
+        .unwrap()
+        .curve
     };
     let (a, b) = (
         losses(&model, &[3, 9, 4, 1]),
@@ -182,7 +191,7 @@ fn accumulation_equals_one_large_batch() {
             accumulation,
             ..settings()
         };
-        train(&model, &all, &all[..4], &settings, None, &mut Silent).unwrap()
+        train(&model, &all, &all[..4], &settings, None, &mut NoObserver).unwrap()
     };
     let (one, four) = (run(8, 1), run(2, 4));
     assert_eq!(one.curve.steps.len(), 6);
@@ -202,7 +211,7 @@ fn the_same_seed_gives_the_same_bits_and_another_does_not() {
             seed,
             ..settings()
         };
-        train(&model, &all, &all[..4], &settings, None, &mut Silent).unwrap()
+        train(&model, &all, &all[..4], &settings, None, &mut NoObserver).unwrap()
     };
     let (a, b, c) = (run(1), run(1), run(2));
     assert_eq!(weights(&a.model), weights(&b.model));
@@ -225,7 +234,7 @@ fn three_sentences_are_learned_by_heart() {
         batch_size: 3,
         ..settings()
     };
-    let trained = train(&model, &all, &all, &settings, None, &mut Silent).unwrap();
+    let trained = train(&model, &all, &all, &settings, None, &mut NoObserver).unwrap();
     let record = &trained.curve;
     assert!(record.base.real > 3.0, "{:?}", record.base);
     let best = record.best().unwrap();
@@ -253,7 +262,15 @@ fn patience_ends_a_run_that_only_forgets_and_the_best_is_kept() {
         warmup_steps: 0,
         ..settings()
     };
-    let trained = train(&model, &learned, &held_out, &settings, None, &mut Silent).unwrap();
+    let trained = train(
+        &model,
+        &learned,
+        &held_out,
+        &settings,
+        None,
+        &mut NoObserver,
+    )
+    .unwrap();
     let record = trained.curve;
     assert!(record.stopped_early);
     assert!(record.epochs.len() < 40);
@@ -267,19 +284,19 @@ fn patience_ends_a_run_that_only_forgets_and_the_best_is_kept() {
 #[test]
 fn the_rate_follows_the_schedule_and_the_observer_hears_all() {
     struct Count(usize, usize, usize, usize);
-    impl Observer for Count {
-        fn event(&mut self, event: &Event) {
+    impl TrainingObserver for Count {
+        fn event(&mut self, event: &TrainingEvent) {
             match event {
-                Event::Planned(plan) => {
+                TrainingEvent::Planned(plan) => {
                     assert_eq!(plan.total_steps, 20);
                     self.0 += 1;
                 }
-                Event::Base(_) => self.1 += 1,
-                Event::Step { steps, .. } => {
+                TrainingEvent::Base(_) => self.1 += 1,
+                TrainingEvent::Step { steps, .. } => {
                     assert_eq!(*steps, 20);
                     self.2 += 1;
                 }
-                Event::Epoch(_) => self.3 += 1,
+                TrainingEvent::Epoch(_) => self.3 += 1,
                 _ => {}
             }
         }
@@ -314,7 +331,7 @@ fn a_rate_that_never_reaches_its_value_is_told() {
             ..settings()
         };
         let plan = plan(&model(8), &all, &all[..2], &settings).unwrap();
-        let record = train(&model(8), &all, &all[..2], &settings, None, &mut Silent)
+        let record = train(&model(8), &all, &all[..2], &settings, None, &mut NoObserver)
             .unwrap()
             .curve;
         (plan.rate.unwrap(), record)
@@ -344,7 +361,7 @@ fn what_cannot_be_trained_is_refused() {
     let model = model(8);
     let all = texts(4);
     let refused = |train_texts: &[TrainText], settings: &TrainSettings| {
-        train(&model, train_texts, &all, settings, None, &mut Silent)
+        train(&model, train_texts, &all, settings, None, &mut NoObserver)
             .err()
             .unwrap()
     };
@@ -355,7 +372,7 @@ fn what_cannot_be_trained_is_refused() {
     );
     let error = refused(&[text(&[1], None)], &settings());
     assert!(matches!(error, TrainError::NoSequence { texts: 1, .. }));
-    let error = train(&model, &all, &[], &settings(), None, &mut Silent)
+    let error = train(&model, &all, &[], &settings(), None, &mut NoObserver)
         .err()
         .unwrap();
     assert!(
@@ -388,7 +405,7 @@ fn what_cannot_be_trained_is_refused() {
 #[test]
 fn a_record_writes_and_reads_back() {
     let all = texts(4);
-    let record = train(&model(8), &all, &all, &settings(), None, &mut Silent)
+    let record = train(&model(8), &all, &all, &settings(), None, &mut NoObserver)
         .unwrap()
         .curve;
     let folder = tempfile::tempdir().unwrap();

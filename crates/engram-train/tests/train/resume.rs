@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use engram_train::{Event, Keep, Observer, Silent, TrainSettings, plan, train};
+use engram_train::{
+    CheckpointSettings, NoObserver, TrainSettings, TrainingEvent, TrainingObserver, plan, train,
+};
 
 use crate::{model, settings, texts, weights};
 
@@ -12,16 +14,16 @@ struct Killed {
     left: Vec<Option<Vec<u8>>>,
 }
 
-impl Observer for Killed {
-    fn event(&mut self, _: &Event) {
+impl TrainingObserver for Killed {
+    fn event(&mut self, _: &TrainingEvent) {
         let checkpoint = self.folder.join("checkpoint.safetensors");
         self.left.push(std::fs::read(checkpoint).ok());
     }
 }
 
 /// A run kept in a folder after every step, and the kills of it.
-fn kept_and_killed(folder: &std::path::Path) -> (Keep, Killed) {
-    let keep = Keep {
+fn kept_and_killed(folder: &std::path::Path) -> (CheckpointSettings, Killed) {
+    let keep = CheckpointSettings {
         folder: folder.join("run"),
         every: Duration::ZERO,
         resume: true,
@@ -44,7 +46,7 @@ fn a_run_killed_anywhere_and_gone_on_with_ends_as_an_unbroken_one() {
         dropout: 0.2,
         ..settings()
     };
-    let whole = train(&model, &all, &held_out, &settings, None, &mut Silent).unwrap();
+    let whole = train(&model, &all, &held_out, &settings, None, &mut NoObserver).unwrap();
     assert!(whole.curve.epochs.len() > 1);
     let folder = tempfile::tempdir().unwrap();
     let (keep, mut killed) = kept_and_killed(folder.path());
@@ -62,7 +64,15 @@ fn a_run_killed_anywhere_and_gone_on_with_ends_as_an_unbroken_one() {
             // A checkpoint half-written by it.
             std::fs::write(keep.folder.join(".engram-x.tmp"), b"half").unwrap();
         }
-        let resumed = train(&model, &all, &held_out, &settings, Some(&keep), &mut Silent).unwrap();
+        let resumed = train(
+            &model,
+            &all,
+            &held_out,
+            &settings,
+            Some(&keep),
+            &mut NoObserver,
+        )
+        .unwrap();
         assert_eq!(resumed.curve, whole.curve, "event {event}");
         assert_eq!(
             weights(&resumed.model),
@@ -83,14 +93,22 @@ fn a_run_killed_anywhere_and_gone_on_with_ends_as_an_unbroken_one() {
 fn a_checkpoint_of_another_run_or_a_damaged_one_is_refused() {
     let (model, all) = (model(8), texts(4));
     let folder = tempfile::tempdir().unwrap();
-    let keep = Keep {
+    let keep = CheckpointSettings {
         folder: folder.path().to_owned(),
         every: Duration::ZERO,
         resume: true,
     };
-    train(&model, &all, &all, &settings(), Some(&keep), &mut Silent).unwrap();
+    train(
+        &model,
+        &all,
+        &all,
+        &settings(),
+        Some(&keep),
+        &mut NoObserver,
+    )
+    .unwrap();
     let refused = |settings: &TrainSettings| {
-        train(&model, &all, &all, settings, Some(&keep), &mut Silent)
+        train(&model, &all, &all, settings, Some(&keep), &mut NoObserver)
             .err()
             .unwrap()
             .to_string()
@@ -122,12 +140,28 @@ fn a_checkpoint_of_another_run_or_a_damaged_one_is_refused() {
         assert!(named && error.contains("remove it"), "byte {at}: {error}");
     }
     // Without --resume it is written over.
-    let anew = Keep {
+    let anew = CheckpointSettings {
         resume: false,
         ..keep.clone()
     };
-    train(&model, &all, &all, &settings(), Some(&anew), &mut Silent).unwrap();
-    train(&model, &all, &all, &settings(), Some(&keep), &mut Silent).unwrap();
+    train(
+        &model,
+        &all,
+        &all,
+        &settings(),
+        Some(&anew),
+        &mut NoObserver,
+    )
+    .unwrap();
+    train(
+        &model,
+        &all,
+        &all,
+        &settings(),
+        Some(&keep),
+        &mut NoObserver,
+    )
+    .unwrap();
 }
 
 #[test]
@@ -136,12 +170,19 @@ fn a_folder_that_cannot_be_written_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let blocked = folder.path().join("blocked");
     std::fs::write(&blocked, "a file").unwrap();
-    let keep = Keep {
+    let keep = CheckpointSettings {
         folder: blocked.join("run"),
         every: Duration::ZERO,
         resume: false,
     };
-    let error = train(&model, &all, &all, &settings(), Some(&keep), &mut Silent);
+    let error = train(
+        &model,
+        &all,
+        &all,
+        &settings(),
+        Some(&keep),
+        &mut NoObserver,
+    );
     assert!(error.err().unwrap().to_string().contains("blocked"));
 }
 
@@ -159,7 +200,7 @@ fn crops_and_most_steps_are_counted_and_resumed() {
         beta_2: 0.95,
         ..settings()
     };
-    let whole = train(&model, &all, &held_out, &settings, None, &mut Silent).unwrap();
+    let whole = train(&model, &all, &held_out, &settings, None, &mut NoObserver).unwrap();
     let steps: Vec<usize> = whole.curve.epochs.iter().map(|e| e.step).collect();
     // Three steps an epoch, the last one cut at the eighth.
     assert_eq!(steps, [3, 6, 8]);
@@ -172,7 +213,15 @@ fn crops_and_most_steps_are_counted_and_resumed() {
     train(&model, &all, &held_out, &settings, Some(&keep), &mut killed).unwrap();
     for left in killed.left.iter().flatten() {
         std::fs::write(keep.folder.join("checkpoint.safetensors"), left).unwrap();
-        let resumed = train(&model, &all, &held_out, &settings, Some(&keep), &mut Silent).unwrap();
+        let resumed = train(
+            &model,
+            &all,
+            &held_out,
+            &settings,
+            Some(&keep),
+            &mut NoObserver,
+        )
+        .unwrap();
         assert_eq!(weights(&resumed.model), weights(&whole.model));
         assert_eq!(resumed.curve, whole.curve);
     }

@@ -6,7 +6,7 @@ use engram::results::Machine;
 use engram_core::{Lock, Score};
 use engram_edit::overlay::short;
 use engram_edit::tokens::continued;
-use engram_edit::{Asked, Case, EditRequest, Editor, Facts, Method, Reader};
+use engram_edit::{Case, EditRequest, Editor, Facts, Method, Questions, Reader};
 use serde::Serialize;
 
 use super::{check_model, covariances, kept_texts, method, open, settings, suite};
@@ -150,7 +150,7 @@ fn refuse_present(reader: &Reader, request: &EditRequest) -> Result<()> {
 fn mean_score(reader: &Reader, cases: &[Case]) -> Result<Option<Score>> {
     let mut scores = Vec::new();
     for case in cases {
-        if let Some(asked) = Asked::of(reader.model().tokenizer(), case)? {
+        if let Some(asked) = Questions::of(reader.model().tokenizer(), case)? {
             scores.push(asked.score(reader)?);
         }
     }

@@ -11,7 +11,7 @@ use engram::results::STATS;
 use engram::stage::Output;
 use engram_core::{Row, Site, Suite, files};
 use engram_corpus::CounterFact;
-use engram_edit::{Choosing, Facts, of_counterfact, of_suite};
+use engram_edit::{ChoiceSettings, Facts, of_counterfact, of_suite};
 use engram_findings::{Condition, EditFindings, Settings, Study, editing};
 use engram_report::editing_text;
 
@@ -43,7 +43,7 @@ pub fn sweep(args: &EditSweepArgs, json: bool) -> Result<()> {
             Some(_) => Facts::CounterFact(&counterfact),
             None => Facts::Suite(&suite),
         },
-        choosing: Choosing {
+        choosing: ChoiceSettings {
             most: args.most,
             all_facts: args.all_facts,
         },

@@ -137,7 +137,7 @@ impl<'a> Keys<'a> {
     fn refused(&self, name: &str, why: &str) -> ModelError {
         let key = self.key(name);
         let value = self.file.metadata().get(&key);
-        let value = value.map_or_else(String::new, gguf::Value::to_string);
+        let value = value.map_or_else(String::new, gguf::MetadataValue::to_string);
         ModelError::GgufKind {
             path: self.file.path().to_owned(),
             why: format!("metadata {} is {value}; {why}", shown(&key)),
@@ -155,16 +155,16 @@ impl<'a> Keys<'a> {
         for (key, value) in self.file.metadata() {
             let read = self.read.borrow().contains(key);
             let off = match value {
-                gguf::Value::Unsigned(0) | gguf::Value::Signed(0) | gguf::Value::Bool(false) => {
-                    true
-                }
-                gguf::Value::Float(value) => *value == 0.0,
+                gguf::MetadataValue::Unsigned(0)
+                | gguf::MetadataValue::Signed(0)
+                | gguf::MetadataValue::Bool(false) => true,
+                gguf::MetadataValue::Float(value) => *value == 0.0,
                 _ => false,
             };
             let Some(name) = key.strip_prefix(&prefix) else {
                 continue;
             };
-            let one = FACTORS.contains(&name) && *value == gguf::Value::Float(1.0);
+            let one = FACTORS.contains(&name) && *value == gguf::MetadataValue::Float(1.0);
             if !(read || off || one) {
                 return Err(self.refused(name, "engram does not read it, and computes without it"));
             }
@@ -309,7 +309,7 @@ fn gemma(keys: &Keys<'_>, family: &str, d_head: u32) -> Result<Map<String, Value
 /// one.
 fn slides(keys: &Keys<'_>, layers: usize) -> Result<Option<Vec<bool>>> {
     let key = keys.key("attention.sliding_window_pattern");
-    if let Some(gguf::Value::Array(_)) = keys.file.metadata().get(&key) {
+    if let Some(gguf::MetadataValue::Array(_)) = keys.file.metadata().get(&key) {
         return keys.file.get(&key);
     }
     let period = keys
