@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// The share of prompts on which the first side is strictly more probable, and the mean difference, with p = exp(−mean
 /// token NLL) (Meng et al. 2022, section 3.3).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Comparison {
+pub struct WinRate {
     /// The share, 0 to 1.
     pub score: f64,
     /// The mean difference of p, −1 to 1.
@@ -16,20 +16,20 @@ pub struct Comparison {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// p(new) > p(true) on the edit's own prompt.
-    pub efficacy: Option<Comparison>,
+    pub efficacy: Option<WinRate>,
     /// p(new) > p(true) on the paraphrases.
-    pub paraphrase: Option<Comparison>,
+    pub paraphrase: Option<WinRate>,
     /// p(own answer) > p(new) on the neighbours.
-    pub neighbourhood: Option<Comparison>,
+    pub neighbourhood: Option<WinRate>,
 }
 
 impl Score {
     /// The mean of each score over the cases that have it.
     pub fn mean<'a>(scores: impl Iterator<Item = &'a Score> + Clone) -> Score {
-        let of = |part: fn(&Score) -> Option<Comparison>| {
-            let all: Vec<Comparison> = scores.clone().filter_map(part).collect();
+        let of = |part: fn(&Score) -> Option<WinRate>| {
+            let all: Vec<WinRate> = scores.clone().filter_map(part).collect();
             let n = all.len() as f64;
-            (!all.is_empty()).then(|| Comparison {
+            (!all.is_empty()).then(|| WinRate {
                 score: all.iter().map(|w| w.score).sum::<f64>() / n,
                 magnitude: all.iter().map(|w| w.magnitude).sum::<f64>() / n,
             })
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn s_is_the_harmonic_mean_of_what_there_is() {
         let won = |score| {
-            Some(Comparison {
+            Some(WinRate {
                 score,
                 magnitude: 0.0,
             })

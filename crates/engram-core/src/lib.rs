@@ -30,7 +30,7 @@ pub mod text;
 pub use blanks::Blanks;
 pub use clusters::{Clusters, Shared};
 pub use confounds::Confounds;
-pub use edit::{Comparison, Continuation, EditRow, FactChange, Fit, LanguageEffect, Score};
+pub use edit::{Continuation, EditRow, FactChange, Fit, LanguageEffect, Score, WinRate};
 pub use error::{CoreError, Result};
 pub use faults::{Fault, Faults, Field};
 pub use lock::Lock;

@@ -66,7 +66,7 @@ pub enum CorpusError {
     },
     /// A file that unpacks to more than the limit.
     #[error(
-        "{}: it unpacks to more than {times} times its size; refused as a decompression bomb (unpack it, or write it as JSONL, yourself if it is none)",
+        "{}: it unpacks to more than {times} times its size; refused as a decompression bomb (if it is a real corpus, unpack it or write it as JSONL yourself)",
         path.display()
     )]
     Bomb {
@@ -113,7 +113,7 @@ pub enum CorpusError {
     },
     /// A corpus without abstracts, only titles.
     #[error(
-        "{}: none of {records} records has an abstract{}; an export with abstracts is needed (--titles-only takes titles alone)",
+        "{}: none of {records} records has an abstract{}; an export with abstracts is needed (--titles-only accepts titles alone)",
         path.display(), not_used(unused)
     )]
     NoAbstract {

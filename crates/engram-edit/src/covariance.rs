@@ -166,7 +166,7 @@ pub fn covariances(
         rest = after;
         let runs: Vec<Run> = texts.iter().map(|text| run(text)).collect();
         let positions: usize = texts.iter().map(Vec::len).sum();
-        let keys = reader.front().neurons(&runs, layers)?;
+        let keys = reader.packed().neurons(&runs, layers)?;
         for (keys, sum) in keys.into_iter().zip(&mut sums) {
             let keys = Tensor::from_vec(keys, (positions, width), &Device::Cpu)?;
             let block = keys.t()?.contiguous()?.matmul(&keys)?;

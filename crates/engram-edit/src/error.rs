@@ -79,7 +79,7 @@ pub enum EditError {
         width: usize,
     },
     /// A stored covariance that is damaged.
-    #[error("{}: this kept covariance is damaged: {why}; remove the file, and it is computed anew", path.display())]
+    #[error("{}: this stored covariance is damaged: {why}; remove the file to compute it again", path.display())]
     Statistics {
         /// The file.
         path: PathBuf,
@@ -90,9 +90,7 @@ pub enum EditError {
     #[error("the covariance needs texts of at least one token; the sample has none")]
     NoTexts,
     /// A value that is not finite.
-    #[error(
-        "{what}: the edit came out as no finite number; lower the rate or the clamp, or raise the ridge"
-    )]
+    #[error("{what}: the edit is not finite; lower the rate or the clamp, or raise the ridge")]
     NotFinite {
         /// Where it occurred.
         what: String,
@@ -108,7 +106,7 @@ pub enum EditError {
         why: &'static str,
     },
     /// A file that is not an edit.
-    #[error("{}: no readable edit: {why}", path.display())]
+    #[error("{}: not a readable edit: {why}", path.display())]
     Delta {
         /// The file.
         path: PathBuf,
@@ -117,7 +115,7 @@ pub enum EditError {
     },
     /// An edit of another checkpoint.
     #[error(
-        "edit {delta} was made for the checkpoint {expected}, this one is {found}; name the one that it was made for"
+        "edit {delta} was made for the checkpoint {expected}, this one is {found}; use the one that it was made for"
     )]
     OtherCheckpoint {
         /// The edit.

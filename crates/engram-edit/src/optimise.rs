@@ -140,7 +140,7 @@ pub struct Optimiser {
 impl Optimiser {
     /// For edits of layers `first` and later.
     pub fn new(reader: &Reader, first: usize) -> Optimiser {
-        let reverse = Reverse::new(reader.front(), reader.vocabulary(), first + 1);
+        let reverse = Reverse::new(reader.packed(), reader.vocabulary(), first + 1);
         Optimiser {
             reader: reader.clone(),
             reverse,
@@ -250,14 +250,14 @@ impl<'a> Loss<'a> {
         runs.push(run(&essence[..=*at]));
         starts.push(*at);
         reads.push((runs.len() - 1, 0));
-        let (front, vocabulary) = (optimiser.reader.front(), optimiser.reader.vocabulary());
+        let (packed, vocabulary) = (optimiser.reader.packed(), optimiser.reader.vocabulary());
         Ok(Loss {
-            ending: front.ending(vocabulary, &optimiser.reverse, &runs, layer, &starts)?,
+            ending: packed.ending(vocabulary, &optimiser.reverse, &runs, layer, &starts)?,
             place,
             runs: runs.len(),
             reads,
             targets,
-            vocab: front.shape().vocab,
+            vocab: packed.shape().vocab,
         })
     }
 

@@ -17,7 +17,7 @@ const BATCH: usize = 1024;
 #[derive(Clone)]
 pub struct Reader {
     model: Model,
-    front: Wavefront,
+    packed: Wavefront,
     vocabulary: Arc<Vocabulary>,
 }
 
@@ -43,11 +43,11 @@ impl Reader {
     /// # Errors
     /// [`EditError::Tensor`](crate::EditError::Tensor) if the tensor library fails.
     pub fn new(model: &Model) -> Result<Reader> {
-        let front = Wavefront::new(model)?;
-        let vocabulary = Arc::new(front.vocabulary(None)?);
+        let packed = Wavefront::new(model)?;
+        let vocabulary = Arc::new(packed.vocabulary(None)?);
         Ok(Reader {
             model: model.clone(),
-            front,
+            packed,
             vocabulary,
         })
     }
@@ -58,7 +58,7 @@ impl Reader {
     /// [`EditError::Model`](crate::EditError::Model) for a layer that the model does not have.
     pub fn of_edited(&self, edited: Model, layers: &[usize]) -> Result<Reader> {
         Ok(Reader {
-            front: self.front.with_blocks_of(&edited, layers)?,
+            packed: self.packed.with_blocks_of(&edited, layers)?,
             vocabulary: self.vocabulary.clone(),
             model: edited,
         })
@@ -70,8 +70,8 @@ impl Reader {
     }
 
     /// The packed weights.
-    pub fn front(&self) -> &Wavefront {
-        &self.front
+    pub fn packed(&self) -> &Wavefront {
+        &self.packed
     }
 
     /// The packed unembedding, for all tokens.
@@ -97,8 +97,8 @@ impl Reader {
             rest = after;
             let of_one = |one: &PromptAndAnswer| (run(one.read()), one.from - 1..one.ids.len() - 1);
             let reads: Vec<_> = batch.iter().map(of_one).collect();
-            let rows = self.front.read(&reads)?;
-            let logits = self.front.logits(&rows, &self.vocabulary);
+            let rows = self.packed.read(&reads)?;
+            let logits = self.packed.logits(&rows, &self.vocabulary);
             let mut rows = logits.chunks_exact(self.vocabulary.tokens());
             for one in batch {
                 let answer = one.answer();
@@ -131,8 +131,8 @@ impl Reader {
             }
             left -= text.len();
             let (read, said) = (&text[..text.len() - 1], &text[1..]);
-            let rows = self.front.read(&[(run(read), 0..read.len())])?;
-            let logits = self.front.logits(&rows, &self.vocabulary);
+            let rows = self.packed.read(&[(run(read), 0..read.len())])?;
+            let logits = self.packed.logits(&rows, &self.vocabulary);
             let rows = logits.chunks_exact(self.vocabulary.tokens()).zip(said);
             sum -= rows
                 .map(|(row, token)| log_probability(row, *token as usize))
@@ -146,14 +146,14 @@ impl Reader {
     ///
     /// # Errors
     /// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
-    pub fn said(&self, prompt: &str, tokens: usize) -> Result<String> {
+    pub fn continuation(&self, prompt: &str, tokens: usize) -> Result<String> {
         let mut row = self.model.tokenizer().encode(prompt)?;
         let from = row.len();
         let room = self.model.architecture().context.saturating_sub(from);
         for _ in 0..tokens.min(room) {
             let last = row.len() - 1;
-            let rows = self.front.read(&[(run(&row), last..last + 1)])?;
-            let logits = self.front.logits(&rows, &self.vocabulary);
+            let rows = self.packed.read(&[(run(&row), last..last + 1)])?;
+            let logits = self.packed.logits(&rows, &self.vocabulary);
             row.extend(most_probable(&logits));
         }
         Ok(self.model.tokenizer().decode(&row[from..])?)

@@ -1,6 +1,6 @@
 //! CounterFact's scores of an edit (Meng et al. 2022, section 3.3).
 
-use engram_core::{Comparison, Score};
+use engram_core::{Score, WinRate};
 use engram_model::Tokenizer;
 
 use crate::error::Result;
@@ -76,10 +76,10 @@ impl Questions {
     }
 }
 
-fn won(pairs: &[[Likelihood; 2]]) -> Option<Comparison> {
+fn won(pairs: &[[Likelihood; 2]]) -> Option<WinRate> {
     let n = pairs.len() as f64;
     let difference = |p: &[Likelihood; 2]| p[0].probability() - p[1].probability();
-    (!pairs.is_empty()).then(|| Comparison {
+    (!pairs.is_empty()).then(|| WinRate {
         score: pairs.iter().filter(|p| difference(p) > 0.0).count() as f64 / n,
         magnitude: pairs.iter().map(difference).sum::<f64>() / n,
     })

@@ -196,7 +196,7 @@ impl EditSettings {
     }
 
     /// The settings of the covariance's sample.
-    pub fn taking(&self) -> SampleSettings {
+    pub fn sample_settings(&self) -> SampleSettings {
         SampleSettings {
             tokens: self.sample_tokens,
             sentences: self.sentences,

@@ -65,7 +65,9 @@ impl Measures {
         };
         for case in cases {
             let prompt = case.case.request.prompt.as_str();
-            measures.said.push(reader.said(prompt, SAID_TOKENS)?);
+            measures
+                .said
+                .push(reader.continuation(prompt, SAID_TOKENS)?);
             if continuations > 0 {
                 let of_prompt = fluency(reader.model(), &[prompt], continuations, 0)?;
                 measures.fluency.push(of_prompt);
@@ -112,7 +114,7 @@ impl Measures {
                 target_true: request.target_true.clone(),
                 target_new: request.target_new.clone(),
                 before: self.said[place].clone(),
-                after: edited.said(&request.prompt, SAID_TOKENS)?,
+                after: edited.continuation(&request.prompt, SAID_TOKENS)?,
             });
             if let Some(before) = self.fluency.get(place) {
                 let after = fluency(edited.model(), &[&request.prompt], self.continuations, 0)?;

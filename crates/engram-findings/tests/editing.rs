@@ -1,6 +1,6 @@
 //! Findings of edits on results whose answer is known.
 
-use engram_core::{Comparison, EditRow, FactChange, LanguageEffect, Pair, Row, Score};
+use engram_core::{EditRow, FactChange, LanguageEffect, Pair, Row, Score, WinRate};
 use engram_findings::editing::recovery::join;
 use engram_findings::editing::simulate::EditSimulation;
 use engram_findings::simulate::Simulation;
@@ -266,7 +266,7 @@ fn what_is_wrong_is_named() {
 
 fn score(share: f64, magnitude: f64) -> Score {
     Score {
-        efficacy: Some(Comparison {
+        efficacy: Some(WinRate {
             score: share,
             magnitude,
         }),

@@ -73,7 +73,7 @@ pub(crate) fn choose(names: &BTreeSet<String>, wanted: &Reference) -> Result<Cho
 pub(crate) fn shards(index: &Index) -> Result<Vec<String>, String> {
     let files: BTreeSet<&String> = index.weight_map.values().collect();
     match files.is_empty() {
-        true => Err(format!("an {INDEX} that names no file")),
+        true => Err(format!("an {INDEX} that lists no file")),
         false => Ok(files.into_iter().cloned().collect()),
     }
 }
@@ -95,7 +95,7 @@ fn gguf(names: &BTreeSet<String>, file: &str) -> Result<Choice, String> {
     let mut beside: Vec<String> = (1..=name.count).map(|part| name.of_part(part)).collect();
     match beside.iter().find(|part| !names.contains(*part)) {
         Some(missing) => Err(format!(
-            "no {missing}, without which {file}, part {} of {}, is no model",
+            "no {missing}, which is needed with {file} (part {} of {})",
             name.number, name.count
         )),
         None => Ok(Choice {
@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(chosen(parts, "a/b/x/m-00002-of-00003.gguf"), Ok(whole));
         let lacks = chosen("m-00002-of-00002.gguf", "a/b").unwrap_err();
         assert!(
-            lacks.starts_with("no m-00001-of-00002.gguf, without which"),
+            lacks.starts_with("no m-00001-of-00002.gguf, which is needed with"),
             "{lacks}"
         );
         let two = format!("{parts} y.gguf");
@@ -291,7 +291,7 @@ mod tests {
         assert!(
             read(r#"{"weight_map":{}}"#)
                 .unwrap_err()
-                .contains("names no file")
+                .contains("lists no file")
         );
     }
 }

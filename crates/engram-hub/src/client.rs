@@ -110,7 +110,7 @@ impl<'a> Client<'a> {
         }
         if tried >= tries {
             return Err(self.unreachable(format!(
-                "{why}; given up after {tries} tries, the same command goes on with what is there"
+                "{why}; given up after {tries} tries; the same command resumes the download"
             )));
         }
         let pause = after.unwrap_or(Duration::from_secs(1 << tried.min(5)));

@@ -126,7 +126,7 @@ pub(crate) fn io_error(path: &Path) -> impl FnOnce(std::io::Error) -> HubError +
 fn mend(source: &std::io::Error) -> &'static str {
     match source.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "; make room, or set HF_HUB_CACHE to a folder on another disk (the same command goes on with what is there)"
+            "; make room, or set HF_HUB_CACHE to a folder on another disk (the same command resumes the download)"
         }
         ErrorKind::PermissionDenied
         | ErrorKind::ReadOnlyFilesystem

@@ -126,7 +126,7 @@ pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
             "it names the file \"{}\", which is not one of its folder",
             shown(name)
         ),
-        None if names.is_empty() => "it names no file".to_owned(),
+        None if names.is_empty() => "it lists no file".to_owned(),
         None if names.iter().any(|name| !folder.join(name).exists()) => {
             let gone = names.iter().filter(|name| !folder.join(name).exists());
             let gone: Vec<&str> = gone.map(String::as_str).collect();
@@ -363,17 +363,17 @@ fn untied(family: &dyn Family) -> Option<Untied> {
 /// rotate whole heads without a warning). A GGUF file can have it.
 fn refuse_part_of_heads(folder: &Path, family: &dyn Family) -> Result<()> {
     let architecture = family.architecture();
-    let turned = family
+    let rotated = family
         .config()
         .get(ROTARY_DIM)
         .and_then(serde_json::Value::as_u64);
     let d_head = architecture.d_head;
-    match turned.filter(|turned| *turned != d_head as u64) {
+    match rotated.filter(|rotated| *rotated != d_head as u64) {
         None => Ok(()),
-        Some(turned) => Err(ModelError::Config {
+        Some(rotated) => Err(ModelError::Config {
             path: folder.join(CONFIG),
             why: format!(
-                "not written: rotary embedding turns {turned} of a head's {d_head} dimensions, which no {} of the \
+                "not written: rotary embedding rotates {rotated} of a head's {d_head} dimensions, which no {} of the \
                  transformers library does; use the GGUF file",
                 architecture.family
             ),

@@ -81,7 +81,7 @@ impl LearningRate {
         } = self;
         (!self.reached).then(|| {
             format!(
-                "the learning rate never reaches {setting:e}: warm-up takes {warmup_steps} steps and the run has {steps}; the highest is {highest:.2e} ({:.1} %); fewer warmup_steps, a warmup_fraction or more epochs mend it",
+                "the learning rate never reaches {setting:e}: warm-up takes {warmup_steps} steps and the run has {steps}; the highest is {highest:.2e} ({:.1} %); fewer warmup_steps, a warmup_fraction or more epochs would help",
                 100.0 * highest / setting
             )
         })

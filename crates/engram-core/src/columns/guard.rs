@@ -445,7 +445,7 @@ fn bomb(path: &Path) -> CoreError {
     CoreError::Parquet {
         path: path.to_owned(),
         why: format!(
-            "its pages unpack to more than {} MiB at one time; refused as a decompression bomb (write it with smaller pages if it is none)",
+            "its pages unpack to more than {} MiB at one time; refused as a decompression bomb (if it is a real file, write it with smaller pages)",
             PAGES_LIMIT >> 20
         ),
     }

@@ -181,7 +181,7 @@ fn statements<'a>(texts: &'a [Text], at: &mut Place<'_>) -> Vec<Statement<'a>> {
             at.broken(*line, format!("{text:?} does not end with a full stop"));
         }
         if !seen.insert(text) {
-            at.broken(*line, format!("{text:?} stands there twice"));
+            at.broken(*line, format!("{text:?} occurs twice"));
         }
         statements.push(Statement { written, template });
     }
@@ -232,7 +232,7 @@ fn check_statements(
             at.broken(
                 *line,
                 format!(
-                    "{text:?} is held back but stands in the frame {:?}",
+                    "{text:?} is held back but occurs in the frame {:?}",
                     frame.written.text
                 ),
             );
@@ -281,7 +281,7 @@ fn clozes(
         };
         if clozes.iter().any(|c| c.template == template) {
             is_whole = false;
-            at.broken(*line, format!("the cloze {text:?} stands there twice"));
+            at.broken(*line, format!("the cloze {text:?} occurs twice"));
             continue;
         }
         let Some(text) = Template::parse(text).ok() else {

@@ -206,14 +206,14 @@ fn kept(wanted: &Fetch, partial: &Path) -> Result<Option<Search>> {
     }
     if !wanted.resume {
         return Err(failed(format!(
-            "{}: a run was broken off here; --resume goes on with it, or remove the folder",
+            "{}: an unfinished download is here; resume it with --resume, or remove the folder",
             partial.display()
         )));
     }
     let search: Search = sealed::read(&file, SEARCH)?;
     if search.query != wanted.query || search.max != wanted.max {
         return Err(failed(format!(
-            "{}: the run that was broken off here asked for {} of {:?}; ask for the same, or remove the folder",
+            "{}: the unfinished download here asks for {} of {:?}; ask for the same, or remove the folder",
             partial.display(),
             search.max,
             search.query

@@ -209,7 +209,7 @@ impl<'a> Service<'a> {
             };
             if tried >= tries {
                 return Err(failed(format!(
-                    "{what}: {why}; given up after {tries} tries, --resume goes on with what is there"
+                    "{what}: {why}; given up after {tries} tries; --resume continues with what has been downloaded"
                 )));
             }
             let why = format!("{why} (try {tried} of {tries})");

@@ -87,7 +87,7 @@ impl Format {
         let is_text = !text.iter().any(|b| *b < 9);
         match named {
             Some(format) if known == 0 && !matches!(format, Format::Csv(_)) => Ok(format),
-            None if known == 0 && !is_text => Err("none that is known, and no text".to_owned()),
+            None if known == 0 && !is_text => Err("unknown, and not text".to_owned()),
             _ => Ok(Format::Csv(mark)),
         }
     }

@@ -187,7 +187,7 @@ impl<R: BufRead> Objects<R> {
         let next = self.significant()?;
         if next == Some(b'"') && self.open.len() == 1 && is_text(Some(key.as_bytes())) {
             return self.wrong(&format!(
-                "the object holds records and has a {key:?} itself: which is the record cannot be told"
+                "the object holds records and has a {key:?} itself: it is ambiguous which is the record"
             ));
         }
         match next {

@@ -265,7 +265,7 @@ fn whole(path: &Path, counts: Corpus, settings: &ReadSettings) -> Result<Corpus>
             path: path.to_owned(),
             wanted: named.column.clone(),
             found: match found.is_empty() {
-                true => "no column beside those of the format".to_owned(),
+                true => "no column except those of the format".to_owned(),
                 false => found.join(", ").chars().take(200).collect(),
             },
         });

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use engram_core::{Comparison, EditRow, LanguageEffect, Score};
+use engram_core::{EditRow, LanguageEffect, Score, WinRate};
 use engram_stats::{Interval, statistic_interval};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -70,7 +70,7 @@ pub struct EditScores {
     pub lost: Option<Share>,
 }
 
-type Picked = fn(&Score) -> Option<Comparison>;
+type Picked = fn(&Score) -> Option<WinRate>;
 
 /// The three scores of a case, by name.
 pub(crate) const PARTS: [(&str, Picked); 3] = [
@@ -132,7 +132,7 @@ pub(crate) fn scores(
 }
 
 fn part(sheet: &Sheet<'_>, rows: &[&EditRow], of: Picked) -> Result<Option<Part>> {
-    let both = |value: fn(Comparison) -> f64| {
+    let both = |value: fn(WinRate) -> f64| {
         let found = rows.iter().filter_map(|r| {
             let [before, after] = [of(&r.before)?, of(&r.after)?].map(value);
             Some((r.request.as_str(), [before, after]))

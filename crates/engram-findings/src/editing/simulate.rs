@@ -1,9 +1,7 @@
 //! Edits with a known answer, for calibrating tests and for looking at reports. Nothing here is a result: every row is
 //! drawn from a seeded generator.
 
-use engram_core::{
-    Comparison, Continuation, EditRow, FactChange, Fit, LanguageEffect, Pair, Score,
-};
+use engram_core::{Continuation, EditRow, FactChange, Fit, LanguageEffect, Pair, Score, WinRate};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -150,10 +148,10 @@ impl EditSimulation {
 }
 
 /// Differences of probability as a score.
-fn won(differences: &[f64]) -> Option<Comparison> {
+fn won(differences: &[f64]) -> Option<WinRate> {
     let n = differences.len() as f64;
     let within = differences.iter().map(|d| d.clamp(-1.0, 1.0));
-    Some(Comparison {
+    Some(WinRate {
         score: within.clone().filter(|d| *d > 0.0).count() as f64 / n,
         magnitude: within.sum::<f64>() / n,
     })

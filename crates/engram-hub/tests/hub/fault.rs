@@ -78,7 +78,7 @@ fn a_run_that_was_broken_off_is_gone_on_with() {
     assert!(
         error
             .to_string()
-            .contains("answers 502; given up after 6 tries, the same command goes on"),
+            .contains("answers 502; given up after 6 tries; the same command resumes"),
         "{error}"
     );
     let pauses: Vec<u64> = waits.iter().map(|(pause, _)| *pause).collect();

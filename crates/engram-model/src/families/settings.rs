@@ -147,7 +147,7 @@ pub(super) fn refuse_of_other_families(config: &Map<String, Value>) -> Result<()
         if !neutral {
             let value = shown(&value.to_string());
             return Err(format!(
-                "{name} is {value}, and no model of this family computes by it"
+                "{name} is {value}, which no model of this family uses"
             ));
         }
     }

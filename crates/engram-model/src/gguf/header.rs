@@ -7,7 +7,7 @@ use std::path::Path;
 use indexmap::IndexMap;
 
 use super::types::TensorType;
-use super::value::{Array, Kind, MetadataValue};
+use super::value::{Kind, MetadataArray, MetadataValue};
 use crate::bytes::Bytes;
 use crate::error::{ModelError, Result, shown};
 
@@ -212,7 +212,7 @@ impl<'a> Cursor<'a> {
             let value = self.value(kind)?;
             if metadata.insert(key.to_owned(), value).is_some() {
                 self.at = start;
-                return Err(self.damaged(format!("{} stands there twice", self.part)));
+                return Err(self.damaged(format!("{} occurs twice", self.part)));
             }
         }
         Ok(metadata)
@@ -245,7 +245,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Skips an array without allocating it.
-    fn array(&mut self, depth: usize) -> Result<Array> {
+    fn array(&mut self, depth: usize) -> Result<MetadataArray> {
         if depth > MOST_NESTING {
             return Err(self.damaged(format!(
                 "{} holds arrays within arrays, more than {MOST_NESTING} deep",
@@ -277,7 +277,7 @@ impl<'a> Cursor<'a> {
             }
         }
         let bytes = start..self.at;
-        Ok(Array { of, length, bytes })
+        Ok(MetadataArray { of, length, bytes })
     }
 
     fn alignment(&self, value: Option<&MetadataValue>) -> Result<usize> {
@@ -305,7 +305,7 @@ impl<'a> Cursor<'a> {
             let tensor = self.tensor(alignment)?;
             if tensors.insert(name.to_owned(), tensor).is_some() {
                 self.at = start;
-                return Err(self.damaged(format!("{} stands in the table twice", self.part)));
+                return Err(self.damaged(format!("{} is in the table twice", self.part)));
             }
         }
         self.place(&mut tensors, alignment)?;
@@ -338,7 +338,7 @@ impl<'a> Cursor<'a> {
         let offset = self.size()?;
         if offset % alignment != 0 {
             return Err(self.damaged(format!(
-                "{} stands at {offset}, which is no multiple of the alignment {alignment}",
+                "{} is at {offset}, which is not a multiple of the alignment {alignment}",
                 self.part
             )));
         }

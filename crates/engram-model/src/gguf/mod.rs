@@ -16,7 +16,7 @@ use indexmap::IndexMap;
 pub use header::TensorInfo;
 pub use rotary::unpermute;
 pub use types::TensorType;
-pub use value::{Array, FromMetadata, Kind, MetadataValue};
+pub use value::{FromMetadata, Kind, MetadataArray, MetadataValue};
 
 use crate::bytes::Bytes;
 use crate::error::{ModelError, Result, shown};

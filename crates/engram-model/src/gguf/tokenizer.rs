@@ -396,7 +396,7 @@ fn unknown(file: &Gguf, vocabulary: &Vocabulary<'_>) -> Result<Option<String>> {
         Some(token) if !token.is_empty() => Ok(Some(token.to_string())),
         _ => {
             let count = vocabulary.tokens.len();
-            let why = format!("{UNKNOWN_ID} is {id}, which is none of the {count} tokens");
+            let why = format!("{UNKNOWN_ID} is {id}, which is not one of the {count} tokens");
             Err(wrong(file, why))
         }
     }

@@ -18,12 +18,12 @@ pub enum MetadataValue {
     /// A text.
     String(String),
     /// An array.
-    Array(Array),
+    Array(MetadataArray),
 }
 
 /// The place of an array in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Array {
+pub struct MetadataArray {
     /// The type of its elements.
     pub of: Kind,
     /// The number of its elements.
@@ -191,7 +191,7 @@ impl<'a> FromMetadata<'a> for &'a str {
 
 /// The elements of an array of fixed width, each read as `T`.
 fn elements<T: for<'v> FromMetadata<'v>>(value: &MetadataValue, file: &[u8]) -> Option<Vec<T>> {
-    let MetadataValue::Array(Array { of, bytes, .. }) = value else {
+    let MetadataValue::Array(MetadataArray { of, bytes, .. }) = value else {
         return None;
     };
     let bytes = file.get(bytes.clone())?;
@@ -235,7 +235,7 @@ impl<'a> FromMetadata<'a> for Vec<&'a str> {
     const NAME: &'static str = "an array of texts in UTF-8";
 
     fn from_metadata(value: &'a MetadataValue, file: &'a [u8]) -> Option<Vec<&'a str>> {
-        let MetadataValue::Array(Array { of, length, bytes }) = value else {
+        let MetadataValue::Array(MetadataArray { of, length, bytes }) = value else {
             return None;
         };
         let mut rest = file.get(bytes.clone()).filter(|_| *of == Kind::String)?;

@@ -58,7 +58,7 @@ impl Chat {
             return Err(wrong("there is no message".to_owned()));
         }
         let source = without_generation(source);
-        let told = |e: Error| wrong(told(&e));
+        let told = |e: Error| wrong(message(&e));
         let environment = environment().map_err(told)?;
         let template = environment.template_from_str(&source).map_err(told)?;
         let given = [
@@ -77,7 +77,7 @@ impl Chat {
 }
 
 /// A template's error on one line.
-fn told(error: &Error) -> String {
+fn message(error: &Error) -> String {
     let place = error
         .line()
         .map_or(String::new(), |l| format!(" (line {l})"));

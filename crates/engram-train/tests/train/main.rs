@@ -347,7 +347,7 @@ fn a_rate_that_never_reaches_its_value_is_told() {
     assert_eq!(
         record.shortfall().unwrap(),
         "the learning rate never reaches 2e-5: warm-up takes 500 steps and the run has 12; the highest is 4.40e-7 (2.2 %); \
-         fewer warmup_steps, a warmup_fraction or more epochs mend it"
+         fewer warmup_steps, a warmup_fraction or more epochs would help"
     );
     // The last step is the first after warm-up; one step more of warm-up and there is none.
     assert_eq!(run(11).1.shortfall(), None);

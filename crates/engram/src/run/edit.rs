@@ -132,7 +132,7 @@ impl Run<'_> {
                 let swept = sweep.run(&chosen, &sets, observer, |layers, observer| {
                     let texts = texts_of(&texts)?;
                     let texts = texts.iter().map(String::as_str);
-                    let sample = Sample::of(&model, texts, settings.taking())?;
+                    let sample = Sample::of(&model, texts, settings.sample_settings())?;
                     let total = sample.tokens() as u64;
                     observer.begins(&format!("{label}, covariance, tokens"), total);
                     let hear = &mut |done: usize| observer.at(done as u64, "");

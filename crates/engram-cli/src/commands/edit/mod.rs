@@ -130,7 +130,7 @@ fn covariances(
         return Ok(Vec::new());
     }
     let texts = texts.iter().map(String::as_str);
-    let sample = Sample::of(opened.reader.model(), texts, settings.taking())?;
+    let sample = Sample::of(opened.reader.model(), texts, settings.sample_settings())?;
     let folder = match &how.statistics {
         Some(folder) => folder.clone(),
         None => cache()?,

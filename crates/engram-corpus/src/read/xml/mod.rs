@@ -169,7 +169,7 @@ impl<R: BufRead> Document<R> {
                         Some(text) => self.add(text),
                         None => {
                             return self.wrong(format!(
-                                "it refers to the entity &{};, which is none of XML's own; entities are not fetched or expanded",
+                                "it refers to the entity &{};, which is not one of XML's own; entities are not fetched or expanded",
                                 name.chars().take(40).collect::<String>()
                             ));
                         }

@@ -175,13 +175,13 @@ impl<'a> Keys<'a> {
     /// Number of rotated dimensions of a head, if the file says that not all are.
     fn rotary_dim(&self, family: &str, d_head: u32) -> Result<Option<u32>> {
         const NAME: &str = "rope.dimension_count";
-        match self.given_size(NAME)?.filter(|turned| *turned != d_head) {
+        match self.given_size(NAME)?.filter(|rotated| *rotated != d_head) {
             // llama.cpp rejects it, too.
             Some(_) if family == "llama" => {
                 let why = format!("expected {d_head}, the width of a head");
                 Err(self.refused(NAME, &why))
             }
-            turned => Ok(turned),
+            rotated => Ok(rotated),
         }
     }
 
@@ -211,9 +211,9 @@ fn gpt2(keys: &Keys<'_>) -> Result<Map<String, Value>> {
 }
 
 fn gpt_neox(keys: &Keys<'_>) -> Result<Map<String, Value>> {
-    let turned = keys.given_size("rope.dimension_count")?;
-    let share =
-        turned.map(|turned| Ok::<_, ModelError>(f64::from(turned) / f64::from(keys.even_share()?)));
+    let rotated = keys.given_size("rope.dimension_count")?;
+    let share = rotated
+        .map(|rotated| Ok::<_, ModelError>(f64::from(rotated) / f64::from(keys.even_share()?)));
     Ok(object(json!({
         "hidden_size": keys.size("embedding_length")?,
         "num_hidden_layers": keys.size("block_count")?,
