@@ -1,4 +1,4 @@
-//! Fetching against a server on loopback that answers as the E-utilities do, faults included.
+//! Downloads from a local server that behaves like the E-utilities, faults included.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;

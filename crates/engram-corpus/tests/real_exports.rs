@@ -1,4 +1,4 @@
-//! Exports as programs and people make them, in small: what a value means, where a record begins, what is no record.
+//! Small exports as programs and people make them: the meaning of values, where records begin, what is not a record.
 
 use std::io::Write;
 use std::path::Path;

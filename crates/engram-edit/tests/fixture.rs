@@ -1,4 +1,4 @@
-//! ROME and MEMIT against torch and numpy (fixtures/editing.py).
+//! ROME and MEMIT, compared with torch and numpy (fixtures/editing.py).
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

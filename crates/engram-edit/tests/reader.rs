@@ -1,4 +1,4 @@
-//! What a model makes of answers, laid out for products, against its plain forward pass.
+//! Answers scored with packed weights, compared with the plain forward pass.
 
 use std::path::{Path, PathBuf};
 

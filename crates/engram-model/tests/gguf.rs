@@ -1,5 +1,5 @@
-//! GGUF files against the gguf package's own dequantisation, the tokenizers and sentencepiece libraries, and
-//! SmolLM2 as it is published.
+//! GGUF files, compared with the gguf package's dequantisation, the tokenizers and sentencepiece libraries, and the
+//! published SmolLM2.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! What damaged and hostile GGUF files are told, and that no bytes make the reader panic.
+//! Error messages for damaged and hostile GGUF files; no bytes make the reader panic.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,4 @@
-//! What damaged and hostile safetensors, configurations and indexes are told, and that no bytes make their readers
-//! panic.
+//! Error messages for damaged and hostile safetensors, configurations and indexes; no bytes make their readers panic.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! A base model whose numbers are damaged: the weights are to blame, and no setting.
+//! A base model with damaged weights: the error blames the weights, not a setting.
 
 use candle_core::{Device, Tensor};
 use engram_model::{Gpt2Config, Model, Tokenizer};

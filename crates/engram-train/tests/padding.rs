@@ -1,4 +1,4 @@
-//! Padding and means over batches, held to transformers' Trainer (fixtures/padding.py).
+//! Padding and means over batches, compared with the transformers library's Trainer (fixtures/padding.py).
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! Files that unpack to more than they are: each is refused, or read, within a stated memory. What the reader
-//! allocates is counted by this program's own allocator.
+//! Files that unpack to far more than their size: each is refused, or read within a bounded memory. This program's own
+//! allocator counts what the reader allocates.
 
 mod parquet;
 mod workbooks;

@@ -1,4 +1,4 @@
-//! Spreadsheets that unpack to more than they are.
+//! Spreadsheets that unpack to far more than their size.
 
 use std::io::Write;
 

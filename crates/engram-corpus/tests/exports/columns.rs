@@ -1,4 +1,4 @@
-//! Columns by their names, and by hand.
+//! Columns matched by name, and chosen by hand.
 
 use engram_corpus::CorpusError;
 use engram_corpus::read::{Corpus, Named, ReadSettings, each_of};

@@ -1,4 +1,4 @@
-//! Files that are refused, by name.
+//! Files that are refused, with an error that names them.
 
 use engram_corpus::read::{ImportSettings, files_of, read};
 

@@ -1,4 +1,4 @@
-//! Which format a file has, and its records as other parsers read them.
+//! Detection of formats, and records compared with other parsers.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,4 @@
-//! The formats in which people have corpora, held to what other parsers read (`fixtures/corpora.py`), and the inputs of
-//! `fixtures/corpora_cases`.
+//! Export formats, compared with other parsers (`fixtures/corpora.py`), and the cases in `fixtures/corpora_cases`.
 
 mod columns;
 mod damage;

@@ -1,4 +1,4 @@
-//! What the cache is used for: without the hub, beside local folders, by several at once.
+//! The cache: offline, beside local folders, and shared by several processes.
 
 use std::path::{Path, PathBuf};
 

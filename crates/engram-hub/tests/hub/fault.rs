@@ -1,4 +1,4 @@
-//! What goes wrong on the way, and what is said of it.
+//! Faults during a download, and their messages.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! What is fetched, and how it lies in the cache.
+//! Which files are downloaded, and their layout in the cache.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Training through tensors, and in bfloat16, held to the hand-written float32 pass.
+//! Training through tensors, and in bfloat16, compared with the hand-written float32 pass.
 
 use candle_core::Device;
 use engram_model::kernels::{Products, bfloat16};
