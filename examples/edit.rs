@@ -26,7 +26,11 @@ fn main() -> engram::Result<()> {
     })?;
     let texts: Vec<String> = written.train_records().iter().map(|a| a.text()).collect();
     let reader = Reader::new(&model)?;
-    let sample = Sample::of(&model, texts.iter().map(String::as_str), settings.taking())?;
+    let sample = Sample::of(
+        &model,
+        texts.iter().map(String::as_str),
+        settings.sample_settings(),
+    )?;
     let found = covariances(&reader, &sample, &[0], &mut |_| {})?;
     let editor = Editor::new(&reader, Method::Rome, settings, found)?;
     let edited = editor.edit(std::slice::from_ref(&request), &[0], &mut |_| {})?;
@@ -38,7 +42,7 @@ fn main() -> engram::Result<()> {
         &[],
     );
     let after = reader.of_edited(delta.lay_over(&model)?, &[0])?;
-    println!("before: {}", reader.said(&request.prompt, 8)?);
-    println!("after:  {}", after.said(&request.prompt, 8)?);
+    println!("before: {}", reader.continuation(&request.prompt, 8)?);
+    println!("after:  {}", after.continuation(&request.prompt, 8)?);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The crate's code as a hash, for the keys of what it computes.
+//! Hashes the crate's source code; the hash is part of the key of every result.
 
 fn main() {
     engram_source::tell();

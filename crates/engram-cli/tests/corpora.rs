@@ -68,7 +68,7 @@ fn a_column_named_by_hand_that_no_file_has_is_refused() {
         (
             ["a.ris"],
             "abstract=body",
-            "no column beside those of the format",
+            "no column except those of the format",
         ),
         (["b.jsonl"], "abstract=body", "mine, remark"),
     ] {

@@ -159,14 +159,14 @@ fn a_damaged_covariance_is_named() {
             &second,
             &[
                 name,
-                "this kept covariance is damaged",
+                "this stored covariance is damaged",
                 "checksum",
                 "remove the file",
             ],
         );
     }
     broken(&whole[..whole.len() - 3]);
-    refused(here, &second, &[name, "this kept covariance is damaged"]);
+    refused(here, &second, &[name, "this stored covariance is damaged"]);
     std::fs::remove_file(&kept).unwrap();
     done(here, &second);
     assert!(std::fs::read(&kept).unwrap() == whole);

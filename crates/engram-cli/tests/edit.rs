@@ -134,7 +134,7 @@ fn what_cannot_be_edited_is_refused() {
     let apply = [
         "edit", "apply", "--model", "model", "--out", "edited", "rubbish",
     ];
-    refused(here, &apply, &["rubbish", "no readable edit"], "edited");
+    refused(here, &apply, &["rubbish", "not a readable edit"], "edited");
     refused(
         here,
         &["edit", "list", "model"],

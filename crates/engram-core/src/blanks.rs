@@ -1,35 +1,38 @@
-//! The blank between a prompt and what is to follow it: one space, at the beginning of what follows, since that is where
-//! tokenizers put it. With none two words become one, with two or one in the prompt the tokens are others than a text would
-//! have. After a line's end, an opening bracket and in scripts without blanks there is none.
+//! The space between a prompt and its continuation (answer, foil, new answer).
+//!
+//! Tokenizers attach the space to the word that follows, so engram puts it at the start of the continuation. Without a
+//! space two words become one; a space at the end of the prompt, or two spaces, give tokens that running text does not
+//! have. No space follows a line end or an opening bracket, and none is used in scripts that write words without
+//! spaces.
 
 use serde::Serialize;
 
 use crate::subject::in_word;
 
-/// What is amiss between a prompt and what follows.
+/// What is wrong with the space between a prompt and its continuation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Blanks {
-    /// None, and two words become one.
+    /// No space: two words become one.
     None,
-    /// One, in the prompt.
+    /// One space, at the end of the prompt.
     InPrompt,
     /// Two or more.
     Several,
-    /// One before only one of answer and foil, where there is none.
+    /// A space before only one of answer and foil, where neither needs one.
     Unlike,
-    /// A tab, a no-break space or another blank that is no space.
+    /// A tab, a no-break space or another blank character that is not a space.
     NoSpace,
-    /// One or more after what follows.
+    /// Blank characters after the continuation.
     Trailing,
 }
 
-/// White space but line ends, which prompts and answers may have.
+/// White space except line ends, which prompts and answers may contain.
 fn is_blank(c: char) -> bool {
     c.is_whitespace() && c != '\n' && c != '\r'
 }
 
-/// Whether a word that follows a prompt has a blank before it.
+/// Whether a word after this prompt is written with a space before it.
 fn takes_blank(prompt: &str) -> bool {
     let mut before = prompt.chars().rev();
     let Some(last) = before.next() else {
@@ -40,15 +43,15 @@ fn takes_blank(prompt: &str) -> bool {
             .next()
             .is_some_and(|c| !c.is_whitespace() && c != '('),
         _ if last.is_alphanumeric() => in_word(last),
-        // Marks of East Asian scripts.
+        // Punctuation of East Asian scripts.
         '\u{3000}'..='\u{303f}' | '\u{ff00}'..='\u{ffef}' => false,
         _ => !last.is_whitespace() && !"([{<“‘«„‚-–—/@#$".contains(last),
     }
 }
 
 impl Blanks {
-    /// Between two texts, and after them; `None` where nothing is amiss. A prompt may end in a line's end, which takes no
-    /// blank after it.
+    /// Checks the space between a prompt and its continuation `next`, and after `next`. `None` if nothing is wrong. A
+    /// prompt may end in a line end, which takes no space after it.
     pub fn between(prompt: &str, next: &str) -> Option<Blanks> {
         let blanks = prompt.chars().rev().take_while(|c| is_blank(*c)).count();
         let following = next.chars().take_while(|c| is_blank(*c)).count();
@@ -63,8 +66,8 @@ impl Blanks {
         }
     }
 
-    /// As [`Blanks::between`], where another text may follow as well (answer and foil): if both are words, both have the
-    /// blank or neither.
+    /// As [`Blanks::between`], where `other` may follow the same prompt (answer and foil): if both are words, both
+    /// begin with the space or neither does.
     pub fn beside(prompt: &str, next: &str, other: &str) -> Option<Blanks> {
         let found = Blanks::between(prompt, next);
         let is_word = |text: &str| text.starts_with(|c: char| c.is_alphanumeric());
@@ -79,7 +82,7 @@ impl Blanks {
         }
     }
 
-    /// What follows a prompt as it is to be written.
+    /// The continuation with this fault corrected.
     pub fn mend(self, next: &str) -> String {
         match self {
             Blanks::Unlike => next.trim_matches(is_blank).to_owned(),
@@ -90,7 +93,7 @@ impl Blanks {
         }
     }
 
-    /// In words.
+    /// The fault in words, for messages.
     pub fn words(self) -> &'static str {
         match self {
             Blanks::None => "no blank",
@@ -103,12 +106,12 @@ impl Blanks {
     }
 }
 
-/// A prompt as it is to be written.
+/// The prompt without blanks at its end.
 pub fn prompt_of(text: &str) -> &str {
     text.trim_end_matches(is_blank)
 }
 
-/// What follows a prompt as it is to be written.
+/// The continuation with its space at the start.
 pub fn next_of(text: &str) -> String {
     format!(" {}", text.trim_matches(is_blank))
 }
@@ -155,7 +158,7 @@ mod tests {
             ("he said \"no\"", "and", " but", Some(Blanks::None)),
             ("法国的首都是", "巴黎", " 罗马", None),
             ("法国的首都是：", " 罗马", "巴黎", Some(Blanks::Unlike)),
-            // What is no word goes on with the prompt.
+            // Punctuation attaches to the prompt.
             ("The patient died", ".", " of", None),
             ("The patient died", " of", ".", None),
             ("Answer:", "\nYes", " No", None),

@@ -1,7 +1,7 @@
 //! Which pairs of a suite are not independent of each other, and why.
 //!
-//! Two pairs that share a prompt, whichever of the two it is, ask the model the same question once more; so do two pairs of
-//! one fact and its foil in other words. Statistics average such pairs to one value before any test.
+//! Two pairs that share a prompt (clean or corrupted) ask the model the same question twice; so do two pairs of one
+//! fact and its foil in different wordings. Statistics average such pairs to one value before any test.
 
 use std::collections::BTreeMap;
 
@@ -9,15 +9,15 @@ use serde::Serialize;
 
 use crate::pair::{Pair, Prompt};
 
-/// What some pairs have in common.
+/// What two pairs have in common.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Shared {
-    /// The cluster that the suite gives.
+    /// The cluster that the suite states.
     Given(String),
     /// A prompt, clean or corrupted.
     Prompt(String),
-    /// A fact and its foil, either way round.
+    /// A fact and its foil, in either order.
     Facts(String, String),
 }
 
@@ -31,17 +31,17 @@ impl std::fmt::Display for Shared {
     }
 }
 
-/// The clusters of a suite: the smallest ones of which no two pairs that share anything are in different ones.
+/// The clusters of a suite: the connected components of pairs that share something ([`Shared`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clusters {
-    /// The cluster of each pair, numbered from 0 in the order in which they first occur.
+    /// The cluster of each pair, numbered from 0 in order of first occurrence.
     pub of: Vec<usize>,
-    /// What is shared, and the pairs that share it, two or more; in the order of the first of them.
+    /// What is shared, and the pairs (two or more) that share it, ordered by the first pair.
     pub links: Vec<(Shared, Vec<usize>)>,
 }
 
 impl Clusters {
-    /// Of pairs in the order of their suite.
+    /// The clusters of `pairs`, given in the order of their suite.
     pub fn of(pairs: &[Pair]) -> Clusters {
         let mut sharing: BTreeMap<Shared, Vec<usize>> = BTreeMap::new();
         for (index, pair) in pairs.iter().enumerate() {
@@ -60,7 +60,7 @@ impl Clusters {
         Clusters { of, links }
     }
 
-    /// How many there are.
+    /// Number of clusters.
     pub fn count(&self) -> usize {
         self.of.iter().max().map_or(0, |last| last + 1)
     }
@@ -75,8 +75,8 @@ impl Clusters {
     }
 }
 
-/// Groups of `count` things of which some belong together: for each thing its group, numbered from 0 in the order in which
-/// they first occur.
+/// Groups of `count` items, given sets of items that belong together: the group of each item, numbered from 0 in order
+/// of first occurrence.
 pub fn joined<'a>(count: usize, together: impl IntoIterator<Item = &'a [usize]>) -> Vec<usize> {
     fn root(parents: &mut [usize], mut at: usize) -> usize {
         while parents[at] != at {
@@ -101,7 +101,7 @@ pub fn joined<'a>(count: usize, together: impl IntoIterator<Item = &'a [usize]>)
         .collect()
 }
 
-/// All that another pair may share with this one.
+/// Everything that another pair may share with this one.
 fn shared(pair: &Pair) -> Vec<Shared> {
     let mut all: Vec<Shared> = pair.cluster.iter().cloned().map(Shared::Given).collect();
     let prompts = match &pair.messages {
@@ -184,7 +184,7 @@ mod tests {
         };
         let pairs = [ids(&[1, 2], &[1, 3]), ids(&[1, 3], &[4]), ids(&[5], &[6])];
         assert_eq!(Clusters::of(&pairs).of, [0, 0, 1]);
-        // Pairs that have no prompt yet share none.
+        // Pairs without a prompt share none.
         assert_eq!(Clusters::of(&[pair("", ""), pair("", "")]).of, [0, 1]);
     }
 }

@@ -57,7 +57,7 @@ impl Column {
     }
 }
 
-/// Splits nullable values into definition levels and the values that are there.
+/// Splits nullable values into definition levels and the values that are present.
 fn split<T, U>(values: &[Option<T>], convert: impl Fn(&T) -> U) -> (Vec<i16>, Vec<U>) {
     let levels = values.iter().map(|v| i16::from(v.is_some())).collect();
     (levels, values.iter().flatten().map(convert).collect())
@@ -100,13 +100,13 @@ fn write_column<W: std::io::Write + Send>(
 /// Writes columns of equal length as one Parquet file, atomically.
 ///
 /// # Errors
-/// [`CoreError::Io`] (a failed conversion included).
+/// [`CoreError::Io`] if the file cannot be written or a value cannot be converted.
 pub fn write_columns(path: &Path, columns: Vec<(&str, Column)>) -> Result<()> {
     write_groups(path, std::iter::once(columns))
 }
 
-/// Writes groups of rows as one Parquet file, atomically; each has the same columns, of equal length. One group stands
-/// in memory at a time.
+/// Writes groups of rows as one Parquet file, atomically. All groups have the same columns; within a group they have
+/// equal length. Only one group is in memory at a time.
 ///
 /// # Errors
 /// As [`write_columns`].
@@ -156,7 +156,7 @@ impl Table {
         self.rows
     }
 
-    /// Whether there is a column of this name.
+    /// Whether a column has this name.
     pub fn has(&self, name: &str) -> bool {
         self.columns.contains_key(name)
     }
@@ -181,7 +181,7 @@ impl Table {
     /// A text cell.
     ///
     /// # Errors
-    /// [`CoreError::Parquet`] where the column is missing or of another type; the same for the others below.
+    /// [`CoreError::Parquet`] if the column is missing or has another type; likewise for the methods below.
     pub fn text(&self, name: &str, row: usize, path: &Path) -> Result<Option<String>> {
         match self.cell(name, row, path)? {
             Field::Null => Ok(None),
@@ -244,13 +244,13 @@ impl Table {
     }
 }
 
-/// The most memory of a table: its cells and their texts.
+/// Upper bound on the memory of a table: its cells and their texts.
 const TABLE_LIMIT: usize = 4 << 30;
 
-/// Reads all columns of a Parquet file. What is unpacked at one time is at most 512 MiB, the table at most 4 GiB.
+/// Reads all columns of a Parquet file. At most 512 MiB of pages are unpacked at a time; the table takes at most 4 GiB.
 ///
 /// # Errors
-/// [`CoreError::Io`]; [`CoreError::Parquet`] where the file is damaged or unpacks to more than that.
+/// [`CoreError::Io`] if the file cannot be read; [`CoreError::Parquet`] if it is damaged or exceeds these limits.
 pub fn read_columns(path: &Path) -> Result<Table> {
     let mut file = Guarded::open(path)?;
     let names = file.names();
@@ -260,7 +260,7 @@ pub fn read_columns(path: &Path) -> Result<Table> {
         |_| true,
         |row| {
             for (column, field) in columns.iter_mut().zip(row) {
-                // A vector that grows holds up to twice as many.
+                // A growing vector reserves up to twice its length.
                 bytes += 2 * size_of::<Field>() + text_length(&field);
                 column.push(field);
             }
@@ -283,7 +283,8 @@ pub fn read_columns(path: &Path) -> Result<Table> {
     })
 }
 
-/// A number as text: whole ones without a point, as tools hold a column of integers with gaps; NaN, their gap, as nothing.
+/// A number as text. Whole numbers have no decimal point, because tools store integer columns with gaps as reals; NaN,
+/// which marks the gaps, is the empty text.
 fn real(value: f64) -> String {
     match value {
         _ if value.is_nan() => String::new(),
@@ -300,7 +301,7 @@ fn text_length(field: &Field) -> usize {
     }
 }
 
-/// A Parquet file of text columns, a row at a time: what is unpacked at one time is at most 512 MiB.
+/// A Parquet file read row by row as text. At most 512 MiB of pages are unpacked at a time.
 pub struct TextRows {
     file: Guarded,
     path: std::path::PathBuf,
@@ -323,11 +324,11 @@ impl TextRows {
         self.file.names()
     }
 
-    /// Gives the rows' cells of the columns that are `wanted`, in the file's order, as text; a cell without a value as
-    /// the empty text.
+    /// Calls `take` with each row's cells of the `wanted` columns, in the file's order, as text. A null cell is the
+    /// empty text.
     ///
     /// # Errors
-    /// As [`read_columns`]; [`CoreError::Parquet`] for a cell that is neither text nor a number; those of `take`.
+    /// As [`read_columns`]; [`CoreError::Parquet`] for a cell that is neither text nor a number; any error of `take`.
     pub fn each<E: From<CoreError>>(
         &mut self,
         wanted: impl Fn(&str) -> bool,

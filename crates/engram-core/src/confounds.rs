@@ -1,4 +1,4 @@
-//! What may make pairs of two kinds differ besides their kind.
+//! Confounds: properties besides the kind in which pairs of two kinds may differ.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Result;
 use crate::files;
 
-/// One pair's confounds, of its clean prompt and fact; `None` where it is not known.
+/// The confounds of one pair, from its clean prompt and fact. `None` where unknown.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Confounds {
@@ -19,27 +19,28 @@ pub struct Confounds {
     pub answer_tokens: usize,
     /// Tokens of the subject.
     pub subject_tokens: Option<usize>,
-    /// Where the subject's last token stands in the prompt, from 0.
+    /// Position of the subject's last token in the prompt, from 0.
     pub subject_position: Option<usize>,
-    /// Mentions of the answer as a whole word in the training texts, in any case.
+    /// Occurrences of the answer as a whole word in the training texts, ignoring case.
     pub answer_mentions: Option<usize>,
     /// Statements of the fact in the training texts.
     pub exposures: Option<usize>,
 }
 
 impl Confounds {
-    /// Reads a file of one line a pair.
+    /// Reads a JSONL file, one pair a line.
     ///
     /// # Errors
-    /// The file system's; a line that is none.
+    /// [`CoreError::Io`](crate::CoreError::Io) if the file cannot be read; [`CoreError::Line`](crate::CoreError::Line)
+    /// for a line that does not parse.
     pub fn read(path: &Path) -> Result<Vec<Confounds>> {
         files::read_jsonl(path)
     }
 
-    /// Writes a file of one line a pair.
+    /// Writes a JSONL file, one pair a line.
     ///
     /// # Errors
-    /// The file system's.
+    /// [`CoreError::Write`](crate::CoreError::Write).
     pub fn write(path: &Path, confounds: &[Confounds]) -> Result<()> {
         files::write_jsonl(path, confounds)
     }

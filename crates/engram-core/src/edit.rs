@@ -1,4 +1,4 @@
-//! Edits as they are scored: one row an edited fact, with what it moved besides, as files hold them.
+//! Scores of edits: one row for each edited fact, and what else the edit changed.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,31 +7,31 @@ use crate::setting::Method;
 /// A share of prompts on which the right side wins, strictly, and the mean difference, with p = exp(−mean token NLL)
 /// (Meng et al. 2022, section 3.3).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Won {
+pub struct WinRate {
     /// The share, 0 to 1.
     pub score: f64,
     /// The mean difference of p, −1 to 1.
     pub magnitude: f64,
 }
 
-/// CounterFact's scores of one case. Those that have no prompt are `None`.
+/// CounterFact's scores of one case. A score without a prompt is `None`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// p(new) > p(true) on the edit's own prompt.
-    pub efficacy: Option<Won>,
+    pub efficacy: Option<WinRate>,
     /// p(new) > p(true) on the paraphrases.
-    pub paraphrase: Option<Won>,
+    pub paraphrase: Option<WinRate>,
     /// p(own answer) > p(new) on the neighbours.
-    pub neighbourhood: Option<Won>,
+    pub neighbourhood: Option<WinRate>,
 }
 
 impl Score {
-    /// The means over cases, each over those that have it.
+    /// The mean of each score over the cases that have it.
     pub fn mean<'a>(scores: impl Iterator<Item = &'a Score> + Clone) -> Score {
-        let of = |part: fn(&Score) -> Option<Won>| {
-            let all: Vec<Won> = scores.clone().filter_map(part).collect();
+        let of = |part: fn(&Score) -> Option<WinRate>| {
+            let all: Vec<WinRate> = scores.clone().filter_map(part).collect();
             let n = all.len() as f64;
-            (!all.is_empty()).then(|| Won {
+            (!all.is_empty()).then(|| WinRate {
                 score: all.iter().map(|w| w.score).sum::<f64>() / n,
                 magnitude: all.iter().map(|w| w.magnitude).sum::<f64>() / n,
             })
@@ -43,7 +43,7 @@ impl Score {
         }
     }
 
-    /// S: the harmonic mean of the three shares, 0 where one is 0; of those that there are.
+    /// S: the harmonic mean of the three shares that are present; 0 if one is 0.
     pub fn harmonic(&self) -> f64 {
         let all = [self.efficacy, self.paraphrase, self.neighbourhood];
         let all: Vec<f64> = all.iter().flatten().map(|w| w.score).collect();
@@ -65,10 +65,10 @@ pub struct Fit {
     pub size: f64,
 }
 
-/// A fact edited at a set of layers: its scores before and after.
+/// A fact edited at a set of layers, with its scores before and after.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct EditRow {
-    /// The request's name: the pair's of a suite, `counterfact/CASE` otherwise.
+    /// The request's name: the pair's id for a suite, otherwise `counterfact/CASE`.
     pub request: String,
     /// The fact's kind.
     pub kind: Option<String>,
@@ -78,13 +78,15 @@ pub struct EditRow {
     pub method: Method,
     /// The edited layers, from 0.
     pub layers: Vec<usize>,
-    /// Index of the subject's last token in the bare prompt, from 0: where a sweep's rows of the pair are joined.
+    /// Index of the subject's last token in the prompt without prefix, from 0. Rows of a sweep of the same pair are
+    /// joined on it.
     #[serde(default)]
     pub position: i64,
-    /// Whether the unedited model says the true answer: every token of it the most probable one.
+    /// Whether the unedited model says the true answer: each of its tokens is the most probable one.
     #[serde(default)]
     pub says: Option<bool>,
-    /// Whether it prefers the right one of the suite's answer and foil; `None` where a fact has no corrupted prompt.
+    /// Whether the unedited model prefers the right one of the suite's answer and foil; `None` for a fact without a
+    /// corrupted prompt.
     #[serde(default)]
     pub prefers: Option<bool>,
     /// The unedited model's scores.
@@ -95,10 +97,10 @@ pub struct EditRow {
     pub fit: Fit,
 }
 
-/// How an edit moved another fact.
+/// How an edit changed another fact.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Moved {
-    /// The edited fact; [`TOGETHER`] where all were edited at once.
+pub struct FactChange {
+    /// The edited fact, or [`TOGETHER`] if all were edited at once.
     pub request: String,
     /// The other fact.
     pub fact: String,
@@ -110,9 +112,9 @@ pub struct Moved {
     pub lost: bool,
 }
 
-/// What a model says to an edit's bare prompt: a greedy continuation of [`SAID_TOKENS`] tokens.
+/// What the model writes after an edit's prompt: a greedy continuation of [`SAID_TOKENS`] tokens.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Said {
+pub struct Continuation {
     /// The edited fact.
     pub request: String,
     /// Its kind.
@@ -121,36 +123,36 @@ pub struct Said {
     pub layers: Vec<usize>,
     /// The prompt.
     pub prompt: String,
-    /// The answer that it had, where known.
+    /// The original answer, where known.
     pub target_true: Option<String>,
     /// The answer that the edit asks for.
     pub target_new: String,
-    /// What the unedited model says after the prompt.
+    /// The unedited model's continuation.
     pub before: String,
-    /// What the edited model says.
+    /// The edited model's continuation.
     pub after: String,
 }
 
-/// What one edit did to the model's language, before and after; each where it was measured.
+/// The model's language before and after an edit. `None` if not measured.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Aside {
-    /// The edited fact; [`TOGETHER`] where all were edited at once.
+pub struct LanguageEffect {
+    /// The edited fact, or [`TOGETHER`] if all were edited at once.
     pub request: String,
     /// Its kind.
     pub kind: Option<String>,
     /// The layers that were edited.
     pub layers: Vec<usize>,
-    /// Perplexity of the texts held out: exp(mean NLL of a token).
+    /// Perplexity of the held-out texts: exp(mean token NLL).
     pub perplexity: Option<[f64; 2]>,
-    /// n-gram entropy of what the model writes after the fact's prompt, in bits: ⅔H₂ + 4⁄3H₃ over 2, mean over
+    /// n-gram entropy of the model's continuations of the fact's prompt, in bits: (⅔H₂ + 4⁄3H₃) / 2, mean over
     /// continuations of 100 tokens (Meng et al. 2022).
     pub fluency: Option<[f64; 2]>,
 }
 
-/// The name of an edit of all facts at once.
+/// The request name of an edit of all facts at once.
 pub const TOGETHER: &str = "all";
 
-/// Tokens of what a model says in [`Said`].
+/// Tokens of a continuation.
 pub const SAID_TOKENS: usize = 8;
 
 #[cfg(test)]
@@ -160,7 +162,7 @@ mod tests {
     #[test]
     fn s_is_the_harmonic_mean_of_what_there_is() {
         let won = |score| {
-            Some(Won {
+            Some(WinRate {
                 score,
                 magnitude: 0.0,
             })

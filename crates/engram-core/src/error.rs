@@ -1,4 +1,4 @@
-//! What can go wrong with names and files.
+//! Errors of names and files.
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -20,7 +20,7 @@ pub enum CoreError {
         /// Names that resemble it.
         near: Vec<String>,
     },
-    /// Brackets after a site's name that choose nothing.
+    /// Brackets after a site's name that select nothing.
     #[error("site \"{name}\": {why}")]
     Selection {
         /// The name as given.
@@ -43,7 +43,7 @@ pub enum CoreError {
         what: &'static str,
         /// The value found.
         value: String,
-        /// The words that would do, comma-separated.
+        /// The allowed words, comma-separated.
         known: String,
     },
     /// A line of a JSONL file that does not parse.
@@ -56,7 +56,7 @@ pub enum CoreError {
         /// The parser's reason.
         why: String,
     },
-    /// Faults of a file that a person wrote, all of them.
+    /// All faults of a file that a person wrote.
     #[error(transparent)]
     Faults(#[from] crate::faults::Faults),
     /// A file that cannot be read.
@@ -75,7 +75,7 @@ pub enum CoreError {
         /// The operating system's reason.
         source: std::io::Error,
     },
-    /// A path that is to be read and is no file: opening it could wait for ever.
+    /// A path to be read that is not a regular file: opening it could block.
     #[error("{}: it is {found}, expected a file{}", path.display(), copy(found))]
     NotAFile {
         /// The path.
@@ -102,7 +102,7 @@ pub enum CoreError {
         /// The parser's reason.
         source: serde_json::Error,
     },
-    /// An output that a living process is writing.
+    /// An output that another running process is writing.
     #[error(
         "{}: {} is writing to it; wait until it has ended, or name another output",
         path.display(), process_text(*process)
@@ -110,16 +110,16 @@ pub enum CoreError {
     Held {
         /// The output.
         path: PathBuf,
-        /// The process's id, where it can be read.
+        /// The process id, if it can be read.
         process: Option<u32>,
     },
-    /// A file of work under way whose checksum does not fit its content.
+    /// A file of an unfinished run whose checksum does not match its content.
     #[error("{}: it is damaged (its checksum does not fit); remove it to make it again", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
     },
-    /// A file that holds nothing.
+    /// An empty file.
     #[error("{}: it is empty", path.display())]
     Empty {
         /// The file.

@@ -1,10 +1,10 @@
-//! All faults of an input file, reported together: each with its line, and with what the field means.
+//! All faults of an input file in one report: each with its line and the meaning of the field.
 
 use std::fmt;
 
 use crate::text::plain;
 
-/// The most faults that are listed; the rest are counted.
+/// Maximum number of faults that are listed; the rest are counted.
 const LISTED: usize = 100;
 
 /// A field of an input file, as error messages explain it.
@@ -38,18 +38,18 @@ impl Field {
         }
     }
 
-    /// The message for a field that is not there.
+    /// The message for a missing field.
     pub fn missing(&self) -> String {
         format!("missing field `{}`: {}", self.name, self.hint())
     }
 
-    /// Meaning and example, to end a message with.
+    /// Meaning and example, for the end of a message.
     pub fn hint(&self) -> String {
         format!("{}; example: {}", self.meaning, self.example)
     }
 }
 
-/// The message for a field that does not exist, with those that do.
+/// The message for an unknown field, with the known ones.
 pub fn unknown_field(name: &str, known: &[&str]) -> String {
     format!(
         "unknown field `{name}`{}; fields: {}",
@@ -58,7 +58,7 @@ pub fn unknown_field(name: &str, known: &[&str]) -> String {
     )
 }
 
-/// ", did you mean `x`?" where a known name resembles `name`.
+/// ", did you mean `x`?" if a known name resembles `name`.
 fn near(name: &str, known: &[&str]) -> String {
     let similarity = |known: &str| strsim::jaro_winkler(&name.to_lowercase(), known);
     let best = known
@@ -72,11 +72,11 @@ fn near(name: &str, known: &[&str]) -> String {
 /// One fault of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// Line, or row of a sheet, from 1; `None` for a fault of the whole file.
+    /// Line of the file or row of the sheet, from 1; `None` for a fault of the whole file.
     pub line: Option<usize>,
-    /// What it is about, such as `relation "causal_gene"`; may be empty.
+    /// The entry concerned, such as `relation "causal_gene"`; may be empty.
     pub place: String,
-    /// The fault, and what would do.
+    /// The fault, and what is allowed.
     pub why: String,
 }
 
@@ -115,7 +115,7 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// No faults yet.
+    /// An empty list of faults.
     pub fn new(name: impl Into<String>) -> Faults {
         Faults {
             name: name.into(),
@@ -123,7 +123,7 @@ impl Faults {
         }
     }
 
-    /// Adds a fault; those of one line keep the order in which they are added.
+    /// Adds a fault. Faults of one line keep the order in which they are added.
     pub fn add(&mut self, line: Option<usize>, place: impl Into<String>, why: impl Into<String>) {
         let fault = Fault {
             line,
@@ -142,7 +142,7 @@ impl Faults {
         &self.found
     }
 
-    /// Whether there is none.
+    /// Whether there is no fault.
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
@@ -150,7 +150,7 @@ impl Faults {
     /// `value` if there is no fault.
     ///
     /// # Errors
-    /// The faults, if there is one.
+    /// The faults, if there are any.
     pub fn or<T>(self, value: T) -> Result<T, Faults> {
         if self.is_empty() {
             Ok(value)

@@ -1,4 +1,4 @@
-//! Reading and writing files so that nobody ever sees half of one.
+//! Reading files, and writing them so that no reader ever sees a partial file.
 
 use std::fs::{File, TryLockError};
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 
 use crate::error::{CoreError, Result};
 
-/// Wraps an operating-system error with the path that it is about.
+/// Turns an operating-system error into a [`CoreError::Io`] with the path concerned.
 pub fn io_error(path: &Path) -> impl FnOnce(std::io::Error) -> CoreError + '_ {
     move |source| CoreError::Io {
         path: path.to_owned(),
@@ -19,11 +19,11 @@ pub fn io_error(path: &Path) -> impl FnOnce(std::io::Error) -> CoreError + '_ {
     }
 }
 
-/// Opens a file to read it. What never ends or never begins (a pipe, a device, a socket) is refused by name before it
-/// is opened, and so is a folder.
+/// Opens a regular file for reading. Pipes, devices, sockets and folders are refused before they are opened, because
+/// reading them may block or never end.
 ///
 /// # Errors
-/// [`CoreError::Io`]; [`CoreError::NotAFile`].
+/// [`CoreError::NotAFile`] for such a path; [`CoreError::Io`] if the file cannot be opened.
 pub fn open(path: &Path) -> Result<File> {
     let kind = std::fs::metadata(path).map_err(io_error(path))?.file_type();
     match kind.is_file() {
@@ -35,10 +35,10 @@ pub fn open(path: &Path) -> Result<File> {
     }
 }
 
-/// A file's bytes; as [`open`], a pipe and what else is no file is refused.
+/// A file's bytes.
 ///
 /// # Errors
-/// As [`open`].
+/// As [`open`]; [`CoreError::Io`] if reading fails.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let whole = open(path)?.read_to_end(&mut bytes);
@@ -49,7 +49,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 /// A file's text.
 ///
 /// # Errors
-/// As [`open`]; [`CoreError::Io`] where it is not UTF-8.
+/// As [`open`]; [`CoreError::Io`] if the file is not UTF-8.
 pub fn read_text(path: &Path) -> Result<String> {
     let mut text = String::new();
     let whole = open(path)?.read_to_string(&mut text);
@@ -77,7 +77,7 @@ fn name_of(kind: std::fs::FileType) -> &'static str {
     }
 }
 
-/// Wraps an operating-system error with the path that could not be written.
+/// Turns an operating-system error into a [`CoreError::Write`] with the path concerned.
 pub fn write_error(path: &Path) -> impl FnOnce(std::io::Error) -> CoreError + '_ {
     move |source| CoreError::Write {
         path: path.to_owned(),
@@ -85,9 +85,9 @@ pub fn write_error(path: &Path) -> impl FnOnce(std::io::Error) -> CoreError + '_
     }
 }
 
-/// Writes a file through `fill` under a temporary name beside it, syncs it and renames it when whole.
-/// Missing parent folders are made; temporary files that killed processes left of this file are removed. What is there and is no file, such as a pipe or `/dev/stdout`, is written to as it
-/// is.
+/// Writes a file atomically: `fill` writes to a temporary file beside it, which is synced and renamed when complete.
+/// Missing parent folders are created; temporary files that killed processes left for this output are removed. A path
+/// that exists and is not a regular file, such as a pipe or `/dev/stdout`, is written to directly.
 ///
 /// # Errors
 /// [`CoreError::Write`] with the final path; the temporary file is removed.
@@ -109,10 +109,10 @@ pub fn write_atomic(
     }
 }
 
-/// As [`write_atomic`], where `fill` wants the temporary file's path.
+/// As [`write_atomic`], for a `fill` that needs the temporary file's path.
 ///
 /// # Errors
-/// As [`write_atomic`]; [`CoreError::NotAFile`] for what is no file.
+/// As [`write_atomic`]; [`CoreError::NotAFile`] if `path` exists and is not a regular file.
 pub fn write_atomic_at(path: &Path, fill: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<()> {
     match std::fs::metadata(path) {
         Ok(there) if is_stream(path) => Err(CoreError::NotAFile {
@@ -123,7 +123,7 @@ pub fn write_atomic_at(path: &Path, fill: impl FnOnce(&Path) -> std::io::Result<
     }
 }
 
-/// Whether a path is there and is neither a file nor a folder: nothing may be renamed over it.
+/// Whether a path exists and is neither a file nor a folder: nothing may be renamed over it.
 fn is_stream(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir())
 }
@@ -146,14 +146,14 @@ fn replace(path: &Path, fill: impl FnOnce(&File, &Path) -> std::io::Result<()>) 
     Ok(())
 }
 
-/// How every name begins that is no result: of temporary files and folders, and of locks.
+/// Prefix of every name that is not a result: temporary files and folders, and locks.
 pub const HIDDEN: &str = ".engram-";
-/// The ending of temporary files.
+/// Suffix of temporary files.
 const TEMPORARY: &str = ".tmp";
 /// Random letters and digits in a temporary file's name.
 const RANDOM: usize = 6;
 
-/// A new temporary file, locked as long as it is open: it is a living process's.
+/// A new temporary file. It stays locked while it is open, which marks it as in use by a running process.
 fn temporary(folder: &Path, begin: &str) -> std::io::Result<NamedTempFile> {
     loop {
         let file = tempfile::Builder::new()
@@ -161,10 +161,10 @@ fn temporary(folder: &Path, begin: &str) -> std::io::Result<NamedTempFile> {
             .rand_bytes(RANDOM)
             .suffix(TEMPORARY)
             .tempfile_in(folder)?;
-        // Elsewhere locks are mandatory, and would keep the file from being written by its name.
+        // On other systems locks are mandatory and would keep the file from being written through its path.
         #[cfg(unix)]
         {
-            // Another process may take it for a left-over before it is locked. A file system without locks is no
+            // Another process may remove it as a left-over before it is locked. A file system without locks is no
             // reason to fail.
             let taken = matches!(file.as_file().try_lock(), Err(TryLockError::WouldBlock));
             if taken || !crate::lock::is_at(file.as_file(), file.path()) {
@@ -182,8 +182,8 @@ fn is_temporary(name: &str, begin: &str) -> bool {
     random.is_some_and(|r| r.len() == RANDOM && r.bytes().all(|b| b.is_ascii_alphanumeric()))
 }
 
-/// Removes files in a folder that killed processes left: those whose name is chosen and that no living process has
-/// locked.
+/// Removes files that killed processes left in a folder: those that `chosen` accepts by name and that no running
+/// process has locked.
 fn remove_left_overs(folder: &Path, chosen: impl Fn(&str) -> bool) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         if chosen(&entry.file_name().to_string_lossy()) {
@@ -192,9 +192,10 @@ fn remove_left_overs(folder: &Path, chosen: impl Fn(&str) -> bool) {
     }
 }
 
-/// Removes a temporary file unless a living process has it locked. Where it cannot be removed, it only takes room.
+/// Removes a temporary file unless a running process has it locked. A file that cannot be removed stays; it only takes
+/// space.
 pub fn remove_if_dead(path: &Path) {
-    // Elsewhere a living process's file is not told from a left-over.
+    // On other systems a file in use cannot be told from a left-over.
     #[cfg(unix)]
     if let Ok(file) = File::open(path)
         && file.try_lock().is_ok()
@@ -205,13 +206,13 @@ pub fn remove_if_dead(path: &Path) {
     let _ = path;
 }
 
-/// A name beside an output for what is no result yet: `.engram-NAME.ENDING`. Only the holder of the output's
+/// A name beside an output for a file that is not a result yet: `.engram-NAME.ENDING`. Only the holder of the output's
 /// [`Lock`](crate::Lock) may use it.
 pub fn left_over(output: &Path, ending: &str) -> PathBuf {
     output.with_file_name(format!("{}.{ending}", short_name(output)))
 }
 
-/// `.engram-NAME` for an output called NAME; a hash stands for a name that is too long to be added to.
+/// `.engram-NAME` for an output called NAME. A name too long to be extended is replaced by its hash.
 fn short_name(output: &Path) -> String {
     const LONGEST: usize = 200;
     let name = output.file_name().unwrap_or_default().to_string_lossy();
@@ -221,7 +222,8 @@ fn short_name(output: &Path) -> String {
     format!("{HIDDEN}{name}")
 }
 
-/// Temporary files are private by default; results are for everyone who may read the folder.
+/// Gives a temporary file the usual permissions: temporary files are private by default, results are readable for
+/// everyone who may read the folder.
 fn set_usual_permissions(file: &File) {
     #[cfg(unix)]
     {
@@ -233,7 +235,7 @@ fn set_usual_permissions(file: &File) {
     let _ = file;
 }
 
-/// Writes a value as indented JSON, atomically, with a newline at the end.
+/// Writes a value as indented JSON with a newline at the end, atomically.
 ///
 /// # Errors
 /// [`CoreError::Write`].
@@ -273,8 +275,8 @@ pub fn write_jsonl<T: Serialize>(path: &Path, values: &[T]) -> Result<()> {
 /// Reads a JSONL file; blank lines are skipped.
 ///
 /// # Errors
-/// [`CoreError::Io`]; [`CoreError::Line`] with the number of a line that is not the expected JSON;
-/// [`CoreError::Empty`] where there is no value.
+/// [`CoreError::Io`] if the file cannot be read; [`CoreError::Line`] with the number of the first line that does not
+/// parse; [`CoreError::Empty`] if the file has no value.
 pub fn read_jsonl<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     let file = open(path)?;
     let values = parse_jsonl(BufReader::new(file), path)?;
@@ -286,10 +288,10 @@ pub fn read_jsonl<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     Ok(values)
 }
 
-/// Parses JSONL from a reader; `path` is only named in errors.
+/// Parses JSONL from a reader; `path` is used in errors only.
 ///
 /// # Errors
-/// As [`read_jsonl`], an empty input excepted.
+/// As [`read_jsonl`], except that empty input is allowed.
 pub fn parse_jsonl<T: DeserializeOwned>(reader: impl BufRead, path: &Path) -> Result<Vec<T>> {
     let mut values = Vec::new();
     for (index, line) in reader.split(b'\n').enumerate() {
@@ -306,7 +308,7 @@ pub fn parse_jsonl<T: DeserializeOwned>(reader: impl BufRead, path: &Path) -> Re
     Ok(values)
 }
 
-/// serde_json counts lines within the value, which here is always line 1: misleading, so left out.
+/// A serde_json error without its position: serde_json counts lines within the value, which here is always line 1.
 pub(crate) fn without_position(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match text.find(" at line ") {
@@ -333,10 +335,10 @@ pub fn sha256_file(path: &Path) -> Result<String> {
     Ok(hex(&hasher.finalize()))
 }
 
-/// SHA-256 of a value's JSON, which is hashed as it is made and never stands in memory.
+/// SHA-256 of a value's JSON, hashed while it is serialised, without the whole text in memory.
 ///
 /// # Errors
-/// Where the value has no JSON.
+/// If the value cannot be serialised.
 pub fn sha256_of_json(value: &impl Serialize) -> serde_json::Result<String> {
     let mut hasher = BufWriter::new(Sha256::new());
     serde_json::to_writer(&mut hasher, value)?;
@@ -350,15 +352,14 @@ pub fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// SHA-256 of parts one after another, in hexadecimal, without all of them in memory.
+/// SHA-256 of concatenated parts, in hexadecimal, without all of them in memory.
 pub fn sha256_of_parts(parts: impl Iterator<Item = Vec<u8>>) -> String {
     let mut hasher = Sha256::new();
     parts.for_each(|part| hasher.update(&part));
     hex(&hasher.finalize())
 }
 
-/// Where work under way is kept that will be at `path` when it is whole: beside it, under a name with another
-/// ending after its own.
+/// The path for the unfinished state of an output: `path` with `ending` appended.
 pub fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(ending);
@@ -396,14 +397,14 @@ mod tests {
             std::fs::write(here(left), "half").unwrap();
         }
         write_atomic(&here("a.json"), |w| {
-            // Another write to the same file, while this one lives.
+            // Another write to the same file, while this temporary file exists.
             write_json(&here("a.json"), &2).map_err(std::io::Error::other)?;
             w.write_all(b"1")
         })
         .unwrap();
         assert_eq!(read_json::<i32>(&here("a.json")).unwrap(), 1);
         assert!(!here(".engram-a.json-Ab12xY.tmp").exists());
-        // That of "a.json-b" is another file's.
+        // This is a left-over of "a.json-b", another output.
         assert!(here(".engram-a.json-b-Ab12xY.tmp").exists());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
     }

@@ -1,6 +1,6 @@
-//! A hash for numbering and sampling, where nobody has a reason to forge one.
+//! A hash for numbering and sampling, where collisions cannot be exploited.
 
-/// FNV-1a of 64 bits: the same hash on every machine and in every version.
+/// 64-bit FNV-1a: the same hash on every machine and in every version.
 pub fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
@@ -9,7 +9,7 @@ pub fn fnv1a(bytes: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    /// Test vectors of the function's authors (Fowler, Noll and Vo).
+    /// Test vectors of the authors (Fowler, Noll and Vo).
     #[test]
     fn published_values() {
         assert_eq!(super::fnv1a(b""), 0xcbf2_9ce4_8422_2325);

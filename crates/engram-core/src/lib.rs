@@ -61,7 +61,7 @@ pub mod text;
 pub use blanks::Blanks;
 pub use clusters::{Clusters, Shared};
 pub use confounds::Confounds;
-pub use edit::{Aside, EditRow, Fit, Moved, Said, Score, Won};
+pub use edit::{Continuation, EditRow, FactChange, Fit, LanguageEffect, Score, WinRate};
 pub use error::{CoreError, Result};
 pub use faults::{Fault, Faults, Field};
 pub use lock::Lock;

@@ -1,7 +1,7 @@
 //! One writer at a time: an advisory lock of the operating system on a file beside the output.
 //!
-//! The system releases the lock when its process ends, however it ends, so that a lock file that a killed process left
-//! needs no judgement of its age: the next writer locks it.
+//! The system releases the lock when the process ends, for whatever reason. A lock file left by a killed process needs
+//! no judgement of its age: the next writer locks it.
 
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -11,34 +11,35 @@ use std::time::Duration;
 use crate::error::{CoreError, Result};
 use crate::files::{io_error, left_over};
 
-/// The lock file in a folder that is locked from within.
+/// Name of the lock file inside a folder.
 const WITHIN: &str = ".engram-run.lock";
-/// The ending of a lock file beside an output.
+/// Ending of a lock file beside an output.
 const ENDING: &str = "lock";
 
-/// The right to write an output, until this is dropped.
+/// The right to write an output, held until it is dropped.
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
     file: File,
-    /// Folders made for the lock file, outermost first; removed at the end where they are empty.
+    /// Folders created for the lock file, outermost first; removed when the lock is dropped, if empty.
     made: Vec<PathBuf>,
 }
 
 impl Lock {
-    /// Locks the file or folder `output`, which need not exist, by a file beside it. Missing parents are made.
+    /// Locks the file or folder `output` (it need not exist) through a lock file beside it. Missing parents are
+    /// created.
     ///
     /// # Errors
-    /// [`CoreError::Held`] at once where a living process has the lock; [`CoreError::Io`], such as a folder that
-    /// cannot be written.
+    /// [`CoreError::Held`], without waiting, if a running process has the lock; [`CoreError::Io`], for example if the
+    /// folder is not writable.
     pub fn beside(output: &Path) -> Result<Lock> {
-        // Two spellings of one output have one lock.
+        // Two spellings of one output share one lock.
         let real = std::fs::canonicalize(output);
         let real = real.as_deref().unwrap_or(output);
         Lock::at(left_over(real, ENDING), output)
     }
 
-    /// Locks the folder `output` by a file in it; the folder is made.
+    /// Locks the folder `output` through a file in it; the folder is created.
     ///
     /// # Errors
     /// As [`Lock::beside`].
@@ -66,8 +67,8 @@ impl Lock {
                     process: holder(&path),
                 }));
             }
-            // A file system without locks is no reason to fail. One that was removed by its last holder after it was
-            // opened here locks nothing.
+            // A file system without locks is no reason to fail. If the last holder removed the file after it was opened
+            // here, this lock locks nothing.
             if !is_at(&file, &path) {
                 continue;
             }
@@ -88,17 +89,17 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Where it stays, the next writer takes it.
+        // If it stays, the next writer takes it.
         let _ = std::fs::remove_file(&self.path);
         remove_empty(&self.made);
     }
 }
 
-/// The process that holds a lock: its id stands in the file as soon as it has signed.
+/// The process that holds a lock: it writes its id into the file right after locking.
 fn holder(path: &Path) -> Option<u32> {
     for _ in 0..20 {
         let mut text = String::new();
-        // Where locks are mandatory the file cannot be read.
+        // Where locks are mandatory, the file cannot be read.
         File::open(path).ok()?.read_to_string(&mut text).ok()?;
         if let Ok(process) = text.trim().parse() {
             return Some(process);
@@ -125,7 +126,7 @@ pub(crate) fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-/// Makes a path's missing parents and gives them, outermost first.
+/// Creates a path's missing parents and returns them, outermost first.
 fn make_parents(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) else {
         return Ok(Vec::new());
@@ -138,7 +139,7 @@ fn make_parents(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(made)
 }
 
-/// Removes folders that were made, where they are empty.
+/// Removes created folders that are empty.
 fn remove_empty(made: &[PathBuf]) {
     for folder in made.iter().rev() {
         let _ = std::fs::remove_dir(folder);
@@ -163,7 +164,7 @@ mod tests {
             );
             drop(held);
             assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-            // What a killed process leaves is a file that nobody has locked.
+            // A killed process leaves a file that nobody has locked.
             let left = lock(&output).unwrap().path.clone();
             std::fs::create_dir_all(left.parent().unwrap()).unwrap();
             std::fs::write(&left, "4194304").unwrap();

@@ -1,4 +1,4 @@
-//! Numbers read at the answer position, oriented so that higher is better.
+//! Metrics: numbers read at the answer position, oriented so that higher is better.
 
 use std::fmt;
 use std::str::FromStr;
@@ -133,12 +133,12 @@ impl TryFrom<String> for Metric {
 }
 
 impl Metric {
-    /// Whether the metric needs the answer's and the foil's later tokens appended after the prompt.
+    /// Whether the metric needs the later tokens of answer and foil appended to the prompt.
     pub fn reads_continuation(self) -> bool {
         self == Metric::LogProbSeq
     }
 
-    /// What its values are in.
+    /// The unit of its values.
     pub fn unit(self) -> &'static str {
         match self {
             Metric::LogitDiff | Metric::LogitDiffMean => "(logits)",
@@ -149,13 +149,13 @@ impl Metric {
         }
     }
 
-    /// The clean–corrupt gap from which a recovery means something: below it, the share of the gap that a patch
-    /// restores is a quotient of two small numbers.
+    /// The smallest clean–corrupt gap for which a recovery is meaningful. Below it the recovery, a share of the gap, is
+    /// a quotient of two small numbers.
     ///
     /// - Log-odds and log-probabilities: 0.5, a change of odds or probability by a factor of e^0.5 ≈ 1.6.
     /// - `prob`: 0.05, five percentage points.
-    /// - `kl`: 0.1 nats, which bounds the total variation between both runs' distributions by 0.22 (Pinsker).
-    /// - `rank`: ln 2, half the rank.
+    /// - `kl`: 0.1 nats, which bounds the total variation between the two runs' distributions by 0.22 (Pinsker).
+    /// - `rank`: ln 2, a factor of 2 in rank.
     /// - A caller's: 0 unless the caller says another.
     pub fn least_gap(self) -> f64 {
         match self {

@@ -1,34 +1,34 @@
-//! The least rate at which bytes may come from a network: a server that sends a byte now and then is not waited for.
+//! A minimum rate for bytes from a network, so that engram does not wait for a server that sends a byte now and then.
 
 use std::io::Read;
 use std::time::Duration;
 
-/// How long a rate is measured over.
+/// Length of the interval over which the rate is measured.
 pub const WINDOW: Duration = Duration::from_secs(30);
-/// The fewest bytes that have to come in a [`WINDOW`]: 1 kB a second.
+/// Minimum number of bytes in a [`WINDOW`]: 1 kB a second.
 pub const LEAST: u64 = 30_000;
 
 /// Fewer bytes than [`LEAST`] came in a [`WINDOW`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("only {bytes} bytes came in {seconds} s, less than 1 kB a second")]
 pub struct TooSlow {
-    /// Bytes that came.
+    /// Bytes received.
     pub bytes: u64,
-    /// In so many seconds.
+    /// Length of the interval in seconds.
     pub seconds: u64,
 }
 
-/// A reader that fails where bytes come more slowly than [`LEAST`] in each [`WINDOW`].
+/// A reader that fails if bytes arrive more slowly than [`LEAST`] per [`WINDOW`].
 pub struct Paced<R, F> {
     inner: R,
-    /// The time since some moment.
+    /// Time since some fixed moment.
     now: F,
     began: Duration,
     bytes: u64,
 }
 
 impl<R: Read, F: Fn() -> Duration> Paced<R, F> {
-    /// Watches over a reader by a clock.
+    /// Wraps a reader; `now` is the clock.
     pub fn new(inner: R, now: F) -> Paced<R, F> {
         let began = now();
         Paced {
@@ -60,7 +60,7 @@ impl<R: Read, F: Fn() -> Duration> Read for Paced<R, F> {
     }
 }
 
-/// Whether a failing read means that bytes came too slowly.
+/// Whether a read failed because bytes arrived too slowly.
 pub fn is_too_slow(error: &std::io::Error) -> bool {
     error.get_ref().is_some_and(|e| e.is::<TooSlow>())
 }
@@ -71,7 +71,7 @@ mod tests {
 
     use super::*;
 
-    /// Gives `step` bytes a second.
+    /// A reader that gives `step` bytes a second.
     struct Drip<'a> {
         seconds: &'a Cell<u64>,
         step: usize,
@@ -109,7 +109,7 @@ mod tests {
         let (found, seconds) = read(1000, 100_000);
         assert_eq!((found.unwrap(), seconds), (100_000, 100));
         assert!(read(999, 100_000).0.is_err());
-        // What ends within the window may be as short as it is.
+        // A stream that ends within the first window may be shorter.
         assert_eq!(read(1, 20).0.unwrap(), 20);
     }
 }

@@ -1,21 +1,21 @@
-//! Pairs.
+//! Pairs: a clean and a corrupted prompt with answer, foil and subject.
 
 use serde::{Deserialize, Serialize};
 
 use crate::subject::{Located, SubjectAt};
 
-/// Where a prompt names its subject.
+/// Where the subject is in a prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(
     untagged,
     expecting = "expected a subject: a text, {\"text\": TEXT, \"at\": BYTE} or [FIRST TOKEN, END]"
 )]
 pub enum Span {
-    /// The subject's text, found in the prompt by the rule of [`crate::subject`].
+    /// The subject's text, located in the prompt by the rule of [`crate::subject`].
     Text(String),
-    /// The subject's text, and the byte of the prompt at which it begins.
+    /// The subject's text and its first byte in the prompt.
     At(SubjectAt),
-    /// First token and one past the last.
+    /// First token, and one past the last.
     Tokens(usize, usize),
 }
 
@@ -29,13 +29,13 @@ impl std::fmt::Display for Span {
     }
 }
 
-/// A message of a chat as a chat template takes it: `role`, `content`, and what else the template reads.
+/// A message of a chat as chat templates expect it: `role`, `content` and any other key that the template reads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Message(pub serde_json::Map<String, serde_json::Value>);
 
 impl Message {
-    /// What a user says.
+    /// A message of the user.
     pub fn user(content: &str) -> Message {
         let entry = |(key, value): (&str, &str)| (key.to_owned(), value.into());
         let entries = [("role", "user"), ("content", content)].into_iter();
@@ -56,7 +56,7 @@ pub struct Chats {
 /// A prompt given as text or as token ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Prompt<'a> {
-    /// A text, tokenised as it stands.
+    /// Text, tokenised as it is.
     Text(&'a str),
     /// Token ids.
     Ids(&'a [u32]),
@@ -69,12 +69,12 @@ pub struct Wording {
     pub clean: String,
     /// The corrupted prompt.
     pub corrupt: String,
-    /// Which template the wording is, where known.
+    /// The template of the wording, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
 }
 
-/// A prompt near the pair's fact whose answer must not move when the fact is edited.
+/// A prompt about a related fact, whose answer must not change when the pair's fact is edited.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Neighbour {
     /// The prompt.
@@ -83,8 +83,8 @@ pub struct Neighbour {
     pub answer: String,
 }
 
-/// A clean prompt, a corrupted prompt, the answer that the clean one calls for and the foil that the
-/// corrupted one calls for. Strings are joined as written: a leading space is the author's to give.
+/// A clean prompt, a corrupted prompt, the answer to the clean prompt and the foil, which answers the corrupted one.
+/// Strings are concatenated as written: leading spaces are up to the author.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pair {
@@ -98,26 +98,26 @@ pub struct Pair {
     /// Corrupted prompt.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub corrupt: String,
-    /// What the clean prompt calls for.
+    /// The answer to the clean prompt.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub answer: String,
-    /// What the corrupted prompt calls for.
+    /// The answer to the corrupted prompt.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub foil: String,
-    /// Chats in place of `clean` and `corrupt`: the checkpoint's chat template makes them texts that end where the
+    /// Chats instead of `clean` and `corrupt`: the checkpoint's chat template turns them into texts that end where the
     /// model's answer begins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub messages: Option<Chats>,
-    /// Token ids in place of `clean`.
+    /// Token ids instead of `clean`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clean_ids: Option<Vec<u32>>,
-    /// Token ids in place of `corrupt`.
+    /// Token ids instead of `corrupt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub corrupt_ids: Option<Vec<u32>>,
-    /// Token ids in place of `answer`.
+    /// Token ids instead of `answer`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer_ids: Option<Vec<u32>>,
-    /// Token ids in place of `foil`.
+    /// Token ids instead of `foil`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub foil_ids: Option<Vec<u32>>,
     /// The clean prompt's subject.
@@ -126,10 +126,10 @@ pub struct Pair {
     /// The corrupted prompt's subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub corrupt_subject: Option<Span>,
-    /// The relation that both facts are of.
+    /// The relation of both facts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relation: Option<String>,
-    /// The wording: the name of the relation's cloze frame, or the prompt with `{}` in the subject's place.
+    /// The wording: the name of the relation's cloze frame, or the prompt with `{}` in place of the subject.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
     /// The clean fact.
@@ -138,17 +138,17 @@ pub struct Pair {
     /// The corrupted fact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub foil_fact: Option<String>,
-    /// Pairs of one cluster are not independent. Pairs that share a prompt, or a fact and its foil, are in one cluster
-    /// anyway ([`crate::clusters`]).
+    /// The cluster; pairs of one cluster are not independent. Pairs that share a prompt, or a fact and its foil, are
+    /// clustered anyway ([`crate::clusters`]).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
-    /// The pair in wordings held back from training.
+    /// The pair in wordings held out from training.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub paraphrases: Vec<Wording>,
-    /// Prompts whose answers must not move when the fact is edited.
+    /// Prompts whose answers must not change when the fact is edited.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub neighbours: Vec<Neighbour>,
-    /// Where the fact is from.
+    /// The source of the fact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
 }
@@ -168,8 +168,8 @@ fn locate(subject: &Option<Span>, prompt: &Prompt<'_>, pair: &Pair) -> Option<Lo
 }
 
 impl Pair {
-    /// A pair of texts, called "pair", of the kind "given". Strings are joined as written: answer and foil begin with a blank
-    /// where the prompt does not end in one.
+    /// A pair of texts with id "pair" and kind "given". Strings are concatenated as written: answer and foil begin
+    /// with a space unless the prompt ends in one.
     pub fn new(clean: &str, corrupt: &str, answer: &str, foil: &str) -> Pair {
         Pair {
             id: "pair".to_owned(),
@@ -202,12 +202,12 @@ impl Pair {
         either(&self.foil_ids, &self.foil)
     }
 
-    /// The subject in the clean prompt, if both are texts.
+    /// The subject in the clean prompt; `None` unless both are texts and the subject occurs.
     pub fn locate_subject(&self) -> Option<Located> {
         locate(&self.subject, &self.clean_prompt(), self)
     }
 
-    /// The subject in the corrupted prompt, if both are texts.
+    /// The subject in the corrupted prompt; `None` unless both are texts and the subject occurs.
     pub fn locate_corrupt_subject(&self) -> Option<Located> {
         locate(&self.corrupt_subject, &self.corrupt_prompt(), self)
     }

@@ -1,17 +1,17 @@
-//! Foreign parsers that panic at damaged input, so that it can be an error that names the file.
+//! Turns panics of third-party parsers on damaged input into errors.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 thread_local! {
-    /// Whether a panic of this thread is caught and told as an error.
+    /// Whether panics of this thread are caught and returned as errors.
     static CAUGHT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Calls a parser of another crate on input of unknown origin.
+/// Calls a third-party parser on input of unknown origin and catches its panics.
 ///
-/// What `parse` borrows mutably may be left half-changed, and must not be used after a panic. The process's panic hook
-/// runs as ever; a program that wants no message for what is told as an error calls [`tell_uncaught`] at its start.
+/// Whatever `parse` borrows mutably may be left half-changed and must not be used after a panic. The process's panic
+/// hook still runs; a program that wants no message for caught panics calls [`tell_uncaught`] at its start.
 ///
 /// # Errors
 /// The panic's message.
@@ -26,8 +26,8 @@ pub fn caught<T>(parse: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
-/// Wraps the process's panic hook so that it is not run for panics that [`caught`] turns into errors. For a program's
-/// start: a library leaves the hook of the program that it is part of alone.
+/// Wraps the process's panic hook so that it ignores panics that [`caught`] turns into errors. Programs call it at
+/// their start; a library leaves the hook of its host program alone.
 pub fn tell_uncaught() {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {

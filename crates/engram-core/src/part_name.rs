@@ -1,18 +1,18 @@
-//! Names of the files of a model that is split into several.
+//! File names of a model that is split into several files.
 
-/// The name of a part: `STEM-00002-of-00003.gguf`.
+/// The name of one part: `STEM-00002-of-00003.gguf`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartName {
-    /// What stands before the numbers; all parts of a model share it.
+    /// The text before the numbers, shared by all parts of a model.
     pub stem: String,
-    /// From 1 up.
+    /// Number of the part, from 1.
     pub number: usize,
-    /// How many parts there are.
+    /// Number of parts.
     pub count: usize,
 }
 
 impl PartName {
-    /// Takes a file's name apart; `None` for one that names no part.
+    /// Parses a file name; `None` if it is not that of a part.
     pub fn parse(name: &str) -> Option<PartName> {
         let rest = name.strip_suffix(".gguf")?;
         let (rest, count) = rest.rsplit_once("-of-")?;
@@ -29,7 +29,7 @@ impl PartName {
         })
     }
 
-    /// The name of another part.
+    /// The name of another part of the same model.
     pub fn of_part(&self, number: usize) -> String {
         format!("{}-{number:05}-of-{:05}.gguf", self.stem, self.count)
     }

@@ -1,4 +1,4 @@
-//! Ranges of numeric settings: what a setting may be, said once, checked before any work, and told in the error.
+//! Ranges of numeric settings: declared once, checked before any work, quoted in the error.
 
 use std::fmt;
 
@@ -16,15 +16,15 @@ use std::fmt;
 pub struct Range {
     from: f64,
     to: f64,
-    /// Whether `from` itself is left out.
+    /// Whether `from` itself is excluded.
     above: bool,
-    /// Whether `to` itself is left out.
+    /// Whether `to` itself is excluded.
     below: bool,
     whole: bool,
 }
 
 impl Range {
-    /// Whole numbers, both ends included; they are below 2^53.
+    /// Whole numbers below 2^53, both ends included.
     pub const fn whole(from: u64, to: u64) -> Range {
         Range {
             from: from as f64,
@@ -35,7 +35,7 @@ impl Range {
         }
     }
 
-    /// Numbers, both ends included.
+    /// Real numbers, both ends included.
     pub const fn real(from: f64, to: f64) -> Range {
         Range {
             from,
@@ -46,7 +46,7 @@ impl Range {
         }
     }
 
-    /// The same range without its lower end.
+    /// The same range, lower end excluded.
     pub const fn above(self) -> Range {
         Range {
             above: true,
@@ -54,7 +54,7 @@ impl Range {
         }
     }
 
-    /// The same range without its upper end.
+    /// The same range, upper end excluded.
     pub const fn below(self) -> Range {
         Range {
             below: true,
@@ -62,7 +62,7 @@ impl Range {
         }
     }
 
-    /// Whether a value is in the range; a NaN is in none.
+    /// Whether a value is in the range. NaN is in no range.
     pub fn contains(&self, value: impl Number) -> bool {
         let value = value.real();
         let low = value > self.from || value == self.from && !self.above;
@@ -81,10 +81,10 @@ impl Range {
         }
     }
 
-    /// Checks a value as it was written.
+    /// Parses and checks a value.
     ///
     /// # Errors
-    /// As [`Range::check`], also where the text is no number.
+    /// As [`Range::check`]; also if the text is not a number.
     pub fn parse<T: Number + std::str::FromStr>(
         &self,
         key: &str,
@@ -96,7 +96,7 @@ impl Range {
         Ok(value)
     }
 
-    /// The error for a value that is not in the range.
+    /// The error for a value outside the range.
     pub fn refuse(&self, key: &str, value: &str) -> OutOfRange {
         OutOfRange {
             key: key.to_owned(),
@@ -109,7 +109,7 @@ impl Range {
 impl fmt::Display for Range {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (from, to) = match self.whole {
-            // Exactly: 2^62 as a float is shown rounded.
+            // Printed exactly: as a float 2^62 is rounded.
             true => (
                 (self.from as i128).to_string(),
                 (self.to as i128).to_string(),
@@ -130,9 +130,9 @@ impl fmt::Display for Range {
     }
 }
 
-/// A number that a setting has.
+/// The number types of settings.
 pub trait Number: Copy + fmt::Display {
-    /// As a real number, which holds whole numbers exactly below 2^53.
+    /// The value as a real number; exact for whole numbers below 2^53.
     fn real(self) -> f64;
 }
 
@@ -155,7 +155,7 @@ pub struct OutOfRange {
     pub key: String,
     /// The value found.
     pub value: String,
-    /// What it may be.
+    /// The range in words.
     pub range: String,
 }
 

@@ -1,7 +1,7 @@
-//! JSON with a checksum: what work under way leaves on disk and reads back after a kill.
+//! JSON with a checksum: the files of an unfinished run, which a resumed run reads back.
 //!
-//! A sealed value is `["CHECKSUM",VALUE]` on one line. The checksum is of the value's bytes and of a context, which says
-//! what the value belongs to, so that neither a changed byte nor a value from elsewhere is taken as it is.
+//! A sealed value is `["CHECKSUM",VALUE]` on one line. The checksum covers the value's bytes and a context, which says
+//! what the value belongs to. A changed byte and a value from another context are both detected.
 
 use std::path::Path;
 
@@ -14,10 +14,10 @@ use crate::files::{io_error, sha256_of_parts, write_atomic};
 /// Hexadecimal digits of a checksum: 64 bits of SHA-256.
 const DIGITS: usize = 16;
 
-/// A value's line, without its end.
+/// Seals a value: its line, without the line end.
 ///
 /// # Errors
-/// A value without JSON.
+/// If the value cannot be serialised.
 pub fn seal(context: &str, value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     let json = serde_json::to_vec(value)?;
     let mut line = format!("[\"{}\",", checksum(context, &json)).into_bytes();
@@ -26,7 +26,7 @@ pub fn seal(context: &str, value: &impl Serialize) -> serde_json::Result<Vec<u8>
     Ok(line)
 }
 
-/// The value of a line, with or without its end; none where the line is damaged or was sealed in another context.
+/// The value of a line, with or without its line end. `None` if the line is damaged or was sealed in another context.
 pub fn unseal<T: DeserializeOwned>(context: &str, line: &[u8]) -> Option<T> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let (said, json) = line.strip_prefix(b"[\"")?.split_at_checked(DIGITS)?;
@@ -59,7 +59,7 @@ pub fn write(path: &Path, context: &str, value: &impl Serialize) -> Result<()> {
 /// Reads a sealed value from its file.
 ///
 /// # Errors
-/// [`CoreError::Io`]; [`CoreError::Damaged`] where the file is not as it was written.
+/// [`CoreError::Io`] if the file cannot be read; [`CoreError::Damaged`] if its content is not what was written.
 pub fn read<T: DeserializeOwned>(path: &Path, context: &str) -> Result<T> {
     let line = std::fs::read(path).map_err(io_error(path))?;
     unseal(context, &line).ok_or_else(|| CoreError::Damaged {

@@ -1,4 +1,4 @@
-//! Small closed sets of words that say how a sweep is made.
+//! Settings of a sweep that are one of a few words.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{CoreError, Result};
 use crate::range::Range;
 
-/// Declares an enum whose variants are words: parsed, displayed and (de)serialised by that word.
+/// Declares an enum whose variants are words: parsed, displayed, serialised and deserialised by that word.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident, $what:literal { $($(#[$vdoc:meta])* $variant:ident => $word:literal,)+ }) => {
         $(#[$doc])*
@@ -53,23 +53,23 @@ macro_rules! words {
 pub(crate) use words;
 
 words! {
-    /// Which run is written into.
+    /// Which run is patched.
     Direction, "direction" {
-        /// Clean activation into the corrupted run: what suffices to restore.
+        /// Clean activations into the corrupted run: which activations suffice to restore the answer.
         Denoise => "denoise",
-        /// Corrupted activation into the clean run: what is necessary.
+        /// Corrupted activations into the clean run: which activations are necessary.
         Noise => "noise",
     }
 }
 
 words! {
-    /// How positions of prompts of unequal length are brought together.
+    /// How positions of prompts of unequal length are matched.
     Align, "alignment" {
-        /// Equal lengths, position by position.
+        /// Prompts of equal length, position by position.
         Strict => "strict",
-        /// Positions counted from the end.
+        /// Positions counted from the end of the prompt.
         Last => "last",
-        /// Subject span to subject span, by its last token.
+        /// Subject with subject, aligned at its last token.
         Subject => "subject",
     }
 }
@@ -132,13 +132,13 @@ words! {
 const SPREAD: Range = Range::real(0.0, 1000.0).above();
 
 words! {
-    /// Whether a text is given the special tokens of its beginning.
+    /// Whether a text gets the special tokens that the tokenizer puts at its beginning.
     Bos, "choice of begin-of-text" {
-        /// As the checkpoint's tokenizer does by itself.
+        /// As the checkpoint's tokenizer does.
         Auto => "auto",
-        /// Always: the begin-of-text token also where the tokenizer adds none.
+        /// Always: begin-of-text is added even if the tokenizer does not add it.
         Always => "always",
-        /// Texts as they stand.
+        /// Never: texts as they are.
         Never => "never",
     }
 }
@@ -147,15 +147,15 @@ words! {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum Corruption {
-    /// The pair's own corrupted prompt: symmetric token replacement.
+    /// The pair's own corrupted prompt (symmetric token replacement).
     Swap,
     /// Gaussian noise on the subject's embeddings, in standard deviations of the suite's subject embeddings.
     Gaussian(f64),
     /// Another clean prompt of equal length.
     Resample,
-    /// No corrupted run: the cell is set to zero.
+    /// No corrupted run: the patched value is zero.
     Zero,
-    /// No corrupted run: the cell is set to its mean over a reference set.
+    /// No corrupted run: the patched value is its mean over a reference set.
     Mean,
 }
 

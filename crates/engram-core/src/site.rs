@@ -1,4 +1,4 @@
-//! Places in the network that can be read and replaced, and the names by which people call them.
+//! Sites: the activations that can be read and replaced, and the names that users give them.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,61 +6,75 @@ use crate::error::{CoreError, Result};
 use crate::setting::words;
 
 words! {
-    /// A place in the network. Shapes are per token position.
+    /// An activation of the network. The shapes below are per token position.
+    ///
+    /// The definitions hold for every family that engram reads. A block computes, biases
+    /// left out,
+    ///
+    /// `attn_out = post(concat(z) · W_O)`, `mlp_out = post(mlp_post · W_down)`,
+    ///
+    /// where `post` is the extra norm of Gemma 2 and 3 and the identity elsewhere. Sequential families add `attn_out` to
+    /// `resid_pre`, which gives `resid_mid`, and then `mlp_out`, which gives `resid_post`. Parallel families (GPT-NeoX)
+    /// read `resid_pre` in both sublayers and add both outputs to it. A model lacks the sites whose values it never
+    /// computes.
     Site, "site" {
-        /// Token embedding: d_model.
+        /// Token embedding, after the embedding scale where the family has one (Gemma): d_model.
         Embed => "embed",
-        /// Position embedding: d_model.
+        /// Learned position embedding (GPT-2, GPT-Neo): d_model. Models with rotary embedding lack it.
         PosEmbed => "pos_embed",
-        /// Residual stream before a block: d_model.
+        /// Residual stream at the input of a block: d_model.
         ResidPre => "resid_pre",
-        /// Residual stream between attention and MLP: d_model.
+        /// Residual stream after attention is added, before the MLP: d_model. Parallel families lack it.
         ResidMid => "resid_mid",
-        /// Residual stream after a block: d_model.
+        /// Residual stream at the output of a block: d_model.
         ResidPost => "resid_post",
-        /// What attention adds to the residual stream: d_model.
+        /// Attention's addition to the residual stream, after the post-attention norm where the family has one:
+        /// d_model.
         AttnOut => "attn_out",
-        /// Queries: head × d_head.
+        /// Queries as projected, before QK-norm and rotary embedding: head × d_head.
         Q => "q",
-        /// Keys: head × d_head.
+        /// Keys as projected, before QK-norm and rotary embedding: key-value head × d_head.
         K => "k",
-        /// Values: head × d_head.
+        /// Values: key-value head × d_head.
         V => "v",
-        /// Attention-weighted values, the input of the output projection: head × d_head.
+        /// Attention-weighted values, the input of the output projection W_O: head × d_head.
         Z => "z",
-        /// Attention probabilities: head × query × key.
+        /// Attention probabilities, after soft cap, mask and softmax: head × query × key.
         Pattern => "pattern",
-        /// Each head's contribution to `attn_out`, bias excluded: head × d_model.
+        /// Each head's contribution `z · W_O[head]` to the output of the projection, before its bias and before the
+        /// post-attention norm: head × d_model. Without such a norm the heads' sum plus the bias is `attn_out`.
         HeadOut => "head_out",
-        /// Input of the MLP's activation function: d_mlp.
+        /// Input of the MLP's activation function; in a gated MLP the gate projection: d_mlp.
         MlpPre => "mlp_pre",
-        /// What the activated neurons are multiplied with, where the MLP is gated: d_mlp.
+        /// Up projection of a gated MLP, the factor of the activated gate: d_mlp. Other MLPs lack it.
         MlpUp => "mlp_up",
-        /// The neurons' activations, the input of the down-projection: d_mlp.
+        /// Input of the down-projection: activation(mlp_pre), in a gated MLP times `mlp_up`: d_mlp.
         MlpPost => "mlp_post",
-        /// What the MLP adds to the residual stream: d_model.
+        /// The MLP's addition to the residual stream, after the post-MLP norm where the family has one: d_model.
         MlpOut => "mlp_out",
-        /// Output of the LayerNorm before attention: d_model.
+        /// Output of the norm before attention (LayerNorm or RMSNorm), weight and bias applied: d_model.
         Ln1 => "ln1",
-        /// Output of the LayerNorm before the MLP: d_model.
+        /// Output of the norm before the MLP, weight and bias applied: d_model. It normalises `resid_mid`, in parallel
+        /// families `resid_pre`.
         Ln2 => "ln2",
-        /// Output of the last LayerNorm: d_model.
+        /// Output of the last norm, the input of the unembedding: d_model.
         LnFinal => "ln_final",
-        /// Standard deviation that the LayerNorm before attention divides by: 1.
+        /// Divisor of the norm before attention: √(variance + ε) for LayerNorm, √(mean square + ε) for RMSNorm. One
+        /// number.
         Ln1Scale => "ln1_scale",
-        /// Standard deviation that the LayerNorm before the MLP divides by: 1.
+        /// Divisor of the norm before the MLP, as `ln1_scale`. One number.
         Ln2Scale => "ln2_scale",
-        /// Standard deviation that the last LayerNorm divides by: 1.
+        /// Divisor of the last norm, as `ln1_scale`. One number.
         LnFinalScale => "ln_final_scale",
-        /// Queries, keys and values together: 3·d_model.
+        /// Queries, keys and values side by side, where one projection computes all three (GPT-2, GPT-NeoX): 3·d_model.
         CAttn => "c_attn",
-        /// Next-token logits: vocabulary.
+        /// Next-token logits, after the soft cap where the family has one (Gemma 2): vocabulary.
         Logits => "logits",
     }
 }
 
 impl Site {
-    /// Whether the site stands once in every block (`false`: once in the model).
+    /// Whether every block has the site (`false`: the model has it once).
     pub fn has_layer(self) -> bool {
         !matches!(
             self,
@@ -68,7 +82,7 @@ impl Site {
         )
     }
 
-    /// Whether the site's values are apart by head.
+    /// Whether the site's values are separate for each head.
     pub fn has_heads(self) -> bool {
         use Site::{HeadOut, K, Pattern, Q, V, Z};
         matches!(self, Q | K | V | Z | Pattern | HeadOut)
@@ -79,7 +93,7 @@ impl Site {
         matches!(self, Site::MlpPre | Site::MlpUp | Site::MlpPost)
     }
 
-    /// What a name without brackets stands for.
+    /// The selection of a name without brackets.
     fn usual_select(self) -> Select {
         match self.has_heads() {
             true => Select::Each,
@@ -87,7 +101,7 @@ impl Site {
         }
     }
 
-    /// TransformerLens's name, with `{}` for the layer, where it has one.
+    /// TransformerLens's name with `{}` for the layer, if it has one.
     fn transformer_lens(self) -> Option<&'static str> {
         Some(match self {
             Site::Embed => "hook_embed",
@@ -117,7 +131,7 @@ impl Site {
     }
 }
 
-/// Some heads or neurons of a site.
+/// A range of heads or neurons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Part {
     /// First.
@@ -132,19 +146,19 @@ pub struct Part {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Select {
-    /// One cell for all of them together: `z.3[:]`.
+    /// One cell for all together: `z.3[:]`.
     #[default]
     Whole,
     /// A cell for each: `z.3`, `mlp_post.3[*]`.
     Each,
-    /// One cell for these: `z.3[5]`, `mlp_post.3[0:64]`.
+    /// One cell for this range: `z.3[5]`, `mlp_post.3[0:64]`.
     Some(Part),
     /// A cell for each group of this many: `mlp_post.3[*/64]`.
     Groups(usize),
 }
 
 impl Select {
-    /// Reads what stands in the brackets.
+    /// Parses the text in brackets.
     fn parse(text: &str) -> Option<Select> {
         let number = |t: &str| t.parse::<usize>().ok();
         let part = |start, end| (start < end).then_some(Select::Some(Part { start, end }));
@@ -160,16 +174,16 @@ impl Select {
     }
 }
 
-/// A site at a layer, under the name by which it was asked for.
+/// A site at a layer, with the name that the user gave.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct NamedSite {
-    /// The name as asked, layer included: `resid_pre.3`, `transformer.h.3.mlp.c_fc`.
+    /// The name as given, layer included: `resid_pre.3`, `transformer.h.3.mlp.c_fc`.
     pub name: String,
     /// The canonical site.
     pub site: Site,
-    /// The layer, for sites that stand in every block.
+    /// The layer, for sites that every block has.
     pub layer: Option<usize>,
-    /// Which heads or neurons.
+    /// The selected heads or neurons.
     #[serde(default)]
     pub select: Select,
 }
@@ -194,13 +208,13 @@ impl NamedSite {
         NamedSite { name, ..self }
     }
 
-    /// The same site with other heads or neurons.
+    /// The same site with another selection.
     pub fn with(self, select: Select) -> NamedSite {
         NamedSite { select, ..self }
     }
 }
 
-/// The sites of one model and every name that reaches them.
+/// The sites of a model and all their names.
 #[derive(Debug, Clone)]
 pub struct SiteTable {
     layers: usize,
@@ -209,7 +223,7 @@ pub struct SiteTable {
 }
 
 impl SiteTable {
-    /// A table for a model of `layers` blocks that has `sites`, and whose modules carry the names `modules`.
+    /// A table for a model with `layers` blocks and these `sites`; `modules` are the names of its checkpoint's modules.
     pub fn new(layers: usize, sites: Vec<Site>, modules: Vec<NamedSite>) -> SiteTable {
         SiteTable {
             layers,
@@ -228,12 +242,12 @@ impl SiteTable {
         &self.sites
     }
 
-    /// The model's modules under the names of its own checkpoint format, in the order of the forward pass.
+    /// The model's modules under the names of its checkpoint format, in the order of the forward pass.
     pub fn modules(&self) -> &[NamedSite] {
         &self.modules
     }
 
-    /// The site at every layer, or once where it has no layer.
+    /// The site at every layer, or once if it has no layer.
     pub fn everywhere(&self, site: Site) -> Vec<NamedSite> {
         if site.has_layer() {
             (0..self.layers)
@@ -244,13 +258,14 @@ impl SiteTable {
         }
     }
 
-    /// Resolves a name to sites: a canonical name with or without a layer (`resid_pre`,
-    /// `resid_pre.3`), a TransformerLens hook name or a module name. Without a layer, or with `*` in
-    /// its place, it stands for every layer; `modules` stands for every module. Brackets after a name
-    /// choose heads or neurons ([`Select`]): `z.3[5]`, `z[:]`, `mlp_post.3[0:64]`, `mlp_post[*/64]`.
+    /// Resolves a name to sites: a canonical name with or without a layer (`resid_pre`, `resid_pre.3`), a
+    /// TransformerLens hook name or a module name. Without a layer, or with `*` as the layer, it means every layer;
+    /// `modules` means every module. Brackets after a name select heads or neurons ([`Select`]): `z.3[5]`, `z[:]`,
+    /// `mlp_post.3[0:64]`, `mlp_post[*/64]`.
     ///
     /// # Errors
-    /// [`CoreError::UnknownSite`] with near matches, [`CoreError::NoSuchLayer`], [`CoreError::Selection`].
+    /// [`CoreError::UnknownSite`] with similar names; [`CoreError::NoSuchLayer`] for a layer beyond the last;
+    /// [`CoreError::Selection`] for brackets that do not parse, or on a site without heads and neurons.
     pub fn resolve(&self, name: &str) -> Result<Vec<NamedSite>> {
         let Some((stem, brackets)) = name.strip_suffix(']').and_then(|n| n.rsplit_once('[')) else {
             return self.resolve_plain(name);
@@ -336,7 +351,7 @@ impl SiteTable {
     fn unknown(&self, name: &str, aliases: &[NamedSite]) -> CoreError {
         let mut names: Vec<String> = self.sites.iter().map(|s| s.name().to_owned()).collect();
         names.extend(aliases.iter().map(|a| a.name.clone()));
-        // With a layer of its own where a canonical name is near: `resid_pree.3` meant `resid_pre.3`.
+        // Also canonical names with this layer: `resid_pree.3` is near `resid_pre.3`.
         if let Some((_, layer)) = name.rsplit_once('.')
             && layer.parse::<usize>().is_ok_and(|l| l < self.layers)
         {
@@ -356,7 +371,7 @@ impl SiteTable {
     }
 }
 
-/// Whether `name` equals `pattern`, where a component `*` of `pattern` stands for any one component.
+/// Whether `name` matches `pattern`, in which the component `*` matches any number.
 fn matches_with_star(pattern: &str, name: &str) -> bool {
     let (mut p, mut n) = (pattern.split('.'), name.split('.'));
     loop {

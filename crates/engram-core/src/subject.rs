@@ -1,14 +1,14 @@
-//! Where a prompt names its subject. One rule for suites, patching, edits and figures.
+//! Locates a subject in its prompt: one rule for suites, patching, edits and figures.
 //!
-//! 1. A place that is known counts: a [`SubjectAt`], or the `{}` of a template that gives the prompt when the subject
-//!    is put into it.
+//! 1. A known place is used: a [`SubjectAt`], or the `{}` of a template that yields the prompt when the subject is
+//!    inserted.
 //! 2. Otherwise the last occurrence as a whole word.
 //! 3. Otherwise the last occurrence at the beginning of a word ("seizure" in "seizures").
 //! 4. Otherwise the last occurrence anywhere.
 //!
-//! Words consist of letters, digits, combining marks and underscores; a hyphen and an apostrophe are borders ("rat" is a
-//! word of "rat-like", "Alzheimer" one of "Alzheimer's"). In scripts that put no blank between words (Han, kana, Thai,
-//! Lao, Khmer, Myanmar) there is a border beside every letter.
+//! Words consist of letters, digits, combining marks and underscores; hyphens and apostrophes separate words ("rat" is
+//! a word of "rat-like", "Alzheimer" one of "Alzheimer's"). In scripts without spaces between words (Han, kana, Thai,
+//! Lao, Khmer, Myanmar) every letter borders on a word boundary.
 
 use std::ops::Range;
 
@@ -22,23 +22,23 @@ use crate::pair::Span;
 pub struct SubjectAt {
     /// The subject's text.
     pub text: String,
-    /// Byte of the prompt (UTF-8) at which it begins.
+    /// The byte of the prompt (UTF-8) at which it begins.
     pub at: usize,
 }
 
-/// A subject found in a prompt.
+/// A subject located in a prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Located {
-    /// Bytes of the prompt.
+    /// Its bytes in the prompt.
     pub bytes: Range<usize>,
-    /// Occurrences that the rule could have taken as well as this one, itself included: more than 1 is ambiguous.
+    /// Number of occurrences of equal rank under the rule, this one included; more than 1 is ambiguous.
     pub choices: usize,
-    /// Whether the subject is found inside another word only.
+    /// Whether the subject occurs only inside another word.
     pub inside_word: bool,
 }
 
 impl Located {
-    /// A subject whose place is known, as a template gives it.
+    /// A subject at a known place, as a template gives it.
     pub fn known(bytes: Range<usize>) -> Located {
         Located {
             bytes,
@@ -47,8 +47,8 @@ impl Located {
         }
     }
 
-    /// The byte that has to be noted beside the subject's text for it to be found here again: `None` where its text
-    /// alone leads here, or where the place was in doubt from the beginning.
+    /// The byte that must be stored with the subject's text so that [`locate_at`] finds it here again. `None` if the
+    /// text alone suffices, or if the place was ambiguous in the first place.
     pub fn noted(&self, prompt: &str) -> Option<usize> {
         let alone = locate(prompt, prompt.get(self.bytes.clone())?);
         let sure = self.choices == 1 && alone.as_ref() != Some(self);
@@ -56,7 +56,7 @@ impl Located {
     }
 }
 
-/// Finds a subject in a prompt by its text alone (rules 2 to 4). `None` if it does not occur, or is empty.
+/// Locates a subject by its text alone (rules 2 to 4). `None` if it is empty or does not occur.
 pub fn locate(prompt: &str, subject: &str) -> Option<Located> {
     let occurrences = || prompt.match_indices(subject).map(|(start, _)| start);
     if subject.is_empty() {
@@ -83,7 +83,7 @@ pub fn locate(prompt: &str, subject: &str) -> Option<Located> {
     })
 }
 
-/// Finds a subject at a byte where it is known to be; by its text alone where the byte is not known.
+/// Locates a subject at a known byte, or by its text alone if the byte is not known.
 pub fn locate_at(prompt: &str, subject: &str, at: Option<usize>) -> Option<Located> {
     let Some(at) = at else {
         return locate(prompt, subject);
@@ -92,11 +92,11 @@ pub fn locate_at(prompt: &str, subject: &str, at: Option<usize>) -> Option<Locat
     found.then(|| Located::known(at..at + subject.len()))
 }
 
-/// A text with every occurrence of a subject replaced that [`locate`] could take. `None` if it does not occur.
+/// Replaces every occurrence of a subject that [`locate`] could choose. `None` if it does not occur.
 pub fn replace(text: &str, subject: &str, by: &str) -> Option<String> {
     let mut rest = text;
     let mut replaced = String::new();
-    // From the end: what is replaced later does not move what was found before.
+    // From the end, so that a replacement does not move the occurrences before it.
     while let Some(found) = locate(rest, subject) {
         replaced = format!("{by}{}{replaced}", &rest[found.bytes.end..]);
         rest = &rest[..found.bytes.start];
@@ -108,7 +108,7 @@ pub fn replace(text: &str, subject: &str, by: &str) -> Option<String> {
 }
 
 impl Span {
-    /// A subject found in a prompt: its text, and its place where that has to be noted.
+    /// The span of a located subject: its text, with its place if that must be stored.
     pub fn of(prompt: &str, found: &Located) -> Option<Span> {
         let text = prompt.get(found.bytes.clone())?.to_owned();
         Some(match found.noted(prompt) {
@@ -125,7 +125,7 @@ impl Span {
         }
     }
 
-    /// The byte at which the subject begins, where it is given.
+    /// The byte at which the subject begins, if given.
     pub fn at(&self) -> Option<usize> {
         match self {
             Span::At(SubjectAt { at, .. }) => Some(*at),
@@ -133,7 +133,7 @@ impl Span {
         }
     }
 
-    /// Finds a subject that is given as text in its prompt; `template` may have `{}` in the subject's place.
+    /// Locates a subject given as text in its prompt; `template` may have `{}` in place of the subject.
     pub fn locate(&self, prompt: &str, template: Option<&str>) -> Option<Located> {
         let subject = self.text()?;
         let at = self.at().or_else(|| slot(template?, prompt, subject));
@@ -141,7 +141,7 @@ impl Span {
     }
 }
 
-/// The byte of a template's `{}`, if the template gives the prompt when the subject is put there.
+/// The byte of a template's `{}`, if inserting the subject yields the prompt.
 fn slot(template: &str, prompt: &str, subject: &str) -> Option<usize> {
     let (before, after) = template.split_once("{}")?;
     let rest = prompt.strip_prefix(before)?.strip_prefix(subject)?;
@@ -155,7 +155,7 @@ fn is_border(text: &str, at: usize) -> bool {
     !(before.is_some_and(in_word) && after.is_some_and(in_word))
 }
 
-/// Whether a character goes on with the word of the letter beside it.
+/// Whether a character continues the word of the letter beside it.
 pub fn in_word(c: char) -> bool {
     let unspaced = matches!(
         u32::from(c),
@@ -173,7 +173,7 @@ pub fn in_word(c: char) -> bool {
 mod tests {
     use super::*;
 
-    /// The place, how many there were to choose from, and whether it is inside a word.
+    /// The place, the number of equal candidates, and whether it is inside a word.
     fn found(prompt: &str, subject: &str) -> Option<(usize, usize, bool)> {
         locate(prompt, subject).map(|f| (f.bytes.start, f.choices, f.inside_word))
     }
@@ -202,7 +202,7 @@ mod tests {
         assert_eq!(found("cafe\u{301} or cafe", "cafe"), Some((10, 1, false)));
         assert_eq!(found("rat_1 or (rat)", "rat"), Some((10, 1, false)));
         assert_eq!(found("ératé, rat", "rat"), Some((9, 1, false)));
-        // No blank between words: every occurrence is as good as another.
+        // Without spaces between words every occurrence has equal rank.
         assert_eq!(found("東京は日本の東京", "東京"), Some((18, 2, false)));
     }
 
@@ -212,7 +212,7 @@ mod tests {
         let text = Span::Text("rat".to_owned());
         let in_template = text.locate(prompt, Some("A {} is a rat in"));
         assert_eq!(in_template, Some(Located::known(2..5)));
-        // A template's name, or one that does not give the prompt, says nothing.
+        // A template's name, or a template that does not yield the prompt, is ignored.
         for template in ["relation/1", "The {} is a rat in", "A {} is a dog in"] {
             assert_eq!(text.locate(prompt, Some(template)), locate(prompt, "rat"));
         }
@@ -226,7 +226,7 @@ mod tests {
             assert_eq!(locate_at(prompt, "rat", Some(at)), None);
         }
         assert_eq!(locate_at("é", "é", Some(1)), None, "within a character");
-        // What the text alone says needs no note; what was a guess stays one.
+        // A place that follows from the text needs no note; an ambiguous place stays ambiguous.
         for (prompt, subject) in [("A rat is separated", "rat"), (prompt, "rat")] {
             let alone = locate(prompt, subject).unwrap();
             assert_eq!(Span::of(prompt, &alone), Some(Span::Text("rat".to_owned())));

@@ -1,4 +1,4 @@
-//! Suites: lists of pairs, and what is wrong with a file of one, all of it together.
+//! Suites: lists of pairs, and all faults of a suite file in one report.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::faults::{Faults, Field, unknown_field};
 use crate::files;
 use crate::pair::Pair;
 
-/// The fields of a pair. `docs/suites.md` has the same; a test compares them.
+/// The fields of a pair. A test compares them with `docs/suites.md`.
 pub const PAIR_FIELDS: [Field; 21] = [
     Field::new(
         "id",
@@ -116,9 +116,9 @@ pub const PAIR_FIELDS: [Field; 21] = [
     ),
 ];
 
-/// Fields without which no pair is read.
+/// Fields that every pair needs.
 const REQUIRED: [&str; 2] = ["id", "kind"];
-/// Fields of which a pair needs one each.
+/// Fields of which a pair needs one of each group.
 const TEXTS: [&[&str]; 4] = [
     &["clean", "clean_ids", "messages"],
     &["corrupt", "corrupt_ids", "messages"],
@@ -137,8 +137,8 @@ impl Suite {
     /// Reads a suite: JSONL, one pair a line; blank lines and lines that begin with `#` are skipped.
     ///
     /// # Errors
-    /// [`CoreError::Io`]; [`CoreError::Faults`] with every line that is no pair, every unknown and missing field, and every
-    /// id that two pairs share; [`CoreError::Empty`].
+    /// [`CoreError::Io`] if the file cannot be read; [`CoreError::Faults`] with every line that is not a pair, every
+    /// unknown and missing field, and every id used twice; [`CoreError::Empty`] if there is no pair.
     pub fn read(path: &Path) -> Result<Suite> {
         let bytes = files::read(path)?;
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
@@ -152,7 +152,7 @@ impl Suite {
         reading.end(path)
     }
 
-    /// Makes a suite of records that were read from another format than JSONL; each has its line.
+    /// Makes a suite from records of a format other than JSONL, each with its line.
     ///
     /// # Errors
     /// As [`Suite::read`].
@@ -178,13 +178,13 @@ impl Suite {
     }
 }
 
-/// A suite under way: its pairs, and the faults so far.
+/// A suite while it is read: its pairs and the faults so far.
 struct Reading {
     faults: Faults,
     pairs: Vec<(usize, Pair)>,
-    /// How many records there were so far, pairs or not.
+    /// Number of records so far, pairs or not.
     count: usize,
-    /// The line on which an id was first given.
+    /// The line on which each id first occurred.
     ids: BTreeMap<String, usize>,
 }
 
@@ -232,7 +232,7 @@ impl Reading {
         }
     }
 
-    /// Says everything that is wrong with a record that is no pair; `error` is the reader's own reason.
+    /// Adds all faults of a record that is not a pair; `error` is the parser's own reason.
     fn explain(&mut self, line: usize, value: &Value, error: &str) {
         let Some(record) = value.as_object() else {
             let why = "expected an object: one pair, as {\"id\": …, \"kind\": …, …}";
@@ -271,8 +271,8 @@ impl Reading {
             let pairs = self.pairs.into_iter().map(|(_, pair)| pair).collect();
             return Ok(Suite { pairs });
         }
-        // A pair without a text is read, so that a check can name it and a sweep skip it. Where the file has to be mended
-        // anyway, it is told with the rest.
+        // A pair without a text is kept, so that a check can name it and a sweep can skip it. If the file has other
+        // faults, this one is reported with them.
         for (line, pair) in &self.pairs {
             for why in missing_texts(|name| has(pair, name)) {
                 self.faults.add(Some(*line), "", why);
@@ -286,7 +286,7 @@ fn field(name: &str) -> Option<&'static Field> {
     PAIR_FIELDS.iter().find(|f| f.name == name)
 }
 
-/// The message for a value that its field cannot have.
+/// The message for a value of the wrong type.
 fn wrong_type(field: &Field, value: &Value) -> Option<String> {
     let mut alone = Map::from_iter(REQUIRED.map(|name| (name.to_owned(), Value::from("x"))));
     alone.insert(field.name.to_owned(), value.clone());
@@ -378,7 +378,7 @@ mod tests {
             "{found}"
         );
         assert_eq!(found.lines().count(), 1);
-        // What only a reader of pairs refuses keeps its reason.
+        // A fault that only the parser detects keeps the parser's reason.
         let twice = GOOD.replacen("\"id\"", "\"id\":\"z\",\"id\"", 1);
         assert!(faults(&twice).contains("line 1: duplicate field `id`"));
     }

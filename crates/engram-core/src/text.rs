@@ -1,10 +1,10 @@
-//! Text of unknown origin on a terminal: characters that a terminal obeys are shown, not sent.
+//! Text of unknown origin on a terminal: control characters are escaped.
 
 use std::borrow::Cow;
 use std::fmt::{Display, Write};
 
-/// A text on one line: control characters (C0, DEL, C1), line and paragraph separators, and characters that change the
-/// direction of writing are escaped as Rust has it, `\n`, `\u{1b}`. All else stays as it is, backslashes too.
+/// A text on one line. Control characters (C0, DEL, C1), line and paragraph separators and characters that change the
+/// writing direction are escaped as in Rust: `\n`, `\u{1b}`. Everything else stays, backslashes too.
 ///
 /// ```
 /// assert_eq!(engram_core::text::plain("a\u{1b}[31m\nb"), "a\\u{1b}[31m\\nb");
@@ -13,8 +13,7 @@ pub fn plain(text: &str) -> Cow<'_, str> {
     escaped(text, |_, _| false)
 }
 
-/// A text of several lines: as [`plain`], but line ends stay, and with `colour` also the codes that set colours
-/// (`ESC [ … m`).
+/// A text of several lines: as [`plain`], but line ends stay, and with `colour` also the colour codes (`ESC [ … m`).
 pub fn plain_lines(text: &str, colour: bool) -> Cow<'_, str> {
     escaped(text, |c, rest| match c {
         '\n' => true,
@@ -23,7 +22,7 @@ pub fn plain_lines(text: &str, colour: bool) -> Cow<'_, str> {
     })
 }
 
-/// JSON text: characters that JSON may hold as they are, and a terminal obeys, as JSON's own escapes.
+/// JSON text in which characters that a terminal would obey are written as JSON escapes.
 pub fn plain_json(text: &str) -> Cow<'_, str> {
     if !text.chars().any(|c| c != '\n' && is_obeyed(c)) {
         return Cow::Borrowed(text);
@@ -31,7 +30,7 @@ pub fn plain_json(text: &str) -> Cow<'_, str> {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c != '\n' && is_obeyed(c) {
-            // All of them are within the first 65,536.
+            // All of them are below U+10000.
             true => drop(write!(out, "\\u{:04x}", u32::from(c))),
             false => out.push(c),
         }
@@ -56,11 +55,11 @@ fn escaped(text: &str, keeps: impl Fn(char, &str) -> bool) -> Cow<'_, str> {
 fn is_obeyed(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}')
-        // Marks, embeddings, overrides and isolates of direction.
+        // Marks, embeddings, overrides and isolates of writing direction.
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Whether a text goes on as the code of a colour, after its ESC.
+/// Whether the text after an ESC continues as a colour code.
 fn is_colour(rest: &str) -> bool {
     let Some(code) = rest.strip_prefix('[') else {
         return false;

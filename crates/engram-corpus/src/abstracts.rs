@@ -3,11 +3,11 @@
 use engram_core::subject::in_word;
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// An abstract as a corpus holds it. Only a title or a body is needed; fields that are not named here
-/// are passed over. Empty texts of optional fields are read as absent.
+/// An abstract of a corpus. Only a title or a body is required; unknown fields are ignored. Empty texts of optional
+/// fields count as absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Abstract {
-    /// PubMed's number; a whole JSON number is taken too.
+    /// The PubMed id; in files also a whole JSON number.
     #[serde(default, deserialize_with = "word")]
     pub pmid: Option<String>,
     /// Title.
@@ -30,32 +30,32 @@ pub struct Abstract {
         skip_serializing_if = "Option::is_none"
     )]
     pub keywords: Option<String>,
-    /// Where it can be read.
+    /// Address of the article.
     #[serde(
         default,
         deserialize_with = "word",
         skip_serializing_if = "Option::is_none"
     )]
     pub url: Option<String>,
-    /// Year of publication, as given ("2019", "2019 Mar"); a JSON number is taken too.
+    /// Year of publication as given ("2019", "2019 Mar"); in files also a JSON number.
     #[serde(
         default,
         deserialize_with = "word",
         skip_serializing_if = "Option::is_none"
     )]
     pub year: Option<String>,
-    /// The collection it is from.
+    /// The collection.
     #[serde(
         default,
         deserialize_with = "word",
         skip_serializing_if = "Option::is_none"
     )]
     pub source: Option<String>,
-    /// Where answers of facts stand: first byte and one past the last, in [`Abstract::text`]. Texts
-    /// written from a fact table have them, so that the loss on answers can be told from the whole.
+    /// Byte ranges (first, one past the last) of answers in [`Abstract::text`]. Texts written from a fact table have
+    /// them, so that the loss on answers can be reported separately.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<[usize; 2]>,
-    /// The language of the abstract where it is known not to be English, as the source gives it ("spa").
+    /// The language of the abstract as the source gives it ("spa"), if it is known not to be English.
     #[serde(
         default,
         deserialize_with = "word",
@@ -65,12 +65,12 @@ pub struct Abstract {
     /// Whether the article was retracted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retracted: bool,
-    /// Abstracts in further languages; [`Abstract::text`] has none of them.
+    /// Abstracts in further languages; not part of [`Abstract::text`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub other_abstracts: Vec<OtherAbstract>,
 }
 
-/// An abstract in another language than the main one.
+/// An abstract in a language other than the main one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OtherAbstract {
     /// The language, as the source gives it ("fre").
@@ -82,7 +82,7 @@ pub struct OtherAbstract {
 }
 
 impl Abstract {
-    /// About the bytes that it takes in memory, or as a line of JSONL.
+    /// Approximate size in bytes, in memory or as a line of JSONL.
     pub(crate) fn size(&self) -> u64 {
         let others = [
             &self.pmid,
@@ -101,9 +101,9 @@ impl Abstract {
         all.map(|text| text.len() as u64).sum::<u64>() + 64
     }
 
-    /// The text by which abstracts are compared: the abstract, with the title where it has fewer than 20 words, so
-    /// that short standing phrases ("No abstract available.") are not taken for one text. In scripts without blanks
-    /// between words a character counts as one.
+    /// The text by which abstracts are compared for duplicates: the body, with the title if it has fewer than 20 words,
+    /// so that short stock phrases ("No abstract available.") do not count as equal texts. In scripts without spaces
+    /// between words each character counts as a word.
     pub fn own_text(&self) -> String {
         const ENOUGH: usize = 20;
         let mut words = 0;
@@ -121,7 +121,7 @@ impl Abstract {
         self.title.trim().is_empty() && self.body.trim().is_empty()
     }
 
-    /// Title, a space and the abstract; the one of them alone where the other is empty.
+    /// Title, a space and the body; if one is empty, the other alone.
     pub fn text(&self) -> String {
         match (self.title.is_empty(), self.body.is_empty()) {
             (false, false) => format!("{} {}", self.title, self.body),
@@ -130,7 +130,7 @@ impl Abstract {
         }
     }
 
-    /// What is wrong with the record, if anything.
+    /// What is wrong with the record; `None` if nothing is.
     pub(crate) fn fault(&self) -> Option<String> {
         if self.answers.is_empty() {
             return None;
@@ -148,12 +148,12 @@ impl Abstract {
     }
 }
 
-/// A text, where `null` is the empty one.
+/// A text; `null` is the empty text.
 fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Ok(Option::<String>::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// A text, a number or a list of texts, where nothing and the empty text are the same.
+/// A text, a number or a list of texts; `null` and the empty text mean none.
 fn word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     Word::deserialize(deserializer).map(Word::text)
 }
@@ -169,7 +169,7 @@ pub(crate) enum Word {
     Text(String),
     /// A whole number.
     Number(i64),
-    /// A number that a tool holds as a float: only whole ones are taken.
+    /// A number that a tool stores as a float: only whole ones are accepted.
     Float(#[serde(deserialize_with = "whole_float")] i64),
     /// A list of texts.
     List(Vec<String>),
@@ -178,7 +178,7 @@ pub(crate) enum Word {
 }
 
 impl Word {
-    /// The text, if there is one that is not blank.
+    /// The text; `None` if it is blank.
     pub fn text(self) -> Option<String> {
         some_text(match self {
             Word::Text(text) => text,
@@ -192,14 +192,14 @@ impl Word {
 /// A float that is a whole number.
 fn whole_float<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     let value = f64::deserialize(deserializer)?;
-    // Above 2^53 a float is no longer one whole number.
+    // Above 2^53 a float does not identify one whole number.
     match value.fract() == 0.0 && value.abs() < 9e15 {
         true => Ok(value as i64),
         false => Err(serde::de::Error::custom("expected a whole number")),
     }
 }
 
-/// Whether a letter is of a script without blanks between words, such as Han, kana and Thai.
+/// Whether a letter belongs to a script without spaces between words, such as Han, kana and Thai.
 pub(crate) fn unspaced(c: char) -> bool {
     c.is_alphanumeric() && !in_word(c)
 }
@@ -212,7 +212,7 @@ pub(crate) fn english(language: &str) -> bool {
         || language.starts_with("en_")
 }
 
-/// Nothing for a text that is empty or blank.
+/// `None` for a blank text.
 pub(crate) fn some_text(text: String) -> Option<String> {
     if text.trim().is_empty() {
         None

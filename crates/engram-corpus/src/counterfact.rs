@@ -1,5 +1,5 @@
-//! CounterFact (Meng et al. 2022): facts of Wikidata as prompts, each with a rephrasing, a false answer to be
-//! edited in, and a neighbour that must not move.
+//! CounterFact (Meng et al. 2022): Wikidata facts as prompts, each with paraphrases, a false answer for the edit, and
+//! neighbouring facts that must not change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -13,21 +13,22 @@ use crate::error::{CorpusError, Result};
 /// A fact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CounterFact {
-    /// The number that the collection gives it.
+    /// Its number in the collection.
     pub case: u64,
-    /// The prompt, which stops just before the answer.
+    /// The prompt, which ends just before the answer.
     pub prompt: String,
-    /// What it is about; occurs in the prompt.
+    /// The subject; it occurs in the prompt.
     pub subject: String,
-    /// Byte of the prompt at which it begins, where the record has `{}` there and the text alone leaves a doubt.
+    /// The byte of the prompt at which the subject begins, if the record has `{}` there and the text alone is
+    /// ambiguous.
     pub subject_at: Option<usize>,
-    /// The true answer, without the blank before it.
+    /// The true answer, without the space before it.
     pub answer: String,
-    /// The answer that an edit is to put in its place.
+    /// The new answer of the edit.
     pub new_answer: String,
-    /// Prompts that ask the same in other words.
+    /// Paraphrases of the prompt.
     pub rephrased: Vec<String>,
-    /// Prompts about others and their answers, which an edit must leave.
+    /// Prompts about other subjects with their answers, which the edit must not change.
     pub neighbours: Vec<(String, String)>,
 }
 
@@ -40,7 +41,7 @@ impl CounterFact {
         locate_at(&self.prompt, &self.subject, self.subject_at)
     }
 
-    /// The prompt with `{}` in the subject's place.
+    /// The prompt with `{}` in place of the subject.
     pub fn template(&self) -> String {
         match self.locate() {
             Some(Located { bytes, .. }) => {
@@ -52,7 +53,7 @@ impl CounterFact {
     }
 }
 
-/// A record of the flat form.
+/// A record in the flat form.
 #[derive(Deserialize)]
 struct Flat {
     case_id: u64,
@@ -68,7 +69,7 @@ struct Flat {
     locality_ground_truth: Option<String>,
 }
 
-/// A record as it was published.
+/// A record in the published form.
 #[derive(Deserialize)]
 struct Published {
     case_id: u64,
@@ -138,21 +139,21 @@ impl From<Record> for CounterFact {
     }
 }
 
-/// The records of a collection that ask something of their own.
+/// The usable records of a collection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Collection {
     /// The facts, in the order of the file.
     pub facts: Vec<CounterFact>,
-    /// Records that are left out, by their number, and why.
+    /// Numbers of records that were left out, with the reason.
     pub left_out: Vec<(u64, String)>,
 }
 
-/// Reads a collection, a JSON array of records in the flat or in the published form. Of records that repeat a prompt and
-/// its true answer the first is kept; where one prompt has several true answers, there is no one answer to call right, and
-/// all of its records are left out.
+/// Reads a collection: a JSON array of records in the flat or the published form. Of records with the same prompt and
+/// true answer the first is kept. If one prompt has several true answers, none is the right one, and all its records
+/// are left out.
 ///
 /// # Errors
-/// [`CorpusError::Core`] for a file that does not parse; [`CorpusError::CounterFact`] for a record that cannot be asked.
+/// [`CorpusError::Core`] for a file that does not parse; [`CorpusError::CounterFact`] for an unusable record.
 pub fn read_counterfact(path: &Path) -> Result<Collection> {
     let records: Vec<Record> = files::read_json(path)?;
     let facts: Vec<CounterFact> = records.into_iter().map(CounterFact::from).collect();

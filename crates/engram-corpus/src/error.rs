@@ -1,4 +1,4 @@
-//! What can go wrong with corpora and fact tables.
+//! Errors of corpora and fact tables.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ pub enum CorpusError {
     /// A file that cannot be read or written.
     #[error(transparent)]
     Core(#[from] CoreError),
-    /// A record of CounterFact that cannot be asked.
+    /// An unusable record of CounterFact.
     #[error("{}, case {case}: {why}", path.display())]
     CounterFact {
         /// The file.
@@ -24,7 +24,7 @@ pub enum CorpusError {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// A record of a corpus that is not what it should be.
+    /// An invalid record of a corpus.
     #[error("{}, line {line}: {why}", path.display())]
     Line {
         /// The file.
@@ -34,14 +34,14 @@ pub enum CorpusError {
         /// What is wrong with it.
         why: String,
     },
-    /// A record that is longer than any abstract can be.
+    /// A record longer than the limit.
     #[error("{}, line {line}: the record is longer than {limit} bytes", path.display())]
     RecordTooLong {
         /// The file.
         path: PathBuf,
         /// Line number at which the record begins, from 1.
         line: usize,
-        /// The most bytes that a record may have.
+        /// The maximum size of a record in bytes.
         limit: usize,
     },
     /// A gzip file that is damaged or ends early.
@@ -49,12 +49,12 @@ pub enum CorpusError {
     Gzip {
         /// The file.
         path: PathBuf,
-        /// The last line that could be read whole.
+        /// The last line that was read completely.
         line: usize,
         /// The decompressor's reason.
         why: String,
     },
-    /// XML that is none of citations, or damaged.
+    /// XML that is damaged or does not contain citations.
     #[error("{}, at byte {byte}: {why}", path.display())]
     Xml {
         /// The file.
@@ -64,21 +64,21 @@ pub enum CorpusError {
         /// What is wrong with it.
         why: String,
     },
-    /// A file that unpacks to more than any corpus of its size holds.
+    /// A file that unpacks to more than the limit.
     #[error(
-        "{}: it unpacks to more than {times} times its size; refused as a decompression bomb (unpack it, or write it as JSONL, yourself if it is none)",
+        "{}: it unpacks to more than {times} times its size; refused as a decompression bomb (if it is a real corpus, unpack it or write it as JSONL yourself)",
         path.display()
     )]
     Bomb {
         /// The file.
         path: PathBuf,
-        /// The greatest ratio that is read.
+        /// The largest ratio allowed.
         times: u64,
     },
-    /// PubMed could not be asked, or did not answer.
+    /// PubMed could not be reached, or did not answer.
     #[error("PubMed: {why}")]
     Fetch {
-        /// What went wrong, and what would do.
+        /// What went wrong, and what can be done.
         why: String,
     },
     /// A spreadsheet that cannot be read.
@@ -89,7 +89,7 @@ pub enum CorpusError {
         /// The reason.
         why: String,
     },
-    /// A CSV file without the columns that a corpus needs.
+    /// A table without a column that a corpus needs.
     #[error(
         "{}: no column is called {wanted}; found: {found} (--column abstract=NAME names one by hand)", path.display()
     )]
@@ -101,25 +101,25 @@ pub enum CorpusError {
         /// The columns found.
         found: String,
     },
-    /// A format that is not read.
+    /// An unsupported format.
     #[error("{}: its format is not read: {what}. Read are: {read}", path.display())]
     Format {
         /// The file.
         path: PathBuf,
         /// What it is.
         what: String,
-        /// The formats that are read.
+        /// The supported formats.
         read: &'static str,
     },
-    /// A corpus of titles alone.
+    /// A corpus without abstracts, only titles.
     #[error(
-        "{}: none of {records} records has an abstract{}; an export with abstracts is needed (--titles-only takes titles alone)",
+        "{}: none of {records} records has an abstract{}; an export with abstracts is needed (--titles-only accepts titles alone)",
         path.display(), not_used(unused)
     )]
     NoAbstract {
         /// The (first) file.
         path: PathBuf,
-        /// How many records there are.
+        /// Number of records.
         records: usize,
         /// Names of columns that were not used.
         unused: String,
@@ -129,7 +129,7 @@ pub enum CorpusError {
     Unread {
         /// The file.
         path: PathBuf,
-        /// The error's text, which names it.
+        /// The error's text, which includes the path.
         why: String,
     },
     /// A folder or a pattern without a file.
@@ -138,7 +138,7 @@ pub enum CorpusError {
         /// The folder or pattern.
         path: PathBuf,
     },
-    /// A pattern of names that is none.
+    /// An invalid pattern of file names.
     #[error("{}: {why}", path.display())]
     Pattern {
         /// The pattern.
@@ -146,7 +146,7 @@ pub enum CorpusError {
         /// What is wrong with it.
         why: String,
     },
-    /// A column that is named by hand for two fields.
+    /// A column named by hand for two fields.
     #[error("--column names {column} twice: a column gives one field")]
     ColumnTwice {
         /// The column.
@@ -166,9 +166,9 @@ pub enum CorpusError {
         if *abstracts == 1 { "" } else { "s" }, share(*abstracts)
     )]
     Split {
-        /// How many there are.
+        /// Number of abstracts.
         abstracts: usize,
-        /// The share asked for.
+        /// The fraction asked for.
         fraction: f64,
     },
     /// A term that cannot be counted.
@@ -179,24 +179,24 @@ pub enum CorpusError {
         /// The reason.
         why: String,
     },
-    /// A fact table with faults: all of them, each with its line.
+    /// A fact table with faults, each with its line.
     #[error("{faults}")]
     Facts {
         /// The faults.
         faults: Faults,
     },
-    /// Settings for writing texts that cannot be met.
+    /// Settings for writing texts that cannot be satisfied.
     #[error("cannot write texts: {why}")]
     Settings {
-        /// What is wrong, and what would do.
+        /// What is wrong, and what is allowed.
         why: String,
     },
-    /// A fact that does not fit a text even alone.
+    /// A fact that does not fit into a text, even alone.
     #[error(
         "cannot write texts: a text with the one fact {fact} has {tokens} tokens, of at most {max_tokens}"
     )]
     FactTooLong {
-        /// The fact's id, of a long one the beginning.
+        /// The fact's id, shortened if long.
         fact: String,
         /// Tokens of the shortest text tried.
         tokens: usize,
@@ -212,7 +212,7 @@ fn not_used(columns: &str) -> String {
     }
 }
 
-/// What would do to split so many.
+/// A fraction that works for this number of abstracts.
 fn share(abstracts: usize) -> String {
     match abstracts {
         0 | 1 => {

@@ -1,9 +1,9 @@
-//! Texts that are equal or nearly so, found by MinHash (Broder 1997) with banding (Leskovec, Rajaraman and Ullman, Mining of
+//! Finds equal and nearly equal texts by MinHash (Broder 1997) with banding (Leskovec, Rajaraman and Ullman, Mining of
 //! Massive Datasets, chapter 3).
 //!
-//! The Jaccard similarity of two texts is that of their sets of three words in a row, in lower case and without marks; it is
-//! estimated from 125 hashes, with a standard error of at most 0.045. In scripts without blanks between words a character
-//! counts as a word.
+//! The similarity of two texts is the Jaccard similarity of their sets of three consecutive words, in lower case and
+//! without punctuation. It is estimated from 125 hashes, with a standard error of at most 0.045. In scripts without
+//! spaces between words each character counts as a word.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -13,43 +13,43 @@ use engram_core::hash::fnv1a;
 
 use crate::abstracts::unspaced;
 
-/// The estimated Jaccard similarity from which two texts are nearly equal.
+/// Estimated Jaccard similarity from which two texts count as nearly equal.
 pub const THRESHOLD: f64 = 0.8;
-/// Words of a shingle.
+/// Words per shingle.
 const SHINGLE: usize = 3;
 const BANDS: usize = 25;
 const ROWS: usize = 5;
-/// A pair at the threshold shares a band with a probability of 1 − (1 − 0.8^5)^25, which is above 0.9999.
+/// Two texts at the threshold share a band with probability 1 − (1 − 0.8^5)^25 > 0.9999.
 const HASHES: usize = BANDS * ROWS;
-/// Texts of one bucket that a further one is compared with. Those beyond are near these, or chance.
+/// Number of texts in a bucket that a new text is compared with. Further ones are near these, or there by chance.
 const COMPARED: usize = 16;
 
-/// The smallest hash of a text's shingles under each of [`HASHES`] functions.
+/// The minimum hash of a text's shingles under each of [`HASHES`] functions.
 type Signature = [u32; HASHES];
 
-/// Texts among which near ones are found. Each takes about 2 kB.
+/// An index of texts for near duplicates. Each text takes about 2 kB.
 #[derive(Default)]
 pub struct Near {
     signatures: Vec<Signature>,
-    /// The number of the first text with the same signature.
+    /// For each text the first one with the same signature.
     firsts: Vec<usize>,
     buckets: HashMap<u64, Vec<u32>>,
 }
 
 impl Near {
-    /// Adds a text; gives the number, from 0, of the earlier text that is most like it, if one is near.
+    /// Adds a text; returns the number (from 0) of the most similar earlier text, if one is near.
     pub fn add(&mut self, text: &str) -> Option<usize> {
         self.add_all(text).into_iter().next()
     }
 
-    /// Adds a text; gives the numbers of all earlier texts that were found near it, most like it first.
+    /// Adds a text; returns the numbers of all earlier texts found near it, most similar first.
     fn add_all(&mut self, text: &str) -> Vec<usize> {
         let signature = signature(text);
         let found = self.near(&signature);
         let number = self.signatures.len() as u32;
         let same = found.first().filter(|f| self.signatures[**f] == signature);
         self.firsts.push(same.copied().unwrap_or(number as usize));
-        // One of several equal texts is enough to find them all.
+        // One of several equal texts suffices to find them all.
         let fresh = bands(&signature).filter(|_| same.is_none());
         for band in fresh {
             match self.buckets.entry(band) {
@@ -66,12 +66,12 @@ impl Near {
         found
     }
 
-    /// The number of the first text that is equal to the one of this number, as far as signatures tell.
+    /// The number of the first text with the same signature.
     pub fn first(&self, number: usize) -> usize {
         self.firsts[number]
     }
 
-    /// The numbers of the texts that were added and are near one, most like it first; of equal ones the first.
+    /// The numbers of indexed texts near this one, most similar first; of equal texts only the first.
     pub fn all(&self, text: &str) -> Vec<usize> {
         self.near(&signature(text))
     }
@@ -97,8 +97,8 @@ impl Near {
     }
 }
 
-/// The group of each text, numbered from 0 in the order in which they first occur: texts that are near, or near a text that
-/// is, are of one.
+/// The group of each text, numbered from 0 in order of first occurrence. Groups are the connected components of near
+/// texts.
 pub fn groups<'t>(texts: impl Iterator<Item = &'t str>) -> Vec<usize> {
     let mut near = Near::default();
     let mut together = Vec::new();
@@ -116,7 +116,7 @@ fn signature(text: &str) -> Signature {
     let words: Vec<u64> = (lower.split(|c: char| !c.is_alphanumeric()))
         .flat_map(|word| word.split_inclusive(unspaced))
         .flat_map(|word| match word.chars().next_back() {
-            // A character of an unspaced script, and what of another script is before it.
+            // A character of a script without spaces, and the text before it.
             Some(last) if unspaced(last) => {
                 let (before, last) = word.split_at(word.len() - last.len_utf8());
                 [before, last]
@@ -128,7 +128,7 @@ fn signature(text: &str) -> Signature {
         .collect();
     let seeds: [u64; HASHES] = std::array::from_fn(|number| mixed(number as u64 + 1));
     let mut least = [u32::MAX; HASHES];
-    // A text of fewer words is one shingle.
+    // A text with fewer words is one shingle.
     for shingle in words.windows(SHINGLE.min(words.len().max(1))) {
         let joined = shingle
             .iter()

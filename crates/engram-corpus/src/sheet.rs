@@ -1,4 +1,4 @@
-//! Files that people write as tables: CSV and spreadsheets, with a header that names the columns.
+//! Tables written by people: CSV and spreadsheets whose header names the columns.
 
 use std::path::Path;
 
@@ -7,39 +7,39 @@ use engram_core::{CoreError, Faults, files};
 use crate::error::{CorpusError, Result};
 use crate::read::{csv, xlsx};
 
-/// A table whose first row names its columns.
+/// A table with a header.
 pub(crate) struct Sheet {
-    /// The header's line, from 1.
+    /// Line of the header, from 1.
     pub line: usize,
-    /// Names of the columns, without blanks around them.
+    /// Trimmed names of the columns.
     pub columns: Vec<String>,
-    /// The rows that have a cell.
+    /// The non-empty rows.
     pub rows: Vec<Row>,
 }
 
 /// A row of a table.
 pub(crate) struct Row {
-    /// Its line in a CSV file, its number in a spreadsheet; from 1.
+    /// Line in a CSV file, or row number in a spreadsheet; from 1.
     pub line: usize,
-    /// Its cells, as many as there are columns or fewer.
+    /// Its cells, at most one per column.
     pub cells: Vec<String>,
 }
 
 impl Row {
-    /// A cell; `None` where it holds nothing but blanks.
+    /// A cell; `None` if it is blank.
     pub fn cell(&self, column: usize) -> Option<&str> {
         let cell = self.cells.get(column)?;
         (!cell.trim().is_empty()).then_some(cell)
     }
 }
 
-/// Items of a cell that holds a list: separated by `|` or by line breaks, blanks around them removed.
+/// Items of a list in a cell: separated by `|` or line breaks, trimmed.
 pub(crate) fn items(cell: &str) -> impl Iterator<Item = &str> {
     let items = cell.split(['|', '\n', '\r']).map(str::trim);
     items.filter(|item| !item.is_empty())
 }
 
-/// Reads a table: a spreadsheet (known by its content), or CSV (by the name: .csv, .tsv). `None` for any other file.
+/// Reads a table: a spreadsheet (detected by content) or CSV (by name: .csv, .tsv). `None` for any other file.
 pub(crate) fn open(path: &Path) -> Result<Option<Sheet>> {
     let extension = path.extension().unwrap_or_default().to_string_lossy();
     let is_csv = ["csv", "tsv"].contains(&extension.to_lowercase().as_str());
@@ -61,11 +61,11 @@ pub(crate) fn open(path: &Path) -> Result<Option<Sheet>> {
     of_rows(path, csv_rows(path, bytes)?).map(Some)
 }
 
-/// The separator of a CSV file: of comma, semicolon and tab the one that its first line has most often.
+/// The separator of a CSV file: comma, semicolon or tab, whichever is most frequent in the first line.
 fn separator(bytes: &[u8]) -> u8 {
     let first = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
     let count = |separator: u8| first.iter().filter(|b| **b == separator).count();
-    // The last of equal ones: a comma where there is none.
+    // Of equal counts the last wins: the comma if there is no separator.
     let separators = [b'\t', b';', b','];
     separators
         .into_iter()
@@ -123,7 +123,7 @@ fn of_rows(path: &Path, mut rows: Vec<Row>) -> Result<Sheet> {
     })
 }
 
-/// Adds a fault for each unknown column, each one that occurs twice, and each cell without a column.
+/// Adds a fault for each unknown column, each repeated one, and each cell beyond the columns.
 pub(crate) fn check_columns(sheet: &Sheet, known: &[&str], faults: &mut Faults) {
     for (n, column) in sheet.columns.iter().enumerate() {
         if column.is_empty() {

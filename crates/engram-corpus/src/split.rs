@@ -1,4 +1,4 @@
-//! Splitting a corpus into training and validation.
+//! Splits a corpus into training and validation.
 
 use std::collections::HashMap;
 
@@ -10,21 +10,22 @@ use crate::abstracts::Abstract;
 use crate::error::{CorpusError, Result};
 use crate::near::{self, Near};
 
-/// Shuffles with a seed and cuts: training first, then validation with the nearest whole number to
-/// `validation_fraction` of the items. The same items and seed give the same split.
+/// Shuffles items with a seed and splits them: training, then validation with `validation_fraction` of the items,
+/// rounded. The same items and seed give the same split.
 ///
 /// # Errors
-/// [`CorpusError::Split`] where a side would be empty or the fraction is none.
+/// [`CorpusError::Split`] if a side would be empty, or the fraction is not a number between 0 and 1.
 pub fn split<T>(items: Vec<T>, validation_fraction: f64, seed: u64) -> Result<(Vec<T>, Vec<T>)> {
     let groups: Vec<usize> = (0..items.len()).collect();
     Ok(Cut::new(&groups, validation_fraction, seed)?.apply(items))
 }
 
-/// As [`split`], with texts that are equal or nearly equal ([`near::THRESHOLD`]) on one side. Where there are none, it is
-/// [`split`]'s; else validation has as many texts as can be had without dividing a group.
+/// As [`split`], but equal and nearly equal texts ([`near::THRESHOLD`]) stay on one side. Without such texts the result
+/// is that of [`split`]; otherwise validation has as many texts as possible without dividing a group.
 ///
-/// Texts of one template may all be near each other. Where no such split gives half of the validation texts asked for, only
-/// equal texts are held together; where that does not either, it is [`split`]'s. [`leaked`] tells what is then on both sides.
+/// Texts from one template may all be near each other. If validation would get less than half of the texts asked for,
+/// only equal texts are kept together; if that is still not enough, the result is that of [`split`]. [`leaked`] then
+/// lists the texts on both sides.
 ///
 /// # Errors
 /// As [`split`].
@@ -48,7 +49,7 @@ pub fn split_texts(
     split(abstracts, validation_fraction, seed)
 }
 
-/// The group of each text: equal texts have one number.
+/// The group of each text; equal texts share a group.
 fn equal(texts: &[String]) -> Vec<usize> {
     let mut firsts = HashMap::new();
     let numbered = texts.iter().enumerate();
@@ -57,9 +58,9 @@ fn equal(texts: &[String]) -> Vec<usize> {
         .collect()
 }
 
-/// Of `validation`, those whose text is equal or nearly equal to one of `train`.
+/// The texts of `validation` that are equal or nearly equal to one of `train`.
 pub fn leaked<'v>(train: &[Abstract], validation: &'v [Abstract]) -> Vec<&'v Abstract> {
-    // The validation texts are fewer: they are held, and training passes by.
+    // The smaller validation set is indexed, and training texts are looked up in it.
     let mut near = Near::default();
     for held in validation {
         near.add(&held.own_text());
@@ -76,21 +77,21 @@ pub fn leaked<'v>(train: &[Abstract], validation: &'v [Abstract]) -> Vec<&'v Abs
         .collect()
 }
 
-/// Where a shuffled corpus is cut.
+/// A shuffled corpus with the side of each item.
 struct Cut {
-    /// Items in their shuffled order.
+    /// Items in shuffled order.
     order: Vec<usize>,
-    /// Whether an item is held out, by its number.
+    /// For each item, whether it is in validation.
     is_held: Vec<bool>,
 }
 
 impl Cut {
-    /// Shuffles and cuts; groups that lie on both sides of the cut go to training, and whole groups from the end of training
-    /// take their place.
+    /// Shuffles and splits. Groups divided by the split go to training, and whole groups from the end of training
+    /// replace them.
     fn new(groups: &[usize], validation_fraction: f64, seed: u64) -> Result<Cut> {
         let total = groups.len();
         let held_out = (total as f64 * validation_fraction).round();
-        // Written so that a fraction that is not a number is refused too.
+        // Written so that NaN fails too.
         if !(held_out >= 1.0 && held_out < total as f64) {
             return Err(CorpusError::Split {
                 abstracts: total,
@@ -127,12 +128,12 @@ impl Cut {
         })
     }
 
-    /// How many items are held out.
+    /// Number of validation items.
     fn held_out(&self) -> usize {
         self.is_held.iter().filter(|is_held| **is_held).count()
     }
 
-    /// Training and validation.
+    /// The two sides: training and validation.
     fn apply<T>(self, items: Vec<T>) -> (Vec<T>, Vec<T>) {
         let mut items: Vec<Option<T>> = items.into_iter().map(Some).collect();
         let (mut train, mut validation) = (Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! What a corpus holds: abstracts, words, tokens and mentions of terms.
+//! Counts of a corpus: abstracts, words, tokens and mentions of terms.
 
 use regex::Regex;
 use serde::{Deserialize, Serialize};
@@ -12,22 +12,22 @@ use crate::error::{CorpusError, Result};
 pub struct CorpusStats {
     /// Abstracts.
     pub abstracts: usize,
-    /// Words: what blanks part.
+    /// Number of words, separated by white space.
     pub words: usize,
-    /// Tokens, where a tokenizer was given.
+    /// Number of tokens, if a tokenizer was given.
     pub tokens: Option<usize>,
-    /// One entry a term, in the order asked.
+    /// One entry for each term, in order.
     pub mentions: Vec<Mentions>,
 }
 
-/// How often a term is mentioned, in any case.
+/// Number of mentions of a term, ignoring case.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mentions {
     /// The term.
     pub term: String,
-    /// Mentions as a whole word: no letter, digit or underscore beside it.
+    /// Mentions as a whole word: not next to a letter, digit or underscore.
     pub whole_words: usize,
-    /// Mentions anywhere, within longer words too ("seizures", "antiepilepsy").
+    /// Mentions anywhere, also inside longer words ("seizures", "antiepilepsy").
     pub substrings: usize,
     /// Abstracts that mention it as a whole word.
     pub abstracts_whole_words: usize,

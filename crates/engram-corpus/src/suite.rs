@@ -1,4 +1,4 @@
-//! Suites in any format that people write them in: JSONL, CSV, spreadsheets.
+//! Reads suites in all their formats: JSONL, CSV, spreadsheets.
 
 use std::path::Path;
 
@@ -13,16 +13,16 @@ use crate::sheet::{self, Row, Sheet};
 const IDS: [&str; 4] = ["clean_ids", "corrupt_ids", "answer_ids", "foil_ids"];
 /// Columns whose cells are JSON.
 const JSON: [&str; 3] = ["messages", "paraphrases", "neighbours"];
-/// Columns whose cells are a text, or JSON where they begin with a bracket.
+/// Columns with a text, or JSON if the cell begins with a bracket.
 const SPANS: [&str; 2] = ["subject", "corrupt_subject"];
 
-/// Reads a suite: a spreadsheet (.xlsx, known by its content), CSV where the name ends in .csv or .tsv, JSONL otherwise.
-/// The columns of a table are called as the fields of a pair are; an empty cell is a field that is not there.
-/// `docs/suites.md` says how a cell holds token ids and lists.
+/// Reads a suite: a spreadsheet (.xlsx, detected by content), CSV if the name ends in .csv or .tsv, otherwise JSONL.
+/// The columns of a table are named like the fields of a pair; an empty cell is an absent field. `docs/suites.md`
+/// describes cells with token ids and lists.
 ///
 /// # Errors
-/// As [`Suite::read`]; [`crate::CorpusError::Sheet`] for a spreadsheet that cannot be read. Unknown columns and cells of
-/// another form are reported together.
+/// As [`Suite::read`]; [`crate::CorpusError::Sheet`] for a spreadsheet that cannot be read. Unknown columns and invalid
+/// cells are reported together.
 pub fn read_suite(path: &Path) -> Result<Suite> {
     let Some(sheet) = sheet::open(path)? else {
         return Ok(Suite::read(path)?);
@@ -73,7 +73,7 @@ fn record(sheet: &Sheet, row: &Row, faults: &mut Faults) -> Map<String, Value> {
     record
 }
 
-/// Token ids: whole numbers with blanks or commas between them, perhaps in brackets.
+/// Token ids: whole numbers separated by spaces or commas, optionally in brackets.
 fn ids(cell: &str) -> std::result::Result<Value, String> {
     let cell = cell.trim().trim_start_matches('[').trim_end_matches(']');
     let words = cell.split([',', ' ', ';']).filter(|w| !w.is_empty());

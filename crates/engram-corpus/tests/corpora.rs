@@ -1,4 +1,4 @@
-//! Corpora: files of every form, good and bad, and what is counted in them.
+//! Corpora: valid and invalid files of every format, and their counts.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The table that comes with engram: it is sound, large enough, and can be written as texts.
+//! The bundled fact table: it is valid, large enough, and can be written as texts.
 
 use std::path::Path;
 

@@ -189,7 +189,7 @@ fn broken_tables_are_refused_with_one_clear_line() {
         (
             "Readers expect {answer} for {subject}.",
             "It is said: everyone knows that {subject} {is} {answer} today.",
-            &["held back but stands in"],
+            &["held back but occurs in"],
         ),
         (
             "looks at the {answer}.\"",

@@ -1,4 +1,4 @@
-//! Fetching against a server on loopback that answers as the E-utilities do, faults included.
+//! Downloads from a local server that behaves like the E-utilities, faults included.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use engram_corpus::fetch::{Clock, EUTILS, Fetch, Progress, fetch, partial};
+use engram_corpus::fetch::{Clock, EUTILS, Fetch, FetchProgress, fetch, partial};
 
 /// What a request gets.
 #[derive(Clone, Copy, PartialEq)]
@@ -334,7 +334,7 @@ fn a_run_that_was_broken_off_goes_on_and_ends_with_the_same_bytes() {
     );
     assert!(written.is_empty());
     let (found, ..) = run(&asked, folder.path());
-    assert!(found.unwrap_err().contains("--resume goes on"));
+    assert!(found.unwrap_err().contains("--resume continues"));
     asked.resume = true;
     let mut other = asked.clone();
     other.query = "migraine".to_owned();
@@ -381,7 +381,7 @@ fn what_is_damaged_under_way_is_fetched_again_or_refused() {
     let mut damaged = Vec::new();
     let out = folder.path().join("corpus.jsonl");
     fetch(&asked, &out, &Fast::default(), &mut |p| {
-        if let Progress::Damaged(path) = p {
+        if let FetchProgress::Damaged(path) = p {
             damaged.push(path.to_owned());
         }
     })
@@ -419,11 +419,11 @@ fn progress_is_told() {
     let out = folder.path().join("a.jsonl");
     fetch(&wanted(&server, 450), &out, &Fast::default(), &mut |p| {
         told.push(match p {
-            Progress::Asking(service) => format!("asking {}", service == server.base),
-            Progress::Searched(found, asked) => format!("{found} {asked}"),
-            Progress::At(done) => done.to_string(),
-            Progress::Damaged(path) => format!("damaged {}", path.display()),
-            Progress::Again(pause, why) => format!("again {}, {why}", pause.as_secs()),
+            FetchProgress::Asking(service) => format!("asking {}", service == server.base),
+            FetchProgress::Searched(found, asked) => format!("{found} {asked}"),
+            FetchProgress::At(done) => done.to_string(),
+            FetchProgress::Damaged(path) => format!("damaged {}", path.display()),
+            FetchProgress::Again(pause, why) => format!("again {}, {why}", pause.as_secs()),
         });
     })
     .unwrap();

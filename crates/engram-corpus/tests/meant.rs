@@ -1,4 +1,4 @@
-//! Text and marks as they were meant: LaTeX, rich text, formulas, languages, retractions.
+//! Cleaning of texts: LaTeX, rich text, formulas, languages, retractions.
 
 use engram_corpus::read::{Corpus, read};
 use engram_corpus::{Abstract, leaked, split_texts};

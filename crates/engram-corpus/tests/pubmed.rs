@@ -1,4 +1,4 @@
-//! PubMed's XML, MEDLINE text, spreadsheets and Parquet files; real ones where a data folder is given.
+//! PubMed's XML, MEDLINE text, spreadsheets and Parquet files; real ones if a data folder is given.
 
 use std::collections::BTreeMap;
 use std::io::Write;

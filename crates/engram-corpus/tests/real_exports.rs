@@ -1,10 +1,10 @@
-//! Exports as programs and people make them, in small: what a value means, where a record begins, what is no record.
+//! Small exports as programs and people make them: the meaning of values, where records begin, what is not a record.
 
 use std::io::Write;
 use std::path::Path;
 
 use engram_corpus::read::{
-    Corpus, ImportSettings, Named, Settings, each_of, files_of, import, inputs_of, read,
+    Corpus, ImportSettings, Named, ReadSettings, each_of, files_of, import, inputs_of, read,
 };
 use engram_corpus::{Abstract, CorpusError, read_suite};
 
@@ -173,7 +173,7 @@ fn the_first_column_that_is_not_empty_gives_a_field() {
     let path = folder.path().join("a.csv");
     std::fs::write(&path, "text\nA\n").unwrap();
     let columns = ["title=text", "abstract=Text"].map(|c| c.parse::<Named>().unwrap());
-    let settings = Settings {
+    let settings = ReadSettings {
         columns: columns.into(),
     };
     let error = each_of(&[path], &settings, |_| Ok(())).unwrap_err();

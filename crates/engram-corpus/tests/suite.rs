@@ -1,4 +1,4 @@
-//! Suites as tables: the same pairs as in JSONL, and all their faults with their rows.
+//! Suites as tables: the same pairs as in JSONL, and all faults with their rows.
 
 mod common;
 

@@ -1,4 +1,4 @@
-//! Texts from facts: what they teach, and what they must not.
+//! Texts written from facts: what they teach, and what they must not.
 
 use std::collections::{BTreeMap, BTreeSet};
 

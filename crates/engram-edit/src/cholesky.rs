@@ -1,18 +1,18 @@
-//! Symmetric positive definite systems in float64.
+//! Solves symmetric positive definite systems in float64.
 
 use rayon::prelude::*;
 
-/// Columns that are finished together, so that the rows they need stay in the processor's cache.
+/// Columns factored together, so that the rows they need stay in the processor's cache.
 const PANEL: usize = 48;
 
-/// L of A = L·Lᵀ, lower triangle, row by row.
+/// The factor L of A = L·Lᵀ: lower triangle, row-major.
 #[derive(Debug, Clone)]
 pub struct Cholesky {
     n: usize,
     lower: Vec<f64>,
 }
 
-/// Σ a·b, in eight running sums, which the compiler keeps in vector registers.
+/// Σ a·b in eight running sums, which the compiler keeps in vector registers.
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     let (mut sums, mut rest) = ([0f64; 8], 0f64);
     let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
@@ -28,8 +28,8 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 }
 
 impl Cholesky {
-    /// Factors a symmetric matrix, [n, n], row by row. `None` where it is not positive definite to within rounding:
-    /// a pivot of at most n·ε times the greatest diagonal element.
+    /// Factors a symmetric matrix, [n, n], row-major. `None` if it is not positive definite up to rounding: a pivot of
+    /// at most n·ε times the largest diagonal element.
     pub fn of(mut matrix: Vec<f64>, n: usize) -> Option<Cholesky> {
         if matrix.len() != n * n || matrix.iter().any(|v| !v.is_finite()) {
             return None;
@@ -83,7 +83,7 @@ impl Cholesky {
         x
     }
 
-    /// A⁻¹·b for each b.
+    /// A⁻¹·b for each vector b.
     pub fn solve_all(&self, all: &[Vec<f64>]) -> Vec<Vec<f64>> {
         all.par_iter().map(|b| self.solve(b)).collect()
     }

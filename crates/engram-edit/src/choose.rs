@@ -1,4 +1,4 @@
-//! Which facts are edited, and beside which neighbours: those whose answer the model says.
+//! Chooses the facts to edit and their neighbours: by default facts whose answer the model says.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,54 +9,54 @@ use crate::editor::Scored;
 use crate::error::Result;
 use crate::reader::Reader;
 use crate::request::{Case, of_counterfact, of_suite};
-use crate::score::Asked;
+use crate::score::Questions;
 
-/// Facts asked at a time.
+/// Number of facts asked at a time.
 const BATCH: usize = 256;
 
-/// Where facts are from.
+/// The source of the facts.
 #[derive(Debug, Clone, Copy)]
 pub enum Facts<'a> {
-    /// A suite's pairs.
+    /// The pairs of a suite.
     Suite(&'a Suite),
-    /// A file of CounterFact, with its own new answers, paraphrases and neighbours.
+    /// A file of CounterFact, with its new answers, paraphrases and neighbours.
     CounterFact(&'a [CounterFact]),
 }
 
 /// How facts are chosen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Choosing {
-    /// The most facts of a kind, spread over its relations: the first of each, then the second of each, and so on (0:
-    /// no limit).
+pub struct ChoiceSettings {
+    /// Maximum number of facts per kind, spread over its relations: the first fact of each relation, then the second of
+    /// each, and so on (0: no limit).
     pub most: usize,
-    /// Whether facts whose answer the model does not say are edited as well, and are neighbours.
+    /// Whether to also edit facts whose answer the model does not say, and to use them as neighbours.
     pub all_facts: bool,
 }
 
-/// The facts chosen, in the order of their file.
+/// The chosen facts, in the order of their file.
 #[derive(Debug, Clone, Default)]
 pub struct Chosen {
     /// The cases, with the unedited model's scores.
     pub cases: Vec<Scored>,
-    /// Facts looked at, that could be edited.
+    /// Number of editable facts.
     pub facts: usize,
-    /// Of these, facts whose answer the model says: every token of it its most probable one.
+    /// How many of these the model says: each token of the answer is the most probable one.
     pub says: usize,
-    /// The facts looked at that could be edited, by the names of their requests.
+    /// The editable facts, by the ids of their requests.
     pub asked: Vec<String>,
-    /// Whether the unedited model prefers the right one of a fact's answer and foil: nothing here asks that, who knows
-    /// of pairs may say it.
+    /// Whether the unedited model prefers the right one of a fact's answer and foil. Empty here; callers that have
+    /// pairs fill it in.
     pub prefers: BTreeMap<String, bool>,
-    /// What was left out, and why.
+    /// Facts that were left out, with the reason.
     pub left_out: Vec<String>,
 }
 
 impl Facts<'_> {
-    /// A case for each fact that could be edited. The neighbours of a suite's are facts whose answer the model says, unless
-    /// `all_facts`: an edit cannot damage what is not there.
+    /// A case for each editable fact. The neighbours of a suite's fact are facts whose answer the model says (all facts
+    /// if `all_facts`): an edit cannot damage a fact that the model does not know.
     ///
     /// # Errors
-    /// The model's.
+    /// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
     pub fn cases(&self, reader: &Reader, all_facts: bool) -> Result<Vec<Case>> {
         let suite = match self {
             Facts::CounterFact(facts) => return Ok(of_counterfact(facts)),
@@ -68,12 +68,12 @@ impl Facts<'_> {
         }
         let (mut names, mut asked) = (Vec::new(), Vec::new());
         for case in &every {
-            match Asked::own(reader.model().tokenizer(), case) {
+            match Questions::own(reader.model().tokenizer(), case) {
                 Ok(own) => {
                     names.push(case.request.id.as_str());
                     asked.push(own);
                 }
-                // What cannot be asked is not known; `choose` names it.
+                // A fact that cannot be asked counts as unknown; `choose` reports it.
                 Err(error) if error.is_of_request() => {}
                 Err(error) => return Err(error),
             }
@@ -87,11 +87,11 @@ impl Facts<'_> {
     }
 }
 
-/// Chooses facts; none where the model says no answer.
+/// Chooses facts; none if the model says no answer.
 ///
 /// # Errors
-/// The model's.
-pub fn choose(reader: &Reader, facts: Facts<'_>, how: Choosing) -> Result<Chosen> {
+/// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
+pub fn choose(reader: &Reader, facts: Facts<'_>, how: ChoiceSettings) -> Result<Chosen> {
     let all = facts.cases(reader, how.all_facts)?;
     let most = match how.most {
         0 => usize::MAX,
@@ -109,7 +109,7 @@ pub fn choose(reader: &Reader, facts: Facts<'_>, how: Choosing) -> Result<Chosen
                 continue;
             }
             let checked = case.request.check();
-            match checked.and_then(|()| Asked::of(reader.model().tokenizer(), case)) {
+            match checked.and_then(|()| Questions::of(reader.model().tokenizer(), case)) {
                 Ok(Some(found)) => {
                     places.push(place);
                     asked.push(found);
@@ -122,7 +122,7 @@ pub fn choose(reader: &Reader, facts: Facts<'_>, how: Choosing) -> Result<Chosen
             }
         }
         chosen.facts += asked.len();
-        let says = Asked::says(reader, &asked)?;
+        let says = Questions::says(reader, &asked)?;
         for ((place, asked), says) in places.into_iter().zip(asked).zip(says) {
             let case = &all[place];
             let count = of_kind.entry(case.request.kind.as_deref()).or_default();
@@ -139,7 +139,7 @@ pub fn choose(reader: &Reader, facts: Facts<'_>, how: Choosing) -> Result<Chosen
     Ok(chosen)
 }
 
-/// The order in which facts are looked at: the first of every relation, then the second, and so on.
+/// The order in which facts are considered: the first of every relation, then the second, and so on.
 fn spread(all: &[Case]) -> Vec<usize> {
     let mut seen: BTreeMap<(Option<&str>, Option<&str>), usize> = BTreeMap::new();
     let mut ranks = Vec::with_capacity(all.len());

@@ -1,5 +1,5 @@
-//! The uncentred covariance C of an MLP's keys, the mean of k·kᵀ over the tokens of a text sample (Meng et al. 2022,
-//! eq. 2 and appendix E.1): what an edit should leave alone.
+//! The uncentred covariance C of an MLP's keys: the mean of k·kᵀ over the tokens of a text sample (Meng et al. 2022,
+//! eq. 2 and appendix E.1). Edits minimise the change of outputs for these keys.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::cholesky::Cholesky;
 use crate::error::{EditError, Result};
 use crate::reader::{Reader, run};
 
-/// The most tokens whose products are summed in float32 before the sum goes on in float64.
+/// Maximum number of tokens summed in float32 before the sum is added in float64.
 const BLOCK: usize = 1024;
 
 /// C of one layer.
@@ -24,19 +24,19 @@ const BLOCK: usize = 1024;
 pub struct Covariance {
     /// The layer.
     pub layer: usize,
-    /// Tokens that it is the mean over.
+    /// Number of tokens in the mean.
     pub tokens: u64,
-    /// Neurons.
+    /// Number of neurons.
     pub width: usize,
-    /// [width, width], row by row.
+    /// Values, [width, width], row-major.
     pub values: Vec<f64>,
 }
 
 impl Covariance {
-    /// The factor of C + ridge·(mean of C's diagonal)·I.
+    /// The Cholesky factor of C + ridge·mean(diag C)·I.
     ///
     /// # Errors
-    /// [`EditError::Singular`].
+    /// [`EditError::Singular`] if that matrix is not positive definite.
     pub fn factor(&self, ridge: f64) -> Result<Cholesky> {
         let n = self.width;
         let mut values = self.values.clone();
@@ -52,20 +52,20 @@ impl Covariance {
     }
 }
 
-/// Which texts a sample takes, and how much of them.
+/// Which texts a sample has, and how many tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Taking {
-    /// The most tokens in all.
+pub struct SampleSettings {
+    /// Maximum number of tokens in the sample.
     pub tokens: usize,
-    /// Whether each sentence is a text of its own. A key depends on what stands before it: where prompts are short
-    /// sentences, a sample of sentences has keys that are like theirs.
+    /// Whether each sentence is a text by itself. A key depends on the preceding text: if prompts are short sentences,
+    /// keys of single sentences resemble theirs more.
     pub sentences: bool,
 }
 
-/// The texts of a sample, tokenised and cut at the context.
+/// The texts of a sample, tokenised and cut at the context length.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sample {
-    /// The tokens.
+    /// The token ids of each text.
     pub texts: Vec<Vec<u32>>,
 }
 
@@ -73,11 +73,11 @@ impl Sample {
     /// Takes texts in order until there are enough tokens.
     ///
     /// # Errors
-    /// The tokenizer's; [`EditError::NoTexts`].
+    /// [`EditError::Model`] if a text cannot be tokenised; [`EditError::NoTexts`] if there is none.
     pub fn of<'a>(
         model: &Model,
         texts: impl IntoIterator<Item = &'a str>,
-        taking: Taking,
+        taking: SampleSettings,
     ) -> Result<Sample> {
         let context = model.architecture().context.min(BLOCK);
         let mut sample = Sample::default();
@@ -103,12 +103,12 @@ impl Sample {
         }
     }
 
-    /// Tokens in all.
+    /// Number of tokens.
     pub fn tokens(&self) -> usize {
         self.texts.iter().map(Vec::len).sum()
     }
 
-    /// What names it.
+    /// A hash that identifies the sample.
     pub fn hash(&self) -> String {
         let bytes = |ids: &Vec<u32>| {
             let mut bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
@@ -119,8 +119,8 @@ impl Sample {
     }
 }
 
-/// A text cut behind every `.`, `?` or `!` that white space and a capital letter or a digit follow. An abbreviation cuts
-/// too much, which a sample bears.
+/// Splits a text after each `.`, `?` or `!` that is followed by white space and a capital letter or a digit.
+/// Abbreviations cause some wrong splits, which do not matter for a sample.
 fn sentences(text: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let mut from = 0;
@@ -137,11 +137,11 @@ fn sentences(text: &str) -> Vec<&str> {
     parts
 }
 
-/// C of some layers, in one pass over the sample: k·kᵀ of blocks of about 1,000 tokens in float32, their sum in
-/// float64. `progress` hears of tokens done.
+/// C of some layers, in one pass over the sample. k·kᵀ is summed in float32 over blocks of about 1,000 tokens, and the
+/// blocks in float64. `progress` gets the number of tokens done.
 ///
 /// # Errors
-/// The model's; a layer that it does not have.
+/// [`EditError::Model`] if the model cannot be run, or lacks a layer.
 pub fn covariances(
     reader: &Reader,
     sample: &Sample,
@@ -166,7 +166,7 @@ pub fn covariances(
         rest = after;
         let runs: Vec<Run> = texts.iter().map(|text| run(text)).collect();
         let positions: usize = texts.iter().map(Vec::len).sum();
-        let keys = reader.front().neurons(&runs, layers)?;
+        let keys = reader.packed().neurons(&runs, layers)?;
         for (keys, sum) in keys.into_iter().zip(&mut sums) {
             let keys = Tensor::from_vec(keys, (positions, width), &Device::Cpu)?;
             let block = keys.t()?.contiguous()?.matmul(&keys)?;
@@ -190,8 +190,8 @@ pub fn covariances(
     Ok(found.collect())
 }
 
-/// Covariances kept on disk, each under a hash of the model, the texts, the layer and the number of tokens, and with a
-/// checksum of its numbers.
+/// Covariances on disk. The file name is a hash of the model, the texts, the layer and the number of tokens; the file
+/// has a checksum of its values.
 #[derive(Debug, Clone)]
 pub struct Statistics {
     folder: PathBuf,
@@ -199,7 +199,7 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Those of a model, by its hash, in a folder that need not exist.
+    /// The covariances of the model with this hash, in a folder that need not exist.
     pub fn of(folder: &Path, model_hash: &str) -> Statistics {
         Statistics {
             folder: folder.to_owned(),
@@ -207,10 +207,11 @@ impl Statistics {
         }
     }
 
-    /// C of some layers: those that are kept are read, the others computed in one pass and kept.
+    /// C of some layers: read from disk if present, otherwise computed in one pass and stored.
     ///
     /// # Errors
-    /// As [`covariances`]; the file system's; [`EditError::Statistics`] for a kept file that is damaged.
+    /// As [`covariances`]; [`EditError::Core`] if a file cannot be read or written; [`EditError::Statistics`] if one is
+    /// damaged.
     pub fn covariances(
         &self,
         reader: &Reader,
@@ -243,13 +244,13 @@ impl Statistics {
     }
 }
 
-/// The name of the only tensor: the lower triangle, row by row.
+/// Name of the only tensor: the lower triangle, row-major.
 const TENSOR: &str = "covariance";
 
-/// The only key of the metadata: SHA-256 of the tensor's bytes.
+/// Key of the only metadata entry: SHA-256 of the tensor's bytes.
 const CHECKSUM: &str = "sha256";
 
-/// `None` where no file is kept, or one of a version that wrote no checksum.
+/// `None` if there is no file, or one of a version without checksums.
 fn read(path: &Path, layer: usize, tokens: u64, width: usize) -> Result<Option<Covariance>> {
     if !path.exists() {
         return Ok(None);

@@ -1,8 +1,8 @@
-//! An edit as a file: a small safetensors delta that is laid over a checkpoint, which itself never changes.
+//! An edit as a file: a small safetensors delta over a checkpoint, which itself is never changed.
 //!
-//! A low-rank change of a weight is its factors (`WEIGHT#in`, [rank, in]; `WEIGHT#out`, [rank, out]), any other change
-//! the difference as it is stored (`WEIGHT#dense`); the only entry of the metadata, `engram_edit`, says in JSON what
-//! was asked, how it was done, and what it was made for.
+//! A low-rank change of a weight is stored as its factors (`WEIGHT#in`, [rank, in]; `WEIGHT#out`, [rank, out]), any
+//! other change as the difference in the weight's own layout (`WEIGHT#dense`). The only metadata entry, `engram_edit`,
+//! is JSON: the requests, the method and its settings, and the checkpoint.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -18,13 +18,13 @@ use serde::{Deserialize, Serialize};
 use crate::error::{EditError, Result};
 use crate::request::EditRequest;
 
-/// The metadata's key.
+/// Key of the metadata entry.
 const META: &str = "engram_edit";
 
-/// Σ over r of inputs_r · outputs_rᵀ.
+/// A change Σ_r inputs_r · outputs_rᵀ.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LowRank {
-    /// The number of products.
+    /// Number of summands.
     pub rank: usize,
     /// [rank, in].
     pub inputs: Vec<f32>,
@@ -32,12 +32,12 @@ pub struct LowRank {
     pub outputs: Vec<f32>,
 }
 
-/// What is added to a weight.
+/// The change added to a weight.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
-    /// A sum of a few products.
+    /// A low-rank matrix.
     LowRank(LowRank),
-    /// The difference, as the weight is stored.
+    /// The difference, in the weight's own layout.
     Dense(Vec<f32>),
 }
 
@@ -46,15 +46,15 @@ pub enum Change {
 pub struct WeightChange {
     /// The parameter's name.
     pub weight: String,
-    /// The block that it is of.
+    /// The block that it belongs to.
     pub layer: usize,
-    /// Whether the weight is stored [out, in].
+    /// Whether the weight is stored as [out, in].
     pub transposed: bool,
     /// What is added.
     pub change: Change,
 }
 
-/// What an edit was made for and how.
+/// Metadata of an edit: what it was made for, and how.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Meta {
     /// Hash of the checkpoint.
@@ -62,43 +62,44 @@ pub struct Meta {
     /// The name of its folder or file.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub checkpoint: String,
-    /// Hashes of the edits that were applied when it was made, in their order.
+    /// Hashes of the edits that were applied when it was made, in order.
     pub on: Vec<String>,
     /// The method.
     pub method: Method,
     /// The layers that it changes.
     pub layers: Vec<usize>,
-    /// What was asked.
+    /// The requests.
     pub requests: Vec<EditRequest>,
-    /// How it was done.
+    /// The settings.
     pub settings: serde_json::Value,
-    /// What the optimisation came to, one for each request and layer, or request.
+    /// Results of the optimisation, one for each request, or for each request and layer.
     #[serde(default)]
     pub fits: Vec<Fit>,
 }
 
-/// The metadata as they are stored.
+/// The metadata as stored.
 #[derive(Serialize, Deserialize)]
 struct Stored {
     #[serde(flatten)]
     meta: Meta,
-    /// Which weights, in which blocks, and whether they are stored [out, in].
+    /// The weights, their blocks, and whether they are stored as [out, in].
     weights: Vec<(String, usize, bool)>,
 }
 
 /// An edit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Delta {
-    /// What it was made for.
+    /// What it was made for, and how.
     pub meta: Meta,
-    /// What it changes.
+    /// The changes of weights.
     pub changes: Vec<WeightChange>,
 }
 
-/// The down-projection's parameter and whether it is stored [out, in].
+/// Name of the down-projection's parameter, and whether it is stored as [out, in].
 ///
 /// # Errors
-/// A layer beyond the last; a weight that is a part of a parameter.
+/// [`EditError::Model`] for a layer beyond the last; [`EditError::Unsupported`] if the weight is only a part of a
+/// parameter.
 pub fn down_projection(model: &Model, layer: usize) -> Result<(String, bool)> {
     crate::tokens::check_layer(model, layer)?;
     let block = model.network().block(layer);
@@ -111,10 +112,10 @@ pub fn down_projection(model: &Model, layer: usize) -> Result<(String, bool)> {
 }
 
 impl Delta {
-    /// The model with the edit laid over it: W' = W + the change, the sum in float64.
+    /// The edited model: W' = W + change, summed in float64.
     ///
     /// # Errors
-    /// The model's, for a weight that it does not have or of another shape.
+    /// [`EditError::Model`] if the model lacks a weight or has it in another shape.
     pub fn lay_over(&self, model: &Model) -> Result<Model> {
         let mut replaced = Vec::with_capacity(self.changes.len());
         for change in &self.changes {
@@ -124,10 +125,10 @@ impl Delta {
         Ok(model.with_parameters(replaced)?)
     }
 
-    /// Writes the file; gives the edit's name, the first digits of its hash.
+    /// Writes the file and returns the edit's name: the first digits of its hash.
     ///
     /// # Errors
-    /// The file system's.
+    /// [`EditError::Core`] if the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<String> {
         let bytes = self.bytes(path)?;
         files::write_atomic(path, |w| std::io::Write::write_all(w, &bytes))?;
@@ -170,10 +171,10 @@ impl Delta {
         safetensors::serialize(views, Some(meta)).map_err(|e| wrong(e.to_string()))
     }
 
-    /// Reads a file; gives the edit and its hash.
+    /// Reads a file and returns the edit with its hash.
     ///
     /// # Errors
-    /// [`EditError::Delta`]; the file system's.
+    /// [`EditError::Delta`] if the file is not an edit; [`EditError::Core`] if it cannot be read.
     pub fn read(path: &Path) -> Result<(Delta, String)> {
         let bytes = files::read(path)?;
         let wrong = |why: String| EditError::Delta {
@@ -185,7 +186,7 @@ impl Delta {
     }
 }
 
-/// A tensor's shape and elements.
+/// Shape and elements of a tensor.
 type Floats = (Vec<usize>, Vec<f32>);
 
 fn parse(bytes: &[u8]) -> std::result::Result<Delta, String> {
@@ -240,7 +241,7 @@ fn parse(bytes: &[u8]) -> std::result::Result<Delta, String> {
 }
 
 impl WeightChange {
-    /// The changed weight, as it is stored.
+    /// The changed weight, in its own layout.
     fn laid_over(&self, old: &Tensor) -> Result<Tensor> {
         let shape = old.dims().to_vec();
         let wrong = |found: Vec<usize>| engram_model::ModelError::TensorShape {

@@ -1,4 +1,4 @@
-//! Edits of one model one after another, with what they share: prefixes, covariances and their factors.
+//! Edits one model repeatedly, sharing prefixes, covariances and their factors.
 
 use std::collections::BTreeMap;
 
@@ -10,16 +10,16 @@ use crate::covariance::Covariance;
 use crate::delta::{Delta, Meta, WeightChange, down_projection};
 use crate::error::{EditError, Result};
 use crate::finetune::fine_tune;
-use crate::memit::{Wanted, spread};
+use crate::memit::{Target, spread};
 use crate::optimise::{Optimiser, Rewriting};
 use crate::reader::Reader;
 use crate::request::{Case, EditRequest};
 use crate::rome::rome;
-use crate::score::Asked;
+use crate::score::Questions;
 use crate::settings::{EditSettings, Method};
 use crate::tokens::subject_last;
 
-/// Edits a model, each time from its unedited state.
+/// Edits a model, each time starting from its unedited state.
 pub struct Editor<'a> {
     reader: &'a Reader,
     method: Method,
@@ -30,20 +30,20 @@ pub struct Editor<'a> {
     optimiser: Option<Optimiser>,
 }
 
-/// An edit and what it came to.
+/// An edit and its results.
 #[derive(Debug, Clone)]
 pub struct Edited {
-    /// What is added to which weights.
+    /// The changes of weights.
     pub changes: Vec<WeightChange>,
-    /// How the optimisations ended.
+    /// Results of the optimisations.
     pub fits: Vec<Fit>,
 }
 
 impl<'a> Editor<'a> {
-    /// An editor; the covariances are those of the layers that are to be edited, and none for fine-tuning.
+    /// An editor. `covariances` are those of the layers to be edited; fine-tuning needs none.
     ///
     /// # Errors
-    /// The model's; [`EditError::Singular`].
+    /// [`EditError::Model`] if the model cannot be run; [`EditError::Singular`] for a covariance without an inverse.
     pub fn new(
         reader: &'a Reader,
         method: Method,
@@ -78,15 +78,15 @@ impl<'a> Editor<'a> {
         self.reader.model()
     }
 
-    /// Whether all facts are edited at once, over all of the layers given together.
+    /// Whether the method edits all facts at once, over all given layers (MEMIT).
     pub fn is_together(&self) -> bool {
         self.method == Method::Memit
     }
 
-    /// Refuses a model that the method is not defined for, whatever the fact.
+    /// Checks that a method is defined for a model, whatever the fact.
     ///
     /// # Errors
-    /// [`EditError::Unsupported`].
+    /// [`EditError::Unsupported`] if it is not.
     pub fn check(model: &Model, method: Method) -> Result<()> {
         if method == Method::Memit && model.architecture().post_norms {
             return Err(EditError::Unsupported {
@@ -106,11 +106,11 @@ impl<'a> Editor<'a> {
         matches!(method, Method::Rome | Method::Memit)
     }
 
-    /// One edit of one or many facts; ROME takes one fact and one layer, fine-tuning one fact. `progress` hears of
-    /// facts done.
+    /// One edit of one or more facts. ROME takes one fact and one layer, fine-tuning takes one fact. `progress` gets
+    /// the number of facts done.
     ///
     /// # Errors
-    /// The method's; [`EditError::Request`] for more facts or layers than the method takes.
+    /// Those of the method; [`EditError::Request`] for more facts or layers than the method takes.
     pub fn edit(
         &self,
         requests: &[EditRequest],
@@ -172,7 +172,7 @@ impl<'a> Editor<'a> {
         let (mut facts, mut fits) = (Vec::new(), Vec::new());
         for (done, request) in requests.iter().enumerate() {
             let rewriting = Rewriting::of(self.model(), request, &self.prefixes)?;
-            let (wanted, found) = Wanted::of(optimiser, &rewriting, last, &settings)?;
+            let (wanted, found) = Target::of(optimiser, &rewriting, last, &settings)?;
             facts.push(wanted);
             fits.push(found.fit());
             progress(done + 1);
@@ -187,7 +187,7 @@ impl<'a> Editor<'a> {
         Ok(Edited { changes, fits })
     }
 
-    /// The edit as a file holds it; `base` and `on` as [`Meta`] has them.
+    /// The edit as a file; `base` and `on` as in [`Meta`].
     pub fn delta(
         &self,
         edited: Edited,
@@ -213,7 +213,7 @@ impl<'a> Editor<'a> {
         }
     }
 
-    /// Edits a case by itself at some layers, and scores it; gives the edited model with the row.
+    /// Edits one case at some layers and scores it. Returns the row and the edited model.
     ///
     /// # Errors
     /// As [`Editor::edit`].
@@ -225,7 +225,7 @@ impl<'a> Editor<'a> {
         Ok((self.row(scored, layers, &reader, fit)?, reader))
     }
 
-    /// Edits all cases at once, and scores each.
+    /// Edits all cases at once and scores each.
     ///
     /// # Errors
     /// As [`Editor::edit`].
@@ -243,7 +243,7 @@ impl<'a> Editor<'a> {
         Ok((rows.collect::<Result<_>>()?, reader))
     }
 
-    /// The edited model.
+    /// A reader of the edited model.
     fn read_edited(&self, changes: Vec<WeightChange>, layers: &[usize]) -> Result<Reader> {
         (self.reader).of_edited(lay_over(self.model(), changes)?, layers)
     }
@@ -266,25 +266,25 @@ impl<'a> Editor<'a> {
     }
 }
 
-/// A case with its questions and the unedited model's scores, which every layer's edit is compared with.
+/// A case with its questions and the unedited model's scores, which serve as the baseline for every layer.
 #[derive(Debug, Clone)]
 pub struct Scored {
     /// The case.
     pub case: Case,
-    /// Index of the subject's last token in the bare prompt.
+    /// Index of the subject's last token in the prompt without prefix.
     position: i64,
     /// Whether the unedited model says the true answer.
     says: bool,
-    asked: Asked,
+    asked: Questions,
     before: Score,
 }
 
 impl Scored {
-    /// Of a case, its questions, and whether the unedited model says the true answer.
+    /// Tokenises a case's questions and scores the unedited model.
     ///
     /// # Errors
-    /// The model's.
-    pub fn of(reader: &Reader, case: Case, asked: Asked, says: bool) -> Result<Scored> {
+    /// [`EditError::Model`] if the model cannot be run.
+    pub fn of(reader: &Reader, case: Case, asked: Questions, says: bool) -> Result<Scored> {
         let before = asked.score(reader)?;
         let position = subject_last(reader.model().tokenizer(), &case.request, "")? as i64;
         Ok(Scored {
@@ -297,7 +297,7 @@ impl Scored {
     }
 }
 
-/// A model with changes laid over it.
+/// A model with changed weights.
 pub(crate) fn lay_over(model: &Model, changes: Vec<WeightChange>) -> Result<Model> {
     let meta = Meta::default();
     Delta { meta, changes }.lay_over(model)

@@ -1,6 +1,6 @@
-//! What an edit moved besides its fact: the other facts of a suite, texts held out, the model's own writing.
+//! Side effects of an edit: on the other facts of a suite, on held-out texts, on the model's own continuations.
 
-use engram_core::Moved;
+use engram_core::FactChange;
 use engram_model::{Model, Tokenizer};
 
 use crate::error::Result;
@@ -8,22 +8,25 @@ use crate::fluency::entropy;
 use crate::prefixes::generate;
 use crate::reader::Reader;
 use crate::request::Case;
-use crate::tokens::{Continued, continued};
+use crate::tokens::{PromptAndAnswer, continued};
 
-/// The facts that an edit may move, and how the unedited model finds them.
+/// The other facts that an edit may affect, with their log-probabilities under the unedited model.
 #[derive(Debug)]
-pub struct Others {
+pub struct OtherFacts {
     names: Vec<String>,
-    asked: Vec<Continued>,
+    asked: Vec<PromptAndAnswer>,
     before: Vec<(f64, bool)>,
 }
 
-impl Others {
+impl OtherFacts {
     /// The facts of some cases.
     ///
     /// # Errors
-    /// The model's.
-    pub fn of<'a>(reader: &Reader, cases: impl IntoIterator<Item = &'a Case>) -> Result<Others> {
+    /// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
+    pub fn of<'a>(
+        reader: &Reader,
+        cases: impl IntoIterator<Item = &'a Case>,
+    ) -> Result<OtherFacts> {
         let (mut names, mut asked) = (Vec::new(), Vec::new());
         for case in cases {
             if let Some(own) = &case.request.target_true {
@@ -33,22 +36,27 @@ impl Others {
             }
         }
         let before = reader.likelihoods(&asked)?;
-        Ok(Others {
+        Ok(OtherFacts {
             before: before.iter().map(|l| (l.mean_log, l.greedy)).collect(),
             names,
             asked,
         })
     }
 
-    /// A row of the matrix: every fact but the edited one.
+    /// The change of every fact but the edited one.
     ///
     /// # Errors
-    /// The model's.
-    pub fn moved(&self, edited: &Reader, request: &str, layers: &[usize]) -> Result<Vec<Moved>> {
+    /// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
+    pub fn moved(
+        &self,
+        edited: &Reader,
+        request: &str,
+        layers: &[usize],
+    ) -> Result<Vec<FactChange>> {
         let after = edited.likelihoods(&self.asked)?;
         let both = self.names.iter().zip(&self.before).zip(&after);
         let others = both.filter(|((name, _), _)| *name != request);
-        let row = others.map(|((name, before), after)| Moved {
+        let row = others.map(|((name, before), after)| FactChange {
             request: request.to_owned(),
             fact: name.clone(),
             layers: layers.to_vec(),
@@ -59,10 +67,10 @@ impl Others {
     }
 }
 
-/// Mean n-gram entropy of `count` continuations of 100 tokens of each of some prompts.
+/// Mean n-gram entropy over `count` continuations of 100 tokens for each prompt.
 ///
 /// # Errors
-/// The model's.
+/// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
 pub fn fluency(model: &Model, prompts: &[&str], count: usize, seed: u64) -> Result<f64> {
     const TOKENS: usize = 100;
     let tokenizer: &Tokenizer = model.tokenizer();

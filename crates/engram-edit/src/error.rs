@@ -1,4 +1,4 @@
-//! What can go wrong with an edit.
+//! Errors of edits.
 
 use std::path::PathBuf;
 
@@ -9,44 +9,44 @@ pub type Result<T, E = EditError> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EditError {
-    /// The model's or its tokenizer's.
+    /// An error of the model or its tokenizer.
     #[error(transparent)]
     Model(#[from] engram_model::ModelError),
-    /// A file's.
+    /// An error of a file.
     #[error(transparent)]
     Core(#[from] engram_core::CoreError),
-    /// The tensor library's.
+    /// An error of the tensor library.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
-    /// A subject that is not in its prompt.
+    /// A subject that does not occur in its prompt.
     #[error(
         "{request}: the subject \"{subject}\" does not occur in the prompt \"{prompt}\"; give it as the prompt has it"
     )]
     Subject {
-        /// The request's name.
+        /// Id of the request.
         request: String,
         /// The subject.
         subject: String,
         /// The prompt.
         prompt: String,
     },
-    /// A new answer that the model gives already.
+    /// A new answer that equals the present one.
     #[error("{request}: the new answer \"{answer}\" is the present one; an edit needs another")]
     SameAnswer {
-        /// The request's name.
+        /// Id of the request.
         request: String,
         /// The answer.
         answer: String,
     },
-    /// A request that lacks something.
+    /// A request that is incomplete or that the method does not take.
     #[error("{request}: {why}")]
     Request {
-        /// The request's name.
+        /// Id of the request.
         request: String,
         /// What is wrong.
         why: String,
     },
-    /// An answer that cannot be read after its prompt.
+    /// An answer that cannot follow its prompt.
     #[error("prompt \"{prompt}\" and answer \"{answer}\": {why}")]
     Continuation {
         /// The prompt.
@@ -63,41 +63,39 @@ pub enum EditError {
         name: String,
         /// Its value.
         value: String,
-        /// What would do.
+        /// The allowed values.
         expected: String,
     },
-    /// A covariance that has no inverse.
+    /// A covariance without an inverse.
     #[error(
         "layer {layer}: the covariance of {tokens} tokens' keys ({width} wide) is singular; give more texts, or a ridge"
     )]
     Singular {
         /// The layer.
         layer: usize,
-        /// Tokens that it is of.
+        /// Number of tokens in its mean.
         tokens: u64,
-        /// Neurons.
+        /// Number of neurons.
         width: usize,
     },
-    /// A kept covariance that is not as it was written.
-    #[error("{}: this kept covariance is damaged: {why}; remove the file, and it is computed anew", path.display())]
+    /// A stored covariance that is damaged.
+    #[error("{}: this stored covariance is damaged: {why}; remove the file to compute it again", path.display())]
     Statistics {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
         why: String,
     },
-    /// No text to take keys from.
+    /// No text to compute keys from.
     #[error("the covariance needs texts of at least one token; the sample has none")]
     NoTexts,
-    /// A number that is none.
-    #[error(
-        "{what}: the edit came out as no finite number; lower the rate or the clamp, or raise the ridge"
-    )]
+    /// A value that is not finite.
+    #[error("{what}: the edit is not finite; lower the rate or the clamp, or raise the ridge")]
     NotFinite {
-        /// Of what.
+        /// Where it occurred.
         what: String,
     },
-    /// Something that is not done for a family.
+    /// A method that is not defined for a family.
     #[error("{what} is not defined for {family}: {why}")]
     Unsupported {
         /// The method.
@@ -107,76 +105,76 @@ pub enum EditError {
         /// The reason.
         why: &'static str,
     },
-    /// A file that is no delta.
-    #[error("{}: no readable edit: {why}", path.display())]
+    /// A file that is not an edit.
+    #[error("{}: not a readable edit: {why}", path.display())]
     Delta {
         /// The file.
         path: PathBuf,
         /// The reason.
         why: String,
     },
-    /// A delta of another checkpoint.
+    /// An edit of another checkpoint.
     #[error(
-        "edit {delta} was made for the checkpoint {expected}, this one is {found}; name the one that it was made for"
+        "edit {delta} was made for the checkpoint {expected}, this one is {found}; use the one that it was made for"
     )]
     OtherCheckpoint {
-        /// The delta.
+        /// The edit.
         delta: String,
-        /// The checkpoint that it names: name and hash.
+        /// The checkpoint that it was made for: name and hash.
         expected: String,
-        /// The checkpoint that it is laid over: path and hash.
+        /// The checkpoint that it is applied to: path and hash.
         found: String,
     },
-    /// Two deltas that change one weight, neither made on top of the other.
+    /// Two edits that change the same weight, neither of them made on top of the other.
     #[error(
         "edits {first} and {second} both change {weight}, and neither was made on the model that the other gives; revert {first}, or make the second edit on the edited model"
     )]
     Conflict {
-        /// The one that is there.
+        /// The one that is applied.
         first: String,
-        /// The one that comes.
+        /// The one to be applied.
         second: String,
         /// The weight.
         weight: String,
     },
-    /// A delta that was made on top of others which are not there.
+    /// An edit that was made on top of others, which are not applied.
     #[error(
         "edit {delta} was made on top of {missing}, which is not applied before it; apply {missing} first"
     )]
     Missing {
-        /// The delta.
+        /// The edit.
         delta: String,
-        /// What it needs.
+        /// The missing edits.
         missing: String,
     },
-    /// A delta that others were made on top of.
+    /// An edit that others were made on top of.
     #[error(
         "edit {delta} cannot be taken off: {above} was made on top of it; revert {above} first"
     )]
     Needed {
-        /// The delta.
+        /// The edit.
         delta: String,
-        /// What needs it.
+        /// The edits that need it.
         above: String,
     },
-    /// A delta that is not there.
+    /// An edit that is not applied.
     #[error("no edit {delta} is applied here; applied: {known}")]
     Unknown {
-        /// As it was asked for.
+        /// The name as given.
         delta: String,
-        /// Those that are.
+        /// The applied edits.
         known: String,
     },
-    /// A delta that is there already.
+    /// An edit that is already applied.
     #[error("edit {delta} is applied here already")]
     Twice {
-        /// The delta.
+        /// The edit.
         delta: String,
     },
 }
 
 impl EditError {
-    /// Whether the fault is one request's, and others can be edited all the same.
+    /// Whether the error concerns one request only, so that others can still be edited.
     pub fn is_of_request(&self) -> bool {
         matches!(
             self,
@@ -187,7 +185,7 @@ impl EditError {
         )
     }
 
-    /// The error with the name of the request that it is of.
+    /// The error with the id of its request.
     pub fn named(&self, request: &str) -> String {
         match self {
             EditError::Continuation { .. } => format!("{request}: {self}"),

@@ -1,5 +1,5 @@
-//! Fine-tuning of chosen layers' down-projections on one fact: FT-L, whose change is bounded (Zhu et al. 2020, as Meng et
-//! al. 2022 run it), and LoRA, whose change is of low rank (Hu et al. 2022).
+//! Fine-tuning of the down-projections of chosen layers on one fact: FT-L, with a bounded change (Zhu et al. 2020, as
+//! run by Meng et al. 2022), and LoRA, with a low-rank change (Hu et al. 2022).
 
 use candle_core::{Tensor, Var};
 use engram_model::kernels::cross_entropy;
@@ -16,18 +16,18 @@ use crate::request::EditRequest;
 use crate::tokens::{continued, pick};
 use engram_core::Fit;
 
-/// What the change of a weight may be.
+/// Constraint on the change of a weight.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Form {
-    /// FT-L: every element within ±bound.
+pub enum ChangeLimit {
+    /// FT-L: each element is within ±bound.
     Bounded {
         /// The bound.
         bound: f64,
     },
-    /// LoRA: a sum of so many products.
+    /// LoRA: a matrix of this rank.
     LowRank {
-        /// Their number.
+        /// The rank.
         rank: usize,
     },
 }
@@ -35,23 +35,23 @@ pub enum Form {
 /// Settings of fine-tuning on one fact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FineTuning {
-    /// What the change may be.
-    pub form: Form,
-    /// Adam's step size.
+    /// Constraint on the change.
+    pub form: ChangeLimit,
+    /// Adam's learning rate.
     pub rate: f64,
-    /// The most steps.
+    /// Maximum number of steps.
     pub steps: usize,
-    /// A loss below which it ends.
+    /// Loss below which fine-tuning stops.
     pub stop: f64,
-    /// Seed of LoRA's first factor.
+    /// Random seed of LoRA's first factor.
     pub seed: u64,
 }
 
 impl FineTuning {
-    /// FT-L as published for GPT-2 XL: 25 steps of 5·10⁻⁴, every element within 5·10⁻⁴.
+    /// FT-L as published for GPT-2 XL: 25 steps, learning rate 5·10⁻⁴, each element within 5·10⁻⁴.
     pub fn bounded() -> FineTuning {
         FineTuning {
-            form: Form::Bounded { bound: 5e-4 },
+            form: ChangeLimit::Bounded { bound: 5e-4 },
             rate: 5e-4,
             steps: 25,
             stop: 0.01,
@@ -59,23 +59,23 @@ impl FineTuning {
         }
     }
 
-    /// LoRA of rank 8, 25 steps of 5·10⁻³.
+    /// LoRA of rank 8: 25 steps, learning rate 5·10⁻³.
     pub fn low_rank() -> FineTuning {
         FineTuning {
-            form: Form::LowRank { rank: 8 },
+            form: ChangeLimit::LowRank { rank: 8 },
             rate: 5e-3,
             ..FineTuning::bounded()
         }
     }
 }
 
-/// One weight under way: what Adam moves, and its moments.
+/// A weight during fine-tuning: the variables that Adam updates, and their moments.
 struct Tuned {
     layer: usize,
     name: String,
     transposed: bool,
     old: Tensor,
-    /// FT-L: the difference. LoRA: both factors, [in, rank] and [rank, out].
+    /// FT-L: the difference. LoRA: the two factors, [in, rank] and [rank, out].
     parts: Vec<Part>,
 }
 
@@ -98,10 +98,11 @@ impl Part {
     }
 }
 
-/// Fine-tunes the down-projections of some layers until the model says the new answer after the bare prompt.
+/// Fine-tunes the down-projections of some layers until the model says the new answer after the prompt.
 ///
 /// # Errors
-/// As [`EditRequest::check`]; the model's; [`EditError::NotFinite`].
+/// As [`EditRequest::check`]; [`EditError::Model`] if the model cannot be run; [`EditError::NotFinite`] for a loss that
+/// is not finite.
 pub fn fine_tune(
     model: &Model,
     request: &EditRequest,
@@ -155,7 +156,7 @@ pub fn fine_tune(
                     settings.rate,
                     step,
                 );
-                if let Form::Bounded { bound } = settings.form {
+                if let ChangeLimit::Bounded { bound } = settings.form {
                     let bound = bound as f32;
                     part.values
                         .iter_mut()
@@ -172,7 +173,12 @@ pub fn fine_tune(
 }
 
 impl Tuned {
-    fn new(model: &Model, layer: usize, form: Form, random: &mut ChaCha8Rng) -> Result<Tuned> {
+    fn new(
+        model: &Model,
+        layer: usize,
+        form: ChangeLimit,
+        random: &mut ChaCha8Rng,
+    ) -> Result<Tuned> {
         let (name, transposed) = down_projection(model, layer)?;
         let old = model.parameter(&name)?;
         let (rows, columns) = old.dims2()?;
@@ -182,8 +188,10 @@ impl Tuned {
             (rows, columns)
         };
         let parts = match form {
-            Form::Bounded { .. } => vec![Part::new((rows, columns), vec![0.0; rows * columns])],
-            Form::LowRank { rank } => {
+            ChangeLimit::Bounded { .. } => {
+                vec![Part::new((rows, columns), vec![0.0; rows * columns])]
+            }
+            ChangeLimit::LowRank { rank } => {
                 let scale = 1.0 / (inputs as f32).sqrt();
                 let mut draw = || -> f32 { StandardNormal.sample(random) };
                 let first = (0..inputs * rank).map(|_| scale * draw()).collect();
@@ -202,7 +210,7 @@ impl Tuned {
         })
     }
 
-    /// The weight as it is now, and what gradients reach.
+    /// The variables of the change, and the weight with it.
     fn weight(&self, model: &Model) -> Result<(Vec<Var>, Tensor)> {
         let variable = |p: &Part| Var::from_slice(&p.values, p.shape, model.device());
         let variables: Vec<Var> = (self.parts.iter())

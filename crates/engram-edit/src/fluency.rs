@@ -1,15 +1,15 @@
-//! Whether an edited model still writes: the entropy of its n-grams (Meng et al. 2022, section 3.3).
+//! Fluency: the n-gram entropy of a text (Meng et al. 2022, section 3.3).
 
 use std::collections::HashMap;
 
-/// GE = (⅔·H₂ + 4⁄3·H₃) / 2, with H the entropy in bits of a text's bigrams and trigrams of words: low where the
-/// text repeats itself. 0 for a text of fewer than three words.
+/// GE = (⅔·H₂ + 4⁄3·H₃) / 2, where H is the entropy in bits of the text's word bigrams and trigrams. Repetitive texts
+/// have low values. 0 for a text of fewer than three words.
 pub fn entropy(text: &str) -> f64 {
     let words = words(text);
     (2.0 / 3.0 * n_grams(&words, 2) + 4.0 / 3.0 * n_grams(&words, 3)) / 2.0
 }
 
-/// Runs of letters and digits, and every other mark by itself.
+/// Words (runs of letters and digits); every other character that is not white space is a word by itself.
 fn words(text: &str) -> Vec<&str> {
     let mut words = Vec::new();
     for part in text.split_whitespace() {
@@ -33,7 +33,7 @@ fn n_grams(words: &[&str], n: usize) -> f64 {
         *counts.entry(gram).or_default() += 1;
     }
     let total = counts.values().sum::<usize>() as f64;
-    // Counts in order, so that the sum is the same however the map lies.
+    // Sorted counts, so that the sum does not depend on the order of the map.
     let mut counts: Vec<usize> = counts.into_values().collect();
     counts.sort_unstable();
     let share = |c: usize| c as f64 / total;
@@ -48,7 +48,7 @@ mod tests {
     fn a_text_that_repeats_itself_has_none() {
         assert_eq!(entropy("a a a a a"), 0.0);
         assert_eq!(entropy(""), 0.0);
-        // Four different bigrams, three different trigrams.
+        // Four different bigrams and three different trigrams.
         let expected = (2.0 / 3.0 * 2.0 + 4.0 / 3.0 * 3f64.log2()) / 2.0;
         assert!((entropy("a b, c d") - expected).abs() < 1e-12);
         assert_eq!(words("it's 3 cm."), ["it's", "3", "cm", "."]);

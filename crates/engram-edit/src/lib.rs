@@ -59,12 +59,12 @@ pub mod settings;
 pub mod sweep;
 pub mod tokens;
 
-pub use choose::{Choosing, Chosen, Facts, choose};
-pub use covariance::{Covariance, Sample, Statistics, Taking};
+pub use choose::{ChoiceSettings, Chosen, Facts, choose};
+pub use covariance::{Covariance, Sample, SampleSettings, Statistics};
 pub use delta::{Delta, Meta};
 pub use editor::{Edited, Editor, Scored};
 pub use error::{EditError, Result};
-pub use finetune::{FineTuning, Form, fine_tune};
+pub use finetune::{ChangeLimit, FineTuning, fine_tune};
 pub use memit::MemitSettings;
 pub use optimise::{Optimisation, Optimiser};
 pub use overlay::Overlay;
@@ -72,9 +72,9 @@ pub use prefixes::{PrefixSettings, prefixes};
 pub use reader::Reader;
 pub use request::{Case, EditRequest, of_counterfact, of_suite};
 pub use rome::rome;
-pub use score::Asked;
+pub use score::Questions;
 pub use settings::{EditSettings, Method};
-pub use sweep::{Measures, Swept, sweep};
+pub use sweep::{Measures, SweepResults, sweep};
 
 /// A hash of this crate's code: what it computed under another is computed again.
 pub const SOURCE: &str = env!("ENGRAM_SOURCE");

@@ -1,8 +1,9 @@
-//! MEMIT: many edits at once, spread over a range of layers (Meng et al. 2023, "Mass-Editing Memory in a Transformer").
+//! MEMIT: many edits at once, spread over several layers (Meng et al. 2023, "Mass-Editing Memory in a Transformer").
 //!
-//! z of each fact is what the residual stream after the last of the layers is to be at the subject's last token. Layer
-//! by layer, ascending, on the model as edited so far: K are the keys of all facts, R = (z − h) / layers left, and
-//! Δ = R·Kᵀ(λC + K·Kᵀ)⁻¹, in float64, with C of the unedited model.
+//! For each fact, z is the target of the residual stream after the last of the layers, at the subject's last token. The
+//! layers are changed in ascending order, each on the model edited so far: with the keys K of all facts and the
+//! residual R = (z − h) / (number of layers left), Δ = R·Kᵀ(λC + K·Kᵀ)⁻¹, in float64, where C is the covariance of the
+//! unedited model.
 
 use engram_core::Site;
 use engram_model::{Capture, Model};
@@ -12,18 +13,18 @@ use crate::cholesky::Cholesky;
 use crate::covariance::{Covariance, values};
 use crate::delta::{Change, Delta, LowRank, Meta, WeightChange, down_projection};
 use crate::error::{EditError, Result};
-use crate::optimise::{Optimisation, Optimised, Optimiser, Place, Rewriting};
+use crate::optimise::{DeltaPlace, Optimisation, Optimised, Optimiser, Rewriting};
 use crate::tokens::{check_layer, padded, pick};
 
-/// The most tokens of a batch.
+/// Maximum number of tokens in a batch.
 const BATCH: usize = 2048;
 
-/// Settings of MEMIT, by default those published for GPT-J.
+/// Settings of MEMIT; the default is the published one for GPT-J.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MemitSettings {
-    /// How each z is found.
+    /// Settings of the optimisation of z.
     pub optimisation: Optimisation,
-    /// λ: how many tokens of the sample the new facts are weighed against.
+    /// λ: weight of the covariance, in tokens.
     pub lambda: f64,
 }
 
@@ -40,17 +41,17 @@ impl Default for MemitSettings {
     }
 }
 
-/// A fact's prompts, the bare one first, each with the place of its subject's last token, and its z.
+/// A fact's prompts and its target z. The first prompt has no prefix; each has the index of its subject's last token.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Wanted {
-    /// Tokens and place.
+pub struct Target {
+    /// Token ids, and index of the subject's last token.
     pub prompts: Vec<(Vec<u32>, usize)>,
     /// z.
     pub value: Vec<f64>,
 }
 
-impl Wanted {
-    /// Finds z of a fact.
+impl Target {
+    /// Optimises z of a fact.
     ///
     /// # Errors
     /// As [`Optimiser::optimise`].
@@ -59,10 +60,10 @@ impl Wanted {
         rewriting: &Rewriting,
         last: usize,
         settings: &Optimisation,
-    ) -> Result<(Wanted, Optimised)> {
-        let found = optimiser.optimise(rewriting, last, Place::Residual, settings)?;
+    ) -> Result<(Target, Optimised)> {
+        let found = optimiser.optimise(rewriting, last, DeltaPlace::Residual, settings)?;
         let value = found.initial.iter().zip(&found.delta);
-        let wanted = Wanted {
+        let wanted = Target {
             prompts: (rewriting.prompts.iter())
                 .map(|p| (p.ids.read().to_vec(), p.subject))
                 .collect(),
@@ -72,16 +73,16 @@ impl Wanted {
     }
 }
 
-/// The changes of the layers (ascending, with the covariance of each) that bring the facts to their values; `ridge` is
-/// added to the covariances' diagonals in shares of their means.
-/// `progress` hears of layers done.
+/// The changes of the layers (ascending, each with its covariance) that move the facts' residual streams to their
+/// targets. `ridge` times the mean of each covariance's diagonal is added to that diagonal. `progress` gets the number
+/// of layers done.
 ///
 /// # Errors
-/// A layer that the model does not have; [`EditError::Singular`]; [`EditError::NotFinite`];
-/// [`EditError::Unsupported`] for families that normalise what an MLP adds.
+/// [`EditError::Model`] for a layer that the model does not have; [`EditError::Singular`]; [`EditError::NotFinite`];
+/// [`EditError::Unsupported`] for families with a norm after the MLP.
 pub fn spread(
     model: &Model,
-    facts: &[Wanted],
+    facts: &[Target],
     covariances: &[Covariance],
     (lambda, ridge): (f64, f64),
     progress: &mut dyn FnMut(usize),
@@ -160,8 +161,8 @@ pub fn spread(
     Ok(changes)
 }
 
-/// Each fact's key at a layer, the mean over its prompts.
-fn keys(model: &Model, facts: &[Wanted], layer: usize) -> Result<Vec<Vec<f64>>> {
+/// Each fact's key at a layer: the mean over its prompts.
+fn keys(model: &Model, facts: &[Target], layer: usize) -> Result<Vec<Vec<f64>>> {
     let prompts: Vec<&(Vec<u32>, usize)> = facts.iter().flat_map(|f| &f.prompts).collect();
     let all = at_subjects(model, &prompts, Site::MlpPost, layer)?;
     let mut rest = &all[..];
@@ -180,8 +181,8 @@ fn keys(model: &Model, facts: &[Wanted], layer: usize) -> Result<Vec<Vec<f64>>> 
     Ok(means)
 }
 
-/// The residual stream after a layer at each bare prompt's subject.
-fn residuals(model: &Model, facts: &[Wanted], layer: usize) -> Result<Vec<Vec<f64>>> {
+/// The residual stream after a layer at the subject's last token of each prompt without prefix.
+fn residuals(model: &Model, facts: &[Target], layer: usize) -> Result<Vec<Vec<f64>>> {
     let bare: Vec<&(Vec<u32>, usize)> = facts.iter().filter_map(|f| f.prompts.first()).collect();
     at_subjects(model, &bare, Site::ResidPost, layer)
 }

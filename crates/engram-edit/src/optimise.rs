@@ -1,9 +1,9 @@
-//! The value that makes a model say something: v* of ROME and z of MEMIT.
+//! The value that makes a model say the new answer: v* of ROME, z of MEMIT.
 //!
-//! At the subject's last token, δ is added to what one layer's MLP adds to the residual stream; the new answer's
-//! negative log-likelihood over the prompt and the prompt after each prefix, plus a divergence that keeps the model's
-//! idea of what the subject is, plus a decay on δ, is brought down by Adam (Meng et al. 2022, eq. 4 and appendix E.5).
-//! At each step only the rows from that token and block on are computed, forward and back ([`Ending`]).
+//! δ is added to the output of one layer's MLP at the subject's last token. Adam minimises the sum of three terms (Meng
+//! et al. 2022, eq. 4 and appendix E.5): the negative log-likelihood of the new answer, over the prompt without and
+//! with prefixes; a KL divergence that keeps the model's idea of the subject; and a decay of δ. Each step recomputes
+//! only the suffix of the run (this layer and later ones, from that token on) and its gradient ([`Ending`]).
 
 use engram_model::Model;
 use engram_model::kernels::softmax::{log_probabilities, log_probability, probabilities};
@@ -13,22 +13,22 @@ use serde::{Deserialize, Serialize};
 use crate::error::{EditError, Result};
 use crate::reader::{Reader, run};
 use crate::request::EditRequest;
-use crate::tokens::{Continued, continued, last_token, subject_last};
+use crate::tokens::{PromptAndAnswer, continued, last_token, subject_last};
 
-/// Settings of the optimisation, by default those published for GPT-2 XL.
+/// Settings of the optimisation; the default is the published one for GPT-2 XL.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Optimisation {
-    /// Adam's step size.
+    /// Adam's learning rate.
     pub rate: f64,
-    /// The most evaluations of the loss; the last one is not followed by a step.
+    /// Maximum number of evaluations of the loss; no step follows the last one.
     pub steps: usize,
-    /// A loss below which it ends.
+    /// Loss below which the optimisation stops.
     pub stop: f64,
-    /// Factor on KL(edited ‖ original) of "{subject} is a", read at the subject's last token.
+    /// Weight of KL(edited ‖ original) of the prompt "{subject} is a", read at the subject's last token.
     pub kl: f64,
-    /// Factor on ‖δ‖ / ‖v₀‖².
+    /// Weight of ‖δ‖ / ‖v₀‖².
     pub decay: f64,
-    /// ‖δ‖ is held to this many ‖v₀‖.
+    /// Upper bound of ‖δ‖ / ‖v₀‖.
     pub clamp: f64,
 }
 
@@ -45,29 +45,29 @@ impl Default for Optimisation {
     }
 }
 
-/// A prompt's tokens and the place of its subject's last one.
+/// A prompt's token ids and the index of its subject's last token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Placed {
-    /// The tokens, the answer's included where there is one.
-    pub ids: Continued,
+pub struct PlacedPrompt {
+    /// The token ids, with those of the answer if there is one.
+    pub ids: PromptAndAnswer,
     /// Index of the subject's last token.
     pub subject: usize,
 }
 
-/// What the loss is read from.
+/// The prompts of the loss.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rewriting {
-    /// The bare prompt with the new answer, then the same after each prefix.
-    pub prompts: Vec<Placed>,
-    /// "{subject} is a" and the place of its subject's last token.
+    /// The prompt followed by the new answer, first without prefix, then with each prefix.
+    pub prompts: Vec<PlacedPrompt>,
+    /// The prompt "{subject} is a", and the index of its subject's last token.
     pub essence: (Vec<u32>, usize),
 }
 
 impl Rewriting {
-    /// Of a request; prefixes as [`crate::prefixes::prefixes`] gives them.
+    /// The prompts of a request; `prefixes` as from [`crate::prefixes::prefixes`].
     ///
     /// # Errors
-    /// As [`EditRequest::check`]; the tokenizer's.
+    /// As [`EditRequest::check`]; [`EditError::Model`] if a text cannot be tokenised.
     pub fn of(model: &Model, request: &EditRequest, prefixes: &[String]) -> Result<Rewriting> {
         request.check()?;
         let tokenizer = model.tokenizer();
@@ -82,7 +82,7 @@ impl Rewriting {
                     why: "the tokenizer joins the subject with the answer".to_owned(),
                 });
             }
-            prompts.push(Placed { ids, subject: last });
+            prompts.push(PlacedPrompt { ids, subject: last });
         }
         let text = format!("{} is a", request.subject);
         let last = last_token(tokenizer, &text, &(0..request.subject.len()))?
@@ -94,68 +94,69 @@ impl Rewriting {
     }
 }
 
-/// The loss and its parts at one step.
+/// The loss and its terms at one step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Step {
-    /// Their sum.
+    /// The sum of the terms.
     pub loss: f64,
     /// Mean negative log-likelihood of the new answer's tokens.
     pub nll: f64,
-    /// KL with its factor.
+    /// The KL divergence times its weight.
     pub kl: f64,
-    /// The decay with its factor.
+    /// The decay times its weight.
     pub decay: f64,
 }
 
-/// Where δ goes, and what v₀ is.
+/// Where δ is added, and what v₀ is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// Onto the down-projection's output (ROME).
+pub enum DeltaPlace {
+    /// Output of the down-projection (ROME).
     Projection,
-    /// Onto the residual stream after the block (MEMIT).
+    /// Residual stream after the block (MEMIT).
     Residual,
 }
 
-/// What the optimisation found.
+/// The result of the optimisation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Optimised {
-    /// v₀: the value at the bare prompt.
+    /// v₀: the value in the prompt without prefix.
     pub initial: Vec<f64>,
     /// δ; v* is v₀ + δ.
     pub delta: Vec<f32>,
-    /// The key at the bare prompt: the down-projection's input at the subject's last token.
+    /// The key in the prompt without prefix: the input of the down-projection at the subject's last token.
     pub bare_key: Vec<f64>,
-    /// Its mean over the prompts.
+    /// The mean key over the prompts.
     pub mean_key: Vec<f64>,
-    /// The loss at every step.
+    /// The loss at each step.
     pub steps: Vec<Step>,
 }
 
-/// A model laid out for the way forward and back.
+/// A model with its weights packed for forward and backward passes.
 pub struct Optimiser {
     reader: Reader,
     reverse: Reverse,
 }
 
 impl Optimiser {
-    /// For edits at layers from `first` on.
+    /// For edits of layers `first` and later.
     pub fn new(reader: &Reader, first: usize) -> Optimiser {
-        let reverse = Reverse::new(reader.front(), reader.vocabulary(), first + 1);
+        let reverse = Reverse::new(reader.packed(), reader.vocabulary(), first + 1);
         Optimiser {
             reader: reader.clone(),
             reverse,
         }
     }
 
-    /// Finds δ at a layer.
+    /// Optimises δ at a layer.
     ///
     /// # Errors
-    /// The model's; [`EditError::NotFinite`].
+    /// [`EditError::Model`] if the model cannot be run; [`EditError::NotFinite`] for a loss or gradient that is not
+    /// finite.
     pub fn optimise(
         &self,
         rewriting: &Rewriting,
         layer: usize,
-        place: Place,
+        place: DeltaPlace,
         settings: &Optimisation,
     ) -> Result<Optimised> {
         let loss = Loss::of(self, rewriting, layer, place)?;
@@ -208,22 +209,22 @@ impl Optimiser {
 /// The loss as a function of δ.
 struct Loss<'a> {
     ending: Ending<'a>,
-    place: Place,
-    /// Prompts, the essence's included.
+    place: DeltaPlace,
+    /// Number of prompts, the one of the KL divergence included.
     runs: usize,
-    /// Rows that are read: the answers', then the essence's.
+    /// Rows whose logits are read: those of the answers, then that of the KL divergence.
     reads: Vec<(usize, usize)>,
     targets: Vec<u32>,
     vocab: usize,
 }
 
-/// The loss at one δ, without its factors, and what its gradient needs.
+/// The loss at one δ without its weights, and what its gradient needs.
 struct Read {
     nll: f64,
     kl: f64,
     trace: Trace,
     logits: Logits,
-    /// The essence's log-probabilities, and those of the unedited model less them.
+    /// Log-probabilities after "{subject} is a", and their difference from the unedited model's.
     essence: (Vec<f64>, Vec<f64>),
 }
 
@@ -232,7 +233,7 @@ impl<'a> Loss<'a> {
         optimiser: &'a Optimiser,
         rewriting: &Rewriting,
         layer: usize,
-        place: Place,
+        place: DeltaPlace,
     ) -> Result<Loss<'a>> {
         let mut runs: Vec<Run> = (rewriting.prompts.iter())
             .map(|p| run(p.ids.read()))
@@ -245,27 +246,27 @@ impl<'a> Loss<'a> {
             targets.extend_from_slice(prompt.ids.answer());
         }
         let (essence, at) = &rewriting.essence;
-        // What comes after the subject is not read.
+        // Tokens after the subject are not read.
         runs.push(run(&essence[..=*at]));
         starts.push(*at);
         reads.push((runs.len() - 1, 0));
-        let (front, vocabulary) = (optimiser.reader.front(), optimiser.reader.vocabulary());
+        let (packed, vocabulary) = (optimiser.reader.packed(), optimiser.reader.vocabulary());
         Ok(Loss {
-            ending: front.ending(vocabulary, &optimiser.reverse, &runs, layer, &starts)?,
+            ending: packed.ending(vocabulary, &optimiser.reverse, &runs, layer, &starts)?,
             place,
             runs: runs.len(),
             reads,
             targets,
-            vocab: front.shape().vocab,
+            vocab: packed.shape().vocab,
         })
     }
 
-    /// Before the first step.
+    /// The result before the first step.
     fn begin(&self) -> Optimised {
         let wide = |row: &[f32]| row.iter().map(|v| f64::from(*v)).collect::<Vec<f64>>();
         let initial = match self.place {
-            Place::Projection => wide(&self.ending.projected(0)),
-            Place::Residual => wide(self.ending.residual(0)),
+            DeltaPlace::Projection => wide(&self.ending.projected(0)),
+            DeltaPlace::Residual => wide(self.ending.residual(0)),
         };
         let bare_key = wide(self.ending.neurons(0));
         let prompts = self.runs - 1;
@@ -284,11 +285,11 @@ impl<'a> Loss<'a> {
         }
     }
 
-    /// The answer's mean NLL and KL(edited ‖ original) of the essence, with δ. The first reading is the original.
+    /// The answer's mean NLL and KL(edited ‖ original), at δ. The first call sets `original`.
     fn read(&self, delta: &[f32], original: &mut Option<Vec<f64>>) -> Read {
         let added = (0..self.runs).flat_map(|run| match self.place {
-            Place::Projection => self.ending.added(run, delta),
-            Place::Residual => delta.to_vec(),
+            DeltaPlace::Projection => self.ending.added(run, delta),
+            DeltaPlace::Residual => delta.to_vec(),
         });
         let trace = self.ending.forward(&added.collect::<Vec<f32>>());
         let logits = self.ending.logits(&trace, &self.reads);
@@ -309,7 +310,7 @@ impl<'a> Loss<'a> {
         }
     }
 
-    /// The gradient at δ of NLL + factor · KL.
+    /// The gradient of NLL + weight · KL at δ.
     fn gradient(&self, delta: &[f32], read: Read, factor: f64) -> Vec<f32> {
         let mut grad = vec![0f32; read.logits.values.len()];
         let share = 1.0 / self.targets.len() as f32;
@@ -329,8 +330,8 @@ impl<'a> Loss<'a> {
         let mut sum = vec![0f32; delta.len()];
         for (run, grad) in of_runs.chunks_exact(delta.len()).enumerate() {
             let grad = match self.place {
-                Place::Projection => self.ending.added_gradient(run, delta, grad),
-                Place::Residual => grad.to_vec(),
+                DeltaPlace::Projection => self.ending.added_gradient(run, delta, grad),
+                DeltaPlace::Residual => grad.to_vec(),
             };
             sum.iter_mut().zip(grad).for_each(|(s, g)| *s += g);
         }
@@ -338,7 +339,7 @@ impl<'a> Loss<'a> {
     }
 }
 
-/// A step of Adam (Kingma & Ba 2015) with the usual β of 0.9 and 0.999 and ε of 10⁻⁸.
+/// A step of Adam (Kingma & Ba 2015) with β = (0.9, 0.999) and ε = 10⁻⁸.
 pub(crate) fn adam(
     weights: &mut [f32],
     gradient: impl Fn(usize, f32) -> f32,

@@ -1,5 +1,5 @@
-//! A checkpoint with edits laid over it: a folder that names the checkpoint and holds the edits, in order. The checkpoint
-//! itself is never written.
+//! Overlays: a folder that names a checkpoint and holds the edits applied to it, in order. The checkpoint itself is
+//! never written.
 
 use std::path::{Path, PathBuf};
 
@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 use crate::delta::Delta;
 use crate::error::{EditError, Result};
 
-/// The file that makes a folder one of edits.
+/// File whose presence makes a folder an overlay.
 pub const EDITS: &str = "edits.json";
-/// Digits of a hash that name an edit.
+/// Number of digits of a hash that name an edit.
 const NAME: usize = 12;
 
-/// An edit that is applied.
+/// An applied edit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
     /// SHA-256 of its file.
@@ -24,16 +24,16 @@ pub struct Applied {
     pub method: Method,
     /// What was asked, by name.
     pub requests: Vec<String>,
-    /// The weights that it changes.
+    /// Names of the weights that it changes.
     pub weights: Vec<String>,
 }
 
-/// A checkpoint and the edits over it, in the order in which they are applied.
+/// A checkpoint and the edits applied to it, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overlay {
-    /// Where the checkpoint is.
+    /// Path of the checkpoint.
     pub base: PathBuf,
-    /// Its hash.
+    /// Hash of the checkpoint.
     pub hash: String,
     /// The edits.
     pub edits: Vec<Applied>,
@@ -45,28 +45,28 @@ pub fn short(hash: &str) -> &str {
 }
 
 impl Overlay {
-    /// Whether a folder is one.
+    /// Whether a folder is an overlay.
     pub fn is_at(folder: &Path) -> bool {
         folder.join(EDITS).is_file()
     }
 
-    /// Reads a folder.
+    /// Reads an overlay.
     ///
     /// # Errors
-    /// The file's.
+    /// [`EditError::Core`] if its file cannot be read or does not parse.
     pub fn read(folder: &Path) -> Result<Overlay> {
         Ok(files::read_json(&folder.join(EDITS))?)
     }
 
-    /// Writes the folder's list; the edits' files must be there.
+    /// Writes the list of edits; their files must be present.
     ///
     /// # Errors
-    /// The file system's.
+    /// [`EditError::Core`] if the file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<()> {
         Ok(files::write_json(&folder.join(EDITS), self)?)
     }
 
-    /// Where an edit's file is in a folder.
+    /// Path of an edit's file in a folder.
     pub fn file(folder: &Path, hash: &str) -> PathBuf {
         folder.join(format!("{}.safetensors", short(hash)))
     }
@@ -76,7 +76,7 @@ impl Overlay {
         self.edits.iter().map(|e| e.hash.clone()).collect()
     }
 
-    /// What names the edited model: the checkpoint's hash and those of its edits.
+    /// Identity of the edited model: the checkpoint's hash and those of its edits.
     pub fn identity(&self) -> String {
         let all = std::iter::once(&self.hash).chain(self.edits.iter().map(|e| &e.hash));
         let all: Vec<&str> = all.map(String::as_str).collect();
@@ -86,12 +86,12 @@ impl Overlay {
         }
     }
 
-    /// Puts an edit on top.
+    /// Applies an edit after the others.
     ///
     /// # Errors
-    /// [`EditError::OtherCheckpoint`]; [`EditError::Twice`]; [`EditError::Missing`] for an edit that was made on top of
-    /// others that are not here; [`EditError::Conflict`] for one that changes a weight which an edit here changes that
-    /// it was not made on top of.
+    /// [`EditError::OtherCheckpoint`] for an edit of another checkpoint; [`EditError::Twice`] if it is already applied;
+    /// [`EditError::Missing`] if it was made on top of edits that are not applied; [`EditError::Conflict`] if it
+    /// changes a weight that an applied edit changes, and was not made on top of that edit.
     pub fn apply(&mut self, delta: &Delta, hash: &str) -> Result<()> {
         let name = short(hash).to_owned();
         if delta.meta.base != self.hash {
@@ -137,10 +137,11 @@ impl Overlay {
         Ok(())
     }
 
-    /// Takes an edit off, named by its hash or the beginning of one; gives its hash.
+    /// Removes an edit, named by its hash or the beginning of it. Returns the hash.
     ///
     /// # Errors
-    /// [`EditError::Unknown`]; [`EditError::Needed`] where another was made on top of it.
+    /// [`EditError::Unknown`] if no applied edit has this name; [`EditError::Needed`] if another was
+    /// made on top of it.
     pub fn revert(&mut self, folder: &Path, named: &str) -> Result<String> {
         let found = self.edits.iter().position(|e| e.hash.starts_with(named));
         let Some(place) = found.filter(|_| !named.is_empty()) else {
@@ -169,10 +170,11 @@ impl Overlay {
         Ok(hash)
     }
 
-    /// Lays the edits over the checkpoint's model.
+    /// Applies the edits to the checkpoint's model.
     ///
     /// # Errors
-    /// The files'; an edit's file that is not the one that was applied.
+    /// [`EditError::Core`] if a file cannot be read; [`EditError::Delta`] if an edit's file is not the one that was
+    /// applied.
     pub fn lay_over(&self, folder: &Path, base: Model) -> Result<Model> {
         let mut model = base;
         for edit in &self.edits {

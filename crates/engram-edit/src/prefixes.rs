@@ -1,5 +1,5 @@
-//! Texts that a model says by itself: prefixes that make an edit hold in company, and continuations that are read for
-//! their fluency.
+//! Texts sampled from a model: prefixes, which make an edit robust to preceding text, and continuations, whose fluency
+//! is scored.
 
 use engram_model::{Model, NoTap};
 use rand::{Rng, SeedableRng};
@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 
-/// What is drawn from: the most probable tokens (Meng et al. 2022 take five).
+/// Number of most probable tokens to sample from (five in Meng et al. 2022).
 const TOP: usize = 5;
 
-/// How many prefixes, how long and from which seed.
+/// Number, length and seed of the prefixes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PrefixSettings {
-    /// Number and tokens of each group: 10 of 5 and 10 of 10 (Meng et al. 2022, appendix E.5).
+    /// Number and length in tokens of each group: 10 of 5 and 10 of 10 (Meng et al. 2022, appendix E.5).
     pub groups: Vec<(usize, usize)>,
-    /// Seed of every draw.
+    /// Random seed.
     pub seed: u64,
 }
 
@@ -29,10 +29,10 @@ impl Default for PrefixSettings {
     }
 }
 
-/// Texts to stand before a prompt, the empty one first; each other ends in `. `.
+/// Prefixes for a prompt. The first is empty; the others end in `. `.
 ///
 /// # Errors
-/// The model's.
+/// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
 pub fn prefixes(model: &Model, settings: &PrefixSettings) -> Result<Vec<String>> {
     let lead = model.tokenizer().lead();
     let start = match lead.is_empty() {
@@ -49,11 +49,11 @@ pub fn prefixes(model: &Model, settings: &PrefixSettings) -> Result<Vec<String>>
     Ok(texts)
 }
 
-/// `count` continuations of one prompt, `tokens` long each, without the prompt: every token drawn from the five most
-/// probable ones by their probabilities; the end-of-text token is never drawn.
+/// `count` continuations of a prompt, `tokens` long each, without the prompt. Each token is sampled from the five most
+/// probable ones by their probabilities; the end-of-text token is never sampled.
 ///
 /// # Errors
-/// The model's.
+/// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
 pub fn generate(
     model: &Model,
     prompt: &[u32],

@@ -1,4 +1,4 @@
-//! A model laid out for reading what it makes of answers and texts.
+//! A model with packed weights, for scoring answers and texts.
 
 use std::sync::Arc;
 
@@ -7,58 +7,58 @@ use engram_model::kernels::softmax::log_probability;
 use engram_model::wavefront::{Run, Vocabulary, Wavefront};
 
 use crate::error::Result;
-use crate::tokens::Continued;
+use crate::tokens::PromptAndAnswer;
 
-/// The most tokens of a batch.
+/// Maximum number of tokens in a batch.
 const BATCH: usize = 1024;
 
-/// A model and its weights in panels for the processor's registers; an edited model's shares those of the blocks that
-/// are not edited.
+/// A model and its weights packed in panels for the processor's registers. The reader of an edited model shares the
+/// blocks that are not edited.
 #[derive(Clone)]
 pub struct Reader {
     model: Model,
-    front: Wavefront,
+    packed: Wavefront,
     vocabulary: Arc<Vocabulary>,
 }
 
-/// An answer as a model finds it.
+/// The likelihood of an answer under a model.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Likelihood {
-    /// Mean log-probability of its tokens, each after all before it.
+    /// Mean log-probability of its tokens.
     pub mean_log: f64,
-    /// Whether each of its tokens is the most probable one there.
+    /// Whether each of its tokens is the most probable one.
     pub greedy: bool,
 }
 
 impl Likelihood {
-    /// p = exp(−mean token NLL) (Meng et al. 2022).
+    /// p = exp(mean log-probability) (Meng et al. 2022).
     pub fn probability(&self) -> f64 {
         self.mean_log.exp()
     }
 }
 
 impl Reader {
-    /// Lays out a model's weights; they are copied.
+    /// Packs a copy of a model's weights.
     ///
     /// # Errors
-    /// The tensor library's.
+    /// [`EditError::Tensor`](crate::EditError::Tensor) if the tensor library fails.
     pub fn new(model: &Model) -> Result<Reader> {
-        let front = Wavefront::new(model)?;
-        let vocabulary = Arc::new(front.vocabulary(None)?);
+        let packed = Wavefront::new(model)?;
+        let vocabulary = Arc::new(packed.vocabulary(None)?);
         Ok(Reader {
             model: model.clone(),
-            front,
+            packed,
             vocabulary,
         })
     }
 
-    /// Of a model that differs from this one's in some layers only.
+    /// The reader of a model that differs from this one in `layers` only.
     ///
     /// # Errors
-    /// A layer that the model does not have.
+    /// [`EditError::Model`](crate::EditError::Model) for a layer that the model does not have.
     pub fn of_edited(&self, edited: Model, layers: &[usize]) -> Result<Reader> {
         Ok(Reader {
-            front: self.front.with_blocks_of(&edited, layers)?,
+            packed: self.packed.with_blocks_of(&edited, layers)?,
             vocabulary: self.vocabulary.clone(),
             model: edited,
         })
@@ -69,36 +69,36 @@ impl Reader {
         &self.model
     }
 
-    /// Its weights, laid out.
-    pub fn front(&self) -> &Wavefront {
-        &self.front
+    /// The packed weights.
+    pub fn packed(&self) -> &Wavefront {
+        &self.packed
     }
 
-    /// The head's rows of all tokens, laid out.
+    /// The packed unembedding, for all tokens.
     pub fn vocabulary(&self) -> &Vocabulary {
         &self.vocabulary
     }
 
-    /// Each answer after its prompt, in the order given.
+    /// The likelihood of each answer after its prompt, in the given order.
     ///
     /// # Errors
-    /// The model's.
-    pub fn likelihoods(&self, asked: &[Continued]) -> Result<Vec<Likelihood>> {
+    /// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
+    pub fn likelihoods(&self, asked: &[PromptAndAnswer]) -> Result<Vec<Likelihood>> {
         let mut found = Vec::with_capacity(asked.len());
         let mut rest = asked;
         while !rest.is_empty() {
             let mut tokens = 0;
-            let fits = |one: &&Continued| {
+            let fits = |one: &&PromptAndAnswer| {
                 tokens += one.ids.len();
                 tokens <= BATCH
             };
             let count = rest.iter().take_while(fits).count().max(1);
             let (batch, after) = rest.split_at(count);
             rest = after;
-            let of_one = |one: &Continued| (run(one.read()), one.from - 1..one.ids.len() - 1);
+            let of_one = |one: &PromptAndAnswer| (run(one.read()), one.from - 1..one.ids.len() - 1);
             let reads: Vec<_> = batch.iter().map(of_one).collect();
-            let rows = self.front.read(&reads)?;
-            let logits = self.front.logits(&rows, &self.vocabulary);
+            let rows = self.packed.read(&reads)?;
+            let logits = self.packed.logits(&rows, &self.vocabulary);
             let mut rows = logits.chunks_exact(self.vocabulary.tokens());
             for one in batch {
                 let answer = one.answer();
@@ -116,11 +116,11 @@ impl Reader {
         Ok(found)
     }
 
-    /// Perplexity of texts, exp(mean NLL over all tokens but each text's first); texts are cut at the context, and none
-    /// is read beyond `most` tokens in all.
+    /// Perplexity of texts: exp(mean NLL over all tokens but each text's first). Texts are cut at the context length;
+    /// at most `most` tokens are read in all.
     ///
     /// # Errors
-    /// The model's.
+    /// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
     pub fn perplexity(&self, texts: &[Vec<u32>], most: usize) -> Result<f64> {
         let context = self.model.architecture().context;
         let (mut sum, mut count, mut left) = (0f64, 0usize, most);
@@ -131,8 +131,8 @@ impl Reader {
             }
             left -= text.len();
             let (read, said) = (&text[..text.len() - 1], &text[1..]);
-            let rows = self.front.read(&[(run(read), 0..read.len())])?;
-            let logits = self.front.logits(&rows, &self.vocabulary);
+            let rows = self.packed.read(&[(run(read), 0..read.len())])?;
+            let logits = self.packed.logits(&rows, &self.vocabulary);
             let rows = logits.chunks_exact(self.vocabulary.tokens()).zip(said);
             sum -= rows
                 .map(|(row, token)| log_probability(row, *token as usize))
@@ -142,18 +142,18 @@ impl Reader {
         Ok((sum / count.max(1) as f64).exp())
     }
 
-    /// What the model says after a prompt: the most probable next tokens, one after another.
+    /// The model's greedy continuation of a prompt.
     ///
     /// # Errors
-    /// The model's.
-    pub fn said(&self, prompt: &str, tokens: usize) -> Result<String> {
+    /// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
+    pub fn continuation(&self, prompt: &str, tokens: usize) -> Result<String> {
         let mut row = self.model.tokenizer().encode(prompt)?;
         let from = row.len();
         let room = self.model.architecture().context.saturating_sub(from);
         for _ in 0..tokens.min(room) {
             let last = row.len() - 1;
-            let rows = self.front.read(&[(run(&row), last..last + 1)])?;
-            let logits = self.front.logits(&rows, &self.vocabulary);
+            let rows = self.packed.read(&[(run(&row), last..last + 1)])?;
+            let logits = self.packed.logits(&rows, &self.vocabulary);
             row.extend(most_probable(&logits));
         }
         Ok(self.model.tokenizer().decode(&row[from..])?)
@@ -168,7 +168,7 @@ pub(crate) fn run(ids: &[u32]) -> Run {
     }
 }
 
-/// The token of the greatest logit, the first where there are several; `None` where none is a number.
+/// The token with the largest logit, the first of several; `None` if no logit is a number.
 fn most_probable(logits: &[f32]) -> Option<u32> {
     let mut best: Option<(u32, f32)> = None;
     for (token, &logit) in logits.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What is asked for: a fact, its new answer, and what else to look at.
+//! Requests: a fact, its new answer, and the prompts that score the edit.
 
 use std::ops::Range;
 
@@ -11,19 +11,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{EditError, Result};
 
-/// An edit: after it the model is to say `target_new` where it said `target_true`.
+/// An edit request: the edited model should say `target_new` where the model said `target_true`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EditRequest {
     /// Unique name.
     pub id: String,
-    /// The prompt, which stops just before the answer.
+    /// The prompt, which ends just before the answer.
     pub prompt: String,
-    /// What it is about, found in the prompt by the rule of [`engram_core::subject`].
+    /// The subject, located in the prompt by the rule of [`engram_core::subject`].
     pub subject: String,
-    /// Byte of the prompt at which the subject begins, where its text alone leaves a doubt.
+    /// The byte of the prompt at which the subject begins, if its text alone is ambiguous.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject_at: Option<usize>,
-    /// The new answer, without the blank before it.
+    /// The new answer, without the space before it.
     pub target_new: String,
     /// The present answer, where known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -31,7 +31,7 @@ pub struct EditRequest {
     /// The fact's kind: any word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// The relation that the fact is of.
+    /// The relation of the fact.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relation: Option<String>,
 }
@@ -39,18 +39,18 @@ pub struct EditRequest {
 /// A request with the prompts that score it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Case {
-    /// The edit.
+    /// The request.
     pub request: EditRequest,
-    /// The same fact in other words.
+    /// The same fact in other wordings.
     #[serde(default)]
     pub paraphrases: Vec<String>,
-    /// Other facts, which must stay.
+    /// Other facts, which must not change.
     #[serde(default)]
     pub neighbours: Vec<Neighbour>,
 }
 
 impl EditRequest {
-    /// The subject's place in the prompt.
+    /// Locates the subject in the prompt.
     pub fn locate(&self) -> Option<Located> {
         locate_at(&self.prompt, &self.subject, self.subject_at)
     }
@@ -58,7 +58,7 @@ impl EditRequest {
     /// The bytes of the subject in the prompt.
     ///
     /// # Errors
-    /// [`EditError::Subject`].
+    /// [`EditError::Subject`] if it does not occur.
     pub fn place(&self) -> Result<Range<usize>> {
         let found = self.locate().ok_or_else(|| self.no_subject())?;
         Ok(found.bytes)
@@ -72,10 +72,11 @@ impl EditRequest {
         }
     }
 
-    /// Refuses what cannot be edited whatever the model.
+    /// Checks what does not depend on the model.
     ///
     /// # Errors
-    /// [`EditError::Subject`], [`EditError::SameAnswer`], [`EditError::Request`].
+    /// [`EditError::Subject`] if the subject does not occur in the prompt; [`EditError::SameAnswer`] if the new answer
+    /// is the present one; [`EditError::Request`] for an empty subject or answer, or a prompt that ends in a space.
     pub fn check(&self) -> Result<()> {
         let wrong = |why: &str| EditError::Request {
             request: self.id.clone(),
@@ -105,16 +106,16 @@ impl EditRequest {
     }
 }
 
-/// The most neighbours of a case: CounterFact has ten of each.
+/// Maximum number of neighbours of a case; CounterFact has ten.
 pub const NEIGHBOURS: usize = 10;
 
-/// A case for every fact of a suite that has one: prompt and subject are the pair's, paraphrases its wordings held
-/// back from training, neighbours those that the pair has (of CounterFact), or else the facts of the same relation after
-/// it (in a circle) that `may_be_neighbour` by name and whose answers are not the new one. The new answer is the next
+/// A case for every fact of a suite. Prompt and subject are those of the pair; paraphrases are its held-out wordings.
+/// Neighbours are those of the pair (CounterFact), otherwise the facts of the same relation that follow it
+/// (cyclically), that `may_be_neighbour` accepts by id and whose answer is not the new one. The new answer is the next
 /// different answer of the relation after the fact's own, in the suite's order. Pairs without a text, a subject or
 /// another answer in their relation are left out.
 ///
-/// A fact that the model does not know is no neighbour: an edit cannot damage what is not there.
+/// A fact that the model does not know should not be a neighbour: an edit cannot damage it.
 pub fn of_suite(suite: &Suite, may_be_neighbour: &dyn Fn(&str) -> bool) -> Vec<Case> {
     let usable = |p: &&engram_core::Pair| {
         let text = p.clean_ids.is_none() && p.answer_ids.is_none();
@@ -179,7 +180,7 @@ pub fn of_suite(suite: &Suite, may_be_neighbour: &dyn Fn(&str) -> bool) -> Vec<C
     cases
 }
 
-/// The cases that a file of CounterFact states.
+/// The cases of a file of CounterFact.
 pub fn of_counterfact(facts: &[CounterFact]) -> Vec<Case> {
     let case = |fact: &CounterFact| Case {
         request: EditRequest {

@@ -1,7 +1,7 @@
 //! ROME: rank-one model editing (Meng et al. 2022, "Locating and Editing Factual Associations in GPT").
 //!
-//! W' = W + Λ·(C⁻¹k*)ᵀ with Λ = (v* − Wk) / ((C⁻¹k*)ᵀk): k* is the key averaged over prefixes, k the key at the bare
-//! prompt, so that the edited module gives v* there exactly.
+//! W' = W + Λ·(C⁻¹k*)ᵀ with Λ = (v* − Wk) / ((C⁻¹k*)ᵀk), where k* is the key averaged over prefixes and k the key in
+//! the prompt without prefix. The edited layer then outputs v* for k exactly.
 
 use engram_core::Fit;
 use engram_model::Model;
@@ -9,20 +9,20 @@ use engram_model::Model;
 use crate::cholesky::Cholesky;
 use crate::delta::{Change, LowRank, WeightChange, down_projection};
 use crate::error::{EditError, Result};
-use crate::optimise::{Optimisation, Optimised, Optimiser, Place, Rewriting};
+use crate::optimise::{DeltaPlace, Optimisation, Optimised, Optimiser, Rewriting};
 use crate::request::EditRequest;
 
-/// What an edit came to.
+/// The result of an edit.
 #[derive(Debug, Clone)]
 pub struct Rome {
     /// The change of the down-projection.
     pub change: WeightChange,
-    /// How v* was found.
+    /// The optimisation of v*.
     pub found: Optimised,
 }
 
 impl Optimised {
-    /// Its numbers.
+    /// The numbers of the optimisation.
     pub fn fit(&self) -> Fit {
         let norm = |square: f64| square.sqrt();
         let delta = norm(self.delta.iter().map(|v| f64::from(*v).powi(2)).sum());
@@ -35,11 +35,11 @@ impl Optimised {
     }
 }
 
-/// Edits one layer's down-projection, with the model laid out for the optimisation beside it; `covariance` is the factor of its C, `prefixes` as
-/// [`crate::prefixes::prefixes`] gives them.
+/// Edits the down-projection of one layer. `optimiser` holds the packed model; `covariance` is the factor of the
+/// layer's C, `prefixes` as from [`crate::prefixes::prefixes`].
 ///
 /// # Errors
-/// As [`Rewriting::of`] and [`Optimiser::optimise`]; [`EditError::NotFinite`].
+/// As [`Rewriting::of`] and [`Optimiser::optimise`]; [`EditError::NotFinite`] if the keys do not determine the update.
 pub fn rome(
     (model, optimiser): (&Model, &Optimiser),
     request: &EditRequest,
@@ -50,7 +50,7 @@ pub fn rome(
 ) -> Result<Rome> {
     crate::tokens::check_layer(model, layer)?;
     let rewriting = Rewriting::of(model, request, prefixes)?;
-    let found = optimiser.optimise(&rewriting, layer, Place::Projection, settings)?;
+    let found = optimiser.optimise(&rewriting, layer, DeltaPlace::Projection, settings)?;
     let update = rank_one(&found, covariance).ok_or_else(|| EditError::NotFinite {
         what: request.id.clone(),
     })?;
@@ -64,7 +64,7 @@ pub fn rome(
     Ok(Rome { change, found })
 }
 
-/// The update of the formula; `None` where the keys do not determine it.
+/// The rank-one update; `None` if the keys do not determine it.
 pub fn rank_one(found: &Optimised, covariance: &Cholesky) -> Option<LowRank> {
     let direction = covariance.solve(&found.mean_key);
     let along: f64 = direction
@@ -72,7 +72,8 @@ pub fn rank_one(found: &Optimised, covariance: &Cholesky) -> Option<LowRank> {
         .zip(&found.bare_key)
         .map(|(u, k)| u * k)
         .sum();
-    // The scale of a rank-one product is shared out so that both factors are of a size that float32 holds well.
+    // The scale of a rank-one product is divided between its factors, so that both have magnitudes that float32
+    // represents well.
     let norm = direction.iter().map(|u| u * u).sum::<f64>().sqrt();
     let outputs = found.delta.iter().map(|d| f64::from(*d) * norm / along);
     let update = LowRank {

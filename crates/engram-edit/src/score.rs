@@ -1,31 +1,31 @@
-//! How well an edit did: CounterFact's scores (Meng et al. 2022, section 3.3).
+//! CounterFact's scores of an edit (Meng et al. 2022, section 3.3).
 
-use engram_core::{Score, Won};
+use engram_core::{Score, WinRate};
 use engram_model::Tokenizer;
 
 use crate::error::Result;
 use crate::reader::{Likelihood, Reader};
 use crate::request::Case;
-use crate::tokens::{Continued, continued};
+use crate::tokens::{PromptAndAnswer, continued};
 
-/// A case's questions, tokenised: each with the answer that should win after the edit first.
+/// A case's questions, tokenised. In each, the first answer is the one that should win after the edit.
 #[derive(Debug, Clone)]
-pub struct Asked {
-    questions: Vec<[Continued; 2]>,
+pub struct Questions {
+    questions: Vec<[PromptAndAnswer; 2]>,
     paraphrases: usize,
 }
 
-impl Asked {
-    /// Of a case that has a true answer; `None` where it has none.
+impl Questions {
+    /// The questions of a case; `None` for a case without a true answer.
     ///
     /// # Errors
-    /// The tokenizer's.
-    pub fn of(tokenizer: &Tokenizer, case: &Case) -> Result<Option<Asked>> {
+    /// [`EditError::Model`](crate::EditError::Model) if a text cannot be tokenised.
+    pub fn of(tokenizer: &Tokenizer, case: &Case) -> Result<Option<Questions>> {
         let Some(own) = &case.request.target_true else {
             return Ok(None);
         };
         let new = &case.request.target_new;
-        let pair = |prompt: &str, wins: &str, loses: &str| -> Result<[Continued; 2]> {
+        let pair = |prompt: &str, wins: &str, loses: &str| -> Result<[PromptAndAnswer; 2]> {
             let answer = |answer| continued(tokenizer, prompt, answer);
             Ok([answer(wins)?, answer(loses)?])
         };
@@ -36,34 +36,34 @@ impl Asked {
         for neighbour in &case.neighbours {
             questions.push(pair(&neighbour.prompt, &neighbour.answer, new)?);
         }
-        Ok(Some(Asked {
+        Ok(Some(Questions {
             questions,
             paraphrases: case.paraphrases.len(),
         }))
     }
 
-    /// A case's prompt with its true answer; with the new one where none is known.
-    pub(crate) fn own(tokenizer: &Tokenizer, case: &Case) -> Result<Continued> {
+    /// A case's prompt followed by its true answer, or by the new one if the true one is not known.
+    pub(crate) fn own(tokenizer: &Tokenizer, case: &Case) -> Result<PromptAndAnswer> {
         let request = &case.request;
         let answer = request.target_true.as_ref().unwrap_or(&request.target_new);
         continued(tokenizer, &request.prompt, answer)
     }
 
-    /// Whether every token of the true answer is the model's most probable one after the bare prompt.
+    /// Whether each token of the true answer is the model's most probable one after the prompt, for each case.
     ///
     /// # Errors
-    /// The model's.
-    pub fn says(reader: &Reader, all: &[Asked]) -> Result<Vec<bool>> {
-        let own: Vec<Continued> = all.iter().map(|a| a.questions[0][1].clone()).collect();
+    /// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
+    pub fn says(reader: &Reader, all: &[Questions]) -> Result<Vec<bool>> {
+        let own: Vec<PromptAndAnswer> = all.iter().map(|a| a.questions[0][1].clone()).collect();
         Ok(reader.likelihoods(&own)?.iter().map(|l| l.greedy).collect())
     }
 
     /// The scores of a model.
     ///
     /// # Errors
-    /// The model's.
+    /// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
     pub fn score(&self, reader: &Reader) -> Result<Score> {
-        let flat: Vec<Continued> = self.questions.iter().flatten().cloned().collect();
+        let flat: Vec<PromptAndAnswer> = self.questions.iter().flatten().cloned().collect();
         let found = reader.likelihoods(&flat)?;
         let (pairs, _) = found.as_chunks::<2>();
         let (own, others) = pairs.split_at(1);
@@ -76,10 +76,10 @@ impl Asked {
     }
 }
 
-fn won(pairs: &[[Likelihood; 2]]) -> Option<Won> {
+fn won(pairs: &[[Likelihood; 2]]) -> Option<WinRate> {
     let n = pairs.len() as f64;
     let difference = |p: &[Likelihood; 2]| p[0].probability() - p[1].probability();
-    (!pairs.is_empty()).then(|| Won {
+    (!pairs.is_empty()).then(|| WinRate {
         score: pairs.iter().filter(|p| difference(p) > 0.0).count() as f64 / n,
         magnitude: pairs.iter().map(difference).sum::<f64>() / n,
     })

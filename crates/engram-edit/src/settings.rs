@@ -1,13 +1,13 @@
-//! How edits are made, as one flat table of named numbers.
+//! Settings of edits: one flat table of named numbers for all methods.
 
 pub use engram_core::Method;
 use engram_core::{OutOfRange, Range};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::covariance::Taking;
+use crate::covariance::SampleSettings;
 use crate::error::{EditError, Result};
-use crate::finetune::{FineTuning, Form};
+use crate::finetune::{ChangeLimit, FineTuning};
 use crate::memit::MemitSettings;
 use crate::optimise::Optimisation;
 use crate::prefixes::PrefixSettings;
@@ -16,38 +16,38 @@ use crate::prefixes::PrefixSettings;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EditSettings {
-    /// Adam's step size.
+    /// Adam's learning rate.
     pub rate: f64,
-    /// The most evaluations of the loss.
+    /// Maximum number of evaluations of the loss.
     pub steps: usize,
-    /// A loss below which an optimisation ends.
+    /// Loss below which an optimisation stops.
     pub stop: f64,
-    /// Factor on the divergence of "{subject} is a" (ROME, MEMIT).
+    /// Weight of the KL divergence for "{subject} is a" (ROME, MEMIT).
     pub kl: f64,
-    /// Factor on ‖δ‖ / ‖v₀‖² (ROME, MEMIT).
+    /// Weight of ‖δ‖ / ‖v₀‖² (ROME, MEMIT).
     pub decay: f64,
-    /// ‖δ‖ is held to this many ‖v₀‖ (ROME, MEMIT).
+    /// Upper bound of ‖δ‖ / ‖v₀‖ (ROME, MEMIT).
     pub clamp: f64,
-    /// What is added to the covariance's diagonal, in shares of its mean (ROME, MEMIT).
+    /// Added to the covariance's diagonal, as a multiple of its mean (ROME, MEMIT).
     pub ridge: f64,
-    /// The most tokens of the covariance's sample (ROME, MEMIT).
+    /// Maximum number of tokens in the covariance's sample (ROME, MEMIT).
     pub sample_tokens: usize,
-    /// Whether each sentence of the sample is a text of its own (ROME, MEMIT).
+    /// Whether each sentence of the sample is a text by itself (ROME, MEMIT).
     pub sentences: bool,
     /// λ, the covariance's weight in tokens (MEMIT).
     pub lambda: f64,
-    /// Every element of a change is within ±bound (FT-L).
+    /// Bound of each element of a change (FT-L).
     pub bound: f64,
-    /// The number of products of a change (LoRA).
+    /// Rank of a change (LoRA).
     pub rank: usize,
-    /// Prefixes of 5 tokens, and as many of 10 (ROME, MEMIT).
+    /// Number of prefixes of 5 tokens, and of prefixes of 10 tokens (ROME, MEMIT).
     pub prefixes: usize,
-    /// Seed of the prefixes and of LoRA's first factor.
+    /// Random seed of the prefixes and of LoRA's first factor.
     pub seed: u64,
 }
 
 impl EditSettings {
-    /// The published settings of a method; where that is GPT-2 XL's or GPT-J's, theirs.
+    /// The published settings of a method: those for GPT-2 XL or GPT-J where it has them.
     pub fn of(method: Method) -> EditSettings {
         let rome = Optimisation::default();
         let memit = MemitSettings::default();
@@ -83,10 +83,10 @@ impl EditSettings {
         }
     }
 
-    /// Lays a value over one setting.
+    /// Sets one value by name, from text.
     ///
     /// # Errors
-    /// [`EditError::Setting`] for a name that there is not or a value that does not fit.
+    /// [`EditError::Setting`] for a name that does not exist or a value outside its range.
     pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
         let wrong = |expected: String| EditError::Setting {
             name: name.to_owned(),
@@ -121,7 +121,7 @@ impl EditSettings {
         Ok(())
     }
 
-    /// What the numbers may be; the seed may be any.
+    /// Allowed values of the numeric settings; any seed is allowed.
     pub const RANGES: [(&'static str, Range); 12] = [
         ("rate", Range::real(0.0, 100.0).above()),
         ("steps", Range::whole(1, 100_000)),
@@ -158,7 +158,7 @@ impl EditSettings {
         Ok(())
     }
 
-    /// For ROME, and for MEMIT's z.
+    /// The settings of the optimisation, for ROME and for MEMIT's z.
     pub fn optimisation(&self) -> Optimisation {
         Optimisation {
             rate: self.rate,
@@ -170,15 +170,15 @@ impl EditSettings {
         }
     }
 
-    /// For the covariance's sample.
-    pub fn taking(&self) -> Taking {
-        Taking {
+    /// The settings of the covariance's sample.
+    pub fn sample_settings(&self) -> SampleSettings {
+        SampleSettings {
             tokens: self.sample_tokens,
             sentences: self.sentences,
         }
     }
 
-    /// For the prefixes.
+    /// The settings of the prefixes.
     pub fn prefixes(&self) -> PrefixSettings {
         PrefixSettings {
             groups: vec![(self.prefixes, 5), (self.prefixes, 10)],
@@ -186,12 +186,12 @@ impl EditSettings {
         }
     }
 
-    /// For FT-L or LoRA.
+    /// The settings of FT-L or LoRA.
     pub fn fine_tuning(&self, method: Method) -> FineTuning {
         FineTuning {
             form: match method {
-                Method::Lora => Form::LowRank { rank: self.rank },
-                _ => Form::Bounded { bound: self.bound },
+                Method::Lora => ChangeLimit::LowRank { rank: self.rank },
+                _ => ChangeLimit::Bounded { bound: self.bound },
             },
             rate: self.rate,
             steps: self.steps,

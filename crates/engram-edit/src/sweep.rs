@@ -1,50 +1,50 @@
-//! Facts edited one by one, or all at once, at each set of layers, and all that is measured of each edit.
+//! Sweeps of edits: facts edited one by one, or all at once, at each set of layers, with scores and side effects.
 
 use std::time::Instant;
 
 use engram_core::edit::{SAID_TOKENS, TOGETHER};
-use engram_core::{Aside, EditRow, Moved, Said};
+use engram_core::{Continuation, EditRow, FactChange, LanguageEffect};
 
 use crate::editor::{Editor, Scored};
-use crate::effects::{Others, fluency};
+use crate::effects::{OtherFacts, fluency};
 use crate::error::Result;
 use crate::reader::Reader;
 
-/// Of many facts edited at once, what is written after the first few speaks for all.
+/// Under MEMIT, fluency is measured on the prompts of the first 10 facts.
 const SPEAKERS: usize = 10;
 
-/// What is measured besides the scores, and what the unedited model shows.
+/// The side effects to measure, and their values for the unedited model.
 #[derive(Debug)]
 pub struct Measures {
     held_out: Vec<Vec<u32>>,
     perplexity: f64,
-    others: Option<Others>,
+    others: Option<OtherFacts>,
     continuations: usize,
     fluency: Vec<f64>,
     said: Vec<String>,
 }
 
-/// All that came of some edits.
+/// The results of a sweep.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Swept {
+pub struct SweepResults {
     /// A row for each fact and set of layers.
     pub rows: Vec<EditRow>,
-    /// How other facts moved, where that is measured.
-    pub moved: Vec<Moved>,
-    /// What the model says before and after.
-    pub said: Vec<Said>,
-    /// Perplexity and fluency, where they are measured.
-    pub asides: Vec<Aside>,
-    /// Seconds that the edits and their scores took, without the other measures.
+    /// Changes of the other facts, if measured.
+    pub moved: Vec<FactChange>,
+    /// The model's continuations before and after.
+    pub said: Vec<Continuation>,
+    /// Perplexity and fluency, if measured.
+    pub asides: Vec<LanguageEffect>,
+    /// Seconds for the edits and their scores, without the side effects.
     pub seconds: f64,
 }
 
 impl Measures {
-    /// Measures of some cases: perplexity of the texts `held_out` (none: not measured), the moves of the other cases,
-    /// the n-gram entropy of so many `continuations` (0: not measured).
+    /// Side effects to measure: perplexity of the texts `held_out` (none: not measured), changes of the other cases,
+    /// and n-gram entropy of `continuations` per prompt (0: not measured).
     ///
     /// # Errors
-    /// The model's.
+    /// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
     pub fn of(
         reader: &Reader,
         cases: &[Scored],
@@ -56,7 +56,7 @@ impl Measures {
             perplexity: reader.perplexity(&held_out, usize::MAX)?,
             held_out,
             others: match side_effects {
-                true => Some(Others::of(reader, cases.iter().map(|s| &s.case))?),
+                true => Some(OtherFacts::of(reader, cases.iter().map(|s| &s.case))?),
                 false => None,
             },
             continuations,
@@ -65,7 +65,9 @@ impl Measures {
         };
         for case in cases {
             let prompt = case.case.request.prompt.as_str();
-            measures.said.push(reader.said(prompt, SAID_TOKENS)?);
+            measures
+                .said
+                .push(reader.continuation(prompt, SAID_TOKENS)?);
             if continuations > 0 {
                 let of_prompt = fluency(reader.model(), &[prompt], continuations, 0)?;
                 measures.fluency.push(of_prompt);
@@ -74,24 +76,24 @@ impl Measures {
         Ok(measures)
     }
 
-    /// Takes them of an edit of the cases from `first` on.
+    /// Measures an edit of the cases from `first` on.
     fn take(
         &self,
         edited: &Reader,
         first: usize,
         cases: &[Scored],
         layers: &[usize],
-        swept: &mut Swept,
+        swept: &mut SweepResults,
     ) -> Result<()> {
         let (request, kind) = match cases {
             [one] => (one.case.request.id.as_str(), one.case.request.kind.clone()),
             _ => (TOGETHER, None),
         };
-        let mut aside = Aside {
+        let mut aside = LanguageEffect {
             request: request.to_owned(),
             kind,
             layers: layers.to_vec(),
-            ..Aside::default()
+            ..LanguageEffect::default()
         };
         if !self.held_out.is_empty() {
             let after = edited.perplexity(&self.held_out, usize::MAX)?;
@@ -104,7 +106,7 @@ impl Measures {
         let mut sums = [0.0; 2];
         for (place, case) in (first..).zip(speakers) {
             let request = &case.case.request;
-            swept.said.push(Said {
+            swept.said.push(Continuation {
                 request: request.id.clone(),
                 kind: request.kind.clone(),
                 layers: layers.to_vec(),
@@ -112,7 +114,7 @@ impl Measures {
                 target_true: request.target_true.clone(),
                 target_new: request.target_new.clone(),
                 before: self.said[place].clone(),
-                after: edited.said(&request.prompt, SAID_TOKENS)?,
+                after: edited.continuation(&request.prompt, SAID_TOKENS)?,
             });
             if let Some(before) = self.fluency.get(place) {
                 let after = fluency(edited.model(), &[&request.prompt], self.continuations, 0)?;
@@ -129,8 +131,8 @@ impl Measures {
     }
 }
 
-/// Edits every case at every set of layers, each from the unedited model; under MEMIT all cases at once. `progress`
-/// hears of edits done, and of the fact.
+/// Edits every case at every set of layers, each from the unedited model; MEMIT edits all cases at once. `progress`
+/// gets the number of edits done and the fact.
 ///
 /// # Errors
 /// As [`Editor::edit`].
@@ -140,8 +142,8 @@ pub fn sweep(
     sets: &[Vec<usize>],
     measures: &Measures,
     progress: &mut dyn FnMut(usize, &str),
-) -> Result<Swept> {
-    let mut swept = Swept::default();
+) -> Result<SweepResults> {
+    let mut swept = SweepResults::default();
     if cases.is_empty() {
         return Ok(swept);
     }

@@ -1,4 +1,4 @@
-//! Texts as a model's tokenizer cuts them: whole, with places found by offsets, never piece by piece.
+//! Tokenisation of prompts and answers: texts are tokenised whole, and positions are found by offsets.
 
 use std::ops::Range;
 
@@ -10,31 +10,31 @@ use crate::request::EditRequest;
 
 /// A prompt followed by an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Continued {
-    /// The tokens of both.
+pub struct PromptAndAnswer {
+    /// Token ids of both.
     pub ids: Vec<u32>,
-    /// Where the answer's begin.
+    /// Index of the answer's first token.
     pub from: usize,
 }
 
-impl Continued {
+impl PromptAndAnswer {
     /// The answer's tokens.
     pub fn answer(&self) -> &[u32] {
         &self.ids[self.from..]
     }
 
-    /// What the network reads: all but the last token, which it only has to say.
+    /// The network's input: all tokens but the last, which is only predicted.
     pub fn read(&self) -> &[u32] {
         &self.ids[..self.ids.len() - 1]
     }
 }
 
-/// A prompt, exactly one blank, and an answer, as one text.
+/// A prompt, exactly one space, and an answer, as one text.
 ///
 /// # Errors
-/// The tokenizer's; [`EditError::Continuation`] for an answer of no token, a prompt of none, or one whose own tokens
-/// change when the answer is joined to it.
-pub fn continued(tokenizer: &Tokenizer, prompt: &str, answer: &str) -> Result<Continued> {
+/// [`EditError::Model`] if the text cannot be tokenised; [`EditError::Continuation`] for an answer or a prompt without
+/// a token, or a prompt whose tokens change when the answer is appended.
+pub fn continued(tokenizer: &Tokenizer, prompt: &str, answer: &str) -> Result<PromptAndAnswer> {
     let wrong = |why| EditError::Continuation {
         prompt: prompt.to_owned(),
         answer: answer.trim().to_owned(),
@@ -49,13 +49,13 @@ pub fn continued(tokenizer: &Tokenizer, prompt: &str, answer: &str) -> Result<Co
         return Err(wrong("each must have a token"));
     }
     ids.extend(answer);
-    Ok(Continued { ids, from })
+    Ok(PromptAndAnswer { ids, from })
 }
 
-/// Index of the last token of a request's subject in its prompt, with a prefix before it.
+/// Index of the last token of a request's subject in its prompt, after a prefix.
 ///
 /// # Errors
-/// The tokenizer's; [`EditError::Subject`].
+/// [`EditError::Model`] if the text cannot be tokenised; [`EditError::Subject`] if the subject does not occur.
 pub fn subject_last(tokenizer: &Tokenizer, request: &EditRequest, prefix: &str) -> Result<usize> {
     let place = request.place()?;
     let bytes = prefix.len() + place.start..prefix.len() + place.end;
@@ -63,10 +63,10 @@ pub fn subject_last(tokenizer: &Tokenizer, request: &EditRequest, prefix: &str) 
     last_token(tokenizer, &text, &bytes)?.ok_or_else(|| request.no_subject())
 }
 
-/// Index of the last token that a range of a text's bytes touches.
+/// Index of the last token that overlaps a range of a text's bytes.
 ///
 /// # Errors
-/// The tokenizer's.
+/// [`EditError::Model`] if the text cannot be tokenised.
 pub fn last_token(
     tokenizer: &Tokenizer,
     text: &str,
@@ -77,7 +77,7 @@ pub fn last_token(
     Ok(covering(&offsets, bytes).map(|tokens| tokens.end - 1))
 }
 
-/// Rows of one length, padded on the right: what comes after a position does not reach it.
+/// Rows padded on the right to one length. Attention is causal, so padding affects no earlier position.
 pub(crate) fn padded(rows: &[&[u32]]) -> Vec<Vec<u32>> {
     let longest = rows.iter().map(|row| row.len()).max().unwrap_or(0);
     let pad = |row: &&[u32]| {
@@ -88,7 +88,7 @@ pub(crate) fn padded(rows: &[&[u32]]) -> Vec<Vec<u32>> {
     rows.iter().map(pad).collect()
 }
 
-/// Some rows of a batch: [batch, pos, d], (row, position) each, to [n, d].
+/// Rows of a batch: from [batch, pos, d], the rows at `places` (row, position), [n, d].
 pub(crate) fn pick(x: &Tensor, places: &[(usize, usize)]) -> Result<Tensor> {
     let (batch, positions, d) = x.dims3()?;
     let places: Vec<u32> = (places.iter())
@@ -100,7 +100,7 @@ pub(crate) fn pick(x: &Tensor, places: &[(usize, usize)]) -> Result<Tensor> {
     Ok(flat.index_select(&places, 0)?)
 }
 
-/// Refuses a layer that the model does not have.
+/// Fails for a layer that the model does not have.
 pub(crate) fn check_layer(model: &Model, layer: usize) -> Result<()> {
     let layers = model.architecture().layers();
     match layer < layers {

@@ -1,4 +1,4 @@
-//! ROME and MEMIT against torch and numpy (fixtures/editing.py).
+//! ROME and MEMIT, compared with torch and numpy (fixtures/editing.py).
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -7,10 +7,10 @@ use candle_core::{DType, Device, Tensor};
 use engram_edit::Reader;
 use engram_edit::covariance::{Covariance, Sample, covariances};
 use engram_edit::delta::{Delta, Meta};
-use engram_edit::memit::{Wanted, spread};
-use engram_edit::optimise::{Optimisation, Optimiser, Place, Placed, Rewriting};
+use engram_edit::memit::{Target, spread};
+use engram_edit::optimise::{DeltaPlace, Optimisation, Optimiser, PlacedPrompt, Rewriting};
 use engram_edit::rome::rank_one;
-use engram_edit::tokens::Continued;
+use engram_edit::tokens::PromptAndAnswer;
 use engram_model::{Model, Tokenizer, checkpoint, families};
 use serde::Deserialize;
 
@@ -87,8 +87,8 @@ fn assert_close(what: &str, found: &[f64], expected: &[f64], bound: f64) {
 }
 
 fn rewriting(fixture: &Fixture) -> Rewriting {
-    let placed = |row: &Row| Placed {
-        ids: Continued {
+    let placed = |row: &Row| PlacedPrompt {
+        ids: PromptAndAnswer {
             ids: row.ids.clone(),
             from: row.start,
         },
@@ -131,7 +131,12 @@ fn the_optimisation_is_torchs_step_by_step_and_the_update_numpys() {
     let model = model();
     let (layer, settings) = (fixture.layer, &fixture.settings);
     let found = Optimiser::new(&reader(&model), layer)
-        .optimise(&rewriting(&fixture), layer, Place::Projection, settings)
+        .optimise(
+            &rewriting(&fixture),
+            layer,
+            DeltaPlace::Projection,
+            settings,
+        )
         .unwrap();
     assert_eq!(found.steps.len(), fixture.steps.len());
     for (i, (step, expected)) in found.steps.iter().zip(&fixture.steps).enumerate() {
@@ -175,7 +180,7 @@ fn memit_over_three_layers_is_numpys() {
     let (model, memit) = (model(), &fixture.memit);
     let wants = numbers(&expected["wants"]);
     let d = wants.len() / memit.facts.len();
-    let fact = |(fact, value): (&Fact, &[f64])| Wanted {
+    let fact = |(fact, value): (&Fact, &[f64])| Target {
         prompts: fact
             .rows
             .iter()
@@ -183,7 +188,7 @@ fn memit_over_three_layers_is_numpys() {
             .collect(),
         value: value.to_vec(),
     };
-    let facts: Vec<Wanted> = memit.facts.iter().zip(wants.chunks(d)).map(fact).collect();
+    let facts: Vec<Target> = memit.facts.iter().zip(wants.chunks(d)).map(fact).collect();
     let sample = Sample {
         texts: fixture.texts.clone(),
     };

@@ -1,4 +1,4 @@
-//! Where edits find subjects and answers.
+//! How edits locate subjects and answers.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

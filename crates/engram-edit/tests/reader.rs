@@ -1,11 +1,11 @@
-//! What a model makes of answers, laid out for products, against its plain forward pass.
+//! Answers scored with packed weights, compared with the plain forward pass.
 
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use engram_edit::Reader;
 use engram_edit::delta::{Change, Delta, LowRank, Meta, WeightChange, down_projection};
-use engram_edit::tokens::Continued;
+use engram_edit::tokens::PromptAndAnswer;
 use engram_model::{Model, NoTap, Tokenizer, checkpoint, families};
 
 fn folders() -> Vec<PathBuf> {
@@ -48,7 +48,7 @@ fn edited(model: &Model) -> Model {
 }
 
 /// Mean log-probability of the answer, and whether each of its tokens is the most probable one, by the forward pass.
-fn plain(model: &Model, asked: &Continued) -> (f64, bool) {
+fn plain(model: &Model, asked: &PromptAndAnswer) -> (f64, bool) {
     let rows = model.forward_from(&[asked.read().to_vec()], asked.from - 1, &mut NoTap);
     let rows = rows.unwrap().squeeze(0).unwrap().to_vec2::<f32>().unwrap();
     let (mut sum, mut greedy) = (0.0, true);
@@ -69,7 +69,7 @@ fn answers_are_those_of_the_forward_pass_and_an_edited_model_shares_the_rest_in_
         (vec![1, 2], 1),
         (vec![7, 3, 9, 4, 2, 6], 5),
     ];
-    let asked = asked.map(|(ids, from)| Continued { ids, from });
+    let asked = asked.map(|(ids, from)| PromptAndAnswer { ids, from });
     for folder in folders() {
         let name = folder.display();
         let model = read(&folder);
@@ -90,7 +90,7 @@ fn answers_are_those_of_the_forward_pass_and_an_edited_model_shares_the_rest_in_
             assert_eq!(found.greedy, greedy, "{name}");
         }
         let texts = vec![vec![5, 17, 23, 8, 11], vec![3]];
-        let whole = Continued {
+        let whole = PromptAndAnswer {
             ids: texts[0].clone(),
             from: 1,
         };

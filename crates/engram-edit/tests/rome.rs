@@ -1,5 +1,5 @@
-//! ROME on every family's tiny models: the edited module gives v* at the bare prompt, the delta's file reads back, and
-//! what cannot be asked is refused.
+//! ROME on tiny models of every family: the edited layer outputs v* at the prompt without prefix, the delta's file can
+//! be read back, and invalid requests are errors.
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,8 @@
 //! Findings of edits on results whose answer is known.
 
 use engram_core::{
-    Aside, Corruption, Direction, EditRow, Metric, Moved, Pair, Row, Score, Site, Won,
+    Corruption, Direction, EditRow, FactChange, LanguageEffect, Metric, Pair, Row, Score, Site,
+    WinRate,
 };
 use engram_findings::editing::recovery::join;
 use engram_findings::editing::simulate::EditSimulation;
@@ -193,18 +194,18 @@ fn the_means_are_those_of_the_rows() {
         after: score(share, magnitude),
         ..EditRow::default()
     });
-    let moved = |request: &str, fact: &str, change: f64, lost: bool| Moved {
+    let moved = |request: &str, fact: &str, change: f64, lost: bool| FactChange {
         request: request.to_owned(),
         fact: fact.to_owned(),
         layers: vec![1],
         change,
         lost,
     };
-    let aside = |request: &str, after: f64| Aside {
+    let aside = |request: &str, after: f64| LanguageEffect {
         request: request.to_owned(),
         layers: vec![1],
         perplexity: Some([10.0, after]),
-        ..Aside::default()
+        ..LanguageEffect::default()
     };
     let found = of(
         &[],
@@ -268,7 +269,7 @@ fn what_is_wrong_is_named() {
 
 fn score(share: f64, magnitude: f64) -> Score {
     Score {
-        efficacy: Some(Won {
+        efficacy: Some(WinRate {
             score: share,
             magnitude,
         }),

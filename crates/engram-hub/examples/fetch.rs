@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use engram_hub::{HubError, Options, Progress, locate};
+use engram_hub::{DownloadProgress, HubError, Options, locate};
 
 fn main() -> ExitCode {
     let text = std::env::args().nth(1).unwrap_or_default();
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
 
 fn fetch(text: &str) -> Result<String, HubError> {
     let path = locate(Path::new(text), &Options::from_env()?, &mut |told| {
-        if !matches!(told, Progress::At(..)) {
+        if !matches!(told, DownloadProgress::At(..)) {
             eprintln!("{told:?}");
         }
     })?;

@@ -1,4 +1,4 @@
-//! One model's folder of the cache, laid out as huggingface_hub has it.
+//! The cache folder of one repository, in the layout of huggingface_hub.
 
 use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
@@ -16,7 +16,7 @@ use crate::choose::{INDEX, Index, Weights, choose, shards};
 use crate::error::{Result, io_error};
 use crate::reference::{Reference, is_commit};
 
-/// The cache's folder of one repository.
+/// The cache folder of one repository.
 pub(crate) struct Cache {
     repo: PathBuf,
     locks: PathBuf,
@@ -31,28 +31,28 @@ impl Cache {
         }
     }
 
-    /// Makes the folder of blobs.
+    /// Creates the folder of blobs.
     pub(crate) fn prepare(&self) -> Result<()> {
         let blobs = self.repo.join("blobs");
         std::fs::create_dir_all(&blobs).map_err(io_error(&blobs))
     }
 
-    /// Where the bytes with this checksum are.
+    /// Path of the blob with this checksum.
     pub(crate) fn blob(&self, checksum: &str) -> PathBuf {
         self.repo.join("blobs").join(checksum)
     }
 
-    /// The folder of a commit's files.
+    /// Folder of a commit's files.
     pub(crate) fn snapshot(&self, commit: &str) -> PathBuf {
         self.repo.join("snapshots").join(commit)
     }
 
-    /// A commit's file.
+    /// Path of a commit's file.
     pub(crate) fn file(&self, commit: &str, name: &str) -> PathBuf {
         self.snapshot(commit).join(name)
     }
 
-    /// The commit that a revision stood at when it was last asked for.
+    /// The commit that a branch or tag pointed to when it was last resolved.
     pub(crate) fn commit(&self, revision: &str) -> Option<String> {
         if is_commit(revision) {
             return Some(revision.to_owned());
@@ -61,7 +61,7 @@ impl Cache {
         Some(text.trim().to_owned()).filter(|commit| is_commit(commit))
     }
 
-    /// Notes the commit that a revision stands at.
+    /// Stores the commit that a branch or tag points to.
     pub(crate) fn note(&self, revision: &str, commit: &str) -> Result<()> {
         if self.commit(revision).as_deref() == Some(commit) {
             return Ok(());
@@ -72,7 +72,8 @@ impl Cache {
         })?)
     }
 
-    /// The checkpoint's path where all that it needs is there, otherwise what "the cache has" in its place.
+    /// The checkpoint's path if all files that it needs are cached; otherwise a phrase that completes "the cache has
+    /// …".
     pub(crate) fn whole(&self, commit: &str, wanted: &Reference) -> Result<PathBuf, String> {
         let mut names = BTreeSet::new();
         let folder = self.snapshot(commit);
@@ -91,7 +92,7 @@ impl Cache {
         Ok(self.checkpoint(commit, &choice.weights))
     }
 
-    /// The path that a checkpoint goes by: its folder, or its GGUF file.
+    /// The path of a checkpoint: its folder, or its GGUF file.
     pub(crate) fn checkpoint(&self, commit: &str, weights: &Weights) -> PathBuf {
         match weights {
             Weights::One | Weights::Shards => self.snapshot(commit),
@@ -99,12 +100,12 @@ impl Cache {
         }
     }
 
-    /// Makes a commit's file from its blob.
+    /// Links a commit's file to its blob.
     pub(crate) fn link(&self, checksum: &str, commit: &str, name: &str) -> Result<()> {
         self.link_by(symlink, checksum, commit, name)
     }
 
-    /// As [`Cache::link`], where links are made by `link`.
+    /// As [`Cache::link`], with `link` to create the link.
     fn link_by(
         &self,
         mut link: impl FnMut(PathBuf, PathBuf) -> std::io::Result<()>,
@@ -117,7 +118,7 @@ impl Cache {
         std::fs::create_dir_all(folder).map_err(io_error(folder))?;
         let up = "../".repeat(2 + name.matches('/').count());
         let target = PathBuf::from(format!("{up}blobs/{checksum}"));
-        // Made under another name and renamed: another process may be doing the same.
+        // Created under another name and renamed: another process may be doing the same.
         let linked = tempfile::Builder::new()
             .prefix(".engram-")
             .make_in(folder, |at| link(target.clone(), at.to_owned()));
@@ -126,7 +127,7 @@ impl Cache {
                 let renamed = made.into_temp_path().persist(&path);
                 renamed.map_err(|e| io_error(&path)(e.error))
             }
-            // Not everywhere can links be made.
+            // Not every file system has links.
             Err(_) => {
                 let blob = self.blob(checksum);
                 let mut bytes = File::open(&blob).map_err(io_error(&blob))?;
@@ -136,8 +137,8 @@ impl Cache {
         }
     }
 
-    /// Holds a blob's lock, which the Python tools hold too; `waits` is called where another process has it.
-    /// Without it two processes would write one file: the checksum would tell, but the work would be lost.
+    /// Takes a blob's lock, which the Python tools use too; calls `waits` if another process holds it. Without the lock
+    /// two processes would write one file: the checksum would detect it, but the download would be lost.
     pub(crate) fn lock(&self, checksum: &str, waits: impl FnOnce()) -> Result<File> {
         std::fs::create_dir_all(&self.locks).map_err(io_error(&self.locks))?;
         let path = self.locks.join(format!("{checksum}.lock"));
@@ -152,7 +153,7 @@ impl Cache {
     }
 }
 
-/// The names of all files below a folder whose bytes are there.
+/// Names of all files below a folder whose content is cached.
 fn collect(folder: &Path, within: &str, into: &mut BTreeSet<String>) {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     for entry in entries {
@@ -160,7 +161,7 @@ fn collect(folder: &Path, within: &str, into: &mut BTreeSet<String>) {
             continue;
         };
         let name = format!("{within}{name}");
-        // Links to folders are nobody's in a cache, and could go in circles.
+        // A cache has no links to folders; following one could lead in circles.
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             collect(&entry.path(), &format!("{name}/"), into);
         } else if entry.path().is_file() {
@@ -194,7 +195,7 @@ mod tests {
         }
         let target = std::fs::read_link(cache.file(COMMIT, "deep/er/x.gguf")).unwrap();
         assert_eq!(target, Path::new("../../../../blobs/c1"));
-        // The cache can be moved.
+        // The cache may be moved.
         let (from, to) = (folder.path().join("models--a--b"), folder.path().join("m"));
         std::fs::rename(from, &to).unwrap();
         let moved = to.join("snapshots").join(COMMIT).join("x.json");

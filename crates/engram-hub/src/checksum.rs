@@ -1,4 +1,4 @@
-//! The checksums that the hub names files by: SHA-256 of a large one, git's SHA-1 of any other.
+//! Checksums by which the hub names files: SHA-256 for large files, git's SHA-1 for all others.
 
 use std::fs::File;
 use std::io::Read;
@@ -7,17 +7,17 @@ use std::path::Path;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-/// What the bytes of a file must come to.
+/// The expected checksum of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Checksum {
     /// SHA-256 of the bytes.
     Sha256(String),
-    /// What git names the file by: SHA-1 of its length and its bytes.
+    /// Git's name of the file: SHA-1 of its length and bytes.
     Git(String),
 }
 
 impl Checksum {
-    /// The checksum of an `ETag`; none where that is something else.
+    /// The checksum in an `ETag`; `None` if it contains something else.
     pub(crate) fn of_etag(etag: &str) -> Option<Checksum> {
         let text = etag.trim();
         let text = text.strip_prefix("W/").unwrap_or(text).trim_matches('"');
@@ -30,14 +30,14 @@ impl Checksum {
         }
     }
 
-    /// The checksum in hexadecimal, which is the blob's name in the cache.
+    /// The checksum in hexadecimal: the blob's name in the cache.
     pub(crate) fn hex(&self) -> &str {
         match self {
             Checksum::Sha256(hex) | Checksum::Git(hex) => hex,
         }
     }
 
-    /// The checksum of this kind that a file has.
+    /// Computes this kind of checksum of a file.
     pub(crate) fn of_file(&self, path: &Path) -> std::io::Result<String> {
         match self {
             Checksum::Sha256(_) => digest(Sha256::new(), path),
@@ -71,7 +71,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");
         std::fs::write(&path, "abc").unwrap();
-        // What `git hash-object` and `sha256sum` say.
+        // The output of `git hash-object` and `sha256sum`.
         for right in [
             "f2ba8f84ab5c1bce84a7b441cb1959cfc7093b7f",
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",

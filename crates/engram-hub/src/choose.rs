@@ -1,4 +1,4 @@
-//! Which of a repository's files make the checkpoint: names alone, no files and no network.
+//! Selects the files of a checkpoint from the list of a repository's files. Works on names only.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,40 +7,40 @@ use serde::Deserialize;
 
 use crate::reference::{Reference, is_gguf};
 
-/// The weights in one file.
+/// Weights in one file.
 const WEIGHTS: &str = "model.safetensors";
-/// Which file of several has which weights.
+/// The index: which file has which tensors.
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
-/// What is taken along where it is there.
+/// Files that are fetched if present.
 const OPTIONAL: [&str; 3] = [
     "generation_config.json",
     "tokenizer_config.json",
     "tokenizer.model",
 ];
-/// The most names that an error lists.
+/// Maximum number of names in an error.
 const LISTED: usize = 12;
 
 /// The files of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Choice {
-    /// Everything but the weights.
+    /// All files except the weights.
     pub beside: Vec<String>,
-    /// Where the weights are.
+    /// The files with the weights.
     pub weights: Weights,
 }
 
-/// Where the weights of a checkpoint are.
+/// The files that hold a checkpoint's weights.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Weights {
-    /// In `model.safetensors`.
+    /// `model.safetensors`.
     One,
-    /// In the files that `model.safetensors.index.json` names.
+    /// The files listed in `model.safetensors.index.json`.
     Shards,
-    /// In this GGUF file, with all else; of a split model the first, with the others beside it.
+    /// This GGUF file, which holds everything; of a split model the first part, whose name gives the others.
     Gguf(String),
 }
 
-/// Chooses of the files that are there; otherwise says what "the repository has" in their place.
+/// Selects files from `names`; otherwise returns a phrase that completes "the repository has …".
 pub(crate) fn choose(names: &BTreeSet<String>, wanted: &Reference) -> Result<Choice, String> {
     let has = |name: &str| names.contains(name);
     if let Some(file) = wanted.file() {
@@ -69,22 +69,22 @@ pub(crate) fn choose(names: &BTreeSet<String>, wanted: &Reference) -> Result<Cho
     Ok(Choice { beside, weights })
 }
 
-/// The files that an index names, each once.
+/// The files that an index lists, each once.
 pub(crate) fn shards(index: &Index) -> Result<Vec<String>, String> {
     let files: BTreeSet<&String> = index.weight_map.values().collect();
     match files.is_empty() {
-        true => Err(format!("an {INDEX} that names no file")),
+        true => Err(format!("an {INDEX} that lists no file")),
         false => Ok(files.into_iter().cloned().collect()),
     }
 }
 
-/// What an index of weights says.
+/// The index of weights.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// A GGUF file, with the other parts where it is one of a split model.
+/// A GGUF file, with the other parts of a split model.
 fn gguf(names: &BTreeSet<String>, file: &str) -> Result<Choice, String> {
     let Some(name) = PartName::parse(file) else {
         return Ok(Choice {
@@ -95,7 +95,7 @@ fn gguf(names: &BTreeSet<String>, file: &str) -> Result<Choice, String> {
     let mut beside: Vec<String> = (1..=name.count).map(|part| name.of_part(part)).collect();
     match beside.iter().find(|part| !names.contains(*part)) {
         Some(missing) => Err(format!(
-            "no {missing}, without which {file}, part {} of {}, is no model",
+            "no {missing}, which is needed with {file} (part {} of {})",
             name.number, name.count
         )),
         None => Ok(Choice {
@@ -166,7 +166,7 @@ fn ggufs(names: &BTreeSet<String>) -> impl Iterator<Item = &str> {
         .filter(|name| is_gguf(name))
 }
 
-/// The GGUF files that there are in place of the one that was named.
+/// The GGUF files present instead of the requested one, for an error.
 fn instead(names: &BTreeSet<String>) -> String {
     match ggufs(names).next() {
         None => ", and no other GGUF file".to_owned(),
@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(chosen(parts, "a/b/x/m-00002-of-00003.gguf"), Ok(whole));
         let lacks = chosen("m-00002-of-00002.gguf", "a/b").unwrap_err();
         assert!(
-            lacks.starts_with("no m-00001-of-00002.gguf, without which"),
+            lacks.starts_with("no m-00001-of-00002.gguf, which is needed with"),
             "{lacks}"
         );
         let two = format!("{parts} y.gguf");
@@ -291,7 +291,7 @@ mod tests {
         assert!(
             read(r#"{"weight_map":{}}"#)
                 .unwrap_err()
-                .contains("names no file")
+                .contains("lists no file")
         );
     }
 }

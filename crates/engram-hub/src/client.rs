@@ -1,4 +1,4 @@
-//! Requests to the hub: where redirects lead, who may see the token, what is tried again.
+//! Requests to the hub: redirects, the token, retries.
 
 use std::cell::Cell;
 use std::io::ErrorKind;
@@ -9,37 +9,37 @@ use ureq::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, heade
 use crate::error::{HubError, Result};
 use crate::options::Options;
 use crate::reference::Reference;
-use crate::snapshot::Progress;
+use crate::snapshot::DownloadProgress;
 
-/// Tries of one request, or of a download that gets no further.
+/// Number of attempts for a request, or for a download that makes no progress.
 pub(crate) const TRIES: u32 = 6;
-/// Tries where nothing was answered yet, and of a download whose bytes come too slowly.
+/// Number of attempts if the server has not answered anything yet, and for a download that is too slow.
 const FEW_TRIES: u32 = 3;
-/// The most redirects of one request.
+/// Maximum number of redirects of a request.
 const REDIRECTS: usize = 10;
-/// The longest wait that a server may ask for.
+/// Maximum wait, in seconds, that a server may ask for.
 const WAIT_LIMIT: u64 = 600;
 
-/// An answer, its body unread.
+/// A response whose body is unread.
 pub(crate) type Response = ureq::http::Response<ureq::Body>;
 
-/// Who asks the hub for one model.
+/// Requests for one model.
 pub(crate) struct Client<'a> {
     pub(crate) options: &'a Options,
     pub(crate) wanted: &'a Reference,
     agent: ureq::Agent,
     authorization: Option<HeaderValue>,
-    /// Whether anything was answered yet: where nothing was, there is no network, and waiting does not help.
+    /// Whether the hub has answered any request: if not, there is probably no network, and waiting does not help.
     answered: Cell<bool>,
 }
 
-/// Why a request did not work.
+/// Why a request failed.
 pub(crate) enum Trouble {
-    /// It may the next time; after so long, where the server says.
+    /// Temporary: it may succeed after a wait, whose length the server may give.
     Passing(String, Option<Duration>),
-    /// Bytes come too slowly.
+    /// The download is too slow.
     Slow(String),
-    /// It will not.
+    /// Permanent.
     Lasting(HubError),
 }
 
@@ -56,7 +56,7 @@ impl<'a> Client<'a> {
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
-            // The size and the checksum are those of the bytes as they are.
+            // Size and checksum refer to the uncompressed file.
             .accept_encoding("identity")
             .timeout_connect(Some(Duration::from_secs(30)))
             .timeout_recv_response(Some(Duration::from_secs(120)))
@@ -73,11 +73,11 @@ impl<'a> Client<'a> {
         })
     }
 
-    /// Makes a request until it is answered, as often as is sensible.
+    /// Repeats a request until it is answered, up to the number of attempts.
     pub(crate) fn insist<T>(
         &self,
         tries: u32,
-        progress: &mut dyn FnMut(Progress<'_>),
+        progress: &mut dyn FnMut(DownloadProgress<'_>),
         mut ask: impl FnMut() -> Result<T, Trouble>,
     ) -> Result<T> {
         let mut tried = 0;
@@ -90,13 +90,13 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Waits after a failure, longer each time; gives up where that does not help.
+    /// Waits after a failure, longer each time; fails when there are no attempts left.
     pub(crate) fn wait(
         &self,
         trouble: Trouble,
         tried: u32,
         tries: u32,
-        progress: &mut dyn FnMut(Progress<'_>),
+        progress: &mut dyn FnMut(DownloadProgress<'_>),
     ) -> Result<()> {
         let few = tries.min(FEW_TRIES);
         let (why, after, tries) = match trouble {
@@ -110,18 +110,18 @@ impl<'a> Client<'a> {
         }
         if tried >= tries {
             return Err(self.unreachable(format!(
-                "{why}; given up after {tries} tries, the same command goes on with what is there"
+                "{why}; given up after {tries} tries; the same command resumes the download"
             )));
         }
         let pause = after.unwrap_or(Duration::from_secs(1 << tried.min(5)));
         let why = format!("{why} (try {tried} of {tries})");
-        progress(Progress::Again(pause, &why));
+        progress(DownloadProgress::Again(pause, &why));
         (self.options.sleep)(pause);
         Ok(())
     }
 
-    /// Makes a request and follows it to where the answer is. What a file is stands in the hub's own answer:
-    /// where that sends elsewhere for the bytes, a `HEAD` ends there.
+    /// Sends a request and follows redirects. The hub's own response describes the file; a `HEAD` request stops at a
+    /// redirect to a storage server.
     pub(crate) fn send(&self, method: Method, url: &str, from: u64) -> Result<Response, Trouble> {
         let mut url: Uri = url
             .parse()
@@ -161,7 +161,7 @@ impl<'a> Client<'a> {
         Ok(answer)
     }
 
-    /// Where a redirect leads.
+    /// The target of a redirect.
     fn follow(&self, from: &Uri, location: &str) -> Result<Uri, Trouble> {
         let scheme = from.scheme_str().unwrap_or("https");
         let origin = format!("{scheme}://{}", from.authority().map_or("", |a| a.as_str()));
@@ -181,7 +181,7 @@ impl<'a> Client<'a> {
         let to: Option<Uri> = text.parse().ok();
         let to = to.filter(|to| match to.scheme_str() {
             Some("https") => true,
-            // Nobody on the way may give other bytes, or a list of other files.
+            // On an encrypted connection nobody can replace the file or the list of files.
             Some("http") => scheme == "http",
             _ => false,
         });
@@ -193,7 +193,7 @@ impl<'a> Client<'a> {
         })
     }
 
-    /// Whether an address is the endpoint's: the token is for nobody else.
+    /// Whether an address belongs to the endpoint; the token is sent nowhere else.
     pub(crate) fn is_hub(&self, url: &Uri) -> bool {
         let hub: Option<Uri> = self.options.endpoint.parse().ok();
         hub.is_some_and(|hub| place(&hub) == place(url))
@@ -255,7 +255,7 @@ pub(crate) fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// How long a server asks to wait: `Retry-After: 30`, or of requests too many the hub's `RateLimit: "api";r=0;t=30`.
+/// How long a server asks to wait: `Retry-After: 30`, or after too many requests the hub's `RateLimit: "api";r=0;t=30`.
 pub(crate) fn after(status: u16, headers: &HeaderMap) -> Option<Duration> {
     let limit = || {
         let limit = text(headers, "ratelimit").filter(|_| status == 429)?;
@@ -272,7 +272,7 @@ pub(crate) fn after(status: u16, headers: &HeaderMap) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    /// Where a redirect of a hub at `endpoint` leads, and whether the token goes there too.
+    /// The target of a redirect from a hub at `endpoint`, and whether the token is sent there.
     fn leads(endpoint: &str, location: &str) -> Option<(String, bool)> {
         let options = Options {
             endpoint: endpoint.to_owned(),

@@ -1,4 +1,4 @@
-//! One blob: fetched from where it was left, checked, and given its name.
+//! Downloads one blob: resumes, checks it, and gives it its name.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -10,15 +10,15 @@ use crate::cache::Cache;
 use crate::client::{Client, TRIES, Trouble};
 use crate::error::{HubError, Result, io_error};
 use crate::hub::{Remote, broken};
-use crate::snapshot::Progress;
+use crate::snapshot::DownloadProgress;
 
-/// Bytes read and written at once.
+/// Bytes read and written at a time.
 const CHUNK: usize = 1 << 18;
-/// The status of an answer that has the part that was asked for, and of one that has no such part.
+/// HTTP status of a response with the requested range, and of one without such a range.
 const PART: u16 = 206;
 const NO_PART: u16 = 416;
 
-/// A file of a commit, to be fetched.
+/// A file of a commit to be downloaded.
 pub(crate) struct Wanted<'a> {
     pub commit: &'a str,
     pub name: &'a str,
@@ -26,15 +26,15 @@ pub(crate) struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// Makes the file's blob, unless it is there.
+    /// Downloads a file's blob unless it is cached.
     ///
-    /// The bytes go to `CHECKSUM.incomplete`; what an earlier run left there is gone on with, and only bytes that
-    /// have the checksum ever get the blob's name.
+    /// Bytes are written to `CHECKSUM.incomplete`, where an interrupted download resumes. The file gets the blob's name
+    /// only if its checksum is right.
     pub(crate) fn fetch(
         &self,
         client: &Client<'_>,
         cache: &Cache,
-        progress: &mut dyn FnMut(Progress<'_>),
+        progress: &mut dyn FnMut(DownloadProgress<'_>),
     ) -> Result<()> {
         let checksum = &self.remote.checksum;
         let blob = cache.blob(checksum.hex());
@@ -42,7 +42,9 @@ impl Wanted<'_> {
             return Ok(());
         }
         cache.prepare()?;
-        let _held = cache.lock(checksum.hex(), || progress(Progress::Waiting(self.name)))?;
+        let _held = cache.lock(checksum.hex(), || {
+            progress(DownloadProgress::Waiting(self.name))
+        })?;
         if blob.exists() {
             return Ok(());
         }
@@ -50,7 +52,7 @@ impl Wanted<'_> {
         let file = OpenOptions::new().create(true).append(true).open(&path);
         let mut file = file.map_err(io_error(&path))?;
         self.complete(client, &mut file, &path, progress)?;
-        progress(Progress::Checking(self.name));
+        progress(DownloadProgress::Checking(self.name));
         let found = checksum.of_file(&path).map_err(io_error(&path))?;
         if found != checksum.hex() {
             std::fs::remove_file(&path).map_err(io_error(&path))?;
@@ -66,13 +68,13 @@ impl Wanted<'_> {
         std::fs::rename(&path, &blob).map_err(io_error(&blob))
     }
 
-    /// Fetches until all bytes are there, as long as that gets anywhere.
+    /// Downloads until the file is complete, as long as there is progress.
     fn complete(
         &self,
         client: &Client<'_>,
         file: &mut File,
         path: &Path,
-        progress: &mut dyn FnMut(Progress<'_>),
+        progress: &mut dyn FnMut(DownloadProgress<'_>),
     ) -> Result<()> {
         let (mut tried, mut furthest) = (0, length(file, path)?);
         loop {
@@ -81,7 +83,7 @@ impl Wanted<'_> {
                 Err(trouble) => trouble,
             };
             let there = length(file, path)?;
-            // A drip gets further each time, and nowhere.
+            // A trickle makes progress each time and never ends.
             if there >= furthest + pace::LEAST {
                 (tried, furthest) = (0, there);
             }
@@ -90,13 +92,13 @@ impl Wanted<'_> {
         }
     }
 
-    /// Fetches what is missing, in one request.
+    /// Downloads the missing bytes with one request.
     fn part(
         &self,
         client: &Client<'_>,
         file: &mut File,
         path: &Path,
-        progress: &mut dyn FnMut(Progress<'_>),
+        progress: &mut dyn FnMut(DownloadProgress<'_>),
     ) -> Result<(), Trouble> {
         let (name, size) = (self.name, self.remote.size);
         let lasting = |e| Trouble::Lasting(io_error(path)(e));
@@ -139,7 +141,7 @@ impl Wanted<'_> {
                 )));
             }
             file.write_all(&buffer[..read]).map_err(lasting)?;
-            progress(Progress::At(there, name));
+            progress(DownloadProgress::At(there, name));
         }
         Ok(())
     }

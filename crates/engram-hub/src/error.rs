@@ -1,4 +1,4 @@
-//! What can go wrong between the hub and the cache.
+//! Errors of the hub and its cache.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,11 @@ use engram_core::CoreError;
 /// Result of this crate.
 pub type Result<T, E = HubError> = std::result::Result<T, E>;
 
-/// An error of the hub, the network or the cache, worded for the person who asked for the model.
+/// An error of the hub, the network or the cache, worded for the person who named the model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
-    /// A text that names no model of the hub.
+    /// A text that is not the name of a model.
     #[error("{text:?} is not org/name[@revision] or org/name/file.gguf[@revision]: {why}")]
     Reference {
         /// The text.
@@ -20,71 +20,71 @@ pub enum HubError {
         /// What is wrong with it.
         why: String,
     },
-    /// A text that is neither a local path nor a model that could be had.
+    /// A text that is neither a local path nor a model that can be fetched.
     #[error("there is no file or folder {text}; as a model of the hub: {why}")]
     Neither {
         /// The text.
         text: String,
-        /// Why it is no model of the hub, or could not be had.
+        /// Why it is not a model, or could not be fetched.
         why: Box<HubError>,
     },
-    /// An environment variable that cannot be used.
+    /// An environment variable with an unusable value.
     #[error("{name}: {why}")]
     Setting {
         /// The variable.
         name: &'static str,
-        /// What is wrong with it, and what would do.
+        /// What is wrong with it, and what is allowed.
         why: String,
     },
-    /// The hub has no such model, revision or file, or none for this token.
+    /// The hub has no such model, revision or file, or does not show it to this token.
     #[error("{reference}: {why}")]
     NotFound {
-        /// What was asked for.
+        /// The model asked for.
         reference: String,
-        /// What is not there, and how to see what is.
+        /// What is missing, and how to list what exists.
         why: String,
     },
-    /// The hub has it and does not give it, or answers what cannot be used.
+    /// The hub refuses to give it, or its response cannot be used.
     #[error("{reference}: {why}")]
     Refused {
-        /// What was asked for.
+        /// The model asked for.
         reference: String,
-        /// The reason, and how to mend it.
+        /// The reason, and what can be done.
         why: String,
     },
-    /// A repository whose files make no checkpoint that can be read.
+    /// A repository without a readable checkpoint.
     #[error("{reference}: the repository has {why}")]
     Contents {
-        /// What was asked for.
+        /// The model asked for.
         reference: String,
-        /// What it has or lacks, and what would do.
+        /// What it has or lacks, and what is needed.
         why: String,
     },
-    /// No answer of the hub, after all tries.
+    /// The hub did not answer any attempt.
     #[error("{reference}: {why}")]
     Unreachable {
-        /// What was asked for.
+        /// The model asked for.
         reference: String,
-        /// What was tried, and how to mend it.
+        /// What was tried, and what can be done.
         why: String,
     },
-    /// Bytes that are not the file's.
+    /// A downloaded file with a wrong checksum or size.
     #[error("{reference}: {file}: {why}")]
     Damaged {
-        /// What was asked for.
+        /// The model asked for.
         reference: String,
         /// The file in the repository.
         file: String,
-        /// What was expected and what came.
+        /// What was expected and what was received.
         why: String,
     },
-    /// Offline, and not whole in the cache.
+    /// Offline mode, and the model is not completely cached.
     #[error(
         "{reference}: HF_HUB_OFFLINE forbids asking the hub, and the cache {} has {why}; unset it to fetch",
         cache.display()
     )]
     Offline {
-        /// What was asked for.
+        /// The model asked for.
         reference: String,
         /// The cache.
         cache: PathBuf,
@@ -99,7 +99,7 @@ pub enum HubError {
         /// The operating system's reason.
         source: std::io::Error,
     },
-    /// Any other error of a file.
+    /// Another error of a file.
     #[error(transparent)]
     Core(CoreError),
 }
@@ -115,7 +115,7 @@ impl From<CoreError> for HubError {
     }
 }
 
-/// Wraps an operating-system error with the path that it is about.
+/// Turns an operating-system error into a [`HubError::Io`] with the path concerned.
 pub(crate) fn io_error(path: &Path) -> impl FnOnce(std::io::Error) -> HubError + '_ {
     move |source| HubError::Io {
         path: path.to_owned(),
@@ -126,7 +126,7 @@ pub(crate) fn io_error(path: &Path) -> impl FnOnce(std::io::Error) -> HubError +
 fn mend(source: &std::io::Error) -> &'static str {
     match source.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "; make room, or set HF_HUB_CACHE to a folder on another disk (the same command goes on with what is there)"
+            "; make room, or set HF_HUB_CACHE to a folder on another disk (the same command resumes the download)"
         }
         ErrorKind::PermissionDenied
         | ErrorKind::ReadOnlyFilesystem

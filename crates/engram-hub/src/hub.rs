@@ -1,4 +1,4 @@
-//! The hub's answers: what a repository has, what a file is, and what a refusal means.
+//! Responses of the hub: the files of a repository, the metadata of a file, refusals.
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -12,39 +12,39 @@ use crate::checksum::Checksum;
 use crate::client::{Client, Response, TRIES, Trouble, after, text};
 use crate::error::{HubError, Result};
 use crate::reference::{is_commit, is_gguf, is_safe};
-use crate::snapshot::Progress;
+use crate::snapshot::DownloadProgress;
 
-/// The most bytes of an answer that lists a repository's files; some have tens of thousands.
+/// Maximum size in bytes of the list of a repository's files; some repositories have tens of thousands.
 const LISTING_LIMIT: u64 = 64 << 20;
-/// The most bytes of a file of weights: the hub takes none beyond 500 GB.
+/// Maximum size in bytes of a file of weights: the hub accepts none beyond 500 GB.
 const WEIGHTS_LIMIT: u64 = 1 << 40;
-/// The most bytes of any other file: the largest vocabularies have some 40 MB.
+/// Maximum size in bytes of any other file: the largest vocabularies have about 40 MB.
 const OTHER_LIMIT: u64 = 256 << 20;
-/// What stands in a part of an address as it is.
+/// Characters that are not escaped in a path segment of a URL.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
     .remove(b'.')
     .remove(b'~');
 
-/// What a repository has at a commit.
+/// The files of a repository at a commit.
 pub(crate) struct Listing {
     pub commit: String,
     pub files: BTreeSet<String>,
 }
 
-/// What the hub says of a file.
+/// The hub's metadata of a file.
 pub(crate) struct Remote {
     pub checksum: Checksum,
     pub size: u64,
 }
 
 impl Client<'_> {
-    /// What the repository has at the revision.
+    /// The files of the repository at the revision.
     pub(crate) fn listing(
         &self,
         tries: u32,
-        progress: &mut dyn FnMut(Progress<'_>),
+        progress: &mut dyn FnMut(DownloadProgress<'_>),
     ) -> Result<Listing> {
         let url = format!(
             "{}/api/models/{}/revision/{}",
@@ -54,7 +54,7 @@ impl Client<'_> {
         );
         let bytes = self.insist(tries, progress, || {
             let response = self.send(Method::GET, &url, 0)?;
-            // With room, it is read in large pieces.
+            // With reserved capacity the body is read in large pieces.
             let mut bytes = Vec::with_capacity(1 << 16);
             let body = self.paced(response);
             let whole = body.take(LISTING_LIMIT + 1).read_to_end(&mut bytes);
@@ -82,12 +82,12 @@ impl Client<'_> {
         }
     }
 
-    /// What the hub says of a commit's file.
+    /// The hub's metadata of a commit's file.
     pub(crate) fn remote(
         &self,
         commit: &str,
         name: &str,
-        progress: &mut dyn FnMut(Progress<'_>),
+        progress: &mut dyn FnMut(DownloadProgress<'_>),
     ) -> Result<Remote> {
         let url = self.address(commit, name);
         let response = self.insist(TRIES, progress, || self.send(Method::HEAD, &url, 0))?;
@@ -95,7 +95,7 @@ impl Client<'_> {
         if let Some(other) = text(headers, "x-repo-commit").filter(|c| *c != commit) {
             return Err(self.refused(format!("the hub gives {name} of another commit, {other:?}")));
         }
-        // Where no large file is linked, the ETag is git's. Other hosts have SHA-256s there of things of their own.
+        // Without a linked large file the ETag is git's SHA-1. Other hosts use ETags for SHA-256s of something else.
         let linked = text(headers, "x-linked-etag");
         let etag = linked.or_else(|| text(headers, "etag")).unwrap_or_default();
         let checksum = Checksum::of_etag(etag)
@@ -121,12 +121,12 @@ impl Client<'_> {
         Ok(Remote { checksum, size })
     }
 
-    /// An answer's body, which fails where it comes too slowly.
+    /// A response's body; reading it fails if bytes arrive too slowly.
     pub(crate) fn paced(&self, response: Response) -> impl Read {
         Paced::new(response.into_body().into_reader(), self.options.now)
     }
 
-    /// Asks for a commit's file from a byte on.
+    /// Requests a commit's file from a byte on.
     pub(crate) fn bytes(&self, commit: &str, name: &str, from: u64) -> Result<Response, Trouble> {
         self.send(Method::GET, &self.address(commit, name), from)
     }
@@ -140,7 +140,7 @@ impl Client<'_> {
         format!("{endpoint}/{repo}/resolve/{commit}/{}", parts.join("/"))
     }
 
-    /// What an answer means that is neither what was asked for nor elsewhere.
+    /// The error for a response that is neither a success nor a redirect.
     pub(crate) fn declined(&self, status: u16, headers: &HeaderMap, url: &Uri) -> Trouble {
         let host = url.host().unwrap_or_default();
         if matches!(status, 408 | 429 | 500..=599) {
@@ -190,7 +190,7 @@ impl Client<'_> {
     }
 }
 
-/// What a read that failed in the middle of a body means; `of` and `far` say of what, and how far it was.
+/// The error for a read that failed in a body; `of` names the file and `far` the bytes read.
 pub(crate) fn broken(of: &str, error: &std::io::Error, far: &str) -> Trouble {
     match pace::is_too_slow(error) {
         true => Trouble::Slow(format!("{of}{error}{far}")),

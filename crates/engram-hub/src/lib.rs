@@ -48,4 +48,4 @@ mod snapshot;
 pub use error::{HubError, Result};
 pub use options::{HUB, Options, Token};
 pub use reference::{Reference, full_name, looks_like_reference};
-pub use snapshot::{Progress, locate, snapshot};
+pub use snapshot::{DownloadProgress, locate, snapshot};

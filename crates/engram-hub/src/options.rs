@@ -1,4 +1,5 @@
-//! Where the hub is, where its cache is, and who asks: the settings that the Python tools have, by their names.
+//! Options: the address of the hub, the cache folder, the token. Environment variables have the names that the Python
+//! tools use.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,32 +10,32 @@ use ureq::http::{HeaderValue, Uri};
 
 use crate::error::{HubError, Result};
 
-/// Where the hub is.
+/// The address of the Hugging Face hub.
 pub const HUB: &str = "https://huggingface.co";
 
-/// How the hub is asked and where its files are kept.
+/// Where the hub is, and where its files are cached.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The address of the hub: [`HUB`], or a server that answers as it does.
+    /// The hub's address: [`HUB`], or a server with the same API.
     pub endpoint: String,
     /// The folder of the cache.
     pub cache: PathBuf,
-    /// Who asks. It is sent to the endpoint alone.
+    /// The access token. It is sent to the endpoint only.
     pub token: Option<Token>,
-    /// Whether the hub must not be asked, and only what the cache has is used.
+    /// Offline mode: no request is made, only the cache is used.
     pub offline: bool,
-    /// What waits between tries; tests have one of their own.
+    /// Waits between attempts; tests replace it.
     pub sleep: fn(Duration),
-    /// The time since some moment, by which it is told that bytes come too slowly.
+    /// The time since a fixed moment, from which slow downloads are detected.
     pub now: fn() -> Duration,
 }
 
-/// A token of the hub, which is never shown.
+/// An access token. It is never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
 impl Token {
-    /// A token, without the spaces and line ends around it; none where nothing is left.
+    /// A token, without surrounding white space; `None` if nothing is left.
     pub fn new(text: &str) -> Option<Token> {
         let text = text.trim();
         (!text.is_empty()).then(|| Token(text.to_owned()))
@@ -61,11 +62,11 @@ impl fmt::Debug for Token {
 }
 
 impl Options {
-    /// The options of the environment, by huggingface_hub's names and defaults: `HF_ENDPOINT`, `HF_TOKEN` or else
-    /// the file at `HF_TOKEN_PATH` or `$HF_HOME/token`, `HF_HUB_CACHE` or else `$HF_HOME/hub`, `HF_HUB_OFFLINE`.
+    /// Options from the environment, with huggingface_hub's names and defaults: `HF_ENDPOINT`; `HF_TOKEN`, or the file
+    /// at `HF_TOKEN_PATH` or `$HF_HOME/token`; `HF_HUB_CACHE`, or `$HF_HOME/hub`; `HF_HUB_OFFLINE`.
     ///
     /// # Errors
-    /// [`HubError::Setting`]: an endpoint that is no address; no folder for the cache.
+    /// [`HubError::Setting`] for an endpoint that is not an address, or if there is no folder for the cache.
     pub fn from_env() -> Result<Options> {
         Options::from(|name| std::env::var(name).ok(), std::env::home_dir())
     }
@@ -124,7 +125,7 @@ fn endpoint(text: &str) -> Result<String> {
     }
 }
 
-/// A path, with the home folder for a `~` at its beginning.
+/// A path in which `~` at the beginning is the home folder.
 fn expand(text: &str, home: Option<&Path>) -> PathBuf {
     match (text.strip_prefix('~'), home) {
         (Some(""), Some(home)) => home.to_owned(),

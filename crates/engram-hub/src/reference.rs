@@ -1,14 +1,14 @@
-//! Names of models: `org/name`, with a revision, with a GGUF file.
+//! Names of models: `org/name`, optionally with a revision and a GGUF file.
 
 use std::fmt;
 
 use crate::error::{HubError, Result};
 
-/// The branch that is meant where none is named.
+/// The default branch.
 const MAIN: &str = "main";
-/// The longest name of a repository that the hub allows.
+/// Maximum length of a repository's name on the hub.
 const NAME_LIMIT: usize = 96;
-/// The longest revision: git allows no longer name of a file.
+/// Maximum length of a revision: git's limit for file names.
 const REVISION_LIMIT: usize = 255;
 
 /// A model of the hub: `org/name[@revision]`, or one file of it, `org/name/file.gguf[@revision]`.
@@ -20,10 +20,10 @@ pub struct Reference {
 }
 
 impl Reference {
-    /// Reads a reference. The revision is a branch, a tag or a commit; without one it is `main`.
+    /// Parses a reference. The revision is a branch, a tag or a commit; the default is `main`.
     ///
     /// # Errors
-    /// [`HubError::Reference`], with what is wrong. Nothing that passes leads out of a folder.
+    /// [`HubError::Reference`] if the text is not such a name. A parsed name never leads out of its folder.
     pub fn parse(text: &str) -> Result<Reference> {
         let wrong = |why: &str| HubError::Reference {
             text: text.to_owned(),
@@ -65,7 +65,7 @@ impl Reference {
         &self.repo
     }
 
-    /// The file that is meant, where one is named.
+    /// The GGUF file, if one is named.
     pub fn file(&self) -> Option<&str> {
         self.file.as_deref()
     }
@@ -89,12 +89,12 @@ impl fmt::Display for Reference {
     }
 }
 
-/// Whether a text can name a model of the hub. So can many a relative path: look whether that exists first.
+/// Whether a text has the form of a model's name. Relative paths may have it too: check for a file first.
 pub fn looks_like_reference(text: &str) -> bool {
     Reference::parse(text).is_ok()
 }
 
-/// The full name of a model that the Python tools also know by a name of one part: the hub redirects these.
+/// The full name of a model that the Python tools also know by a one-part name; the hub redirects these.
 pub fn full_name(text: &str) -> Option<String> {
     let org = match text {
         "gpt2" | "gpt2-medium" | "gpt2-large" | "gpt2-xl" | "openai-gpt" => "openai-community",
@@ -112,18 +112,18 @@ pub fn full_name(text: &str) -> Option<String> {
     Some(format!("{org}/{text}"))
 }
 
-/// Whether a revision is a whole commit, which never changes.
+/// Whether a revision is a full commit hash, which never changes.
 pub(crate) fn is_commit(revision: &str) -> bool {
     let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
     revision.len() == 40 && revision.bytes().all(hex)
 }
 
-/// Whether a file's name has GGUF's ending.
+/// Whether a file name ends in `.gguf`.
 pub(crate) fn is_gguf(name: &str) -> bool {
     name.len() > 5 && name.to_ascii_lowercase().ends_with(".gguf")
 }
 
-/// Whether a file's path, as the hub gives it, stays within the repository on every system.
+/// Whether a file's path, as given by the hub, stays within the repository on every operating system.
 pub(crate) fn is_safe(path: &str) -> bool {
     let plain = |c: char| !c.is_control() && c != '\\';
     let drive = |part: &str| part.as_bytes().get(1) == Some(&b':');
@@ -142,7 +142,7 @@ fn is_name(name: &str) -> bool {
         && !name.ends_with(".git")
 }
 
-/// As git has it, a little narrower: what passes is a path within `refs/` too.
+/// Git's rule for names, slightly stricter: the revision is also used as a path within `refs/`.
 fn is_revision(revision: &str) -> bool {
     let plain = |c: char| !c.is_control() && !c.is_whitespace() && !"~^:?*[\\\"<>|".contains(c);
     let part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock");

@@ -1,4 +1,4 @@
-//! From a model's name to a path: what the cache has, what the hub says, what is fetched.
+//! From a model's name to a local path: cache, listing, download.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,37 +14,35 @@ use crate::hub::{Listing, Remote};
 use crate::options::Options;
 use crate::reference::{Reference, is_commit};
 
-/// How it goes.
+/// Progress of [`locate`] and [`snapshot`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress<'a> {
-    /// The hub at this address is asked what the model has.
+pub enum DownloadProgress<'a> {
+    /// The hub at this address is asked for the model's files.
     Asking(&'a str),
-    /// So many files are to be fetched, of so many bytes together; where there is an index of weights, it comes
-    /// first and alone.
+    /// Number of files to download, and their total size in bytes. An index of weights is downloaded first, by itself.
     Wanted(usize, u64),
-    /// So many of these bytes are there; this file is being fetched.
+    /// Bytes downloaded so far, and the current file's name.
     At(u64, &'a str),
-    /// All of this file's bytes are there and are being checked.
+    /// This file is complete and its checksum is computed.
     Checking(&'a str),
-    /// Another process is fetching this file, and is waited for.
+    /// Another process is downloading this file; waiting for it.
     Waiting(&'a str),
-    /// A request failed, for this reason (with the number of the try, and of how many), and is made again after so long.
+    /// A request failed and will be repeated after this time; the text has the reason and the number of the attempt.
     Again(Duration, &'a str),
-    /// The hub could not be asked, for this reason; what it last said, and the cache has, is used.
+    /// The hub could not be reached, for this reason; the cached commit of the revision is used.
     Cached(&'a str),
 }
 
-/// The local path that a text means: itself where that exists, otherwise the model of the hub that it names, which
-/// is fetched.
+/// The local path for a text: the path itself if it exists, otherwise the model of that name, which is downloaded.
 ///
 /// # Errors
-/// [`HubError::Neither`], with both readings; any other of [`snapshot`].
+/// [`HubError::Neither`] if the text is neither, with both reasons; otherwise as [`snapshot`].
 pub fn locate(
     text: &Path,
     options: &Options,
-    progress: &mut dyn FnMut(Progress<'_>),
+    progress: &mut dyn FnMut(DownloadProgress<'_>),
 ) -> Result<PathBuf> {
-    // What is there and cannot be looked at is for its reader to say.
+    // A path that exists and cannot be examined is left to its reader.
     if !matches!(text.try_exists(), Ok(false)) {
         return Ok(text.to_owned());
     }
@@ -62,19 +60,20 @@ pub fn locate(
     })
 }
 
-/// Fetches what a checkpoint needs of a model, unless the cache has it, and returns its path: the folder of the
-/// commit, or the file where it is one of GGUF.
+/// Downloads the files of a checkpoint unless they are cached, and returns its path: the commit's folder, or the GGUF
+/// file.
 ///
-/// A branch or a tag is asked for each time, with one request; a whole commit that is there, with none. What was
-/// broken off is gone on with. Where the hub cannot be reached, what the cache has of the revision is used.
+/// A branch or tag is resolved each time with one request; a full commit that is cached needs none. Downloads resume.
+/// If the hub cannot be reached, the cached commit of the revision is used.
 ///
 /// # Errors
-/// [`HubError`]: the hub has no such model, does not give it or cannot be reached; it has no files that make a
-/// checkpoint; bytes that are not what the hub says; the cache cannot be written.
+/// [`HubError::NotFound`], [`HubError::Refused`] or [`HubError::Unreachable`] if the hub does not give the model;
+/// [`HubError::Contents`] if its files are not a checkpoint; [`HubError::Damaged`] for a wrong checksum;
+/// [`HubError::Offline`] in offline mode; [`HubError::Io`] if the cache cannot be written.
 pub fn snapshot(
     wanted: &Reference,
     options: &Options,
-    progress: &mut dyn FnMut(Progress<'_>),
+    progress: &mut dyn FnMut(DownloadProgress<'_>),
 ) -> Result<PathBuf> {
     let cache = Cache::new(&options.cache, wanted.repo());
     let known = match cache.commit(wanted.revision()) {
@@ -95,13 +94,13 @@ pub fn snapshot(
         return Ok(path.clone());
     }
     let client = Client::new(options, wanted)?;
-    progress(Progress::Asking(&options.endpoint));
-    // Where there is something to fall back on, nobody waits for a hub that does not answer.
+    progress(DownloadProgress::Asking(&options.endpoint));
+    // With a cached commit as a fallback, there is no point in waiting for a hub that does not answer.
     let tries = if known.is_ok() { 1 } else { TRIES };
     let listing = match (client.listing(tries, progress), known) {
         (Ok(listing), _) => listing,
         (Err(error @ HubError::Unreachable { .. }), Ok(path)) => {
-            progress(Progress::Cached(&error.to_string()));
+            progress(DownloadProgress::Cached(&error.to_string()));
             return Ok(path);
         }
         (Err(error), _) => return Err(error),
@@ -114,7 +113,7 @@ pub fn snapshot(
     run.fetch(progress)
 }
 
-/// One commit being fetched.
+/// The download of one commit.
 struct Run<'a> {
     client: Client<'a>,
     cache: Cache,
@@ -122,14 +121,14 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn fetch(&self, progress: &mut dyn FnMut(Progress<'_>)) -> Result<PathBuf> {
+    fn fetch(&self, progress: &mut dyn FnMut(DownloadProgress<'_>)) -> Result<PathBuf> {
         let wanted = self.client.wanted;
         let choice = choose(&self.listing.files, wanted).map_err(|why| self.contents(why))?;
         let Choice {
             beside: mut names,
             weights,
         } = choice;
-        // The weights come last: where they are, all else is, which is how a whole snapshot is known.
+        // Weights come last: a commit with weights is complete.
         match &weights {
             Weights::One => names.push("model.safetensors".to_owned()),
             Weights::Gguf(name) => names.push(name.clone()),
@@ -144,7 +143,7 @@ impl Run<'_> {
         Ok(self.cache.checkpoint(commit, &weights))
     }
 
-    /// The files that the index names, which the repository must have.
+    /// The files that the index lists; the repository must have them.
     fn shards(&self) -> Result<Vec<String>> {
         let path = self.cache.file(&self.listing.commit, INDEX);
         let index: Index = files::read_json(&path)?;
@@ -156,8 +155,8 @@ impl Run<'_> {
         }
     }
 
-    /// Fetches those of the files that are not there.
-    fn all(&self, names: &[String], progress: &mut dyn FnMut(Progress<'_>)) -> Result<()> {
+    /// Downloads those files that are not cached.
+    fn all(&self, names: &[String], progress: &mut dyn FnMut(DownloadProgress<'_>)) -> Result<()> {
         let commit = &self.listing.commit;
         let missing = names
             .iter()
@@ -170,7 +169,7 @@ impl Run<'_> {
             return Ok(());
         }
         let bytes = files.iter().map(|(_, remote)| remote.size).sum();
-        progress(Progress::Wanted(files.len(), bytes));
+        progress(DownloadProgress::Wanted(files.len(), bytes));
         let mut done = 0;
         for (name, remote) in &files {
             let file = Wanted {
@@ -180,13 +179,13 @@ impl Run<'_> {
             };
             file.fetch(&self.client, &self.cache, &mut |told| {
                 progress(match told {
-                    Progress::At(there, name) => Progress::At(done + there, name),
+                    DownloadProgress::At(there, name) => DownloadProgress::At(done + there, name),
                     other => other,
                 });
             })?;
             self.cache.link(remote.checksum.hex(), commit, name)?;
             done += remote.size;
-            progress(Progress::At(done, name));
+            progress(DownloadProgress::At(done, name));
         }
         Ok(())
     }

@@ -1,15 +1,15 @@
-//! What a decoder-only transformer is made of, whatever its family: the only description that the forward pass and
-//! the wavefront read.
+//! `Architecture`: a description of a decoder-only transformer of any family. The forward pass and the wavefront read
+//! nothing else about a model.
 
 use std::sync::Arc;
 
 use engram_core::Site;
 use serde::{Deserialize, Serialize};
 
-use crate::kernels::Seen;
+use crate::kernels::AttentionWindow;
 use crate::kernels::activation::Activation;
 
-/// How rows are normalised before attention, before the MLP and at the end.
+/// The normalisation before attention, before the MLP and at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Normalisation {
     /// (x − mean) / √(var + ε) · weight + bias (Ba, Kiros & Hinton 2016).
@@ -18,55 +18,55 @@ pub enum Normalisation {
     Rms,
 }
 
-/// Rotary position embedding (Su et al. 2021) of the first dimensions of each head: dimension i and dimension
-/// i + n, with n the number of frequencies, turn by position · frequency i.
+/// Rotary position embedding (Su et al. 2021). With n frequencies, dimensions i and i + n of each head are rotated by
+/// the angle position · frequency i; the remaining dimensions are not rotated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rotary {
-    /// Radians a position, one for each pair of dimensions; the layers share them.
+    /// Radians per position, one for each pair of dimensions; shared by the layers.
     pub frequencies: Arc<[f32]>,
-    /// Factor on cosine and sine, and so its square on the scores; 1 but for YaRN and LongRoPE.
+    /// Factor on cosine and sine, hence its square on the scores; 1 except for YaRN and LongRoPE.
     pub scale: f32,
-    /// Frequencies that depend on the prompt's length, where there are any.
-    pub longer: Option<Longer>,
+    /// Other frequencies for long prompts, if the model has them.
+    pub longer: Option<LongPrompts>,
 }
 
-/// The frequencies of prompts beyond a length.
+/// The frequencies of prompts above a length.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Longer {
-    /// Up to this many tokens a prompt has [`Rotary::frequencies`].
-    pub than: usize,
-    /// What a longer one has.
+pub struct LongPrompts {
+    /// Prompts of up to this many tokens use [`Rotary::frequencies`].
+    pub above: usize,
+    /// The frequencies of longer prompts.
     pub frequencies: LongFrequencies,
 }
 
 /// The frequencies of a long prompt.
 #[derive(Debug, Clone, PartialEq)]
 pub enum LongFrequencies {
-    /// The same for every length (LongRoPE, Ding et al. 2024).
+    /// The same for all of them (LongRoPE, Ding et al. 2024).
     Fixed(Arc<[f32]>),
-    /// Of a base that grows with the length (dynamic NTK scaling, as the transformers library has it).
+    /// From a base that grows with the length (dynamic NTK scaling, as in the transformers library).
     Dynamic {
-        /// The base of shorter prompts.
+        /// The base for shorter prompts.
         theta: f64,
-        /// By how much the context may grow.
+        /// The factor by which the context may grow.
         factor: f64,
     },
 }
 
-/// θ^(−2i/width) for each pair of `width` dimensions, in float32, as the transformers library has them.
+/// θ^(−2i/width) for each pair of `width` dimensions, in float32 as in the transformers library.
 pub(crate) fn frequencies(theta: f32, width: usize) -> impl Iterator<Item = f32> {
     (0..width / 2).map(move |i| 1.0 / theta.powf((2 * i) as f32 / width as f32))
 }
 
-/// Cosine and sine of the angle that a pair of dimensions turns by.
+/// Cosine and sine of the rotation angle of a pair of dimensions.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Turn {
+pub(crate) struct Rotation {
     pub cos: f32,
     pub sin: f32,
 }
 
 impl Rotary {
-    /// Frequencies that are the same for prompts of every length.
+    /// A rotary embedding with the same frequencies for prompts of every length.
     pub fn of(frequencies: impl Into<Arc<[f32]>>) -> Rotary {
         Rotary {
             frequencies: frequencies.into(),
@@ -75,15 +75,15 @@ impl Rotary {
         }
     }
 
-    /// The rotary embedding of a prompt of a length: frequencies that no longer depend on one.
+    /// The rotary embedding for prompts of this length.
     pub(crate) fn of_prompt(&self, length: usize) -> Rotary {
         let frequencies = match &self.longer {
-            Some(longer) if length > longer.than => match &longer.frequencies {
+            Some(longer) if length > longer.above => match &longer.frequencies {
                 LongFrequencies::Fixed(frequencies) => frequencies.clone(),
                 LongFrequencies::Dynamic { theta, factor } => {
                     let width = 2 * self.frequencies.len();
                     let (factor, power) = (*factor as f32, width as f32 / (width as f32 - 2.0));
-                    let stretched = factor * length as f32 / longer.than as f32 - (factor - 1.0);
+                    let stretched = factor * length as f32 / longer.above as f32 - (factor - 1.0);
                     frequencies(*theta as f32 * stretched.powf(power), width).collect()
                 }
             },
@@ -96,12 +96,12 @@ impl Rotary {
         }
     }
 
-    /// The turns at a position, one for each of [`Rotary::frequencies`]; angles in float32, as the transformers
-    /// library has them.
-    pub(crate) fn at(&self, position: usize) -> impl Iterator<Item = Turn> + '_ {
+    /// The rotations at a position, one for each of [`Rotary::frequencies`]. Angles are float32, as in the transformers
+    /// library.
+    pub(crate) fn at(&self, position: usize) -> impl Iterator<Item = Rotation> + '_ {
         self.frequencies.iter().map(move |frequency| {
             let angle = f64::from(position as f32 * frequency);
-            Turn {
+            Rotation {
                 cos: angle.cos() as f32 * self.scale,
                 sin: angle.sin() as f32 * self.scale,
             }
@@ -109,14 +109,14 @@ impl Rotary {
     }
 }
 
-/// What differs between the attention of one block and another.
+/// The settings of one block's attention.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayerAttention {
     /// Factor on the scores.
     pub scale: f32,
-    /// A query sees this many positions, its own the last of them; all before it where `None`.
+    /// Sliding window: a query attends to this many positions, its own included. `None`: to all up to its own.
     pub window: Option<usize>,
-    /// How queries and keys are turned.
+    /// Rotary embedding of queries and keys, if any.
     pub rotary: Option<Rotary>,
 }
 
@@ -127,20 +127,21 @@ pub struct DropoutRates {
     pub embeddings: f64,
     /// On attention probabilities.
     pub attention: f64,
-    /// On what attention and MLP add.
+    /// On the outputs of attention and MLP.
     pub residual: f64,
 }
 
 /// A decoder-only transformer without its weights.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Architecture {
-    /// The family's name, as `model_type` of a Hugging Face configuration has it.
+    /// The family's name: `model_type` of a Hugging Face configuration.
     pub family: String,
-    /// Number of embeddings.
+    /// Number of token embeddings.
     pub vocab: usize,
-    /// Longest prompt of a sweep, an edit, a text: rotary frequencies are the same for every length up to it.
+    /// Maximum prompt length in sweeps, edits and scores of texts. Up to it the rotary frequencies do not depend on the
+    /// length.
     pub context: usize,
-    /// Longest prompt of a single forward pass; above `context` only where rotary frequencies depend on the length.
+    /// Maximum prompt length of a single forward pass; above `context` only if rotary frequencies depend on the length.
     pub longest: usize,
     /// Width of the residual stream.
     pub d_model: usize,
@@ -148,50 +149,50 @@ pub struct Architecture {
     pub d_mlp: usize,
     /// Query heads.
     pub heads: usize,
-    /// Key-value heads, each of which serves heads / kv_heads query heads in a row.
+    /// Number of key-value heads. Each serves heads / kv_heads consecutive query heads.
     pub kv_heads: usize,
     /// Width of a head.
     pub d_head: usize,
     /// Factor on the token embeddings.
     pub embed_scale: f32,
-    /// Whether a learned embedding of each position is added to that of its token.
+    /// Whether a learned position embedding is added to the token embedding.
     pub learned_positions: bool,
-    /// How rows are normalised.
+    /// The kind of the norms.
     pub normalisation: Normalisation,
-    /// ε of every normalisation.
+    /// ε of all norms.
     pub epsilon: f64,
-    /// Whether the MLP reads what attention reads, and both are added to it (GPT-NeoX).
+    /// Whether attention and MLP read the same residual stream and are both added to it (GPT-NeoX).
     pub parallel: bool,
-    /// Whether attention's and the MLP's outputs are normalised before they are added (Gemma 2).
+    /// Whether the outputs of attention and MLP are normalised before they are added (Gemma 2 and 3).
     pub post_norms: bool,
-    /// Whether each head's queries and keys are normalised before they are turned (Qwen 3, Gemma 3).
+    /// QK-norm: whether each head's queries and keys are normalised before rotation (Qwen 3, Gemma 3).
     pub query_key_norms: bool,
-    /// Whether one projection makes queries, keys and values.
+    /// Whether one projection computes queries, keys and values.
     pub fused_qkv: bool,
     /// The MLP's activation function.
     pub activation: Activation,
-    /// Whether the activated neurons are multiplied with a second projection (Shazeer 2020).
+    /// Whether the MLP is gated: its activations are multiplied by a second projection (Shazeer 2020).
     pub gated: bool,
-    /// c in c·tanh(score / c), before the mask.
+    /// Soft cap c of attention scores: c·tanh(score / c), before the mask.
     pub score_cap: Option<f32>,
-    /// c in c·tanh(logit / c).
+    /// Soft cap c of logits: c·tanh(logit / c).
     pub logit_cap: Option<f32>,
     /// Dropout probabilities in training.
     pub dropout: DropoutRates,
-    /// One for each block.
+    /// Attention settings of each block.
     pub attention: Vec<LayerAttention>,
 }
 
 impl Architecture {
-    /// With the context within which no layer's rotary frequencies depend on the prompt's length.
+    /// Limits `context` to lengths at which no layer's rotary frequencies depend on the prompt's length.
     pub(crate) fn bounded(mut self) -> Architecture {
         let rotaries = self.attention.iter().flat_map(|layer| &layer.rotary);
         for longer in rotaries.flat_map(|rotary| &rotary.longer) {
             if let LongFrequencies::Dynamic { factor, .. } = longer.frequencies {
-                let stretched = longer.than as f64 * factor;
+                let stretched = longer.above as f64 * factor;
                 self.longest = self.longest.max(stretched as usize);
             }
-            self.context = self.context.min(longer.than);
+            self.context = self.context.min(longer.above);
         }
         self
     }
@@ -201,17 +202,17 @@ impl Architecture {
         self.attention.len()
     }
 
-    /// Width of all heads' queries together.
+    /// Width of the queries of all heads.
     pub fn d_queries(&self) -> usize {
         self.heads * self.d_head
     }
 
-    /// Width of all heads' keys together, and of their values.
+    /// Width of the keys of all heads, and of their values.
     pub fn d_keys(&self) -> usize {
         self.kv_heads * self.d_head
     }
 
-    /// Whether the value at a site is ever made.
+    /// Whether the model computes a value at this site.
     pub fn has(&self, site: Site) -> bool {
         match site {
             Site::PosEmbed => self.learned_positions,
@@ -225,13 +226,13 @@ impl Architecture {
         }
     }
 
-    /// The sites, in the order of [`Site::ALL`].
+    /// The model's sites, in the order of [`Site::ALL`].
     pub fn sites(&self) -> Vec<Site> {
         let all = Site::ALL.iter().copied();
         all.filter(|site| self.has(*site)).collect()
     }
 
-    /// The sizes.
+    /// The sizes of the model.
     pub fn shape(&self, parameters: usize) -> Shape {
         Shape {
             layers: self.layers(),
@@ -253,7 +254,7 @@ impl Architecture {
     }
 }
 
-/// The sizes of a model, and what of its layout decides which values depend on which.
+/// The sizes of a model, and the properties that decide which values depend on which.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shape {
     /// Number of blocks.
@@ -268,29 +269,30 @@ pub struct Shape {
     pub d_head: usize,
     /// Number of MLP neurons in a block.
     pub d_mlp: usize,
-    /// Number of embeddings.
+    /// Number of token embeddings.
     pub vocab: usize,
-    /// Longest prompt.
+    /// Maximum prompt length.
     pub context: usize,
     /// Whether attention and MLP read the same residual stream.
     pub parallel: bool,
-    /// Whether attention's and the MLP's outputs are normalised before they are added.
+    /// Whether the outputs of attention and MLP are normalised before they are added.
     pub post_norms: bool,
-    /// Whether the MLP has a second projection that its neurons are multiplied with.
+    /// Whether the MLP is gated.
     pub gated: bool,
-    /// Whether logits are capped, and so no linear image of the last normalisation.
+    /// Whether logits have a soft cap, and so are not linear in the output of the last norm.
     pub capped: bool,
-    /// Whether a learned embedding of each position is added to that of its token. Rotary embeddings depend on
-    /// distances between positions only.
+    /// Whether a learned position embedding is added to the token embedding. Rotary embedding depends on distances
+    /// between positions only.
     pub learned_positions: bool,
-    /// By block, how many positions a query attends to, its own the last of them; all before it where `None`.
+    /// For each block the sliding window: how many positions a query attends to, its own included. `None`: all up to
+    /// its own.
     pub windows: Vec<Option<usize>>,
     /// Number of parameters.
     pub parameters: usize,
 }
 
 impl std::fmt::Display for Shape {
-    /// The sizes, as a person tells models apart.
+    /// The sizes in the form by which people tell models apart.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
@@ -301,7 +303,7 @@ impl std::fmt::Display for Shape {
 }
 
 impl Shape {
-    /// Which query heads each key-value head serves, in words; `None` where each has its own.
+    /// In words, which query heads share a key-value head; `None` if each has its own.
     pub fn served(&self) -> Option<String> {
         let group = self.heads / self.kv_heads.max(1);
         if group <= 1 {
@@ -317,20 +319,20 @@ impl Shape {
 
     /// The positions that a query of a block attends to.
     pub fn attended(&self, layer: usize, query: usize) -> std::ops::Range<usize> {
-        Seen(self.windows.get(layer).copied().flatten()).by(query)
+        AttentionWindow(self.windows.get(layer).copied().flatten()).by(query)
     }
 
-    /// Width of all heads' queries together.
+    /// Width of the queries of all heads.
     pub fn d_queries(&self) -> usize {
         self.heads * self.d_head
     }
 
-    /// Width of all heads' keys together, and of their values.
+    /// Width of the keys of all heads, and of their values.
     pub fn d_keys(&self) -> usize {
         self.kv_heads * self.d_head
     }
 
-    /// Width of what the MLP's first projections make.
+    /// Width of the output of the MLP's first projections.
     pub fn d_hidden(&self) -> usize {
         match self.gated {
             true => 2 * self.d_mlp,

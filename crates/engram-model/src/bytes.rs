@@ -1,5 +1,5 @@
-//! A file's bytes, read by position as they are asked for. No file is mapped into memory: one that is cut short while
-//! it is open is an error that names it, not a signal that ends the process.
+//! A file's bytes, read on demand by position. Files are not mapped into memory: if one is truncated while it is open,
+//! the result is an error that names it, not a signal that ends the process.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind};
@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::error::{ModelError, Result};
 
-/// Where a file's bytes are.
+/// Where the bytes are.
 #[derive(Debug)]
 enum Source {
     File(File),
@@ -26,16 +26,16 @@ pub(crate) struct Bytes {
 }
 
 impl Bytes {
-    /// Those of a file on disk.
+    /// Opens a file on disk.
     ///
     /// # Errors
-    /// [`ModelError::Io`].
+    /// [`ModelError::Io`] if it cannot be opened or is not a regular file.
     pub fn open(path: &Path) -> Result<Bytes> {
         let failed = |source| ModelError::Io {
             path: path.to_owned(),
             source,
         };
-        // Asked before it is opened: opening a pipe waits for its writer.
+        // Checked before opening, because opening a pipe waits for its writer.
         if !std::fs::metadata(path).map_err(failed)?.is_file() {
             return Err(failed(Error::new(ErrorKind::InvalidInput, "not a file")));
         }
@@ -48,7 +48,7 @@ impl Bytes {
         })
     }
 
-    /// Those in memory; errors name them "(bytes)".
+    /// Bytes in memory; errors name them "(bytes)".
     pub fn held(bytes: Vec<u8>) -> Bytes {
         Bytes {
             path: PathBuf::from("(bytes)"),
@@ -67,10 +67,10 @@ impl Bytes {
         self.length
     }
 
-    /// The bytes of a range, read into a buffer where they are not in memory.
+    /// The bytes of a range. Those of a file are read into `buffer`.
     ///
     /// # Errors
-    /// [`ModelError::CutShort`] where the file has become shorter; [`ModelError::Io`].
+    /// [`ModelError::CutShort`] if the file was truncated meanwhile; [`ModelError::Io`] if reading fails.
     pub fn read<'b>(&'b self, range: Range<usize>, buffer: &'b mut Vec<u8>) -> Result<&'b [u8]> {
         let cut_short = || ModelError::CutShort {
             path: self.path.clone(),
@@ -93,8 +93,7 @@ impl Bytes {
         }
     }
 
-    /// Decodes a range on all threads: from each `bytes` of it come `values` of the result. Tasks read into a
-    /// buffer that each thread uses again.
+    /// Decodes a range in parallel: each `bytes` bytes give `values` values. Each thread reuses one buffer.
     ///
     /// # Errors
     /// As [`Bytes::read`].
@@ -118,7 +117,7 @@ impl Bytes {
     }
 }
 
-/// Elements of one task: a multiple of every block of the tensor types, and small enough to stay in a core's cache.
+/// Elements of one task: a multiple of every tensor type's block, and small enough for a core's cache.
 const TASK: usize = 1 << 16;
 
 #[cfg(unix)]

@@ -20,7 +20,7 @@ use crate::shard::Shard;
 
 /// The weights' file name.
 pub const WEIGHTS: &str = "model.safetensors";
-/// The name of the file that says which shard holds which tensor.
+/// File name of the index, which says which shard holds which tensor.
 pub const INDEX: &str = "model.safetensors.index.json";
 /// The configuration's file name.
 pub const CONFIG: &str = "config.json";
@@ -28,7 +28,7 @@ pub const CONFIG: &str = "config.json";
 /// Named parameters, float32, in the order of the forward pass.
 pub type Parameters = IndexMap<String, Tensor>;
 
-/// Reads all parameters that a family calls for.
+/// Reads all parameters that a family needs.
 ///
 /// # Errors
 /// As [`Stored::open`] and [`Stored::parameters`].
@@ -36,11 +36,11 @@ pub fn read(folder: &Path, family: &dyn Family, device: &Device) -> Result<Param
     Stored::open(folder)?.parameters(family, device)
 }
 
-/// The GGUF file that a path stands for: itself, or the only one of a folder without [`CONFIG`]; where that is split, its
-/// first part.
+/// The GGUF file that a path denotes: the file itself, or the only one in a folder without [`CONFIG`]; of a split model
+/// the first part.
 ///
 /// # Errors
-/// [`ModelError::GgufKind`] where a folder has several models.
+/// [`ModelError::GgufKind`] if the folder has several models.
 pub fn gguf_file(path: &Path) -> Result<Option<PathBuf>> {
     if path.is_file() {
         return Ok(Some(path.to_owned()));
@@ -81,7 +81,7 @@ pub fn gguf_file(path: &Path) -> Result<Option<PathBuf>> {
     }
 }
 
-/// The files that a model is read from, in a fixed order: what its identity is.
+/// The files of a model, in a fixed order; their hash identifies the model.
 ///
 /// # Errors
 /// As [`gguf_file`], [`Gguf::open`] and [`weight_files`].
@@ -97,7 +97,7 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
             .into_iter()
             .filter_map(named),
     );
-    // Without it, these have tokens of their own.
+    // Without tokenizer.json the tokens come from these files.
     if named("tokenizer.json").is_none() {
         let beside = ["added_tokens.json", "tokenizer_config.json"];
         files.extend(beside.into_iter().filter_map(named));
@@ -105,11 +105,11 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The files that hold a checkpoint's weights: one, or shards.
+/// The files of a checkpoint's weights: one, or several shards.
 ///
 /// # Errors
-/// [`ModelError::Missing`], [`ModelError::Pickle`]; [`ModelError::Config`] for an index that does not parse, or names
-/// a file that is elsewhere or not there.
+/// [`ModelError::Missing`] if there are none; [`ModelError::Pickle`] if there are only pickle files;
+/// [`ModelError::Config`] for an index that does not parse, or that names a missing file or one outside the folder.
 pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let (whole, index) = (folder.join(WEIGHTS), folder.join(INDEX));
     if whole.exists() {
@@ -126,7 +126,7 @@ pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
             "it names the file \"{}\", which is not one of its folder",
             shown(name)
         ),
-        None if names.is_empty() => "it names no file".to_owned(),
+        None if names.is_empty() => "it lists no file".to_owned(),
         None if names.iter().any(|name| !folder.join(name).exists()) => {
             let gone = names.iter().filter(|name| !folder.join(name).exists());
             let gone: Vec<&str> = gone.map(String::as_str).collect();
@@ -137,7 +137,7 @@ pub fn weight_files(folder: &Path) -> Result<Vec<PathBuf>> {
     Err(ModelError::Config { path: index, why })
 }
 
-/// Whether this is the name of a file, and of no path or anything else.
+/// Whether this is a plain file name, without a path.
 fn plain(name: &str) -> bool {
     let path = Path::new(name).file_name();
     path.is_some_and(|n| n == name) && !name.contains(char::is_control) && name.len() < 256
@@ -175,10 +175,10 @@ impl Index {
     }
 }
 
-/// The open weights of a checkpoint.
+/// The weights of a checkpoint, opened.
 #[derive(Debug)]
 pub struct Stored {
-    /// What names them: the file of weights, or the index.
+    /// The file that errors name: the weights, or the index.
     path: PathBuf,
     shards: Vec<Shard>,
 }
@@ -198,8 +198,9 @@ impl Stored {
         })
     }
 
-    /// The family as the weights have it: where the configuration ties the head to the embedding and the file holds a
-    /// head with other values, that head is a parameter, as in the transformers library from version 5 on.
+    /// The family, corrected by the weights: if the configuration ties the unembedding to the embedding, but the file
+    /// holds an unembedding with other values, that is used as a parameter, as in the transformers library from version
+    /// 5.
     ///
     /// # Errors
     /// As [`Stored::parameters`].
@@ -217,16 +218,17 @@ impl Stored {
         Ok(if head == embed { family } else { untied.untied })
     }
 
-    /// All parameters that a family calls for.
+    /// All parameters that a family needs.
     ///
     /// # Errors
-    /// As [`Shard::tensor`]; [`ModelError::TensorShape`], [`ModelError::UnusedTensor`].
+    /// As [`Shard::tensor`]; [`ModelError::TensorShape`] for a tensor of another shape than the configuration says;
+    /// [`ModelError::UnusedTensor`] as [`Stored::unused`].
     pub fn parameters(&self, family: &dyn Family, device: &Device) -> Result<Parameters> {
         let untied = untied(family);
         let mut parameters = Parameters::new();
         for (name, expected) in family.parameters() {
             let mut names = family.stored_names(&name);
-            // Of what is tied a file may hold either.
+            // Of two tied tensors a file may hold either.
             if let Some(untied) = untied.as_ref().filter(|untied| untied.embed == name) {
                 names.extend(untied.untied.stored_names(&untied.head));
             }
@@ -237,11 +239,11 @@ impl Stored {
         Ok(parameters)
     }
 
-    /// The names of tensors that the family has no use for, such as a head of another task. Buffers that older files
-    /// hold (masks, frequencies of rotary embedding) are left out.
+    /// Names of tensors that the family does not use, such as a head for another task. Buffers of older files (masks,
+    /// rotary frequencies) are not listed.
     ///
     /// # Errors
-    /// [`ModelError::UnusedTensor`] for one in the network itself: it contradicts the configuration.
+    /// [`ModelError::UnusedTensor`] for a tensor inside the network, because it contradicts the configuration.
     pub fn unused(&self, family: &dyn Family) -> Result<Vec<String>> {
         let mut used = HashSet::new();
         let mut modules = HashSet::new();
@@ -277,7 +279,7 @@ impl Stored {
         Ok(unused)
     }
 
-    /// The file that holds a tensor under one of some names, and that name.
+    /// The file that holds a tensor under one of these names, and the name.
     fn find<'n>(&self, names: &'n [String]) -> Option<(&Shard, &'n String)> {
         names.iter().find_map(|name| {
             let mut shards = self.shards.iter();
@@ -286,7 +288,7 @@ impl Stored {
         })
     }
 
-    /// The elements, in float32, of the tensor that is stored under one of some names.
+    /// The elements, in float32, of a tensor stored under one of these names.
     fn values(&self, name: &str, names: &[String], expected: &[usize]) -> Result<Vec<f32>> {
         let found = self.find(names);
         match found.and_then(|(shard, name)| Some((shard, name, shard.shape(name)?))) {
@@ -309,7 +311,7 @@ fn first_module(name: &str) -> &str {
     name.split('.').next().unwrap_or(name)
 }
 
-/// Whether a tensor is a constant that older versions of the transformers library stored among the weights.
+/// Whether a tensor is a constant that older versions of the transformers library stored with the weights.
 fn is_buffer(name: &str) -> bool {
     [
         "attn.bias",
@@ -328,18 +330,18 @@ fn is_buffer(name: &str) -> bool {
     })
 }
 
-/// A family whose head is tied, as it is with a head of its own.
+/// A family with tied embeddings, read as one with a separate unembedding.
 struct Untied {
     untied: Arc<dyn Family>,
-    /// The head's parameter, there only.
+    /// Name of the unembedding's parameter.
     head: String,
-    /// The embedding's, which it is tied to.
+    /// Name of the embedding's parameter.
     embed: String,
-    /// Of both.
+    /// Shape of both.
     shape: Vec<usize>,
 }
 
-/// `None` for a family whose head is not tied.
+/// `None` for a family without tied embeddings.
 fn untied(family: &dyn Family) -> Option<Untied> {
     let mut config = family.config();
     config.insert("tie_word_embeddings".to_owned(), false.into());
@@ -357,21 +359,21 @@ fn untied(family: &dyn Family) -> Option<Untied> {
     })
 }
 
-/// Refuses what a GGUF file can say and no configuration of the transformers library: rotary embedding of a part of each
-/// head, which the library would turn whole without a word.
+/// Fails for partial rotary embedding in families for which the transformers library has no such setting (it would
+/// rotate whole heads without a warning). A GGUF file can have it.
 fn refuse_part_of_heads(folder: &Path, family: &dyn Family) -> Result<()> {
     let architecture = family.architecture();
-    let turned = family
+    let rotated = family
         .config()
         .get(ROTARY_DIM)
         .and_then(serde_json::Value::as_u64);
     let d_head = architecture.d_head;
-    match turned.filter(|turned| *turned != d_head as u64) {
+    match rotated.filter(|rotated| *rotated != d_head as u64) {
         None => Ok(()),
-        Some(turned) => Err(ModelError::Config {
+        Some(rotated) => Err(ModelError::Config {
             path: folder.join(CONFIG),
             why: format!(
-                "not written: rotary embedding turns {turned} of a head's {d_head} dimensions, which no {} of the \
+                "not written: rotary embedding rotates {rotated} of a head's {d_head} dimensions, which no {} of the \
                  transformers library does; use the GGUF file",
                 architecture.family
             ),
@@ -379,12 +381,11 @@ fn refuse_part_of_heads(folder: &Path, family: &dyn Family) -> Result<()> {
     }
 }
 
-/// Writes configuration and weights (float32, under the names that the transformers library gives them), each
-/// atomically.
+/// Writes configuration and weights (float32, named as in the transformers library), each atomically.
 ///
 /// # Errors
-/// As [`write_atomic`]; [`ModelError::NotFinite`], and [`ModelError::Config`] for a model that has no such form, before
-/// anything is written.
+/// As [`write_atomic`]. Before anything is written: [`ModelError::NotFinite`], and [`ModelError::Config`] for a model
+/// that this layout cannot express.
 pub fn write(folder: &Path, family: &dyn Family, parameters: &Parameters) -> Result<()> {
     refuse_part_of_heads(folder, family)?;
     let mut buffers = Vec::with_capacity(parameters.len());
@@ -413,7 +414,7 @@ pub fn write(folder: &Path, family: &dyn Family, parameters: &Parameters) -> Res
         let view = TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(damaged)?;
         views.push((name.as_str(), view));
     }
-    // One entry only: the library keeps metadata in a hash map, whose order would not be the same twice.
+    // One entry only: the library keeps metadata in a hash map, whose order varies.
     let metadata = std::collections::HashMap::from([("format".to_owned(), "pt".to_owned())]);
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(damaged)?;
     write_atomic(&path, |w| w.write_all(&bytes))?;

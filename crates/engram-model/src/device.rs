@@ -1,13 +1,13 @@
-//! Where a network runs.
+//! Devices by name.
 
 use candle_core::Device;
 
 use crate::error::{ModelError, Result};
 
-/// The device of this name: `cpu`, `cuda` or `cuda:N`.
+/// The device named `cpu`, `cuda` or `cuda:N`.
 ///
 /// # Errors
-/// [`ModelError::Device`] where there is no such device, or where this build has no CUDA.
+/// [`ModelError::Device`] if there is no such device, or if this build has no CUDA.
 pub fn device(name: &str) -> Result<Device> {
     let failed = |why: String| ModelError::Device {
         name: name.to_owned(),

@@ -1,4 +1,4 @@
-//! What can go wrong with a checkpoint, a tokenizer or a forward pass.
+//! Errors of checkpoints, tokenizers and forward passes.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ pub type Result<T, E = ModelError> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// A run that did not keep a site that is asked of it.
+    /// A site that a run did not store.
     #[error("{site} is not in the run's cache")]
     Cache {
         /// The site's name.
@@ -20,18 +20,18 @@ pub enum ModelError {
     Layer {
         /// The layer as asked.
         layer: usize,
-        /// How many there are.
+        /// The number of layers.
         layers: usize,
     },
-    /// A device that is not there.
+    /// A device that does not exist.
     #[error("device {name}: {why}")]
     Device {
-        /// The name that was asked for.
+        /// The name given.
         name: String,
         /// The reason.
         why: String,
     },
-    /// A file of the checkpoint is not there.
+    /// A missing file of the checkpoint.
     #[error("{}: no {file} in this folder (a checkpoint holds config.json, model.safetensors and tokenizer.json or vocab.json with merges.txt)", folder.display())]
     Missing {
         /// The checkpoint's folder.
@@ -47,17 +47,17 @@ pub enum ModelError {
         /// The operating system's reason.
         source: std::io::Error,
     },
-    /// A file that became shorter while it was read.
+    /// A file that was truncated while it was read.
     #[error("{}: cut short while it was read: bytes {from} to {to} are gone; fetch or copy it again, and change no checkpoint that is in use", path.display())]
     CutShort {
         /// The file.
         path: PathBuf,
-        /// The first byte of what was to be read.
+        /// First byte of the range to be read.
         from: usize,
-        /// The byte after it.
+        /// One past its last byte.
         to: usize,
     },
-    /// A configuration that does not parse or describes no model that exists.
+    /// A configuration that does not parse, or does not describe a model.
     #[error("{}: {why}", path.display())]
     Config {
         /// The file.
@@ -73,21 +73,21 @@ pub enum ModelError {
         /// The reason.
         why: String,
     },
-    /// Weights that only running the file would read.
+    /// Weights in a pickle file, which can only be read by executing it.
     #[error("{}: engram reads no pickle files, since reading one can run any code; write the model anew with safetensors: AutoModelForCausalLM.from_pretrained(FOLDER).save_pretrained(OTHER, safe_serialization=True)", path.display())]
     Pickle {
         /// The file.
         path: PathBuf,
     },
-    /// What is done for GPT-2 only, asked of another family.
+    /// A feature for GPT-2 only, used with another family.
     #[error("{what} is for GPT-2; this model is of family {family}")]
     OnlyGpt2 {
-        /// What was asked.
+        /// The feature.
         what: &'static str,
         /// The model's family.
         family: String,
     },
-    /// A tensor that the configuration calls for and the file lacks.
+    /// A tensor that the configuration needs and the file lacks.
     #[error("{}: tensor {name} is missing", path.display())]
     MissingTensor {
         /// The file.
@@ -119,19 +119,19 @@ pub enum ModelError {
         /// Its index, row-major.
         element: usize,
     },
-    /// A run whose values leave float32's range.
+    /// Values of a run that exceed float32.
     #[error(
         "{site} holds {value} at position {position}: the weights are too large for float32, or damaged"
     )]
     Overflow {
-        /// The first site, in the order of the forward pass, layer included.
+        /// The first such site in the order of the forward pass, layer included.
         site: String,
-        /// The first position there.
+        /// The first such position.
         position: usize,
         /// The value.
         value: f32,
     },
-    /// A tensor that is neither a parameter of the model nor a buffer that older files hold.
+    /// A tensor that is neither a parameter of the model nor a known buffer of older files.
     #[error("{}: tensor {name} has no part in a {family} of this configuration; correct the configuration, or write the model anew without the tensor", path.display())]
     UnusedTensor {
         /// The file.
@@ -141,7 +141,7 @@ pub enum ModelError {
         /// The model's family.
         family: String,
     },
-    /// A tensor of a type that is not read.
+    /// A tensor of an unsupported type.
     #[error("{}: tensor {name} is {found}; engram reads F32, F16 and BF16: write the model anew in one of them", path.display())]
     Dtype {
         /// The file.
@@ -156,20 +156,20 @@ pub enum ModelError {
     Gguf {
         /// The file.
         path: PathBuf,
-        /// Where in the file.
+        /// Byte offset in the file.
         at: usize,
         /// What is wrong there.
         why: String,
     },
-    /// A GGUF file of a kind that is not read.
+    /// An unsupported kind of GGUF file.
     #[error("{}: {why}", path.display())]
     GgufKind {
         /// The file.
         path: PathBuf,
-        /// The kind, and what is read.
+        /// The kind, and what is supported.
         why: String,
     },
-    /// A metadata key that is asked for and that the file lacks.
+    /// A required metadata key that the file lacks.
     #[error("{}: metadata {key} is missing; convert the model again with a converter that writes it", path.display())]
     MissingMetadata {
         /// The file.
@@ -177,14 +177,14 @@ pub enum ModelError {
         /// The key.
         key: String,
     },
-    /// A metadata value of another type than the one asked for.
+    /// A metadata value of another type than required.
     #[error("{}: metadata {key}: expected {expected}, found {found}", path.display())]
     MetadataType {
         /// The file.
         path: PathBuf,
         /// The key.
         key: String,
-        /// The type asked for.
+        /// The required type.
         expected: &'static str,
         /// The type or value in the file.
         found: String,
@@ -205,12 +205,12 @@ pub enum ModelError {
         /// The reason.
         why: String,
     },
-    /// A tokenizer with more entries than the model has embeddings.
+    /// A tokenizer with more tokens than the model has embeddings.
     #[error("{}: the tokenizer has ids up to {highest}; {}: the vocabulary has {vocab}: they are not of one model", path.display(), config.display())]
     Vocabulary {
         /// The tokenizer's file.
         path: PathBuf,
-        /// The file that says how many embeddings there are.
+        /// The file with the number of embeddings.
         config: PathBuf,
         /// The highest id of the tokenizer.
         highest: u32,
@@ -233,23 +233,23 @@ pub enum ModelError {
         /// The model's context.
         context: usize,
     },
-    /// A prompt so long that the frequencies of the model's rotary embedding depend on its length.
+    /// A prompt so long that the model's rotary frequencies depend on its length.
     #[error(
         "{length} tokens: beyond {context} the model's rotary frequencies (rope_type dynamic or longrope) depend on the prompt's length, and sweeps, edits and scores of texts do not take such prompts; model ask, model logits and cache do"
     )]
     RotaryLength {
         /// The prompt's length in tokens.
         length: usize,
-        /// Up to this many tokens they do not.
+        /// Up to this length they do not.
         context: usize,
     },
-    /// Rows of a batch that differ in length, or no token at all.
+    /// Rows of a batch that are empty or differ in length.
     #[error("a batch takes prompts of one length of at least one token, found lengths {lengths:?}")]
     Batch {
         /// The lengths found.
         lengths: Vec<usize>,
     },
-    /// A replacement of another shape than the site's.
+    /// A replacement of another shape than the site's value.
     #[error("site {site}: a replacement has shape {found:?}, the site has {expected:?}")]
     SiteShape {
         /// The site, layer included.
@@ -259,7 +259,7 @@ pub enum ModelError {
         /// The replacement's shape.
         found: Vec<usize>,
     },
-    /// A parameter that the configuration calls for and is not among those given.
+    /// A missing parameter.
     #[error("parameter {name} is missing")]
     NoParameter {
         /// The parameter's name.
@@ -278,28 +278,28 @@ pub enum ModelError {
     /// Weights or gradients of another model.
     #[error("expected {expected} parameters side by side, found {found}")]
     FlatLength {
-        /// The number of elements of the model.
+        /// The model's number of elements.
         expected: usize,
         /// The number given.
         found: usize,
     },
-    /// A text that is too long for what the tokenizer may make of it.
+    /// A text too long to be tokenised safely.
     #[error("{}: a text of {bytes} bytes; this tokenizer takes {most} at most, since it may make texts longer", path.display())]
     Text {
         /// The tokenizer's file.
         path: PathBuf,
         /// Bytes of the text.
         bytes: usize,
-        /// The most that it may have.
+        /// The maximum number of bytes.
         most: usize,
     },
-    /// A chat, of a checkpoint that has no template for one.
+    /// A chat for a checkpoint without a chat template.
     #[error("{}: the checkpoint has no chat template (chat_template of tokenizer_config.json, chat_template.jinja, or tokenizer.chat_template of a GGUF file); give the prompt as text", path.display())]
     NoChatTemplate {
         /// The checkpoint's file.
         path: PathBuf,
     },
-    /// A chat template that is wrong, or that refuses what it is given.
+    /// A chat template that is invalid or rejects its input.
     #[error("{}: chat template: {why}", path.display())]
     Chat {
         /// The template's file.
@@ -307,21 +307,21 @@ pub enum ModelError {
         /// The reason.
         why: String,
     },
-    /// A begin-of-text token that is asked for and that the tokenizer does not have.
+    /// `--bos always` for a tokenizer without a begin-of-text token.
     #[error("{}: --bos always: this tokenizer has no begin-of-text token (no bos_token, no <|endoftext|>)", path.display())]
     NoBos {
         /// The tokenizer's file.
         path: PathBuf,
     },
-    /// A file helper failed.
+    /// An error of a file.
     #[error(transparent)]
     Core(#[from] engram_core::CoreError),
-    /// The tensor library failed.
+    /// An error of the tensor library.
     #[error("tensor operation failed: {0}")]
     Tensor(#[from] candle_core::Error),
 }
 
-/// A text from a file, fit for one line of an error.
+/// A text from a file, shortened and escaped for one line of an error.
 pub(crate) fn shown(text: &str) -> String {
     const MOST: usize = 160;
     let printed = |c: char| match c {

@@ -1,4 +1,4 @@
-//! Runs whose values leave float32's range: found, and named by the first site.
+//! Runs with values that exceed float32: the error names the first site.
 
 use candle_core::Tensor;
 use engram_core::{NamedSite, Site};
@@ -8,8 +8,8 @@ use crate::model::Model;
 use crate::tap::Tap;
 
 impl Model {
-    /// Refuses values of a run of `ids` that are NaN or infinite. The run is repeated to name the first site, in the
-    /// order of the forward pass, and at that site the first position at which one is.
+    /// Fails if values of a run of `ids` are NaN or infinite. The run is repeated to find the first such site, in the
+    /// order of the forward pass, and the first such position.
     ///
     /// # Errors
     /// [`ModelError::Overflow`].
@@ -21,7 +21,7 @@ impl Model {
         for value in values {
             if first(value)?.is_some() {
                 self.forward(ids, &mut Watch)?;
-                // Every site that a plain run makes is finite: the value is one that only its own tap asks for.
+                // All sites of a plain run are finite: the value belongs to a site that is computed only for taps.
                 let derived = NamedSite::canonical(Site::Logits, None).name;
                 return Err(overflow(derived, value)?);
             }
@@ -30,7 +30,7 @@ impl Model {
     }
 }
 
-/// The first element that is NaN or infinite, and its value.
+/// The first element that is NaN or infinite, and its index.
 fn first(value: &Tensor) -> Result<Option<(usize, f32)>> {
     let values = value.flatten_all()?.to_vec1::<f32>()?;
     let mut each = values.into_iter().enumerate();
@@ -50,7 +50,7 @@ fn overflow(site: String, value: &Tensor) -> Result<ModelError> {
     })
 }
 
-/// Stops a run at the first site that is not finite. Sites that a plain run never makes are not asked for.
+/// A tap that stops a run at the first site with a value that is not finite. It asks only for sites of a plain run.
 struct Watch;
 
 impl Tap for Watch {

@@ -1,8 +1,8 @@
-//! Which tokens of a text belong to a part of it.
+//! Tokens of a part of a text.
 //!
-//! A continuation has no ids of its own: a tokenizer of SentencePiece's kind puts a blank before every text, so that
-//! " Paris" alone has another first token than " Paris" after a prompt. Its ids are taken from those of the prompt and
-//! the continuation written as one text.
+//! A continuation has no token ids by itself: SentencePiece tokenizers put a space before every text, so that " Paris"
+//! alone begins with another token than " Paris" after a prompt. Its ids are those that follow the prompt's ids when
+//! both are tokenised as one text.
 
 use std::ops::Range;
 
@@ -10,8 +10,8 @@ use crate::error::Result;
 use crate::tokenizer::Tokenizer;
 
 impl Tokenizer {
-    /// The ids of `next` after a prompt: what follows `prompt_ids`, the prompt's own, in the ids of the joined text.
-    /// `None` if the joined text's ids do not begin with the prompt's.
+    /// The ids of `next` after a prompt: those after `prompt_ids` in the ids of the joined text. `None` if the joined
+    /// text's ids do not begin with the prompt's.
     ///
     /// # Errors
     /// [`crate::ModelError::Tokenizer`].
@@ -25,8 +25,8 @@ impl Tokenizer {
         Ok(joined.strip_prefix(prompt_ids).map(<[u32]>::to_vec))
     }
 
-    /// The ids of `next` after a prompt that is given by ids: the prompt's text is that of the ids, and the tokens are
-    /// found by their offsets. `None` if a token of the joined text belongs to both.
+    /// The ids of `next` after a prompt given by ids. The prompt's text is decoded from the ids, and the tokens are
+    /// found by their offsets. `None` if a token of the joined text overlaps both.
     ///
     /// # Errors
     /// [`crate::ModelError::Tokenizer`].
@@ -42,8 +42,8 @@ impl Tokenizer {
     }
 }
 
-/// The tokens that a range of a text's bytes touches; `offsets` holds each token's bytes. Special tokens that stand for
-/// no byte are touched by nothing.
+/// The tokens that overlap a range of a text's bytes; `offsets` holds each token's bytes. Special tokens without bytes
+/// overlap nothing.
 pub fn covering(offsets: &[Range<usize>], bytes: &Range<usize>) -> Option<Range<usize>> {
     let touches = |o: &Range<usize>| o.start < bytes.end && o.end > bytes.start;
     let first = offsets.iter().position(touches)?;

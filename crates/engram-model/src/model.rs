@@ -1,4 +1,4 @@
-//! A model and its tokenizer, whatever the family.
+//! A language model of any family with its tokenizer.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub struct Model {
     unused: Vec<String>,
 }
 
-/// Refuses a tokenizer whose ids the embeddings do not hold.
+/// Fails if the tokenizer has ids without an embedding.
 fn fits(tokenizer: &Tokenizer, family: &dyn Family, config: &Path) -> Result<()> {
     let (highest, vocab) = (tokenizer.highest_id(), family.architecture().vocab);
     match (highest as usize) < vocab {
@@ -41,11 +41,11 @@ fn fits(tokenizer: &Tokenizer, family: &dyn Family, config: &Path) -> Result<()>
 }
 
 impl Model {
-    /// Reads a checkpoint: a folder in the layout of the transformers library, or a GGUF file (or a folder that holds
-    /// one and no `config.json`).
+    /// Reads a checkpoint: a folder in the layout of the transformers library, a GGUF file, or a folder with a GGUF
+    /// file and no `config.json`.
     ///
     /// # Errors
-    /// Any that a checkpoint can have; see [`ModelError`].
+    /// Any error of a checkpoint; see [`ModelError`].
     pub fn read(folder: &Path, device: &Device) -> Result<Model> {
         if let Some(file) = checkpoint::gguf_file(folder)? {
             return Model::read_gguf(&file, device);
@@ -76,16 +76,16 @@ impl Model {
         Model::assemble(family, parameters, tokenizer, path.to_owned())
     }
 
-    /// Bytes that the weights of a checkpoint take when [`Model::read`] has read them, from its configuration alone.
+    /// Bytes that [`Model::read`] allocates for the weights of a checkpoint, from its configuration alone.
     ///
     /// # Errors
-    /// As [`Model::read`]'s, of the configuration.
+    /// Those of [`Model::read`] for the configuration.
     pub fn bytes_of(path: &Path) -> Result<u64> {
         let family = match checkpoint::gguf_file(path)? {
             Some(file) => families::open_gguf(&file)?.1,
             None => families::read(&path.join(checkpoint::CONFIG))?,
         };
-        // What a configuration claims may be more than any number holds.
+        // The sizes that a configuration claims may overflow.
         let values = |shape: &[usize]| {
             let sizes = shape.iter().map(|size| *size as u64);
             sizes.fold(1, u64::saturating_mul)
@@ -95,10 +95,10 @@ impl Model {
         Ok(all.fold(0, u64::saturating_add).saturating_mul(4))
     }
 
-    /// A GPT-2 from its parts: parameters by name as [`Gpt2Config::parameters`] lists them.
+    /// A GPT-2 from its parts; parameters are named as in [`Gpt2Config::parameters`].
     ///
     /// # Errors
-    /// [`ModelError::MissingTensor`].
+    /// [`ModelError::MissingTensor`] if a parameter is missing.
     pub fn from_parts(
         config: &Gpt2Config,
         parameters: Parameters,
@@ -107,10 +107,10 @@ impl Model {
         Model::of(Arc::new(config.clone()), parameters, tokenizer)
     }
 
-    /// A model of any family from its parts: parameters by name as [`Family::parameters`] lists them.
+    /// A model of any family from its parts; parameters are named as in [`Family::parameters`].
     ///
     /// # Errors
-    /// [`ModelError::MissingTensor`].
+    /// [`ModelError::MissingTensor`] if a parameter is missing.
     pub fn of(
         family: Arc<dyn Family>,
         parameters: Parameters,
@@ -120,11 +120,11 @@ impl Model {
         Model::assemble(family, parameters, tokenizer, folder)
     }
 
-    /// A model with random weights as GPT-2's were drawn: normal with standard deviation 0.02, the
-    /// projections onto the residual stream with 0.02/√(2·layers); biases 0, LayerNorm weights 1.
+    /// A model with random weights, initialised like GPT-2: normal with standard deviation 0.02, projections onto the
+    /// residual stream with 0.02/√(2·layers); biases 0, LayerNorm weights 1.
     ///
     /// # Errors
-    /// As the tensor library's.
+    /// Those of the tensor library.
     pub fn random(config: &Gpt2Config, tokenizer: Tokenizer, seed: u64) -> Result<Model> {
         use rand::SeedableRng;
         use rand_distr::Distribution;
@@ -179,18 +179,18 @@ impl Model {
     /// Writes the checkpoint: configuration, weights, tokenizer.
     ///
     /// # Errors
-    /// As the file system's.
+    /// As [`checkpoint::write`] and [`Tokenizer::write`].
     pub fn write(&self, folder: &Path) -> Result<()> {
         checkpoint::write(folder, &*self.family, &self.parameters)?;
         self.tokenizer.write(folder)
     }
 
-    /// The slow twin of [`crate::training`]: the model with every parameter a variable that gradients
-    /// reach, and those variables by name, in the order of the forward pass. Values are copied; later
-    /// changes to the variables are seen by the model.
+    /// A model for automatic differentiation, to compare with [`crate::training`]: every parameter is a variable.
+    /// Returns the variables by name, in the order of the forward pass. Values are copied; changes to the variables
+    /// affect the returned model.
     ///
     /// # Errors
-    /// As the tensor library's.
+    /// Those of the tensor library.
     pub fn trainable(&self) -> Result<(Model, Vec<(String, Var)>)> {
         let mut variables = Vec::with_capacity(self.parameters.len());
         let mut parameters = Parameters::new();
@@ -204,10 +204,10 @@ impl Model {
         Ok((model, variables))
     }
 
-    /// The same model with one dropout probability in place of its configuration's three.
+    /// The same model with one dropout probability instead of the three of its configuration.
     ///
     /// # Errors
-    /// [`ModelError::MissingTensor`].
+    /// [`ModelError::MissingTensor`] if a parameter is missing.
     pub fn with_dropout(&self, probability: f64) -> Result<Model> {
         let mut config = self.gpt2("training with dropout")?.clone();
         config.embd_pdrop = probability;
@@ -220,7 +220,7 @@ impl Model {
     /// The same model on another device.
     ///
     /// # Errors
-    /// Where it does not fit there.
+    /// [`ModelError::Tensor`] if it does not fit there.
     pub fn to_device(&self, device: &Device) -> Result<Model> {
         let moved = |(name, tensor): (&String, &Tensor)| -> Result<(String, Tensor)> {
             Ok((name.clone(), tensor.to_device(device)?))
@@ -230,7 +230,7 @@ impl Model {
         Model::assemble(self.family.clone(), parameters, tokenizer, folder)
     }
 
-    /// Logits of a batch of prompts of one length, [batch, pos, vocab], through the taps.
+    /// Logits of a batch of prompts of equal length, [batch, pos, vocab]. Each site's value passes through `tap`.
     ///
     /// # Errors
     /// As [`Transformer::forward`].
@@ -238,8 +238,8 @@ impl Model {
         self.network.forward(ids, tap, TrainingPass::default())
     }
 
-    /// Logits from position `from` on, [batch, pos − from, vocab], through the taps: as
-    /// [`Model::forward`], without the work of unembedding the positions before.
+    /// Logits from position `from` on, [batch, pos − from, vocab]. As [`Model::forward`], but earlier positions are not
+    /// unembedded.
     ///
     /// # Errors
     /// As [`Transformer::forward_from`].
@@ -247,8 +247,7 @@ impl Model {
         self.network.forward_from(ids, from, tap)
     }
 
-    /// Logits with dropout and masked padding, for the slow twin of [`crate::training`]; gradients reach the
-    /// variables of [`Model::trainable`].
+    /// Logits with dropout and masked padding, with gradients for the variables of [`Model::trainable`].
     ///
     /// # Errors
     /// As [`Transformer::forward`].
@@ -256,7 +255,7 @@ impl Model {
         self.network.forward(ids, &mut NoTap, training)
     }
 
-    /// The same model with another choice of what is put before a text.
+    /// The same model with another setting of begin-of-text.
     ///
     /// # Errors
     /// As [`Tokenizer::with_bos`].
@@ -270,12 +269,12 @@ impl Model {
         &self.tokenizer
     }
 
-    /// The folder that the checkpoint was read from.
+    /// The path that the checkpoint was read from.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The names of tensors of the checkpoint that have no part in the network, such as a head of another task.
+    /// Names of tensors in the checkpoint that the network does not use, such as a head for another task.
     pub fn unused(&self) -> &[String] {
         &self.unused
     }
@@ -316,7 +315,7 @@ impl Model {
         })
     }
 
-    /// What the network is made of.
+    /// The description of the network.
     pub fn architecture(&self) -> &Architecture {
         self.network.architecture()
     }
@@ -326,10 +325,10 @@ impl Model {
         &self.network
     }
 
-    /// The configuration of a GPT-2; `what` is what it is for.
+    /// The configuration of a GPT-2; `what` names the feature that needs it.
     ///
     /// # Errors
-    /// [`ModelError::OnlyGpt2`].
+    /// [`ModelError::OnlyGpt2`] for another family.
     pub fn gpt2(&self, what: &'static str) -> Result<&Gpt2Config> {
         self.family.gpt2().ok_or_else(|| ModelError::OnlyGpt2 {
             what,
@@ -337,10 +336,10 @@ impl Model {
         })
     }
 
-    /// The parameters side by side, as a [`crate::training::Pass`] takes them.
+    /// The parameters as one vector, for [`crate::training::Pass`].
     ///
     /// # Errors
-    /// [`ModelError::OnlyGpt2`], or the tensor library's.
+    /// [`ModelError::OnlyGpt2`] for another family; those of the tensor library.
     pub fn flat(&self) -> Result<Flat> {
         Flat::of(self.gpt2("training")?, &self.parameters)
     }
@@ -348,7 +347,7 @@ impl Model {
     /// The same architecture, tokenizer and device with other weights.
     ///
     /// # Errors
-    /// [`ModelError::MissingTensor`] where they are of another architecture.
+    /// [`ModelError::MissingTensor`] if they are of another architecture.
     pub fn with_weights(&self, weights: &Flat) -> Result<Model> {
         let parameters = weights.parameters(self.device())?;
         let (tokenizer, folder) = (self.tokenizer.clone(), self.folder.clone());
@@ -358,7 +357,7 @@ impl Model {
     /// The same model with some parameters replaced, by name.
     ///
     /// # Errors
-    /// [`ModelError::MissingTensor`] for a name that it does not have; [`ModelError::TensorShape`].
+    /// [`ModelError::MissingTensor`] for a name that the model lacks; [`ModelError::TensorShape`] for another shape.
     pub fn with_parameters(
         &self,
         replaced: impl IntoIterator<Item = (String, Tensor)>,
@@ -380,8 +379,8 @@ impl Model {
         Model::assemble(self.family.clone(), parameters, tokenizer, folder)
     }
 
-    /// The parameter that a weight of the network is, or is a view of, and whether it is stored the other way round
-    /// ([out, in]). `None` where it is a part of one.
+    /// The parameter that a weight is, or is a transposed view of, and whether it is transposed (stored as [out, in]).
+    /// `None` if the weight is only a part of a parameter.
     pub fn stored(&self, weight: &Tensor) -> Option<(String, bool)> {
         let (of_weight, layout) = weight.storage_and_layout();
         let whole = self.parameters.iter().find(|(_, parameter)| {
@@ -391,7 +390,7 @@ impl Model {
         Some((whole.0.clone(), !layout.is_contiguous()))
     }
 
-    /// The sites and every name that reaches them.
+    /// The sites of the model and all their names.
     pub fn sites(&self) -> SiteTable {
         let architecture = self.architecture();
         SiteTable::new(
@@ -401,7 +400,7 @@ impl Model {
         )
     }
 
-    /// The sizes.
+    /// The sizes of the model.
     pub fn shape(&self) -> Shape {
         let parameters = self.parameters.values().map(Tensor::elem_count).sum();
         self.architecture().shape(parameters)

@@ -1,5 +1,4 @@
-//! Safetensors: one file of tensors, of a checkpoint the whole or a part. Nothing that the file says is believed
-//! unchecked.
+//! A safetensors file: a whole checkpoint or a shard. Everything that the file claims is checked.
 
 use std::path::Path;
 
@@ -10,14 +9,14 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use crate::bytes::Bytes;
 use crate::error::{ModelError, Result, shown};
 
-/// The format's bound on the header.
+/// Maximum size of a header in the format.
 const MOST_HEADER: u64 = 100_000_000;
 
-/// An open file of safetensors. Tensors are read from the disk when they are asked for.
+/// An open safetensors file. Tensors are read from disk on demand.
 #[derive(Debug)]
 pub struct Shard {
     bytes: Bytes,
-    /// Where the tensors' bytes begin.
+    /// Offset of the tensors' bytes.
     start: usize,
     header: Metadata,
 }
@@ -26,15 +25,15 @@ impl Shard {
     /// Opens a file and checks its header.
     ///
     /// # Errors
-    /// [`ModelError::Io`], [`ModelError::Weights`], [`ModelError::CutShort`].
+    /// [`ModelError::Io`] and [`ModelError::CutShort`] if reading fails; [`ModelError::Weights`] for a damaged header.
     pub fn open(path: &Path) -> Result<Shard> {
         Shard::new(Bytes::open(path)?)
     }
 
-    /// A file whose bytes are in memory; errors name it "(bytes)".
+    /// Parses a file in memory; errors name it "(bytes)".
     ///
     /// # Errors
-    /// [`ModelError::Weights`].
+    /// [`ModelError::Weights`] for a damaged header.
     pub fn parse(bytes: Vec<u8>) -> Result<Shard> {
         Shard::new(Bytes::held(bytes))
     }
@@ -63,10 +62,11 @@ impl Shard {
         self.header.info(name).map(|info| info.shape.as_slice())
     }
 
-    /// A tensor's elements in float32, row-major, checked for NaN and infinity.
+    /// A tensor's elements in float32, row-major, checked to be finite.
     ///
     /// # Errors
-    /// [`ModelError::MissingTensor`], [`ModelError::Dtype`], [`ModelError::NotFinite`], [`ModelError::CutShort`].
+    /// [`ModelError::MissingTensor`] if there is none of this name; [`ModelError::Dtype`] for an unsupported type;
+    /// [`ModelError::NotFinite`] for NaN or infinity; [`ModelError::CutShort`] if the file was truncated.
     pub fn tensor(&self, name: &str) -> Result<Vec<f32>> {
         let path = || self.path().to_owned();
         let info = self.header.info(name);
@@ -97,7 +97,7 @@ impl Shard {
         }
     }
 
-    /// Elements of `N` bytes each.
+    /// Converts elements of `N` bytes each.
     fn converted<const N: usize>(
         &self,
         info: &TensorInfo,
@@ -113,8 +113,8 @@ impl Shard {
     }
 }
 
-/// Where the tensors' bytes begin, and the table of tensors: of offsets that follow each other, each as long as type
-/// and shape say, up to the end of the file.
+/// Offset of the tensors' bytes, and the table of tensors. Offsets must be contiguous, fit type and shape, and end at
+/// the end of the file.
 fn header(file: &Bytes) -> Result<(usize, Metadata)> {
     let wrong = |why: String| ModelError::Weights {
         path: file.path().to_owned(),

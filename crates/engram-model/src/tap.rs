@@ -1,4 +1,4 @@
-//! How a forward pass is listened to and written into.
+//! Taps: reading and replacing activations during a forward pass.
 
 use candle_core::Tensor;
 use engram_core::Site;
@@ -6,21 +6,21 @@ use indexmap::IndexMap;
 
 use crate::error::Result;
 
-/// Sees the value at each site as the forward pass reaches it, and may replace it.
+/// Receives the value at each site as the forward pass computes it, and may replace it.
 pub trait Tap {
-    /// Whether the value at this site is asked for. Sites that a plain forward pass never makes
-    /// (`head_out`, `pattern`, scales) are computed only where this says so.
+    /// Whether this site's value is wanted. Sites that a plain forward pass does not compute (`head_out`, `pattern`,
+    /// scales) are computed only for taps that want them.
     fn wants(&self, site: Site, layer: Option<usize>) -> bool;
 
-    /// The value at a site, batch first; what is returned goes on through the network. Called only
-    /// where [`Tap::wants`] said so.
+    /// Receives the value at a site, batch first; the returned value is used from there on. Called only if
+    /// [`Tap::wants`] returned true.
     ///
     /// # Errors
-    /// Whatever stops the run.
+    /// Any error stops the run.
     fn at(&mut self, site: Site, layer: Option<usize>, value: Tensor) -> Result<Tensor>;
 }
 
-/// Listens to nothing.
+/// A tap that wants nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoTap;
 
@@ -34,22 +34,22 @@ impl Tap for NoTap {
     }
 }
 
-/// Keeps the values at chosen sites: a run's cache.
+/// A tap that stores the values of chosen sites: an activation cache.
 #[derive(Debug, Default)]
 pub struct Capture {
-    /// The values, in the order in which they were reached after [`Capture::of`] named them.
+    /// The values, in the order in which [`Capture::of`] named the sites; `None` before the run.
     pub values: IndexMap<(Site, Option<usize>), Option<Tensor>>,
 }
 
 impl Capture {
-    /// Will keep these sites.
+    /// Will store these sites.
     pub fn of(sites: impl IntoIterator<Item = (Site, Option<usize>)>) -> Capture {
         Capture {
             values: sites.into_iter().map(|key| (key, None)).collect(),
         }
     }
 
-    /// The value at a site, once a run went by.
+    /// The value at a site, after the run.
     pub fn get(&self, site: Site, layer: Option<usize>) -> Option<&Tensor> {
         self.values.get(&(site, layer)).and_then(|v| v.as_ref())
     }

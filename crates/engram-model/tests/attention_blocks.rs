@@ -1,5 +1,5 @@
-//! Attention over more positions than one block of queries, against the same from elementary operations and
-//! automatic differentiation.
+//! Attention over more positions than one block of queries, compared with elementary operations and automatic
+//! differentiation.
 
 use candle_core::{D, Device, Tensor, Var};
 use engram_model::kernels::{Dropout, causal_attention};

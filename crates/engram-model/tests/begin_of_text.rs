@@ -1,5 +1,5 @@
-//! What stands at the beginning of texts and chats, added tokens, and damaged tokenizers, against the transformers library
-//! (fixtures/begin_of_text.py).
+//! Special tokens at the beginning of texts and chats, added tokens, and damaged tokenizers, compared with the
+//! transformers library (fixtures/begin_of_text.py).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Checkpoints whose configuration says little of what is computed, against the transformers library: scaled rotary
-//! embedding, heads that are stored though they are tied, split GGUF files. And files that end while they are read.
+//! Checkpoints whose configuration leaves much unsaid, compared with the transformers library: scaled rotary
+//! embedding, stored unembeddings of tied models, split GGUF files. Also files that are truncated while they are read.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Every family against the transformers library: logits and what each part of a block computes, on tiny random
+//! Every family, compared with the transformers library: logits and the intermediate values of a block, on tiny random
 //! checkpoints of several configurations.
 
 use std::path::{Path, PathBuf};

@@ -1,9 +1,9 @@
-//! GGUF files against the gguf package's own dequantisation, the tokenizers and sentencepiece libraries, and
-//! SmolLM2 as it is published.
+//! GGUF files, compared with the gguf package's dequantisation, the tokenizers and sentencepiece libraries, and the
+//! published SmolLM2.
 
 use std::path::{Path, PathBuf};
 
-use engram_model::gguf::{Gguf, Kind, Value, unpermute};
+use engram_model::gguf::{Gguf, Kind, MetadataValue, unpermute};
 use engram_model::{ModelError, Tokenizer};
 
 fn fixtures() -> PathBuf {
@@ -114,11 +114,11 @@ fn metadata_of_every_kind_is_read_in_both_versions() {
         let file = open(name);
         assert_eq!(file.version(), version);
         let unsigned = |kind: &str| match file.metadata()[&format!("scalar.{kind}")] {
-            Value::Unsigned(v) => v,
+            MetadataValue::Unsigned(v) => v,
             ref other => panic!("{kind}: {other}"),
         };
         let signed = |kind: &str| match file.metadata()[&format!("scalar.{kind}")] {
-            Value::Signed(v) => v,
+            MetadataValue::Signed(v) => v,
             ref other => panic!("{kind}: {other}"),
         };
         assert_eq!(unsigned("uint8"), 200);
@@ -153,7 +153,7 @@ fn metadata_of_every_kind_is_read_in_both_versions() {
         assert_eq!(texts, [text, "", text]);
         assert_eq!(file.length("array.int64"), Some(3));
         assert_eq!(file.length("scalar.int64"), None);
-        let Value::Array(array) = &file.metadata()["array.int64"] else {
+        let MetadataValue::Array(array) = &file.metadata()["array.int64"] else {
             panic!("no array");
         };
         assert_eq!(array.of, Kind::Int64);

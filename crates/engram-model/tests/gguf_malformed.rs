@@ -1,4 +1,4 @@
-//! What damaged and hostile GGUF files are told, and that no bytes make the reader panic.
+//! Error messages for damaged and hostile GGUF files; no bytes make the reader panic.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ const OPENED: [(&str, &str); 65] = [
     ("long_value", "metadata key needs 1099511627776 bytes"),
     ("unknown_value_type", "metadata key is of type 13, which the format does not have"),
     ("bool_7", "metadata key is a bool and holds 7"),
-    ("duplicate_key", "metadata general.name stands there twice"),
+    ("duplicate_key", "metadata general.name occurs twice"),
     ("huge_array", "metadata key claims 18446744073709551615 uint32"),
     ("long_array", "metadata key claims 1000000000 uint32, and the file has room for"),
     ("overflowing_array", "metadata key claims 4611686018427387904 uint32"),
@@ -67,8 +67,8 @@ const OPENED: [(&str, &str); 65] = [
     ("unknown_tensor_type", "tensor a is of type 99, which engram does not know; it reads F32"),
     ("removed_tensor_type", "tensor a is of type 4, which engram does not know"),
     ("rows_not_whole_blocks", "tensor a has rows of 16 elements, and Q4_0 stores blocks of 32"),
-    ("duplicate_tensor", "tensor a stands in the table twice"),
-    ("offset_unaligned", "tensor a stands at 8, which is no multiple of the alignment 32"),
+    ("duplicate_tensor", "tensor a is in the table twice"),
+    ("offset_unaligned", "tensor a is at 8, which is not a multiple of the alignment 32"),
     ("offset_beyond", "tensor a ends at byte 1099511627888, and the file has 112: it is cut off"),
     ("offset_overflows", "tensor a ends at byte 18446744073709551615"),
     ("offset_and_length_overflow", "tensor a ends at byte 18446744073709551615"),
@@ -105,7 +105,7 @@ const READ: [(&str, &str); 21] = [
     ("tokenizer_merge_long", "tokenizer.ggml.merges: 0, \"ab ab\", is not of two tokens"),
     ("tokenizer_no_scores", "metadata tokenizer.ggml.scores is missing"),
     ("tokenizer_scores_short", "3 tokens in tokenizer.ggml.tokens, 2 elements in tokenizer.ggml.scores"),
-    ("tokenizer_unknown_id", "tokenizer.ggml.unknown_token_id is 3, which is none of the 3 tokens"),
+    ("tokenizer_unknown_id", "tokenizer.ggml.unknown_token_id is 3, which is not one of the 3 tokens"),
     ("tokenizer_long_piece", "has 257 bytes; a piece has 256 at most"),
 ];
 

@@ -1,4 +1,4 @@
-//! Continuations of prompts, against the ids of the transformers library (fixtures/sentencepiece_like.py).
+//! Token ids of continuations, compared with the transformers library (fixtures/sentencepiece_like.py).
 
 use std::collections::BTreeMap;
 use std::path::Path;

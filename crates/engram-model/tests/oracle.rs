@@ -1,5 +1,5 @@
-//! The forward pass against an independent GPT-2: a tiny true one with every intermediate activation
-//! of one run. The data lie outside the project, in the folder that `ENGRAM_DATA` names.
+//! The forward pass, compared with every intermediate activation of an independent GPT-2 on a tiny real checkpoint.
+//! The data are outside the project, in the folder named by `ENGRAM_DATA`.
 
 use std::collections::HashMap;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! Logits against the transformers library on tiny random checkpoints, and what damaged ones say.
+//! Logits of tiny random checkpoints, compared with the transformers library, and error messages of damaged ones.
 
 use std::path::{Path, PathBuf};
 

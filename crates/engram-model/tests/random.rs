@@ -1,4 +1,4 @@
-//! New models: weights drawn as GPT-2's were, a tokenizer learned from texts.
+//! New models: weights initialised like GPT-2's, a tokenizer learned from texts.
 
 use engram_model::{Gpt2Config, Model, Tokenizer};
 

@@ -1,5 +1,4 @@
-//! What damaged and hostile safetensors, configurations and indexes are told, and that no bytes make their readers
-//! panic.
+//! Error messages for damaged and hostile safetensors, configurations and indexes; no bytes make their readers panic.
 
 use std::path::{Path, PathBuf};
 
@@ -196,7 +195,7 @@ const INDEX_TOLD: [(&str, &str); 23] = [
     ("map_number", "invalid type: integer `3`, expected a map at line 1 column 15"),
     ("map_of_numbers", "invalid type: integer `3`, expected a string at line 1 column 20"),
     ("map_long", "invalid type: string \"mmmmmmmmmm"),
-    ("map_empty", "it names no file"),
+    ("map_empty", "it lists no file"),
     ("missing_shard", "model.safetensors.index.json: it names two.safetensors, not there"),
     ("parent", "it names the file \"../one.safetensors\", which is not one"),
     ("absolute", "it names the file \"/one.safetensors\", which is not one"),

@@ -1,4 +1,4 @@
-//! The hand-written pass against automatic differentiation through the tapped forward pass.
+//! Training's hand-written pass, compared with automatic differentiation through the forward pass with taps.
 
 use std::collections::HashMap;
 

@@ -16,33 +16,31 @@ use crate::two_sample::check_relations;
 /// The name of the column that is 1 for pairs of the first kind, 0 for others.
 pub const KIND: &str = "kind";
 
-/// Pairs of two kinds, with what they are adjusted for.
+/// Pairs of two kinds with their covariates.
 #[derive(Debug, Clone, Copy)]
 pub struct KindPairs<'a> {
     /// The value of each pair.
     pub y: &'a [f64],
     /// Whether it is of the first kind.
     pub first_kind: &'a [bool],
-    /// Its relation, of which only sameness matters. A relation has one kind.
+    /// Its relation: an identifier that is only compared for equality. All pairs of a relation have one kind.
     pub relations: &'a [usize],
     /// Covariates of the pairs, such as the gap, the number of tokens of the
     /// object or its frequency.
     pub covariates: &'a [Column],
 }
 
-/// Result of [`permute_kinds_adjusted`]. Differences are of the first kind less
-/// the second.
+/// Result of [`permute_kinds_adjusted`]. Differences are first kind minus second.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AdjustedKind {
-    /// The difference of the means of relation means, not adjusted.
+    /// The unadjusted difference of the means of relation means.
     pub difference: f64,
-    /// The coefficient of the kind among relation means: the adjusted difference
-    /// where each relation weighs the same, with classical errors.
+    /// The coefficient of the kind in the regression of relation means: the adjusted difference in which each relation
+    /// has the same weight, with classical errors.
     pub relations: Term,
-    /// The coefficient of the kind among pairs, each pair weighing the same, with
-    /// errors clustered by relation. Where it says something else than
-    /// `relations`, a large relation or the slope within relations makes the
-    /// difference.
+    /// The coefficient of the kind in the regression of pairs, in which each pair has the same weight, with errors
+    /// clustered by relation. If it disagrees with `relations`, the difference is due to a large relation or to the
+    /// slope within relations.
     pub pairs: Term,
     /// Freedman and Lane's test of `relations`; its statistic is the t there.
     pub test: PermutationTest,
@@ -50,28 +48,24 @@ pub struct AdjustedKind {
     pub counts: [usize; 2],
 }
 
-/// Whether two kinds differ beyond what covariates explain: kinds permuted over
-/// relations, by Freedman & Lane (1983).
+/// Tests whether two kinds differ beyond what covariates explain, by permuting kinds over relations (Freedman & Lane
+/// 1983).
 ///
-/// The kind is a property of the relation, so y and the covariates are averaged
-/// over the pairs of a relation, and the relation means of y are regressed on
-/// kind and covariates. Under the null y is its regression on the covariates
-/// alone plus exchangeable residuals: these are permuted over relations, put
-/// back on the fitted values, and regressed again; p is the share of |t| of the
-/// kind at least as large as observed (the observed one counted). Kind and
-/// covariates may be correlated; the level is exact for large numbers of
-/// relations, and close to it for a dozen (Winkler et al. 2014). Without
-/// covariates it is [`crate::permute_kinds`], with random permutations.
+/// The kind is a property of the relation, so y and the covariates are averaged over the pairs of a relation, and the
+/// relation means of y are regressed on kind and covariates. Under the null hypothesis y is its regression on the
+/// covariates alone plus exchangeable residuals. These residuals are permuted over relations, added to the fitted
+/// values, and the regression is repeated; p is the share of permutations whose |t| of the kind is at least as large as
+/// observed (the observed one counted). Kind and covariates may be correlated; the level is exact for large numbers of
+/// relations, and close to exact for a dozen (Winkler et al. 2014). Without covariates it is [`crate::permute_kinds`],
+/// with random permutations.
 ///
-/// Every covariate costs a degree of freedom among few relations: take one or
-/// two, decided on beforehand. `level` is that of the intervals of both terms.
+/// Every covariate costs a degree of freedom among few relations: choose one or two beforehand. `level` is that of the
+/// intervals of both terms.
 ///
 /// # Errors
-/// [`StatsError::TooFewRelations`]; no more relations than coefficients; slices
-/// of unequal length or a value that is not finite; [`StatsError::SharedCluster`]
-/// where a relation has both kinds; [`StatsError::Collinear`] where a covariate
-/// does not vary between relations or is determined by the kind; and those of
-/// [`ols`].
+/// [`StatsError::TooFewRelations`]; no more relations than coefficients; slices of unequal length or a value that is
+/// not finite; [`StatsError::SharedCluster`] if a relation has both kinds; [`StatsError::Collinear`] if a covariate
+/// does not vary between relations or is determined by the kind; and those of [`ols`].
 pub fn permute_kinds_adjusted(
     pairs: KindPairs,
     permutations: usize,
@@ -112,7 +106,7 @@ pub fn permute_kinds_adjusted(
     })
 }
 
-/// One value a relation, in the order of first appearance.
+/// One value per relation, in the order of first appearance.
 struct RelationMeans {
     y: Vec<f64>,
     kind: Vec<f64>,
@@ -157,9 +151,8 @@ impl RelationMeans {
         })
     }
 
-    /// The test of a t already computed. t grows with the partial correlation of
-    /// y and kind, r = x̃·e / (|x̃| |e|), x̃ and e what intercept and covariates
-    /// leave of kind and y; so r is what the arrangements are compared by.
+    /// The test of a t that is already computed. With x̃ and e the residuals of kind and y given intercept and
+    /// covariates, t grows with the partial correlation r = x̃·e / (|x̃| |e|), so arrangements are compared by r.
     fn freedman_lane(
         &self,
         t: f64,
@@ -178,7 +171,7 @@ impl RelationMeans {
         let kind = nuisance.project(&self.kind).1;
         let mut residuals = nuisance.project(&self.y).1;
         let scale = dot(&kind, &kind).sqrt();
-        // The fitted values that the residuals are put back on project out again.
+        // The fitted values to which the residuals are added project out again.
         let correlation = |permuted: &[f64]| {
             let left = nuisance.project(permuted).1;
             let norm = dot(&left, &left).sqrt();

@@ -15,14 +15,12 @@ pub fn mean_interval(x: &[f64], how: Resampling) -> Result<Interval, StatsError>
     one_stage(&[single(x)], how)
 }
 
-/// Interval of the mean over values (not over clusters), whole clusters
-/// resampled with replacement: values of one cluster share facts and are not
-/// independent. Each value comes with the identifier of its cluster, of which
-/// only sameness matters.
+/// Interval of the mean over values (not over clusters), by resampling whole clusters with replacement: values of one
+/// cluster share facts and are not independent. Each value has the identifier of its cluster, which is only compared
+/// for equality.
 ///
 /// # Errors
-/// Fewer than two clusters or resamples, a value that is not finite, or `level`
-/// outside of (0, 1).
+/// Fewer than two clusters or resamples, a value that is not finite, or `level` outside of (0, 1).
 pub fn cluster_mean_interval(
     values: &[(usize, f64)],
     how: Resampling,
@@ -34,16 +32,14 @@ pub fn cluster_mean_interval(
     one_stage(&[units], how)
 }
 
-/// Interval of mean(`num`) / mean(`den`), whole clusters resampled with
-/// replacement. Headline recovery is such a ratio: the summed effect of the
-/// patch over the summed clean–corrupt gap, which no single small gap can
-/// inflate. Give every value its own cluster where they are independent.
+/// Interval of mean(`num`) / mean(`den`), by resampling whole clusters with replacement. The reported recovery is such
+/// a ratio: the summed effect of the patch over the summed clean–corrupt gap, which no single small gap can inflate. If
+/// values are independent, give each its own cluster.
 ///
 /// # Errors
-/// Slices of unequal length, fewer than two clusters or resamples, a value that
-/// is not finite, `level` outside of (0, 1), or
-/// [`StatsError::UnstableDenominator`] where a resample's denominator is zero or
-/// of the other sign: the ratio then has no bounded interval.
+/// Slices of unequal length, fewer than two clusters or resamples, a value that is not finite, `level` outside of (0,
+/// 1), or [`StatsError::UnstableDenominator`] if the denominator of a resample is zero or of the other sign: the ratio
+/// then has no bounded interval.
 pub fn ratio_interval(
     num: &[f64],
     den: &[f64],

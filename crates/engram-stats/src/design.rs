@@ -22,7 +22,7 @@ impl Column {
         }
     }
 
-    /// Refuses another length than `n` and values that are not finite.
+    /// Fails for another length than `n` and for values that are not finite.
     pub(crate) fn check(&self, n: usize) -> Result<(), StatsError> {
         check_length(self.values.len(), n, || format!("column {}", self.name))?;
         match self.values.iter().position(|v| !v.is_finite()) {

@@ -7,27 +7,23 @@ use crate::interval::Interval;
 use crate::resampling::Resampling;
 use crate::sums::{by_cluster, one_stage, single};
 
-/// Interval of mean(`a`) − mean(`b`), two groups of independent values, each
-/// resampled by itself. For paired values take [`crate::mean_interval`] of their
-/// differences.
+/// Interval of mean(`a`) − mean(`b`) for two groups of independent values, each resampled separately. For paired values
+/// use [`crate::mean_interval`] of their differences.
 ///
 /// # Errors
-/// Fewer than two values in a group or two resamples, a value that is not
-/// finite, or `level` outside of (0, 1).
+/// Fewer than two values in a group or two resamples, a value that is not finite, or `level` outside of (0, 1).
 pub fn difference_interval(a: &[f64], b: &[f64], how: Resampling) -> Result<Interval, StatsError> {
     check(a, "values of a", 2)?;
     check(b, "values of b", 2)?;
     one_stage(&[single(a), single(b)], how)
 }
 
-/// Interval of the mean over the values of `a` less that over those of `b`,
-/// whole clusters resampled within their group. Each value comes with the
-/// identifier of its cluster, as in [`crate::cluster_mean_interval`].
+/// Interval of the mean over the values of `a` minus that over those of `b`, by resampling whole clusters within each
+/// group. Each value has the identifier of its cluster, as in [`crate::cluster_mean_interval`].
 ///
 /// # Errors
-/// Fewer than two clusters in a group or two resamples, a value that is not
-/// finite, `level` outside of (0, 1), or [`StatsError::SharedCluster`] where a
-/// cluster is in both groups.
+/// Fewer than two clusters in a group or two resamples, a value that is not finite, `level` outside of (0, 1), or
+/// [`StatsError::SharedCluster`] if a cluster is in both groups.
 pub fn cluster_difference_interval(
     a: &[(usize, f64)],
     b: &[(usize, f64)],

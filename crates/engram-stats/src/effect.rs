@@ -20,7 +20,7 @@ pub fn cohen_d_paired(differences: &[f64]) -> Result<f64, StatsError> {
     Ok(mean_of(differences) / spread)
 }
 
-/// Whether a spread is no more than what rounding leaves of values that are all the same: no unit for an effect.
+/// Whether a spread is no more than rounding error of equal values, and so cannot be a unit for an effect.
 fn is_rounding(spread: f64, values: &[f64]) -> bool {
     const ROUNDING: f64 = 1e-10;
     let largest = values.iter().fold(0f64, |most, v| most.max(v.abs()));

@@ -1,4 +1,4 @@
-//! What can be wrong with the numbers handed to a statistic.
+//! Errors of statistics: what is wrong with the numbers given.
 
 use thiserror::Error;
 
@@ -11,7 +11,7 @@ pub enum StatsError {
     TooFew {
         /// The argument, and what is counted in it.
         what: &'static str,
-        /// The least number that would do.
+        /// The smallest allowed number.
         needed: usize,
         /// The number given.
         found: usize,
@@ -26,12 +26,12 @@ pub enum StatsError {
         /// The value.
         value: f64,
     },
-    /// Two arguments, or two rows, that must be equally long are not.
+    /// Two arguments, or two rows, of different length that must be equally long.
     #[error("{what}: expected {expected} values, found {found}")]
     Length {
         /// The argument or row that differs.
         what: String,
-        /// The length of the one it is held against.
+        /// The length of the one it is compared with.
         expected: usize,
         /// Its own length.
         found: usize,
@@ -52,8 +52,7 @@ pub enum StatsError {
         /// The argument.
         what: &'static str,
     },
-    /// The denominator of a ratio is zero, or is zero or of the other sign in
-    /// some resamples: the ratio has no interval.
+    /// The denominator of a ratio is zero, or in some resamples zero or of the other sign: the ratio has no interval.
     #[error("denominator of the ratio: zero or of both signs in {found} of {of} resamples")]
     UnstableDenominator {
         /// Resamples in which it is zero or of the other sign.
@@ -61,7 +60,7 @@ pub enum StatsError {
         /// Resamples drawn; 0 if the denominator of the sample itself is zero.
         of: usize,
     },
-    /// Too few relations of a kind for a verdict between kinds.
+    /// Too few relations of a kind to compare kinds.
     #[error(
         "kinds cannot be compared over {found_a} and {found_b} relations: needs at least {needed} of each kind"
     )]
@@ -91,8 +90,7 @@ pub enum StatsError {
         /// The identifier of the cluster.
         cluster: usize,
     },
-    /// A column (a layer) of a table has a spread of zero around a mean that is
-    /// not: its t is infinite.
+    /// A column (layer) of a table has zero spread and a nonzero mean: its t is infinite.
     #[error("{what}: column {column} does not vary, so its t is infinite; compare means instead")]
     ConstantColumn {
         /// The table.
@@ -100,7 +98,7 @@ pub enum StatsError {
         /// Position of the column, from 0.
         column: usize,
     },
-    /// A column of a regression that says nothing of its own.
+    /// A column of a regression that is constant or a linear combination of others.
     #[error(
         "column {column}: constant, or a linear combination of the columns before it; leave it out"
     )]
@@ -118,9 +116,8 @@ pub enum StatsError {
         /// The value.
         value: f64,
     },
-    /// A coefficient that hangs on one cluster, as that of a level which only this
-    /// cluster has: its residuals there sum to zero, and a cluster-robust error
-    /// would leave out what matters.
+    /// A coefficient that depends on one cluster only, such as that of a level that only this cluster has: its
+    /// residuals there sum to zero, so that a cluster-robust error would be too small.
     #[error(
         "column {column}: without one of the clusters it is a combination of the columns before it, so it has no cluster-robust error"
     )]
@@ -135,12 +132,12 @@ pub enum StatsError {
         variable: String,
         /// The reference level asked for.
         reference: String,
-        /// The levels that there are.
+        /// The existing levels.
         levels: String,
     },
 }
 
-/// Refuses slices shorter than `needed` and values that are not finite.
+/// Fails for slices shorter than `needed` and for values that are not finite.
 pub(crate) fn check(x: &[f64], what: &'static str, needed: usize) -> Result<(), StatsError> {
     if x.len() < needed {
         return Err(StatsError::TooFew {
@@ -159,7 +156,7 @@ pub(crate) fn check(x: &[f64], what: &'static str, needed: usize) -> Result<(), 
     }
 }
 
-/// Refuses a number of permutations or resamples below `needed`.
+/// Fails for a number of permutations or resamples below `needed`.
 pub(crate) fn check_count(
     count: usize,
     what: &'static str,
@@ -175,13 +172,12 @@ pub(crate) fn check_count(
     Ok(())
 }
 
-/// Refuses a confidence level outside of (0, 1).
+/// Fails for a confidence level outside of (0, 1).
 pub(crate) fn check_level(level: f64) -> Result<(), StatsError> {
     check_open_unit(level, "level")
 }
 
-/// Refuses a result that is not finite: squares of the values are too large, or
-/// too small, for an `f64`.
+/// Fails for a result that is not finite: squares of the values overflow or underflow an `f64`.
 pub(crate) fn check_computable(value: f64, what: &'static str) -> Result<(), StatsError> {
     if value.is_finite() {
         return Ok(());
@@ -193,7 +189,7 @@ pub(crate) fn check_computable(value: f64, what: &'static str) -> Result<(), Sta
     })
 }
 
-/// Refuses a number outside of (0, 1).
+/// Fails for a number outside of (0, 1).
 pub(crate) fn check_open_unit(value: f64, what: &'static str) -> Result<(), StatsError> {
     if value > 0.0 && value < 1.0 {
         return Ok(());
@@ -205,8 +201,8 @@ pub(crate) fn check_open_unit(value: f64, what: &'static str) -> Result<(), Stat
     })
 }
 
-/// Refuses tables whose rows differ in length or hold values that are not
-/// finite; gives the number of columns, at least one.
+/// Fails for tables whose rows differ in length or hold values that are not finite; returns the number of columns, at
+/// least one.
 pub(crate) fn check_table(rows: &[Vec<f64>], what: &'static str) -> Result<usize, StatsError> {
     let columns = rows.first().map_or(0, Vec::len);
     for (i, row) in rows.iter().enumerate() {
@@ -216,7 +212,7 @@ pub(crate) fn check_table(rows: &[Vec<f64>], what: &'static str) -> Result<usize
     Ok(columns)
 }
 
-/// Refuses a length other than `expected`.
+/// Fails for a length other than `expected`.
 pub(crate) fn check_length(
     found: usize,
     expected: usize,

@@ -8,7 +8,7 @@ use crate::error::{StatsError, check, check_computable, check_count, check_lengt
 use crate::qr::{Qr, dot};
 use crate::regression::{Errors, INTERCEPT};
 
-/// A fitted regression, before anything is said about its errors.
+/// A fitted regression, before errors are computed.
 pub(crate) struct Fit<'a> {
     pub names: Vec<&'a str>,
     qr: Qr,
@@ -105,7 +105,7 @@ impl<'a> Fit<'a> {
         Ok(sum_of_outer_products(scores, k))
     }
 
-    /// Refuses columns that are independent of the others in one cluster only.
+    /// Fails for columns that are independent of the others in one cluster only.
     fn check_clusters(&self, clusters: &BTreeMap<usize, Vec<usize>>) -> Result<(), StatsError> {
         for members in clusters.values() {
             let mut inside = vec![false; self.residuals.len()];

@@ -1,4 +1,4 @@
-//! How alike the pairs of one relation are, and how many pairs that leaves.
+//! The intraclass correlation of the pairs of a relation, and the effective number of pairs.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ pub struct Icc {
     pub level: f64,
     /// F of the analysis of variance: mean square between over within.
     pub f: f64,
-    /// Its upper tail: whether relations differ at all.
+    /// Its upper tail: the p value for the hypothesis that relations do not differ.
     pub p_value: f64,
     /// Number of relations.
     pub relations: usize,

@@ -1,5 +1,4 @@
-//! From bootstrap replicates to an interval: BCa, or percentiles where BCa is
-//! undefined.
+//! Confidence intervals from bootstrap replicates: BCa, or percentiles where BCa is undefined.
 
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal};
@@ -7,7 +6,7 @@ use statrs::distribution::{ContinuousCDF, Normal};
 use crate::descriptive::{mean_of, quantile_of_sorted};
 use crate::resampling::{Ends, Resampling};
 
-/// How an [`Interval`] was read from its replicates.
+/// How the ends of an [`Interval`] were determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IntervalMethod {
@@ -18,8 +17,8 @@ pub enum IntervalMethod {
     /// Percentiles: all replicates lie on one side of the estimate, and the
     /// bias correction is infinite.
     PercentileNoBias,
-    /// Percentiles: leaving out any one unit gives the same value, or the
-    /// adjusted position has no finite value, and there is no acceleration.
+    /// Percentiles: leaving out any one unit gives the same value, or the adjusted position is not finite, so that
+    /// there is no acceleration.
     PercentileNoAcceleration,
     /// Percentiles, as asked for with [`crate::Ends::Percentile`].
     Percentile,
@@ -36,7 +35,7 @@ pub struct Interval {
     pub upper: f64,
     /// Confidence level, such as 0.95.
     pub level: f64,
-    /// How the ends were read from the replicates.
+    /// How the ends were determined.
     pub method: IntervalMethod,
     /// Number of resamples.
     pub resamples: usize,
@@ -50,15 +49,14 @@ pub(crate) struct Replicates {
     pub estimate: f64,
     /// The statistic of each resample.
     pub values: Vec<f64>,
-    /// The statistic with each unit left out, by the sample the unit is from;
-    /// empty where only percentiles are asked for.
+    /// The statistic with each unit left out, by the sample that the unit is from; empty for percentile intervals.
     pub jackknife: Vec<Vec<f64>>,
     /// Number of units in all samples.
     pub units: usize,
 }
 
 impl Replicates {
-    /// The interval that `how`, already checked, asks for.
+    /// The interval requested by `how`, which has been checked.
     pub fn interval(mut self, how: Resampling) -> Interval {
         let level = how.level;
         self.values.sort_by(f64::total_cmp);
@@ -83,8 +81,7 @@ impl Replicates {
         }
     }
 
-    /// Where BCa reads its ends, as shares of the sorted replicates, or why it
-    /// cannot.
+    /// The ends of the BCa interval as shares of the sorted replicates, or the reason why it is undefined.
     fn bca_positions(&self, tails: [f64; 2]) -> Result<[f64; 2], IntervalMethod> {
         let (first, last) = (self.values[0], self.values[self.values.len() - 1]);
         // The same values summed in another order differ by rounding only.

@@ -1,15 +1,15 @@
-//! The least p that a test by counting can give: what no data of so many units can go below.
+//! The smallest p value that a permutation test can give for a number of units.
 
-/// Of [`crate::sign_flip`] and of the exact signed-rank test, for `n` units, two-sided: 2 / 2ⁿ, since the signs as found
-/// and all of them turned are always as extreme as what is found.
+/// For [`crate::sign_flip`] and the exact signed-rank test with `n` units, two-sided: 2 / 2ⁿ, since the observed signs
+/// and their negation are always equally extreme.
 pub fn least_p_sign_flip(n: usize) -> f64 {
     0.5f64
         .powi(i32::try_from(n).unwrap_or(i32::MAX) - 1)
         .min(1.0)
 }
 
-/// Of [`crate::permute_kinds`] for `a` and `b` relations, two-sided, all splits counted: 1 / C(a + b, a), twice that where
-/// the kinds have equally many, since then the split and its mirror image are as extreme.
+/// For [`crate::permute_kinds`] with `a` and `b` relations, two-sided, over all splits: 1 / C(a + b, a); twice that if
+/// `a` = `b`, since the split and its mirror image are then equally extreme.
 pub fn least_p_kinds(a: usize, b: usize) -> f64 {
     let choices = (1..=a).map(|i| (b + i) as f64 / i as f64).product::<f64>();
     let as_extreme = if a == b { 2.0 } else { 1.0 };

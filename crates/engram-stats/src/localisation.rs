@@ -1,15 +1,14 @@
-//! How localised a profile over layers is.
+//! Localisation of a profile over layers.
 
 use serde::{Deserialize, Serialize};
 
-/// The least total of positive recovery for which shares are defined; below,
-/// they would be shares of noise.
+/// The smallest total of positive recovery for which shares are defined; below it they would be shares of noise.
 pub const MIN_TOTAL_RECOVERY: f64 = 0.05;
 
 /// The share of the total that [`Localisation::layers_80`] asks for.
 const HELD: f64 = 0.8;
 
-/// Localisation of one pair's (or one mean) recovery over L layers.
+/// Localisation of the recovery of one pair (or of a mean) over L layers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Localisation {
     /// Sum of max(R, 0) over layers.
@@ -21,16 +20,15 @@ pub struct Localisation {
     pub entropy: f64,
     /// Gini coefficient of the shares: 0 is spread evenly, (L − 1) / L is one layer.
     pub gini: f64,
-    /// The least number of layers that together hold 80 % of the total.
+    /// The smallest number of layers that together hold 80 % of the total.
     pub layers_80: usize,
 }
 
-/// Localisation indices of `recovery`, one value per layer, negative values
-/// counted as 0. Meant for contributions that add up (outputs of attention and
-/// MLP), not for the cumulative residual stream.
+/// Localisation indices of `recovery`, one value per layer; negative values count as 0. Meant for additive
+/// contributions (outputs of attention and MLP), not for the cumulative residual stream.
 ///
-/// `None`, undefined and to be counted as such, where Σ max(R, 0) is below
-/// [`MIN_TOTAL_RECOVERY`] or a value is not finite.
+/// `None` if Σ max(R, 0) is below [`MIN_TOTAL_RECOVERY`] or a value is not finite. Such cases should be counted and
+/// reported.
 pub fn localisation(recovery: &[f64]) -> Option<Localisation> {
     if recovery.iter().any(|v| !v.is_finite()) {
         return None;

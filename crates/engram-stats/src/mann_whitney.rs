@@ -8,9 +8,8 @@ use crate::permutation::splits;
 use crate::rank::doubled_ranks;
 use crate::wilcoxon::WilcoxonMethod;
 
-/// The distribution is exact while the splits into two groups are no more than
-/// this, so that their counts are exact in an `f64` (two groups of 28, or 8
-/// values against 190), and the values no more than [`LARGEST_EXACT`].
+/// The exact distribution is used up to this number of splits into two groups, so that counts are exact in an `f64`
+/// (two groups of 28, or 8 values against 190), and up to [`LARGEST_EXACT`] values.
 const SPLITS_EXACT: u128 = 1 << 53;
 
 /// Bounds the time of the exact distribution where one group is tiny.
@@ -31,13 +30,12 @@ pub struct MannWhitney {
     pub cliffs_delta: f64,
 }
 
-/// Two-sided test that two groups have one distribution, from ranks (Mann &
-/// Whitney 1947); the unpaired twin of [`crate::wilcoxon_signed_rank`].
+/// Two-sided test that two groups have one distribution, from ranks (Mann & Whitney 1947); the unpaired counterpart of
+/// [`crate::wilcoxon_signed_rank`].
 ///
-/// Ties take their average rank. Small groups (two of 28, or 8 values against
-/// 190) have the exact distribution of all splits of the observed, possibly
-/// tied, ranks: p = 2 min(P(U ≤ u), P(U ≥ u)), at most 1. Larger ones have the
-/// normal approximation, corrected for ties and continuity.
+/// Ties get their average rank. Small groups (two of 28, or 8 values against 190) have the exact distribution of all
+/// splits of the observed, possibly tied, ranks: p = 2 min(P(U ≤ u), P(U ≥ u)), at most 1. Larger ones have the normal
+/// approximation, corrected for ties and continuity.
 ///
 /// # Errors
 /// An empty group or a value that is not finite.

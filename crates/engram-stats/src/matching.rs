@@ -1,5 +1,4 @@
-//! One-to-one matching of two groups on a covariate, and the difference of what
-//! was matched.
+//! One-to-one matching of two groups on a covariate, and the mean difference of the matched values.
 
 use std::collections::BTreeMap;
 
@@ -17,27 +16,25 @@ pub struct Matching {
     pub pairs: Vec<(usize, usize)>,
     /// The largest distance allowed, in the unit of the covariate.
     pub caliper: f64,
-    /// Standardised mean difference of the covariate, all values.
+    /// Standardised mean difference of the covariate before matching.
     pub smd_before: f64,
-    /// The same among the matched, over the same standard deviation.
+    /// The same after matching, over the same standard deviation.
     pub smd_after: f64,
 }
 
-/// Matches values of `a` with values of `b` on a covariate, one to one and
-/// without replacement, so that both groups are alike in it: the two nearest
-/// first, then the two nearest of the rest, up to a distance of `caliper_sd`
-/// standard deviations. Values without a partner are left out.
+/// Matches values of `a` with values of `b` on a covariate, one to one and without replacement, so that the groups are
+/// balanced: first the two nearest values, then the two nearest of the rest, up to a distance of `caliper_sd` standard
+/// deviations. Values without a partner are left out.
 ///
-/// The standard deviation is √((s²_a + s²_b) / 2), of both groups before
-/// matching; 0.2 of it is the usual caliper (Austin 2011). The standardised mean
-/// differences, before and after, are over it too; below 0.1 groups count as
-/// balanced. Of equal distances the one of the lower positions is taken, so the
-/// result depends on nothing but the input. How many values remain is part of
-/// the result: the difference is then one of the matched, not of the kinds.
+/// The standard deviation is √((s²_a + s²_b) / 2) of both groups before matching; 0.2 of it is the usual caliper
+/// (Austin 2011). The standardised mean differences before and after matching use the same standard deviation; groups
+/// with less than 0.1 count as balanced. Of equal distances the one with the lower positions is used, so that the
+/// result depends on the input only. The number of matches is part of the result: the difference then holds for the
+/// matched values, not for the kinds.
 ///
 /// # Errors
-/// Fewer than two values in a group, one that is not finite, no variation within
-/// the groups, `caliper_sd` not above zero, or fewer than two matches.
+/// Fewer than two values in a group, one that is not finite, no variation within the groups, `caliper_sd` not above
+/// zero, or fewer than two matches.
 pub fn match_nearest(a: &[f64], b: &[f64], caliper_sd: f64) -> Result<Matching, StatsError> {
     check(a, "covariate of a", 2)?;
     check(b, "covariate of b", 2)?;
@@ -85,21 +82,17 @@ pub fn match_nearest(a: &[f64], b: &[f64], caliper_sd: f64) -> Result<Matching, 
     })
 }
 
-/// Interval of the mean difference of matched values, `a` less `b`, clustered by
-/// relation. Each value comes with the identifier of its relation, and `pairs`
-/// are positions as in [`Matching`].
+/// Interval of the mean difference of matched values, `a` minus `b`, clustered by relation. Each value has the
+/// identifier of its relation; `pairs` are positions as in [`Matching`].
 ///
-/// A difference belongs to two relations, one of each group. Relations of both
-/// groups are resampled, and a difference counts as often as its two relations
-/// were drawn, multiplied: the pigeonhole bootstrap (Owen 2007), which keeps
-/// matches whole and is conservative. That matches would fall out otherwise in
-/// another sample is not in the interval.
+/// A difference belongs to two relations, one of each group. Relations of both groups are resampled, and a difference
+/// is weighted by the product of the numbers of draws of its two relations: the pigeonhole bootstrap (Owen 2007), which
+/// keeps matches whole and is conservative. The interval does not account for other matches in other samples.
 ///
 /// # Errors
-/// Fewer than two matches, or relations of a group among them, or resamples; a
-/// value that is not finite; `level` outside of (0, 1); a position beyond its
-/// group; [`StatsError::SharedCluster`] where a relation is in both groups; or
-/// [`StatsError::Undefined`] where a resample draws no match.
+/// Fewer than two matches, or relations of a group among them, or resamples; a value that is not finite; `level`
+/// outside of (0, 1); a position beyond its group; [`StatsError::SharedCluster`] if a relation is in both groups; or
+/// [`StatsError::Undefined`] if a resample draws no match.
 pub fn matched_difference_interval(
     a: &[(usize, f64)],
     b: &[(usize, f64)],

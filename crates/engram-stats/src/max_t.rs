@@ -9,21 +9,18 @@ use crate::permutation::{next_combination, shuffle_front, sign_assignments, spli
 use crate::step_down::{LayerStatistic, MaxT, StepDown, centre, column_sums, scale};
 use crate::two_sample::check_relations;
 
-/// Step-down max-T over layers (Westfall & Young 1993, algorithm 4.1) for rows
-/// that are symmetric around zero under the null: `rows[c][l]` is the value of
-/// cluster c at layer l, such as recovery less the cluster's mean over layers.
+/// Step-down max-T over layers (Westfall & Young 1993, algorithm 4.1) for rows that are symmetric around zero under the
+/// null hypothesis: `rows[c][l]` is the value of cluster c at layer l, for example recovery minus the cluster's mean
+/// over layers.
 ///
-/// The sign of a whole row is flipped, which keeps the correlation of layers:
-/// neighbouring layers that say the same cost less than they do under Holm. The
-/// chance of any false call is at most the level, whichever layers have an
-/// effect. All 2ⁿ assignments are looked at if they are no more than
-/// `permutations`, else `permutations` random ones drawn from `seed`. A layer
-/// of zeros has p = 1.
+/// The signs of whole rows are flipped, which preserves the correlation of layers: correlated layers cost less power
+/// than under Holm. The familywise error rate is at most the level, whichever layers have an effect. All 2ⁿ sign
+/// assignments are used if there are no more than `permutations`, otherwise `permutations` random ones drawn from
+/// `seed`. A layer of zeros has p = 1.
 ///
 /// # Errors
-/// Fewer than two rows, no columns, rows of unequal length, a value that is not
-/// finite, `permutations` of 0, or [`StatsError::ConstantColumn`] where a
-/// layer's t is infinite.
+/// Fewer than two rows, no columns, rows of unequal length, a value that is not finite, `permutations` of 0, or
+/// [`StatsError::ConstantColumn`] if a layer's t is infinite.
 pub fn max_t_sign_flip(
     rows: &[Vec<f64>],
     statistic: LayerStatistic,
@@ -68,16 +65,14 @@ pub fn max_t_sign_flip(
     step_down.finish(WHAT, statistic, n - 1, assignments.is_some())
 }
 
-/// Step-down max-T over layers between two kinds, kinds permuted over relations:
-/// `a[r][l]` is the mean of relation r of the first kind at layer l. Statistic:
-/// the first kind less the second, as a t with pooled variance or as it is.
+/// Step-down max-T over layers between two kinds, with kinds permuted over relations: `a[r][l]` is the mean of relation
+/// r of the first kind at layer l. Statistic: first kind minus second, as a t with pooled variance or unscaled.
 /// Otherwise as [`max_t_sign_flip`]; a layer that does not vary has p = 1.
 ///
 /// # Errors
-/// [`StatsError::TooFewRelations`] with fewer than
-/// [`crate::MIN_RELATIONS_PER_KIND`] of a kind, no columns, rows of unequal
-/// length, a value that is not finite, `permutations` of 0, or
-/// [`StatsError::ConstantColumn`] where a layer's t is infinite.
+/// [`StatsError::TooFewRelations`] with fewer than [`crate::MIN_RELATIONS_PER_KIND`] of a kind, no columns, rows of
+/// unequal length, a value that is not finite, `permutations` of 0, or [`StatsError::ConstantColumn`] if a layer's t is
+/// infinite.
 pub fn max_t_kinds(
     a: &[Vec<f64>],
     b: &[Vec<f64>],

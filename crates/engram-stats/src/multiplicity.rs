@@ -2,9 +2,8 @@
 
 use crate::error::StatsError;
 
-/// Holm's (1979) step-down adjustment: controls the chance of any false call
-/// in the family. With p sorted, adjusted pᵢ = max over j ≤ i of (m − j) pⱼ
-/// (j from 0), at most 1.
+/// Holm's (1979) step-down adjustment, which controls the familywise error rate. With p sorted, adjusted pᵢ = max over
+/// j ≤ i of (m − j) pⱼ (j from 0), at most 1.
 ///
 /// # Errors
 /// A p value that is NaN or outside of [0, 1].
@@ -19,9 +18,8 @@ pub fn holm(p: &[f64]) -> Result<Vec<f64>, StatsError> {
     Ok(adjusted)
 }
 
-/// Benjamini & Hochberg's (1995) step-up adjustment: controls the expected
-/// share of false calls among those made. With p sorted, adjusted pᵢ = min over
-/// j ≥ i of m pⱼ / j (j from 1), at most 1.
+/// Benjamini & Hochberg's (1995) step-up adjustment, which controls the false discovery rate. With p sorted, adjusted
+/// pᵢ = min over j ≥ i of m pⱼ / j (j from 1), at most 1.
 ///
 /// # Errors
 /// A p value that is NaN or outside of [0, 1].

@@ -1,4 +1,4 @@
-//! What some columns add to a regression: ΔR² over clusters, and its F test.
+//! The contribution of some columns to a regression: ΔR² over clusters, and its F test.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,7 @@ pub struct RSquaredGain {
     pub reduced: f64,
     /// R² with the added columns.
     pub full: f64,
-    /// ΔR², the latter less the former, whole clusters resampled.
+    /// ΔR² = full − reduced, with whole clusters resampled.
     pub gain: Interval,
     /// Wald's F of the added coefficients, cluster-robust.
     pub f: f64,
@@ -26,26 +26,23 @@ pub struct RSquaredGain {
     pub df_added: usize,
     /// Number of clusters less one.
     pub df_clusters: usize,
-    /// Upper tail of F: whether the added columns say anything at all.
+    /// Upper tail of F: the p value for the hypothesis that the added columns have no effect.
     pub p_value: f64,
 }
 
-/// What the columns `added` explain of `y` beyond the columns `reduced` (none is
-/// allowed): ΔR² with its interval, and the test of all added coefficients.
+/// What the columns `added` explain of `y` beyond the columns `reduced` (which may be none): ΔR² with its interval, and
+/// a joint test of the added coefficients.
 ///
-/// The test is F = bᵀ V⁻¹ b / q, with the q added coefficients b and their
-/// cluster-robust covariance V as in [`Errors::Clustered`], on q and G − 1
-/// degrees of freedom (statsmodels' `wald_test`). It says whether; the interval,
-/// from refitting to resampled clusters, says how much. ΔR² is never negative,
-/// so an interval that stays above zero is no evidence of an effect.
+/// The test is F = bᵀ V⁻¹ b / q, with the q added coefficients b and their cluster-robust covariance V as in
+/// [`Errors::Clustered`], on q and G − 1 degrees of freedom (statsmodels' `wald_test`). The test tells whether there is
+/// an effect; the interval, from refitting on resampled clusters, tells how large it is. ΔR² is never negative, so an
+/// interval above zero is not evidence of an effect.
 ///
-/// A column that does not vary in a resample, as the dummy of a rare level,
-/// explains nothing in it.
+/// A column that does not vary in a resample, such as the dummy of a rare level, explains nothing in it.
 ///
 /// # Errors
-/// Those of [`crate::ols`]; no added column, no more clusters than added
-/// columns, fewer than two resamples, or [`StatsError::Undefined`] where `y` is
-/// constant in a resample.
+/// Those of [`crate::ols`]; no added column, no more clusters than added columns, fewer than two resamples, or
+/// [`StatsError::Undefined`] if `y` is constant in a resample.
 pub fn r_squared_gain(
     y: &[f64],
     reduced: &[Column],
@@ -115,9 +112,8 @@ fn sum<'a>(tables: impl Iterator<Item = &'a Vec<Vec<f64>>>) -> Vec<Vec<f64>> {
     total
 }
 
-/// R² of the columns before `first`, and of all, from the cross-products of the
-/// intercept, the columns and y: each column is eliminated in turn, and the last
-/// cell is what is left of y. NaN where y does not vary.
+/// R² of the columns before `first`, and of all, from the cross-products of the intercept, the columns and y: each
+/// column is eliminated in turn, and the last cell is the residual sum of squares of y. NaN if y does not vary.
 fn r_squared(mut table: Vec<Vec<f64>>, first: usize) -> [f64; 2] {
     let last = table.len() - 1;
     let whole: Vec<f64> = (0..=last).map(|j| table[j][j]).collect();

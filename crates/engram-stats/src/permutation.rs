@@ -1,5 +1,5 @@
-//! What permutation tests share: their result, the tally of arrangements, and
-//! the ways to split units into two groups.
+//! Shared parts of permutation tests: the result, the tally of arrangements, and the ways to split units into two
+//! groups.
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 pub struct PermutationTest {
     /// The statistic as observed.
     pub statistic: f64,
-    /// Two-sided p value: the share of arrangements at least as far from zero.
-    /// Of m random arrangements, b of them that far, it is (b + 1) / (m + 1).
+    /// Two-sided p value: the share of arrangements at least as far from zero as observed; for m random arrangements of
+    /// which b are that far, (b + 1) / (m + 1).
     pub p_value: f64,
-    /// Arrangements looked at.
+    /// Number of arrangements used.
     pub permutations: usize,
-    /// Whether these were all that there are.
+    /// Whether these were all possible arrangements.
     pub exact: bool,
 }
 
@@ -91,7 +91,7 @@ pub(crate) fn next_combination(chosen: &mut [usize], n: usize) -> bool {
     true
 }
 
-/// Draws a random k-subset to the front: the first part of a Fisher–Yates shuffle.
+/// Moves a random k-subset to the front: the first part of a Fisher–Yates shuffle.
 pub(crate) fn shuffle_front<T>(items: &mut [T], k: usize, rng: &mut ChaCha8Rng) {
     for i in 0..k {
         let j = rng.random_range(i..items.len());

@@ -1,20 +1,17 @@
-//! Power of t tests, and the number of units that an effect needs.
+//! Power of t tests, and the number of units needed for an effect.
 //!
-//! The tests of this crate are rank, sign-flip and permutation tests; where
-//! values are about normal their power is that of t, or some percent less, so
-//! the numbers here are what a study needs at least.
+//! This crate's tests are rank, sign-flip and permutation tests. For nearly normal values their power is that of t, or
+//! a few percent less, so the numbers here are minimum numbers.
 
 use crate::error::{StatsError, check_open_unit};
 use crate::student::{noncentral_t_upper, t_critical, where_falling};
 
-/// No study has more units than this.
+/// An upper bound on the units of any study.
 const MOST_UNITS: usize = 100_000_000;
 
-/// The chance that a two-sided paired t test at `alpha` calls an effect of
-/// Cohen's `d` (mean over standard deviation of the differences), with `n`
-/// independent pairs: the noncentral t on n − 1 degrees of freedom at d √n, both
-/// tails. Where pairs share facts or relations, `n` is the number of clusters
-/// and `d` is of their means.
+/// Power of a two-sided paired t test at `alpha` for an effect of Cohen's `d` (mean over standard deviation of the
+/// differences), with `n` independent pairs: both tails of the noncentral t on n − 1 degrees of freedom with
+/// noncentrality d √n. If pairs share facts or relations, `n` is the number of clusters and `d` that of their means.
 ///
 /// # Errors
 /// `d` is not finite, `n` below 2, or `alpha` outside of (0, 1).
@@ -25,9 +22,8 @@ pub fn power_paired(d: f64, n: usize, alpha: f64) -> Result<f64, StatsError> {
     Ok(paired(d, n, alpha))
 }
 
-/// The chance that a two-sided t test at `alpha` calls a difference of `d` pooled
-/// standard deviations between two groups of `n_a` and `n_b` independent units,
-/// such as relations of two kinds.
+/// Power of a two-sided t test at `alpha` for a difference of `d` pooled standard deviations between two groups of
+/// `n_a` and `n_b` independent units, such as relations of two kinds.
 ///
 /// # Errors
 /// `d` is not finite, a group below 2, or `alpha` outside of (0, 1).
@@ -39,18 +35,16 @@ pub fn power_two_groups(d: f64, n_a: usize, n_b: usize, alpha: f64) -> Result<f6
     Ok(two_groups(d, n_a, n_b, alpha))
 }
 
-/// The least number of pairs (or clusters) with which [`power_paired`] is at
-/// least `power`, such as 0.8.
+/// The smallest number of pairs (or clusters) for which [`power_paired`] is at least `power`, such as 0.8.
 ///
 /// # Errors
-/// `d` is zero or not finite, or so small that not even 100 million pairs would
-/// do; `alpha` or `power` outside of (0, 1).
+/// `d` is zero or not finite, or so small that more than 100 million pairs are needed; `alpha` or `power` outside of
+/// (0, 1).
 pub fn pairs_needed(d: f64, alpha: f64, power: f64) -> Result<usize, StatsError> {
     needed(d, alpha, power, |n| paired(d, n, alpha))
 }
 
-/// The least number of relations of each of two kinds with which
-/// [`power_two_groups`] is at least `power`.
+/// The smallest number of relations of each of two kinds for which [`power_two_groups`] is at least `power`.
 ///
 /// # Errors
 /// Those of [`pairs_needed`].
@@ -58,22 +52,20 @@ pub fn relations_needed(d: f64, alpha: f64, power: f64) -> Result<usize, StatsEr
     needed(d, alpha, power, |n| two_groups(d, n, n, alpha))
 }
 
-/// The smallest d > 0 that `n` pairs (or clusters) show with `power`.
+/// The smallest d > 0 that `n` pairs (or clusters) detect with `power`.
 ///
 /// # Errors
-/// `n` below 2, `alpha` or `power` outside of (0, 1), or `power` below `alpha`,
-/// which takes no effect.
+/// `n` below 2, `alpha` or `power` outside of (0, 1), or `power` below `alpha`, which needs no effect.
 pub fn smallest_effect_paired(n: usize, alpha: f64, power: f64) -> Result<f64, StatsError> {
     check_units(n, "n")?;
     check_power(alpha, power)?;
     Ok(where_falling(1.0 - power, |d| 1.0 - paired(d, n, alpha)))
 }
 
-/// The smallest d > 0 that groups of `n_a` and `n_b` units show with `power`.
+/// The smallest d > 0 that groups of `n_a` and `n_b` units detect with `power`.
 ///
 /// # Errors
-/// A group below 2, `alpha` or `power` outside of (0, 1), or `power` below
-/// `alpha`, which takes no effect.
+/// A group below 2, `alpha` or `power` outside of (0, 1), or `power` below `alpha`, which needs no effect.
 pub fn smallest_effect_two_groups(
     n_a: usize,
     n_b: usize,

@@ -2,8 +2,8 @@
 
 use crate::error::StatsError;
 
-/// A column of which less than this share is left when the columns before it
-/// are taken off is a combination of them, up to rounding.
+/// A column is a combination of the columns before it, up to rounding, if less than this share of it remains after
+/// projecting them out.
 pub(crate) const INDEPENDENT: f64 = 1e-10;
 
 /// X = Q R, Q with orthonormal columns, R upper triangular.
@@ -32,7 +32,7 @@ impl Qr {
             onto.iter_mut().zip(again).for_each(|(c, d)| *c += d);
             let norm = dot(&left, &left).sqrt();
             let independent = norm > INDEPENDENT * dot(column, column).sqrt();
-            // A NaN is refused too.
+            // NaN fails too.
             if !independent {
                 return Err(j);
             }

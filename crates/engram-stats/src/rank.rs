@@ -1,10 +1,9 @@
 //! Ranks with ties averaged, as integers.
 
-/// Ranks of `values`, doubled, and the tie term Σ(t³ − t) over groups of ties.
+/// Doubled ranks of `values`, and the tie term Σ(t³ − t) over groups of ties.
 ///
-/// The average rank of a group of ties is a multiple of ½, so twice the rank is
-/// an integer: sums of ranks are then exact, and a test's result does not
-/// depend on the order in which its rows come.
+/// The average rank of a group of ties is a multiple of ½, so doubled ranks are integers: sums of ranks are exact, and
+/// a test's result does not depend on the order of its rows.
 pub(crate) fn doubled_ranks(values: &[f64]) -> (Vec<u64>, f64) {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|&i, &j| values[i].total_cmp(&values[j]));

@@ -15,12 +15,10 @@ pub const INTERCEPT: &str = "intercept";
 pub enum Errors<'a> {
     /// From the residual variance: independent observations of one variance.
     Classical,
-    /// Robust to any dependence within clusters, of which there should be some
-    /// dozens: CR1, the sandwich of Liang & Zeger (1986) times
-    /// G/(G − 1) · (N − 1)/(N − K), t on G − 1 degrees of freedom (statsmodels'
-    /// `cov_type="cluster"`). With few clusters it calls too much: 6 to 8 % at a
-    /// level of 5 % with 40. Holds the cluster of each observation, of which only
-    /// sameness matters.
+    /// Robust to dependence within clusters, of which there should be some dozens: CR1, the sandwich of Liang & Zeger
+    /// (1986) times G/(G − 1) · (N − 1)/(N − K), t on G − 1 degrees of freedom (statsmodels' `cov_type="cluster"`).
+    /// With few clusters it rejects too often: 6 to 8 % at a level of 5 % with 40. Holds the cluster of each
+    /// observation, an identifier that is only compared for equality.
     Clustered(&'a [usize]),
 }
 
@@ -29,11 +27,11 @@ pub enum Errors<'a> {
 pub struct Term {
     /// [`INTERCEPT`] or the name of the column.
     pub name: String,
-    /// Change of y with the column, the others held.
+    /// Change of y per unit of the column, the others held fixed.
     pub estimate: f64,
     /// Its standard error.
     pub std_error: f64,
-    /// Their ratio.
+    /// `estimate` / `std_error`.
     pub t: f64,
     /// Two-sided p value.
     pub p_value: f64,
@@ -58,7 +56,7 @@ pub struct Regression {
     pub df: usize,
     /// Share of the variance of y that the columns explain.
     pub r_squared: f64,
-    /// The same, less what as many columns of noise would: 1 − (1 − R²)(N − 1)/(N − K).
+    /// R² adjusted for the number of columns: 1 − (1 − R²)(N − 1)/(N − K).
     pub adjusted_r_squared: f64,
     /// Standard deviation of the residuals, N − K in the denominator.
     pub residual_sd: f64,

@@ -1,4 +1,4 @@
-//! How a bootstrap interval is made, and the bootstrap of any statistic.
+//! Settings of bootstrap intervals, and the bootstrap of any statistic.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -7,23 +7,23 @@ use serde::{Deserialize, Serialize};
 use crate::error::{StatsError, check_count, check_level};
 use crate::interval::{Interval, Replicates};
 
-/// Where an interval's ends are read from the sorted replicates.
+/// How the ends of an interval are determined from the sorted replicates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ends {
-    /// Corrected for bias and skewness (Efron 1987): the one to report.
+    /// Corrected for bias and skewness (Efron 1987); recommended.
     Bca,
-    /// The plain percentiles, which need no leave-one-out values: shorter than
-    /// they should be with few units, and off where the statistic is skewed.
+    /// Plain percentiles, which need no leave-one-out values: too short with few units, and biased for skewed
+    /// statistics.
     Percentile,
 }
 
-/// How a bootstrap interval is made.
+/// Settings of a bootstrap interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Resampling {
-    /// Where the ends are read.
+    /// How the ends are determined.
     pub ends: Ends,
-    /// Number of resamples; 2,000 or more for a result to report.
+    /// Number of resamples; 2,000 or more for a reported result.
     pub resamples: usize,
     /// Confidence level, such as 0.95.
     pub level: f64,
@@ -32,7 +32,7 @@ pub struct Resampling {
 }
 
 impl Resampling {
-    /// With the ends of [`Ends::Bca`].
+    /// Settings with [`Ends::Bca`].
     pub fn bca(resamples: usize, level: f64, seed: u64) -> Self {
         Self {
             ends: Ends::Bca,
@@ -42,7 +42,7 @@ impl Resampling {
         }
     }
 
-    /// With the ends of [`Ends::Percentile`].
+    /// Settings with [`Ends::Percentile`].
     pub fn percentile(resamples: usize, level: f64, seed: u64) -> Self {
         Self {
             ends: Ends::Percentile,
@@ -60,16 +60,15 @@ impl Resampling {
     }
 }
 
-/// Interval of any statistic of independent units, one sample or several.
+/// Interval of any statistic of independent units, of one sample or several.
 ///
-/// `samples` holds the number of units of each sample; `statistic` is handed
-/// the positions drawn, one vector a sample, and gives its value on them, NaN
-/// where it has none. Units are resampled within their sample, and left out one
-/// at a time for [`Ends::Bca`].
+/// `samples` holds the number of units of each sample. `statistic` gets the drawn positions, one vector per sample, and
+/// returns its value for them, NaN if undefined. Units are resampled within their sample; for [`Ends::Bca`] they are
+/// also left out one at a time.
 ///
 /// # Errors
-/// No sample, fewer than two units in one or two resamples, `level` outside of
-/// (0, 1), or [`StatsError::Undefined`] where `statistic` is not finite.
+/// No sample, fewer than two units in one, fewer than two resamples, `level` outside of (0, 1), or
+/// [`StatsError::Undefined`] if `statistic` is not finite.
 pub fn statistic_interval(
     samples: &[usize],
     how: Resampling,

@@ -7,11 +7,11 @@ use crate::descriptive::mean_of;
 use crate::error::{StatsError, check, check_count};
 use crate::permutation::{PermutationTest, Tally, sign_assignments};
 
-/// Two-sided sign-flip test that the mean of `x` is zero, for `x` symmetric
-/// around zero under the null. Statistic: the mean.
+/// Two-sided sign-flip test that the mean of `x` is zero, for `x` symmetric around zero under the null hypothesis.
+/// Statistic: the mean.
 ///
-/// All 2ⁿ sign assignments are looked at if they are no more than
-/// `permutations`, else `permutations` random ones drawn from `seed`.
+/// All 2ⁿ sign assignments are used if there are no more than `permutations`, otherwise `permutations` random ones
+/// drawn from `seed`.
 ///
 /// # Errors
 /// `x` is empty or holds a value that is not finite; `permutations` is 0.

@@ -9,15 +9,15 @@ use crate::permutation::share;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LayerStatistic {
-    /// Student's |t|, of one sample or of two with pooled variance: layers weigh
-    /// alike, whatever their spread. The one to take unless there is a reason.
+    /// Student's |t|, of one sample or of two with pooled variance: layers have equal weight, whatever their spread.
+    /// Recommended.
     T,
-    /// The |mean|, or |difference of means|, in the unit of the values: layers of
-    /// large spread make the maximum, and the others have little power.
+    /// The |mean|, or |difference of means|, in the unit of the values: layers of large spread dominate the maximum,
+    /// and the others have little power.
     Mean,
 }
 
-/// Result of [`crate::max_t_sign_flip`] and [`crate::max_t_kinds`], one number a layer.
+/// Result of [`crate::max_t_sign_flip`] and [`crate::max_t_kinds`], one number per layer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MaxT {
     /// t, or the mean or difference of means, with its sign.
@@ -26,9 +26,9 @@ pub struct MaxT {
     pub p_value: Vec<f64>,
     /// p adjusted for the family of layers.
     pub adjusted: Vec<f64>,
-    /// Arrangements looked at.
+    /// Number of arrangements used.
     pub permutations: usize,
-    /// Whether these were all that there are.
+    /// Whether these were all possible arrangements.
     pub exact: bool,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct StepDown {
     slack: Vec<f64>,
     /// Layers from the most to the least extreme.
     order: Vec<usize>,
-    /// By the layer alone, and by the maximum over it and those less extreme.
+    /// Counts for the layer alone, and for the maximum over it and the less extreme layers.
     alone: Vec<usize>,
     family: Vec<usize>,
     seen: usize,
@@ -73,7 +73,7 @@ impl StepDown {
         }
     }
 
-    /// `df` are the degrees of freedom of the t that a correlation stands for.
+    /// `df` are the degrees of freedom of the t that corresponds to a correlation.
     pub fn finish(
         self,
         what: &'static str,
@@ -115,7 +115,7 @@ pub(crate) fn column_sums(rows: &[Vec<f64>], layers: usize) -> Vec<f64> {
         .collect()
 }
 
-/// Takes each column's mean off, and leaves zeros where nothing but rounding is left.
+/// Subtracts each column's mean, and sets columns to zero in which only rounding error remains.
 pub(crate) fn centre(rows: &mut [Vec<f64>], layers: usize) {
     let n = rows.len() as f64;
     for (l, sum) in column_sums(rows, layers).into_iter().enumerate() {
@@ -127,7 +127,7 @@ pub(crate) fn centre(rows: &mut [Vec<f64>], layers: usize) {
     }
 }
 
-/// Divides each column by what `by` makes of its sum of squares, unless that is 0.
+/// Divides each column by `by(sum of squares)`, unless that is 0.
 pub(crate) fn scale(rows: &mut [Vec<f64>], layers: usize, by: impl Fn(f64) -> f64) {
     for l in 0..layers {
         let by = by(rows.iter().map(|row| row[l] * row[l]).sum());

@@ -1,9 +1,7 @@
-//! Tails and quantiles of Student's t, of F and of the noncentral t.
+//! Tails and quantiles of Student's t, F and the noncentral t.
 //!
-//! Tails are the incomplete beta functions below statrs's distributions, of which
-//! the upper tail of F loses its digits far out. The inverse of the incomplete
-//! beta function there is right to a few digits only for some arguments, so
-//! quantiles are found by halving.
+//! Tails use statrs's incomplete beta function directly, because its upper tail of F loses digits far out. Its inverse
+//! is accurate to a few digits only for some arguments, so quantiles are found by bisection.
 
 use statrs::function::beta::beta_reg;
 use statrs::function::erf::erfc;

@@ -1,5 +1,5 @@
-//! The bootstrap under means, ratios of means and their differences: a unit is
-//! a numerator and a denominator, and a mean has a count below.
+//! The bootstrap of means, ratios of means and their differences: a unit is a numerator and a denominator; for a mean
+//! the denominator is a count.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ impl Sums {
         self.num / self.den
     }
 
-    /// Both parts over the number of terms that were summed.
+    /// Both parts divided by the number of summed terms.
     pub fn per(self, terms: usize) -> Self {
         Self {
             num: self.num / terms as f64,
@@ -40,13 +40,12 @@ impl Sums {
     }
 }
 
-/// Each value a unit of its own.
+/// Each value as a unit.
 pub(crate) fn single(x: &[f64]) -> Vec<Sums> {
     x.iter().map(|&num| Sums { num, den: 1.0 }).collect()
 }
 
-/// Sums per cluster, in order of first appearance so that the names of the
-/// clusters change nothing.
+/// Sums per cluster, in order of first appearance, so that the result does not depend on the clusters' names.
 pub(crate) fn by_cluster(num: &[f64], den: &[f64], clusters: &[usize]) -> Vec<Sums> {
     let mut index = BTreeMap::new();
     let mut units: Vec<Sums> = Vec::new();
@@ -60,8 +59,8 @@ pub(crate) fn by_cluster(num: &[f64], den: &[f64], clusters: &[usize]) -> Vec<Su
     units
 }
 
-/// Interval of the ratio of one sample, or of the ratio of the first less that
-/// of the second; whole units resampled within their sample.
+/// Interval of the ratio of one sample, or of the ratio of the first minus that of the second; whole units are
+/// resampled within their sample.
 pub(crate) fn one_stage(samples: &[Vec<Sums>], how: Resampling) -> Result<Interval, StatsError> {
     ratios_interval(samples, how, |sample, rng| {
         let units = &samples[sample];
@@ -73,8 +72,8 @@ pub(crate) fn one_stage(samples: &[Vec<Sums>], how: Resampling) -> Result<Interv
     })
 }
 
-/// As [`one_stage`], where `draw` makes one resample of the sample it is handed.
-/// The caller has checked that each sample has two units or more.
+/// As [`one_stage`], where `draw` makes one resample of a sample. The caller has checked that each sample has at least
+/// two units.
 pub(crate) fn ratios_interval(
     samples: &[Vec<Sums>],
     how: Resampling,
@@ -128,7 +127,7 @@ pub(crate) fn ratios_interval(
     Ok(replicates.interval(how))
 }
 
-/// The ratio of the first less that of the second, if there is a second.
+/// The ratio of the first minus that of the second, if there is a second.
 fn difference_of_ratios(sums: &[Sums]) -> f64 {
     let rest = sums[1..].iter().map(|sums| sums.ratio());
     rest.fold(sums[0].ratio(), |left, right| left - right)

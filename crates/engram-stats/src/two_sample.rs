@@ -7,21 +7,17 @@ use crate::error::{StatsError, check, check_count};
 use crate::permutation::{PermutationTest, Tally, next_combination, shuffle_front, splits};
 use crate::sums::{Sums, single};
 
-/// The least number of relations of each kind for which kinds are compared.
+/// The smallest number of relations of each kind for which kinds are compared.
 ///
-/// With 6 and 6 there are 924 splits, so the smallest two-sided p is 2/924 =
-/// 0.0022, which stays below 0.05 when corrected over the 12 layers of GPT-2
-/// small. With 5 and 5 it is 2/252 = 0.0079, and 12 × 0.0079 = 0.095: whatever
-/// the data, no layer could be called.
+/// With 6 and 6 there are 924 splits, so the smallest two-sided p is 2/924 = 0.0022, which stays below 0.05 when
+/// corrected over the 12 layers of GPT-2 small. With 5 and 5 it is 2/252 = 0.0079, and 12 × 0.0079 = 0.095: no layer
+/// could be significant, whatever the data.
 pub const MIN_RELATIONS_PER_KIND: usize = 6;
 
-/// Two-sided test that two groups of independent values have one distribution.
-/// Statistic: mean(`a`) − mean(`b`).
+/// Two-sided test that two groups of independent values have one distribution. Statistic: mean(`a`) − mean(`b`).
 ///
-/// All splits of the values are looked at if they are no more than
-/// `permutations`, else `permutations` random ones drawn from `seed`. Where the
-/// groups may differ in spread the null is that of equal distributions, not of
-/// equal means.
+/// All splits of the values are used if there are no more than `permutations`, otherwise `permutations` random ones
+/// drawn from `seed`. If the groups may differ in spread, the null hypothesis is equal distributions, not equal means.
 ///
 /// # Errors
 /// An empty group, a value that is not finite, or `permutations` is 0.
@@ -37,17 +33,15 @@ pub fn permute_two_samples(
     Ok(relabel(single(a), single(b), permutations, seed))
 }
 
-/// Two-sided test between two groups of clusters: whole clusters relabelled, as
-/// values within one are not exchangeable. Each inner vector holds the values of
-/// a cluster; the statistic is the mean over the values of `a` less that over
-/// those of `b`, so a cluster weighs by its size, under every labelling.
+/// Two-sided test between two groups of clusters: whole clusters are relabelled, because values within one are not
+/// exchangeable. Each inner vector holds the values of a cluster; the statistic is the mean over the values of `a`
+/// minus that over those of `b`, so that under every labelling a cluster is weighted by its size.
 ///
-/// All splits of the clusters are looked at if they are no more than
-/// `permutations`, else `permutations` random ones drawn from `seed`.
+/// All splits of the clusters are used if there are no more than `permutations`, otherwise `permutations` random ones
+/// drawn from `seed`.
 ///
 /// # Errors
-/// A group without clusters, an empty cluster, a value that is not finite, or
-/// `permutations` is 0.
+/// A group without clusters, an empty cluster, a value that is not finite, or `permutations` is 0.
 pub fn permute_clusters(
     a: &[Vec<f64>],
     b: &[Vec<f64>],
@@ -64,17 +58,16 @@ pub fn permute_clusters(
     Ok(relabel(a, b, permutations, seed))
 }
 
-/// Two-sided test between kinds: kinds permuted over relations.
+/// Two-sided test between kinds, with kinds permuted over relations.
 ///
-/// The kind is a property of the relation, not of the pair, so relations are
-/// what is exchangeable. Each slice holds one mean per relation of that kind;
-/// the statistic is the mean of `relation_means_a` minus that of
-/// `relation_means_b`. All splits of the relations are looked at if they are no
-/// more than `permutations`, else `permutations` random ones drawn from `seed`.
+/// The kind is a property of the relation, not of the pair, so relations are the exchangeable units. Each slice holds
+/// one mean per relation of that kind; the statistic is the mean of `relation_means_a` minus that of
+/// `relation_means_b`. All splits of the relations are used if there are no more than `permutations`, otherwise
+/// `permutations` random ones drawn from `seed`.
 ///
 /// # Errors
-/// [`StatsError::TooFewRelations`] with fewer than [`MIN_RELATIONS_PER_KIND`]
-/// of a kind; a value that is not finite; `permutations` is 0.
+/// [`StatsError::TooFewRelations`] with fewer than [`MIN_RELATIONS_PER_KIND`] of a kind; a value that is not finite;
+/// `permutations` is 0.
 pub fn permute_kinds(
     relation_means_a: &[f64],
     relation_means_b: &[f64],
@@ -93,7 +86,7 @@ pub fn permute_kinds(
     ))
 }
 
-/// Refuses kinds of fewer than [`MIN_RELATIONS_PER_KIND`] relations.
+/// Fails for kinds with fewer than [`MIN_RELATIONS_PER_KIND`] relations.
 pub(crate) fn check_relations(found_a: usize, found_b: usize) -> Result<(), StatsError> {
     if found_a.min(found_b) < MIN_RELATIONS_PER_KIND {
         return Err(StatsError::TooFewRelations {

@@ -1,4 +1,4 @@
-//! Two-stage bootstrap: relations are resampled first, pairs within them.
+//! Two-stage bootstrap: relations are resampled first, then pairs within them.
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -8,18 +8,14 @@ use crate::interval::Interval;
 use crate::resampling::Resampling;
 use crate::sums::{Sums, ratios_interval, single};
 
-/// Two-stage interval of the mean of a kind: relations are resampled first, and
-/// pairs within each relation drawn.
+/// Two-stage interval of the mean of a kind: relations are resampled first, then pairs within each drawn relation.
 ///
-/// Each inner vector holds the values of one relation's pairs. The kind's mean
-/// is the mean of its relations' means, so that a relation with many pairs does
-/// not speak for its kind: the statistic of [`crate::permute_kinds`]. The
-/// acceleration comes from leaving out relations. Relations of one pair are
-/// allowed, and add no spread of their own.
+/// Each inner vector holds the values of one relation's pairs. The kind's mean is the mean of its relations' means, so
+/// that a relation with many pairs does not dominate: the statistic of [`crate::permute_kinds`]. The acceleration comes
+/// from leaving out relations. Relations of one pair are allowed, and add no spread of their own.
 ///
 /// # Errors
-/// Fewer than two relations or resamples, an empty relation, a value that is
-/// not finite, or `level` outside of (0, 1).
+/// Fewer than two relations or resamples, an empty relation, a value that is not finite, or `level` outside of (0, 1).
 pub fn two_stage_mean_interval(
     relations: &[Vec<f64>],
     how: Resampling,
@@ -27,12 +23,12 @@ pub fn two_stage_mean_interval(
     two_stage(&[kind(relations, "relations")?], how)
 }
 
-/// Two-stage interval of the difference between two kinds, `a` − `b`; see
-/// [`two_stage_mean_interval`] for what a kind's mean is.
+/// Two-stage interval of the difference between two kinds, `a` − `b`; [`two_stage_mean_interval`] defines a kind's
+/// mean.
 ///
 /// # Errors
-/// Fewer than two relations of a kind or two resamples, an empty relation, a
-/// value that is not finite, or `level` outside of (0, 1).
+/// Fewer than two relations of a kind or two resamples, an empty relation, a value that is not finite, or `level`
+/// outside of (0, 1).
 pub fn two_stage_difference_interval(
     a: &[Vec<f64>],
     b: &[Vec<f64>],

@@ -6,9 +6,9 @@ use statrs::function::erf::erfc;
 use crate::error::{StatsError, check};
 use crate::rank::doubled_ranks;
 
-/// The largest number of non-zero values for which the distribution is exact.
-/// Up to 50 the counts of sign assignments, at most 2⁵⁰, are exact in an `f64`;
-/// above, the normal approximation is off by less than anything reported.
+/// The largest number of non-zero values for which the exact distribution is used. Up to 50, the counts of sign
+/// assignments (at most 2⁵⁰) are exact in an `f64`; above, the error of the normal approximation is below any reported
+/// precision.
 pub const EXACT_UP_TO: usize = 50;
 
 /// How the p value of [`Wilcoxon`] was computed.
@@ -21,7 +21,7 @@ pub enum WilcoxonMethod {
     Normal,
 }
 
-/// What becomes of values that are zero.
+/// The treatment of zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ZeroMethod {
@@ -49,7 +49,7 @@ pub struct Wilcoxon {
     pub rank_biserial: f64,
 }
 
-/// [`wilcoxon_signed_rank_with`] zeros dropped.
+/// [`wilcoxon_signed_rank_with`] with zeros dropped.
 ///
 /// # Errors
 /// `x` is empty or holds a value that is not finite.
@@ -59,11 +59,9 @@ pub fn wilcoxon_signed_rank(x: &[f64]) -> Result<Wilcoxon, StatsError> {
 
 /// Two-sided signed-rank test that `x` is symmetric around zero.
 ///
-/// Ties take their average rank. With [`EXACT_UP_TO`] ranked values or fewer the
-/// distribution is that of all sign assignments of the observed, possibly tied,
-/// ranks: p = 2 min(P(W ≤ w), P(W ≥ w)), at most 1. Above, it is normal, with
-/// the mean and variance of those assignments and corrected for continuity. If
-/// all values are zero, p is 1.
+/// Ties get their average rank. With at most [`EXACT_UP_TO`] ranked values the distribution is that of all sign
+/// assignments of the observed, possibly tied, ranks: p = 2 min(P(W ≤ w), P(W ≥ w)), at most 1. With more it is normal,
+/// with the mean and variance of those assignments and a continuity correction. If all values are zero, p is 1.
 ///
 /// # Errors
 /// `x` is empty or holds a value that is not finite.

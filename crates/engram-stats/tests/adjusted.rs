@@ -1,4 +1,4 @@
-//! Kinds permuted with covariates: the edges, and what it must agree with.
+//! Kinds permuted with covariates: edge cases, and agreement with other tests.
 
 use engram_stats::*;
 

@@ -1,5 +1,4 @@
-//! What must not change when rows are reordered, numbers rescaled or things
-//! renamed, and what must hold of any result.
+//! Invariances under reordering, rescaling and renaming, and properties of every result.
 
 use engram_stats::*;
 use proptest::collection::vec;

@@ -1,5 +1,4 @@
-//! What must not change in two groups, layers and models when things are
-//! reordered, rescaled or renamed.
+//! Invariances of two-group tests, layers and models under reordering, rescaling and renaming.
 
 use engram_stats::*;
 use proptest::collection::vec;

@@ -1,4 +1,4 @@
-//! Values of scipy and statsmodels, from `fixtures/stats.py`.
+//! Values compared with scipy and statsmodels (`fixtures/stats.py`).
 
 use engram_stats::*;
 use serde::Deserialize;

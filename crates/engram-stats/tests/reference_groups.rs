@@ -1,4 +1,4 @@
-//! Two groups, clusters and intervals against scipy, from `fixtures/stats.py`.
+//! Two groups, clusters and intervals, compared with scipy (`fixtures/stats.py`).
 
 use engram_stats::*;
 use serde::Deserialize;

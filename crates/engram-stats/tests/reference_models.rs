@@ -1,5 +1,5 @@
-//! Regressions, layers, matching, power and intraclass correlation against
-//! statsmodels, scipy and enumerations, from `fixtures/stats_models.py`.
+//! Regressions, layers, matching, power and intraclass correlation, compared with statsmodels, scipy and enumerations
+//! (`fixtures/stats_models.py`).
 
 use engram_stats::*;
 use serde::Deserialize;

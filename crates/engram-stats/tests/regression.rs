@@ -1,4 +1,4 @@
-//! What a regression refuses, and that it says why.
+//! Errors of regressions, with their reasons.
 
 use engram_stats::*;
 

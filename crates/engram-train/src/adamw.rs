@@ -1,4 +1,4 @@
-//! AdamW (Loshchilov & Hutter 2019) over all parameters side by side, in one pass.
+//! AdamW (Loshchilov & Hutter 2019), one pass over all parameters stored as one vector.
 
 use std::ops::Range;
 
@@ -7,42 +7,42 @@ use rayon::prelude::*;
 
 /// β₁ of every preset.
 pub const BETA_1: f64 = 0.9;
-/// β₂ of every preset; the settings may have another.
+/// β₂ of every preset; the setting `beta_2` replaces it.
 pub const BETA_2: f64 = 0.999;
 /// ε of every preset.
 pub const EPSILON: f64 = 1e-8;
 
-/// Elements that one task takes: fixed, so that the norm's partial sums are added in one order whatever the
-/// number of threads.
+/// Elements of one task: fixed, so that the partial sums of the norm are added in the same order for any number of
+/// threads.
 const CHUNK: usize = 1 << 15;
 
-/// Whether weight decay applies to a parameter: not to biases and LayerNorm weights, as in the transformers
-/// library; embeddings are decayed.
+/// Whether weight decay applies to a parameter: not to biases and LayerNorm weights, as in the transformers library.
+/// Embeddings are decayed.
 pub fn decayed(name: &str) -> bool {
     !name.ends_with(".bias") && !name.split('.').any(|part| part.starts_with("ln_"))
 }
 
-/// The optimizer's state: first and second moments, and the steps taken.
+/// The optimizer's state: first and second moments, and the number of steps.
 pub struct AdamW {
     first: Vec<f32>,
     second: Vec<f32>,
-    /// Stretches of at most [`CHUNK`] elements of one parameter, with their weight decay.
+    /// Ranges of at most [`CHUNK`] elements of one parameter, with their weight decay.
     stretches: Vec<(Range<usize>, f64)>,
     steps: i32,
     beta_2: f64,
 }
 
-/// What one optimizer step found.
+/// The result of an optimizer step.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Stepped {
+pub struct StepResult {
     /// The gradient's norm over all parameters, before clipping.
     pub grad_norm: f64,
-    /// Whether the weights were changed: not where the norm is no finite number.
+    /// Whether the weights were updated; they are not if the norm is not finite.
     pub applied: bool,
 }
 
 impl AdamW {
-    /// No moments yet. `decays` says by a parameter's name whether `weight_decay` applies to it.
+    /// Moments of zero. `decays` tells by a parameter's name whether `weight_decay` applies to it.
     pub fn new(weights: &Flat, weight_decay: f64, decays: impl Fn(&str) -> bool) -> AdamW {
         let mut stretches = Vec::new();
         for (name, range) in weights.ranges() {
@@ -60,17 +60,17 @@ impl AdamW {
         }
     }
 
-    /// With another decay of the second moments.
+    /// The same optimizer with another β₂.
     pub fn with_beta_2(self, beta_2: f64) -> AdamW {
         AdamW { beta_2, ..self }
     }
 
-    /// Decay of the second moments.
+    /// β₂, the decay rate of the second moments.
     pub fn beta_2(&self) -> f64 {
         self.beta_2
     }
 
-    /// Weight decay of the parameter that stands at `start`.
+    /// Weight decay of the parameter that begins at element `start`.
     pub(crate) fn decay_at(&self, start: usize) -> f64 {
         let found = self
             .stretches
@@ -79,7 +79,7 @@ impl AdamW {
         found.map_or(0.0, |(_, decay)| *decay)
     }
 
-    /// What a gradient of this norm is multiplied with so that it is no longer than `max_norm` (0: whatever it is).
+    /// The factor that scales a gradient of norm `norm` down to `max_norm` (0: no limit); 1 if it is not longer.
     pub(crate) fn clip(norm: f64, max_norm: f64) -> f64 {
         // The 1e-6 is PyTorch's, in clip_grad_norm_.
         match max_norm > 0.0 {
@@ -88,23 +88,25 @@ impl AdamW {
         }
     }
 
-    /// First and second moments, and the steps that made them.
+    /// First and second moments, and the number of steps.
     pub fn state_mut(&mut self) -> (&mut [f32], &mut [f32], &mut i32) {
         (&mut self.first, &mut self.second, &mut self.steps)
     }
 
-    /// One step against the sum of `parts`, scaled down where its norm exceeds `max_norm` (0: never):
-    /// with g the gradient, m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g²,
-    /// w ← w − lr·decay·w − lr·m̂/(√v̂ + ε), m̂ and v̂ corrected for their start at 0. Leaves zeros in `parts`.
+    /// One step with the gradient g = Σ `parts`, scaled down if its norm exceeds `max_norm` (0: no limit):
+    ///
+    /// m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g², w ← w − lr·decay·w − lr·m̂/(√v̂ + ε)
+    ///
+    /// with the bias-corrected moments m̂ and v̂. Sets `parts` to zero.
     pub fn step(
         &mut self,
         weights: &mut Flat,
         parts: &mut [Flat],
         rate: f64,
         max_norm: f64,
-    ) -> Stepped {
+    ) -> StepResult {
         let Some((total, rest)) = parts.split_first_mut() else {
-            return Stepped {
+            return StepResult {
                 grad_norm: 0.0,
                 applied: false,
             };
@@ -114,7 +116,7 @@ impl AdamW {
         let grad_norm = gather(total, rest);
         if !grad_norm.is_finite() {
             total.fill(0.0);
-            return Stepped {
+            return StepResult {
                 grad_norm,
                 applied: false,
             };
@@ -148,21 +150,21 @@ impl AdamW {
                 beta_2,
             );
         });
-        Stepped {
+        StepResult {
             grad_norm,
             applied: true,
         }
     }
 }
 
-/// Splits the first `n` elements off.
+/// Splits off the first `n` elements.
 fn take<'a>(slice: &mut &'a mut [f32], n: usize) -> &'a mut [f32] {
     let (head, tail) = std::mem::take(slice).split_at_mut(n);
     *slice = tail;
     head
 }
 
-/// Adds the other parts to the first, leaves zeros in them, and gives the norm of the sum.
+/// Adds the other parts to the first, sets them to zero and returns the norm of the sum.
 fn gather(total: &mut [f32], rest: Vec<&mut [f32]>) -> f64 {
     let mut chunks: Vec<Vec<&mut [f32]>> = total.chunks_mut(CHUNK).map(|c| vec![c]).collect();
     for part in rest {
@@ -186,7 +188,7 @@ fn gather(total: &mut [f32], rest: Vec<&mut [f32]>) -> f64 {
     squares.iter().sum::<f64>().sqrt()
 }
 
-/// Σ x² in double precision, in lanes so that it is vector code.
+/// Σ x² in float64, in several running sums so that it compiles to vector code.
 fn square_sum(x: &[f32]) -> f64 {
     let mut lanes = [0f64; 8];
     let chunks = x.chunks_exact(8);

@@ -1,4 +1,4 @@
-//! A run under way on disk: all that it takes to go on and end with the weights of an unbroken run.
+//! Checkpoints of an unfinished run: everything needed to resume it and end with the weights of an uninterrupted run.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -16,44 +16,44 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, TrainError};
 use crate::evaluate::Mean;
-use crate::record::{EpochRecord, METRICS, Metric, StepRecord, Validation};
-use crate::schedule::Stopper;
+use crate::record::{EpochRecord, METRICS, MetricsLine, StepRecord, Validation};
+use crate::schedule::EarlyStopping;
 
 /// The checkpoint's file name.
 const FILE: &str = "checkpoint.safetensors";
-/// What the checkpoint's state is called in it.
+/// Name of the run's state in the checkpoint's metadata.
 const STATE: &str = "state";
-/// The layout of the file; another number is another layout. The first had no checksums.
+/// Version of the file's layout. Version 1 had no checksums.
 const LAYOUT: &str = "2";
-/// The key of the checksum of all other metadata.
+/// Metadata key of the checksum over all other metadata.
 const SEAL: &str = "sha256";
 
-/// Where a run under way is kept.
+/// Where and how often checkpoints are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Keep {
-    /// A folder of its own: `checkpoint.safetensors` (weights, moments, best weights, state) and
-    /// `metrics.jsonl`, a line a step as it is taken.
+pub struct CheckpointSettings {
+    /// A folder for this run only: `checkpoint.safetensors` (weights, moments, best weights, state) and `metrics.jsonl`
+    /// (a line for each step).
     pub folder: PathBuf,
-    /// Time between checkpoints. How often they are written changes no result.
+    /// Time between checkpoints. It does not affect the result.
     pub every: Duration,
-    /// Go on from the folder's checkpoint, where there is one.
+    /// Resume from the folder's checkpoint if there is one.
     pub resume: bool,
 }
 
-/// What a run has come to, weights and moments apart.
+/// The state of a run except weights and moments.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct State {
-    /// Draws of shuffling and dropout, where they stand.
+    /// State of the random generator for shuffling and dropout.
     pub random: ChaCha8Rng,
-    /// The epoch's sequences in the order in which they are taken; empty between epochs.
+    /// The epoch's sequences in training order; empty between epochs.
     pub order: Vec<usize>,
-    /// How many of them are taken.
+    /// Number of them already used.
     pub taken: usize,
-    /// The epoch's training loss so far.
+    /// Training loss of the epoch so far.
     pub epoch_loss: Mean,
     pub steps: Vec<StepRecord>,
     pub epochs: Vec<EpochRecord>,
-    pub stopper: Stopper,
+    pub stopper: EarlyStopping,
     pub base: Validation,
     pub base_texts: Vec<Option<f64>>,
     pub best_epoch: usize,
@@ -63,13 +63,13 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Tokens predicted so far.
+    /// Number of predicted tokens so far.
     pub fn tokens(&self) -> usize {
         self.steps.last().map_or(0, |step| step.tokens)
     }
 }
 
-/// The vectors of a run, all of one length.
+/// The vectors of a run, all of equal length.
 pub(crate) struct Vectors<'a> {
     pub weights: &'a mut [f32],
     pub first: &'a mut [f32],
@@ -77,17 +77,17 @@ pub(crate) struct Vectors<'a> {
     pub best: &'a mut [f32],
 }
 
-/// A run's folder, opened.
+/// An open checkpoint folder.
 pub(crate) struct Keeper {
-    keep: Keep,
+    keep: CheckpointSettings,
     inputs: String,
     metrics: Option<File>,
     written: Instant,
 }
 
 impl Keeper {
-    /// `inputs` is a hash of all that the run depends on.
-    pub fn new(keep: &Keep, inputs: String) -> Keeper {
+    /// `inputs` is a hash of everything that the run depends on.
+    pub fn new(keep: &CheckpointSettings, inputs: String) -> Keeper {
         Keeper {
             keep: keep.clone(),
             inputs,
@@ -96,7 +96,7 @@ impl Keeper {
         }
     }
 
-    /// Reads the checkpoint into the vectors; none where there is none or none is to be gone on from.
+    /// Reads the checkpoint into the vectors. `None` if there is none, or if the run is not to be resumed.
     pub fn resume(&self, into: Vectors<'_>) -> Result<Option<State>> {
         let path = self.keep.folder.join(FILE);
         if !self.keep.resume || !path.exists() {
@@ -156,11 +156,11 @@ impl Keeper {
         Ok(Some(state))
     }
 
-    /// Starts the folder's metrics with what is known already.
+    /// Starts `metrics.jsonl` with the steps and evaluations so far.
     pub fn open(&mut self, state: &State) -> Result<()> {
         self.sweep_out();
         let path = self.keep.folder.join(METRICS);
-        let known = Metric::of(&state.base, &state.steps, &state.epochs);
+        let known = MetricsLine::of(&state.base, &state.steps, &state.epochs);
         write_atomic(&path, |w| known.iter().try_for_each(|m| line(w, m)))?;
         let file = OpenOptions::new().append(true).open(&path);
         self.metrics = Some(file.map_err(io_error(&path))?);
@@ -168,7 +168,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Removes the checkpoints that kills left half-written.
+    /// Removes partial checkpoints that killed processes left.
     fn sweep_out(&self) {
         let entries = std::fs::read_dir(&self.keep.folder);
         for entry in entries.into_iter().flatten().flatten() {
@@ -178,8 +178,8 @@ impl Keeper {
         }
     }
 
-    /// Appends to the metrics.
-    pub fn metric(&mut self, metric: &Metric) -> Result<()> {
+    /// Appends a line to `metrics.jsonl`.
+    pub fn metric(&mut self, metric: &MetricsLine) -> Result<()> {
         if let Some(file) = &mut self.metrics {
             let mut text = Vec::new();
             line(&mut text, metric)
@@ -189,7 +189,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Whether it is time for a checkpoint.
+    /// Whether a checkpoint is due.
     pub fn is_due(&self) -> bool {
         self.written.elapsed() >= self.keep.every
     }
@@ -232,18 +232,18 @@ impl<'a> Vectors<'a> {
     }
 }
 
-/// The checksum of metadata: layout, inputs and the checksum of each section.
+/// The checksum of the metadata: layout, inputs and the checksum of each section.
 fn seal(about: &BTreeMap<String, String>) -> String {
     let lines = about.iter().map(|(key, value)| format!("{key} {value}\n"));
     sha256_of_parts(lines.map(String::into_bytes))
 }
 
-fn line(to: &mut impl Write, metric: &Metric) -> std::io::Result<()> {
+fn line(to: &mut impl Write, metric: &MetricsLine) -> std::io::Result<()> {
     serde_json::to_writer(&mut *to, metric)?;
     to.write_all(b"\n")
 }
 
-/// A vector of the checkpoint.
+/// A vector as stored in the checkpoint.
 struct Stored<'a> {
     length: usize,
     values: Values<'a>,
@@ -269,7 +269,7 @@ impl Stored<'_> {
         }
     }
 
-    /// SHA-256 of the bytes that are written, without all of them in memory.
+    /// SHA-256 of the bytes that will be written, without all of them in memory.
     fn sha256(&self) -> String {
         const PART: usize = 1 << 16;
         match self.values {

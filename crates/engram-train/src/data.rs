@@ -1,4 +1,4 @@
-//! Texts to sequences of ids, and what each token counts for.
+//! Texts to sequences of token ids, and which tokens count in which loss.
 
 use engram_model::Model;
 use engram_model::training::Sequence;
@@ -11,29 +11,29 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Result, TrainError};
 use crate::settings::{Sequences, TrainSettings};
 
-/// A text to train or to validate on.
+/// A training or validation text.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrainText {
     /// The text.
     pub text: String,
-    /// Byte ranges, start and end, of the answers that it states.
+    /// Byte ranges (start, end) of the answers in the text.
     #[serde(default)]
     pub answers: Vec<(usize, usize)>,
 }
 
-/// A stretch of a text as ids, padding included where padding counts.
+/// A sequence of token ids cut from a text, padded if padding counts in the loss.
 ///
-/// Padding that does not count is left out: attention is causal, so what stands to the right changes nothing.
+/// Padding that does not count is left out: attention is causal, so tokens to the right do not affect the others.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Encoded {
-    /// The text's index.
+    /// Index of the text.
     pub text: usize,
     pub ids: Vec<u32>,
-    /// How many of the ids are the text's own.
+    /// Number of ids that belong to the text; the rest is padding.
     pub real: usize,
-    /// How many of the ids attention sees: the text's own, or padding too.
+    /// Number of ids that attention sees: those of the text, or all.
     pub attended: usize,
-    /// Indices into `ids` that belong to an answer.
+    /// Indices into `ids` of the answer tokens.
     pub answers: Vec<usize>,
 }
 
@@ -46,27 +46,27 @@ impl Encoded {
         }
     }
 
-    /// Tokens that are predicted: all but the first.
+    /// Number of predicted tokens: all but the first.
     pub fn predicted(&self) -> usize {
         self.ids.len() - 1
     }
 
-    /// Of the predicted tokens, those of the text.
+    /// Number of predicted tokens that belong to the text.
     pub fn real_predicted(&self) -> usize {
         self.real - 1
     }
 }
 
-/// What a run trains on.
+/// The training data.
 pub(crate) enum Texts {
-    /// Sequences, each once an epoch.
+    /// Sequences, each used once an epoch.
     Sequences(Vec<Encoded>),
     /// All texts joined, an end-of-text token before each, and the length of a crop.
     Stream { ids: Vec<u32>, length: usize },
 }
 
 impl Texts {
-    /// A sequence without dropout: by its place in the list, or by where a crop begins.
+    /// A sequence without dropout, by its index in the list or by the first token of a crop.
     pub fn sequence(&self, index: usize) -> Sequence<'_> {
         match self {
             Texts::Sequences(all) => all[index].sequence(),
@@ -74,7 +74,7 @@ impl Texts {
         }
     }
 
-    /// The sequences of an epoch in the order in which they are taken.
+    /// The sequences of an epoch in training order.
     pub fn order(&self, epoch_sequences: usize, random: &mut ChaCha8Rng) -> Vec<usize> {
         match self {
             Texts::Sequences(all) => {
@@ -125,7 +125,7 @@ pub(crate) fn stream(
     Ok(ids)
 }
 
-/// What a run trains on, and the sequences that it is measured on.
+/// Training data and validation sequences.
 pub(crate) fn prepare(
     model: &Model,
     train: &[TrainText],
@@ -146,7 +146,7 @@ pub(crate) fn prepare(
     let ids = stream(model, train, settings, what)?;
     let measured = stream(model, validation, settings, held_out)?;
     let measured = measured.chunks_exact(length).map(|ids| Encoded {
-        // Crops belong to no one text.
+        // Crops do not belong to a text.
         text: usize::MAX,
         ids: ids.to_vec(),
         real: length,
@@ -156,16 +156,17 @@ pub(crate) fn prepare(
     Ok((Texts::Stream { ids, length }, measured.collect()))
 }
 
-/// Refuses a model that cannot be trained with some settings, before any text is read.
+/// Checks that a model can be trained with these settings, before any text is read.
 ///
 /// # Errors
-/// Settings outside their range or beyond the model's context, a family that training is not written for, padding
-/// without a token for it.
+/// [`TrainError::Value`] for a setting outside its range, [`TrainError::Context`] for sequences beyond the model's
+/// context, [`TrainError::NoPadding`] if padding is needed and the model has no end-of-text token, and a
+/// `ModelError::OnlyGpt2` for another family than GPT-2.
 pub fn check(model: &Model, settings: &TrainSettings) -> Result<()> {
     settings.check()?;
     model.gpt2("training")?;
     check_context(model, settings)?;
-    // Crops are of one stream, in which texts end by that token.
+    // Crops are cut from one stream in which that token separates texts.
     if (settings.pad_loss || settings.sequences == Sequences::Crop) && model.end_of_text().is_none()
     {
         return Err(TrainError::NoPadding);
@@ -184,7 +185,7 @@ fn check_context(model: &Model, settings: &TrainSettings) -> Result<()> {
     Ok(())
 }
 
-/// The sequences of all texts, in order. Stretches of one token predict nothing and are left out.
+/// The sequences of all texts, in order. Sequences of one token predict nothing and are left out.
 pub(crate) fn encode(
     model: &Model,
     texts: &[TrainText],

@@ -1,13 +1,13 @@
-//! What can go wrong with training.
+//! Errors of training.
 
 /// Result of this crate.
 pub type Result<T, E = TrainError> = std::result::Result<T, E>;
 
-/// An error in settings or texts, or a run that went astray.
+/// An error in settings or texts, or a failed run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
-    /// The observer cancelled the run; a checkpoint was written first where one is kept.
+    /// The observer cancelled the run. A checkpoint was written first if the run keeps any.
     #[error("the training was cancelled")]
     Cancelled,
     /// A preset that does not exist.
@@ -26,17 +26,17 @@ pub enum TrainError {
         /// Names that resemble it.
         near: Vec<String>,
     },
-    /// A value that a setting cannot take.
+    /// A value that a setting does not allow.
     #[error("training setting {name}: expected {expected}, found {found}")]
     Value {
         /// The setting.
         name: String,
-        /// What it takes.
+        /// What it allows.
         expected: String,
-        /// What it was given.
+        /// The value given.
         found: String,
     },
-    /// Sequences longer than the model's context.
+    /// `max_length` exceeds the model's context.
     #[error("max_length is {max_length}, the model's context is {context} tokens")]
     Context {
         /// The setting.
@@ -44,7 +44,7 @@ pub enum TrainError {
         /// The model's context.
         context: usize,
     },
-    /// No text, or none with a token to predict.
+    /// No texts, or none with a token to predict.
     #[error("{what}: no text of at least two tokens among {texts}")]
     NoSequence {
         /// `training texts` or `validation texts`.
@@ -52,48 +52,48 @@ pub enum TrainError {
         /// How many texts were given.
         texts: usize,
     },
-    /// Padding is to be counted and the model has no token for it.
+    /// Padding counts in the loss, but the model has no end-of-text token for it.
     #[error("pad_loss counts padding with the end-of-text token, which the model does not name")]
     NoPadding,
-    /// A loss or a gradient that is no number any more.
+    /// A loss or gradient that is no longer finite.
     #[error("step {step}: {what} is {value}; a lower learning_rate or a longer warm-up may help")]
     Diverged {
         /// Optimizer step, from 1.
         step: usize,
-        /// What it was.
+        /// Which value.
         what: &'static str,
         /// Its value.
         value: f64,
     },
-    /// A loss or a gradient that is no number before any weight has changed.
+    /// A loss or gradient that is not finite before the first step.
     #[error(
         "{what} is {value} before the first step, so that no setting is to blame; the largest weight is {largest}, in {name}: the checkpoint is damaged, or its numbers leave float32's range"
     )]
     Start {
-        /// What it was.
+        /// Which value.
         what: &'static str,
         /// Its value.
         value: f64,
         /// The parameter with the largest weight.
         name: String,
-        /// That weight's absolute value; NaN or infinite where the weights themselves are not finite.
+        /// The absolute value of that weight; NaN or infinite if the weights themselves are not finite.
         largest: f32,
     },
-    /// A checkpoint of a run under way that cannot be resumed from.
+    /// A checkpoint that a run cannot be resumed from.
     #[error("{}: cannot resume from this checkpoint: {why}", path.display())]
     Checkpoint {
         /// The checkpoint.
         path: std::path::PathBuf,
-        /// What is wrong with it, and what to do.
+        /// What is wrong with it, and what can be done.
         why: String,
     },
-    /// The model failed.
+    /// An error of the model.
     #[error(transparent)]
     Model(#[from] engram_model::ModelError),
-    /// A file helper failed.
+    /// An error of a file.
     #[error(transparent)]
     Core(#[from] engram_core::CoreError),
-    /// The tensor library failed, on a device other than the CPU.
+    /// An error of the tensor library, on a device other than the CPU.
     #[error("training on a device: {0}")]
     Tensor(#[from] candle_core::Error),
 }

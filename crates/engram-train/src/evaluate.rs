@@ -1,4 +1,4 @@
-//! Losses on validation texts.
+//! Losses on the validation texts.
 
 use engram_model::training::{Flat, Sequence};
 use serde::{Deserialize, Serialize};
@@ -8,10 +8,10 @@ use crate::error::Result;
 use crate::learner::Learner;
 use crate::record::Validation;
 
-/// Sequences that are measured at a time.
+/// Number of sequences evaluated at a time.
 const BATCH: usize = 64;
 
-/// Validation losses, with means over batches of `batch_size`; and each text's mean over its own tokens.
+/// Validation losses, with means over batches of `batch_size`, and the mean loss of each text over its own tokens.
 pub(crate) fn evaluate(
     learner: &mut Learner,
     weights: &Flat,
@@ -32,7 +32,7 @@ pub(crate) fn evaluate(
             if let Some(text) = by_text.get_mut(sequence.text) {
                 text.add(own);
             }
-            // The loss of the token at index i stands at i − 1.
+            // The loss of the token at index i is at index i − 1.
             for &i in &sequence.answers {
                 answers.add(&losses[i - 1..i]);
             }
@@ -48,7 +48,7 @@ pub(crate) fn evaluate(
     Ok((validation, by_text.iter().map(Mean::mean).collect()))
 }
 
-/// Sums of losses by batches of consecutive sequences.
+/// Sums of losses over batches of consecutive sequences.
 struct Batches {
     size: usize,
     all: Vec<Batch>,
@@ -57,7 +57,7 @@ struct Batches {
 #[derive(Default)]
 struct Batch {
     sum: f64,
-    /// Predicted tokens.
+    /// Number of predicted tokens.
     n: usize,
     sequences: usize,
 }
@@ -82,7 +82,8 @@ impl Batches {
         }
     }
 
-    /// The mean of the batches' sums over `divisor`, weighted by their sequences; none of nothing.
+    /// The mean over batches of (sum of losses / `divisor`), weighted by their number of sequences; `None` without a
+    /// batch.
     fn mean(&self, divisor: impl Fn(&Batch) -> usize) -> Option<f64> {
         let weighed = |b: &Batch| b.sequences as f64 * b.sum / divisor(b) as f64;
         let sequences: usize = self.all.iter().map(|b| b.sequences).sum();
@@ -90,7 +91,7 @@ impl Batches {
     }
 }
 
-/// A mean that is added to.
+/// A running mean.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(crate) struct Mean {
     sum: f64,
@@ -103,7 +104,7 @@ impl Mean {
         self.n += losses.len();
     }
 
-    /// None of nothing.
+    /// `None` before the first value.
     pub fn mean(&self) -> Option<f64> {
         (self.n > 0).then(|| self.sum / self.n as f64)
     }

@@ -1,27 +1,28 @@
-//! Losses and optimizer steps, wherever they are computed.
+//! Losses and optimizer steps, on the CPU or on another device.
 
 use engram_model::Model;
 use engram_model::kernels::Products;
 use engram_model::training::{Flat, Sequence};
 
-use crate::adamw::{AdamW, Stepped};
+use crate::adamw::{AdamW, StepResult};
 use crate::error::Result;
 use crate::on_device::OnDevice;
 use crate::workers::Workers;
 
-/// What a run learns with: the threads of the CPU, or the model's own device where that is another.
+/// Where a run is computed: on the CPU's threads, or on the model's device.
 pub enum Learner {
-    /// The threads of the CPU, with the hand-written pass.
+    /// On the CPU's threads, with the hand-written backward pass.
     Threads(Workers),
-    /// A device, with automatic differentiation.
+    /// On another device, with automatic differentiation.
     Device(Box<OnDevice>),
 }
 
 impl Learner {
-    /// `dropout` replaces the configuration's probabilities; `products` is the number format of products on the CPU.
+    /// `dropout` replaces the probabilities of the configuration; `products` is the number format of matrix products on
+    /// the CPU.
     ///
     /// # Errors
-    /// Where the model does not fit on its device.
+    /// If the model does not fit on its device.
     pub fn new(
         model: &Model,
         weights: &Flat,
@@ -37,7 +38,7 @@ impl Learner {
         Ok(Learner::Device(Box::new(there)))
     }
 
-    /// −ln p of every token but the first of each sequence, in nats.
+    /// The loss −ln p (nats) of every token but the first of each sequence.
     ///
     /// # Errors
     /// As [`Workers::losses`].
@@ -48,8 +49,8 @@ impl Learner {
         }
     }
 
-    /// One step on the mean loss over the batch's tokens: the losses before it, and what it found. On a device,
-    /// `weights` and `optimizer` stay as they are until [`Learner::fetch`].
+    /// One optimizer step on the mean loss over the batch's tokens. Returns the losses before the step, and its result.
+    /// On a device, `weights` and `optimizer` are not updated until [`Learner::fetch`].
     ///
     /// # Errors
     /// As [`Workers::gradients`].
@@ -60,7 +61,7 @@ impl Learner {
         batch: &[Sequence],
         rate: f64,
         max_norm: f64,
-    ) -> Result<(Vec<Vec<f32>>, Stepped)> {
+    ) -> Result<(Vec<Vec<f32>>, StepResult)> {
         match self {
             Learner::Threads(workers) => {
                 let losses = workers.gradients(weights, batch)?;
@@ -71,10 +72,10 @@ impl Learner {
         }
     }
 
-    /// Brings weights and moments up to date.
+    /// Copies weights and moments from the device.
     ///
     /// # Errors
-    /// The device's.
+    /// Those of the device.
     pub fn fetch(&self, weights: &mut Flat, optimizer: &mut AdamW) -> Result<()> {
         match self {
             Learner::Threads(_) => Ok(()),

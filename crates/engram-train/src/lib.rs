@@ -44,14 +44,15 @@ pub mod schedule;
 pub mod settings;
 pub mod workers;
 
-pub use checkpoint::Keep;
+pub use checkpoint::CheckpointSettings;
 pub use data::{TrainText, check};
 pub use error::{Result, TrainError};
 pub use learner::Learner;
 pub use record::{
-    EpochRecord, METRICS, Metric, Plan, Rate, StepRecord, Timing, TrainingRecord, Validation,
+    EpochRecord, LearningRate, METRICS, MetricsLine, StepRecord, Timing, TrainingPlan,
+    TrainingRecord, Validation,
 };
-pub use run::{Event, Observer, Silent, Trained, plan, train};
+pub use run::{NoObserver, Trained, TrainingEvent, TrainingObserver, plan, train};
 pub use settings::{Decay, Departure, Precision, Sequences, TrainSettings};
 
 /// A hash of this crate's code: what it computed under another is computed again.

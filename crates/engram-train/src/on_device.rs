@@ -1,16 +1,16 @@
-//! Training steps on a device other than the CPU: the tapped forward pass, the tensor library's automatic
-//! differentiation, AdamW on tensors. The formulas are those of [`crate::workers`] and [`crate::adamw`], which the
-//! tests hold it to.
+//! Training steps on a device other than the CPU: the forward pass with taps, the tensor library's automatic
+//! differentiation, AdamW on tensors. The formulas are those of [`crate::workers`] and [`crate::adamw`]; tests compare
+//! the two.
 
 use candle_core::{Device, Tensor, Var};
 use engram_model::kernels::cross_entropy;
 use engram_model::training::{Flat, Sequence};
 use engram_model::{Model, TrainingPass};
 
-use crate::adamw::{AdamW, BETA_1, EPSILON, Stepped};
+use crate::adamw::{AdamW, BETA_1, EPSILON, StepResult};
 use crate::error::Result;
 
-/// Tokens that go through the network together, padding among them.
+/// Maximum number of tokens, padding included, in one forward pass.
 const TOKENS: usize = 8192;
 
 /// A parameter with its moments.
@@ -30,10 +30,10 @@ pub struct OnDevice {
 }
 
 impl OnDevice {
-    /// Takes weights and moments to a device. `dropout` replaces the configuration's probabilities.
+    /// Copies weights and moments to a device. `dropout` replaces the probabilities of the configuration.
     ///
     /// # Errors
-    /// Where they do not fit there.
+    /// If they do not fit there.
     pub fn new(
         model: &Model,
         weights: &Flat,
@@ -52,7 +52,7 @@ impl OnDevice {
             .collect();
         let (first, second, steps) = optimizer.state_mut();
         let mut parameters = Vec::with_capacity(variables.len());
-        // Both in the order of the forward pass.
+        // Both are in the order of the forward pass.
         for (((_, value), (_, range)), decay) in
             variables.into_iter().zip(weights.ranges()).zip(decays)
         {
@@ -73,7 +73,7 @@ impl OnDevice {
         })
     }
 
-    /// −ln p of every token but the first of each sequence, in nats.
+    /// The loss −ln p (nats) of every token but the first of each sequence.
     ///
     /// # Errors
     /// As [`Model::forward`].
@@ -86,7 +86,7 @@ impl OnDevice {
         Ok(all)
     }
 
-    /// One step on the mean loss over the batch's tokens: the losses before it, and what it found.
+    /// One optimizer step on the mean loss over the batch's tokens. Returns the losses before the step, and its result.
     ///
     /// # Errors
     /// As [`Model::forward`].
@@ -95,7 +95,7 @@ impl OnDevice {
         batch: &[Sequence],
         rate: f64,
         max_norm: f64,
-    ) -> Result<(Vec<Vec<f32>>, Stepped)> {
+    ) -> Result<(Vec<Vec<f32>>, StepResult)> {
         let tokens: usize = batch.iter().map(|s| s.ids.len() - 1).sum();
         let factor = 1.0 / tokens.max(1) as f64;
         let mut all = Vec::with_capacity(batch.len());
@@ -123,7 +123,7 @@ impl OnDevice {
         if applied {
             self.update(&gradients, grad_norm, rate, max_norm)?;
         }
-        Ok((all, Stepped { grad_norm, applied }))
+        Ok((all, StepResult { grad_norm, applied }))
     }
 
     fn update(
@@ -146,7 +146,7 @@ impl OnDevice {
             let size = ((parameter.second.sqrt()? / root)? + EPSILON)?;
             let step = ((&parameter.first * corrected)? / size)?;
             let kept = (parameter.value.as_tensor() * (1.0 - rate * parameter.decay))?;
-            // Cut from the graph, which would otherwise grow with every step.
+            // Detached from the graph, which would otherwise grow with every step.
             parameter.value.set(&(kept - step)?.detach())?;
             parameter.first = parameter.first.detach();
             parameter.second = parameter.second.detach();
@@ -154,10 +154,10 @@ impl OnDevice {
         Ok(())
     }
 
-    /// Brings weights and moments back.
+    /// Copies weights and moments back.
     ///
     /// # Errors
-    /// The device's.
+    /// Those of the device.
     pub fn fetch(&self, weights: &mut Flat, optimizer: &mut AdamW) -> Result<()> {
         let places: Vec<_> = weights.ranges().map(|(_, range)| range).collect();
         let (first, second, steps) = optimizer.state_mut();
@@ -172,8 +172,7 @@ impl OnDevice {
         Ok(())
     }
 
-    /// Losses of some sequences, filled up to one length: of all rows in a tensor, those of filled-up ones 0, and
-    /// sequence by sequence.
+    /// Losses of sequences padded to one length: as one tensor over all rows (0 for padding), and for each sequence.
     fn group(&self, group: &[Sequence]) -> Result<(Tensor, Vec<Vec<f32>>)> {
         let longest = group.iter().map(|s| s.ids.len() - 1).max().unwrap_or(0);
         let (mut ids, mut targets, mut counted) = (Vec::new(), Vec::new(), Vec::new());
@@ -188,7 +187,7 @@ impl OnDevice {
             targets.extend(filled(&sequence.ids[1..]));
             counted.extend((0..longest).map(|i| if i < n { 1f32 } else { 0.0 }));
         }
-        // What fills a sequence up is in the future of all of it, and needs no mask; padding of its own does.
+        // Tokens added to the right are in the future of the sequence and need no mask; padding of its own does.
         let attended: Vec<usize> = group.iter().map(|s| s.attended.min(longest)).collect();
         let masked = group.iter().any(|s| s.attended + 1 < s.ids.len());
         let pass = TrainingPass {
@@ -208,8 +207,8 @@ impl OnDevice {
     }
 }
 
-/// Sequences by groups that take at most [`TOKENS`] tokens when they are filled up to the longest, in order; a
-/// longer one goes alone.
+/// Groups of consecutive sequences that take at most [`TOKENS`] tokens when padded to the longest; a longer sequence is
+/// a group by itself.
 fn groups<'a, 'b>(batch: &'b [Sequence<'a>]) -> impl Iterator<Item = &'b [Sequence<'a>]> {
     let mut rest = batch;
     std::iter::from_fn(move || {

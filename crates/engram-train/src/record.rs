@@ -1,4 +1,4 @@
-//! What a run was and how it went: everything here is the same for the same input, seed and number of threads.
+//! The record of a run. It is the same for the same input, seed and number of threads.
 
 use std::path::Path;
 
@@ -6,12 +6,12 @@ use engram_core::files::{write_json, write_jsonl};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::schedule::Schedule;
+use crate::schedule::LearningRateSchedule;
 use crate::settings::TrainSettings;
 
 /// A run's size, known before it starts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Plan {
+pub struct TrainingPlan {
     /// Training texts.
     pub texts: usize,
     /// Training sequences.
@@ -26,14 +26,14 @@ pub struct Plan {
     pub total_steps: usize,
     /// Optimizer steps of warm-up.
     pub warmup_steps: usize,
-    /// How high the learning rate is to come; null in older records.
+    /// The highest learning rate of the plan; null in older records.
     #[serde(default)]
-    pub rate: Option<Rate>,
-    /// Tokens that are predicted in an epoch, counted padding included.
+    pub rate: Option<LearningRate>,
+    /// Tokens predicted in an epoch, including padding that counts.
     pub tokens_per_epoch: usize,
-    /// Of these, padding.
+    /// How many of these are padding.
     pub padded_tokens: usize,
-    /// Tokens of the texts that no sequence holds: cut off, or alone in their stretch.
+    /// Tokens of the texts in no sequence: cut off, or alone in theirs.
     pub cut_tokens: usize,
     /// Parameters of the model.
     pub parameters: usize,
@@ -41,9 +41,9 @@ pub struct Plan {
     pub memory_bytes: u64,
 }
 
-/// How high the learning rate comes in a run.
+/// The highest learning rate that a run reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Rate {
+pub struct LearningRate {
     /// The settings' `learning_rate`.
     pub setting: f64,
     /// The highest of any step.
@@ -52,16 +52,16 @@ pub struct Rate {
     pub warmup_steps: usize,
     /// Optimizer steps.
     pub steps: usize,
-    /// Whether a step was taken after warm-up, at the setting's full value (of a cosine, at its share of it).
+    /// Whether a step was taken after warm-up, at the full value of the setting (cosine decay: at its share of it).
     pub reached: bool,
 }
 
-impl Rate {
-    /// Of a run's first `steps`.
-    pub(crate) fn of(schedule: &Schedule, steps: usize) -> Rate {
-        // It rises during warm-up alone.
+impl LearningRate {
+    /// The rate over the first `steps` steps.
+    pub(crate) fn of(schedule: &LearningRateSchedule, steps: usize) -> LearningRate {
+        // The rate rises during warm-up only.
         let rising = 0..steps.min(schedule.warmup + 1);
-        Rate {
+        LearningRate {
             setting: schedule.peak,
             highest: rising.map(|step| schedule.rate(step)).fold(0.0, f64::max),
             warmup_steps: schedule.warmup,
@@ -70,9 +70,9 @@ impl Rate {
         }
     }
 
-    /// What to know of a rate that never reaches its value; none where it does.
+    /// A message if the rate never reaches its setting; `None` if it does.
     pub fn shortfall(&self) -> Option<String> {
-        let Rate {
+        let LearningRate {
             setting,
             highest,
             warmup_steps,
@@ -81,7 +81,7 @@ impl Rate {
         } = self;
         (!self.reached).then(|| {
             format!(
-                "the learning rate never reaches {setting:e}: warm-up takes {warmup_steps} steps and the run has {steps}; the highest is {highest:.2e} ({:.1} %); fewer warmup_steps, a warmup_fraction or more epochs mend it",
+                "the learning rate never reaches {setting:e}: warm-up takes {warmup_steps} steps and the run has {steps}; the highest is {highest:.2e} ({:.1} %); fewer warmup_steps, a warmup_fraction or more epochs would help",
                 100.0 * highest / setting
             )
         })
@@ -93,7 +93,7 @@ impl Rate {
 pub struct StepRecord {
     /// From 1.
     pub step: usize,
-    /// Tokens predicted so far, counted padding included.
+    /// Tokens predicted so far, including padding that counts.
     pub tokens: usize,
     /// Mean loss over the step's tokens, in nats.
     pub loss: f64,
@@ -103,21 +103,22 @@ pub struct StepRecord {
     pub grad_norm: f64,
 }
 
-/// Losses on the validation texts, in nats a token.
+/// Losses on the validation texts, in nats per token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Validation {
-    /// Mean over the tokens that the settings count (padding where `pad_loss` says so); what early stopping goes by.
+    /// Mean over the tokens that count under the settings (padding included if `pad_loss`); early stopping uses this
+    /// one.
     pub counted: f64,
     /// Mean over the texts' own tokens.
     pub real: f64,
     /// Mean over answer tokens; null where no text names an answer.
     pub answers: Option<f64>,
-    /// The mean over batches of `batch_size` texts' sequences, in order, of each batch's mean over the tokens that count,
-    /// weighted by its sequences: what transformers' Trainer reports as `eval_loss`. Null in older records.
+    /// The mean over batches of `batch_size` sequences of each batch's mean over the tokens that count, weighted by its
+    /// number of sequences: `eval_loss` as the transformers library's Trainer reports it. Null in older records.
     #[serde(default)]
     pub by_batch: Option<f64>,
-    /// The same as Trainer of transformers 5.24 has it for a GPT-2: it divides a batch's sum by its labels, among which it
-    /// counts the first token of each sequence, though nothing predicts that. Null in older records.
+    /// The same as the Trainer of transformers 5.24 computes it for GPT-2: it divides a batch's sum by its number of
+    /// labels, including the first token of each sequence, which is never predicted. Null in older records.
     #[serde(default)]
     pub eval_loss: Option<f64>,
 }
@@ -129,11 +130,11 @@ pub struct EpochRecord {
     pub epoch: usize,
     /// Optimizer steps so far.
     pub step: usize,
-    /// Mean training loss over the epoch's tokens, as the settings count them.
+    /// Mean training loss over the epoch's tokens that count.
     pub train: f64,
     /// Losses on the validation texts.
     pub validation: Validation,
-    /// Whether this is the best so far.
+    /// Whether this is the best epoch so far.
     pub best: bool,
 }
 
@@ -142,13 +143,13 @@ pub struct EpochRecord {
 pub struct TrainingRecord {
     /// The settings.
     pub settings: TrainSettings,
-    /// The number format that was used: `fp32`.
+    /// The number format used: `fp32`.
     pub precision: String,
-    /// Threads; another number may change the last bits.
+    /// Number of threads; another number may change the last bits.
     pub threads: usize,
     /// The plan.
-    pub plan: Plan,
-    /// The model before training, on the validation texts.
+    pub plan: TrainingPlan,
+    /// Losses of the model before training, on the validation texts.
     pub base: Validation,
     /// Every optimizer step.
     pub steps: Vec<StepRecord>,
@@ -156,59 +157,58 @@ pub struct TrainingRecord {
     pub epochs: Vec<EpochRecord>,
     /// The epoch whose weights were kept.
     pub best_epoch: usize,
-    /// Whether patience ended the run.
+    /// Whether early stopping ended the run.
     pub stopped_early: bool,
-    /// How high the learning rate came; null in older records.
+    /// The highest learning rate reached; null in older records.
     #[serde(default)]
-    pub rate: Option<Rate>,
-    /// The model before training: for each validation text the mean loss over its own tokens; null where it has
-    /// fewer than two.
+    pub rate: Option<LearningRate>,
+    /// Before training: the mean loss of each validation text over its own tokens; null for a text of fewer than two.
     pub base_texts: Vec<Option<f64>>,
-    /// The same of the weights that were kept.
+    /// The same for the kept weights.
     pub best_texts: Vec<Option<f64>>,
 }
 
-/// How long a run took; not the same twice.
+/// The duration of a run; it differs between repetitions.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Timing {
     /// Seconds in optimizer steps.
     pub train_s: f64,
     /// Seconds in evaluations.
     pub evaluate_s: f64,
-    /// Training tokens a second of optimizer steps, counted padding included.
+    /// Training tokens per second of optimizer steps, including padding that counts.
     pub tokens_per_second: f64,
 }
 
 impl TrainingRecord {
-    /// Losses of the weights that were kept.
+    /// The epoch of the kept weights.
     pub fn best(&self) -> Option<&EpochRecord> {
         self.epochs.iter().find(|e| e.epoch == self.best_epoch)
     }
 
-    /// As [`Rate::shortfall`], of the steps that were taken.
+    /// As [`LearningRate::shortfall`], for the steps taken.
     pub fn shortfall(&self) -> Option<String> {
-        self.rate.as_ref().and_then(Rate::shortfall)
+        self.rate.as_ref().and_then(LearningRate::shortfall)
     }
 
     /// Writes `training.json` (the whole record) and `metrics.jsonl` into a folder, each atomically.
     ///
     /// # Errors
-    /// As the file system's.
+    /// [`TrainError::Core`](crate::TrainError::Core) if a file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<()> {
         write_json(&folder.join("training.json"), self)?;
-        let metrics = Metric::of(&self.base, &self.steps, &self.epochs);
+        let metrics = MetricsLine::of(&self.base, &self.steps, &self.epochs);
         write_jsonl(&folder.join(METRICS), &metrics)?;
         Ok(())
     }
 }
 
-/// The name of the file of metrics: a flat JSON object a line, with the step on each, as dashboards read it.
+/// File name of the metrics: one flat JSON object a line, each with its step, as dashboards read them.
 pub const METRICS: &str = "metrics.jsonl";
 
-/// A line of the metrics. Nothing in it is a time, so that the same run gives the same bytes.
+/// A line of the metrics. It has no time, so that repeated runs give the same bytes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
-pub enum Metric {
+pub enum MetricsLine {
     /// An optimizer step.
     Step {
         /// From 1.
@@ -226,13 +226,13 @@ pub enum Metric {
         #[serde(rename = "train/grad_norm")]
         grad_norm: f64,
     },
-    /// An evaluation; of epoch 0 before training.
+    /// An evaluation; epoch 0 is before training.
     Evaluation {
         /// Optimizer steps so far.
         step: usize,
         /// Epochs so far.
         epoch: usize,
-        /// Mean loss as the settings count it.
+        /// Mean loss over the tokens that count.
         #[serde(rename = "validation/loss")]
         loss: f64,
         /// Mean loss over the texts' own tokens.
@@ -250,7 +250,7 @@ pub enum Metric {
             skip_serializing_if = "Option::is_none"
         )]
         by_batch: Option<f64>,
-        /// As Trainer of transformers 5.24 has it.
+        /// As the Trainer of transformers 5.24 computes it.
         #[serde(
             rename = "validation/eval_loss",
             skip_serializing_if = "Option::is_none"
@@ -259,15 +259,15 @@ pub enum Metric {
     },
 }
 
-impl Metric {
-    /// All of a run, in order.
-    pub fn of(base: &Validation, steps: &[StepRecord], epochs: &[EpochRecord]) -> Vec<Metric> {
-        let mut all = vec![Metric::evaluation(0, 0, base)];
+impl MetricsLine {
+    /// All lines of a run, in order.
+    pub fn of(base: &Validation, steps: &[StepRecord], epochs: &[EpochRecord]) -> Vec<MetricsLine> {
+        let mut all = vec![MetricsLine::evaluation(0, 0, base)];
         let mut left = epochs.iter().peekable();
         for step in steps {
-            all.push(Metric::step(step));
+            all.push(MetricsLine::step(step));
             while let Some(epoch) = left.next_if(|e| e.step <= step.step) {
-                all.push(Metric::evaluation(
+                all.push(MetricsLine::evaluation(
                     epoch.step,
                     epoch.epoch,
                     &epoch.validation,
@@ -277,9 +277,9 @@ impl Metric {
         all
     }
 
-    /// Of a step.
-    pub fn step(record: &StepRecord) -> Metric {
-        Metric::Step {
+    /// The line of a step.
+    pub fn step(record: &StepRecord) -> MetricsLine {
+        MetricsLine::Step {
             step: record.step,
             tokens: record.tokens,
             loss: record.loss,
@@ -288,9 +288,9 @@ impl Metric {
         }
     }
 
-    /// Of an evaluation.
-    pub fn evaluation(step: usize, epoch: usize, found: &Validation) -> Metric {
-        Metric::Evaluation {
+    /// The line of an evaluation.
+    pub fn evaluation(step: usize, epoch: usize, found: &Validation) -> MetricsLine {
+        MetricsLine::Evaluation {
             step,
             epoch,
             loss: found.counted,

@@ -1,4 +1,4 @@
-//! The learning rate over a run, and when to stop.
+//! The learning rate over a run, and early stopping.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,22 +6,22 @@ use crate::settings::Decay;
 
 /// Linear warm-up to the peak, then decay to a share of it at the last planned step.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Schedule {
+pub struct LearningRateSchedule {
     /// The highest rate.
     pub peak: f64,
     /// Steps of warm-up.
     pub warmup: usize,
     /// Planned steps.
     pub total: usize,
-    /// How it falls.
+    /// Shape of the decay.
     pub decay: Decay,
-    /// The share of the peak that is left at the end.
+    /// The share of the peak that remains at the end.
     pub last: f64,
 }
 
-impl Schedule {
-    /// The rate of step `step`, counted from 0, as the transformers library's linear schedule has it: the first
-    /// step of a run with warm-up is taken at rate 0. A cosine spans the whole run, with the warm-up as a factor.
+impl LearningRateSchedule {
+    /// The learning rate of step `step`, from 0, as in the transformers library's linear schedule: with warm-up the
+    /// first step has rate 0. A cosine spans the whole run, and the warm-up multiplies it.
     pub fn rate(&self, step: usize) -> f64 {
         let rising = match step < self.warmup {
             true => step as f64 / self.warmup as f64,
@@ -42,29 +42,29 @@ impl Schedule {
     }
 }
 
-/// Keeps the best loss and counts evaluations without a better one.
+/// Early stopping: the best loss, and the number of evaluations since.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Stopper {
+pub struct EarlyStopping {
     patience: usize,
     best: Option<f64>,
     waited: usize,
 }
 
-/// What an evaluation means for the run.
+/// The consequence of an evaluation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// The best so far: keep these weights.
+    /// The best loss so far: keep these weights.
     Best,
-    /// No better; go on.
+    /// Not better; continue.
     Wait,
-    /// No better for as long as patience lasts.
+    /// Not better for `patience` evaluations; stop.
     Stop,
 }
 
-impl Stopper {
-    /// Stops at the `patience`-th evaluation in a row without a lower loss.
-    pub fn new(patience: usize) -> Stopper {
-        Stopper {
+impl EarlyStopping {
+    /// Stops at the `patience`-th consecutive evaluation without a lower loss.
+    pub fn new(patience: usize) -> EarlyStopping {
+        EarlyStopping {
             patience,
             best: None,
             waited: 0,
@@ -76,7 +76,7 @@ impl Stopper {
         self.waited >= self.patience
     }
 
-    /// Takes the next evaluation's loss.
+    /// Adds the loss of an evaluation.
     pub fn next(&mut self, loss: f64) -> Verdict {
         if self.best.is_none_or(|best| loss < best) {
             self.best = Some(loss);
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn the_rate_rises_and_falls_in_straight_lines() {
-        let schedule = Schedule {
+        let schedule = LearningRateSchedule {
             peak: 2.0,
             warmup: 4,
             total: 12,
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn no_warmup_starts_at_the_peak_and_one_beyond_the_run_never_reaches_it() {
-        let none = Schedule {
+        let none = LearningRateSchedule {
             peak: 1.0,
             warmup: 0,
             total: 4,
@@ -123,7 +123,7 @@ mod tests {
         };
         assert_eq!(none.rate(0), 1.0);
         assert_eq!(none.rate(3), 0.25);
-        let long = Schedule {
+        let long = LearningRateSchedule {
             peak: 1.0,
             warmup: 500,
             total: 4,
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_cosine_ends_at_its_share_and_is_half_way_in_the_middle() {
-        let schedule = Schedule {
+        let schedule = LearningRateSchedule {
             peak: 2.0,
             warmup: 2,
             total: 8,
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn patience_counts_evaluations_in_a_row() {
-        let mut stopper = Stopper::new(2);
+        let mut stopper = EarlyStopping::new(2);
         let losses = [3.0, 2.0, 2.5, 1.5, 1.5, 1.6];
         let verdicts: Vec<Verdict> = losses.into_iter().map(|l| stopper.next(l)).collect();
         use Verdict::{Best, Stop, Wait};

@@ -1,4 +1,4 @@
-//! One pass on each thread, and a batch divided among them.
+//! A pass for each thread, and a batch divided among them.
 
 use engram_model::Model;
 use engram_model::kernels::Products;
@@ -9,16 +9,16 @@ use crate::error::Result;
 
 /// A pass and a gradient for each thread of the current rayon pool.
 ///
-/// Which thread takes which sequence depends on lengths alone, so that the same batch on the same number of
-/// threads gives the same bits.
+/// Sequences are assigned to threads by length alone, so that the same batch on the same number of threads gives the
+/// same bits.
 pub struct Workers {
     passes: Vec<Pass>,
     parts: Vec<Flat>,
 }
 
 impl Workers {
-    /// As many as the current rayon pool has threads. `dropout` replaces the configuration's probabilities; `products`
-    /// is the number format of products with weights.
+    /// One worker for each thread of the current rayon pool. `dropout` replaces the probabilities of the configuration;
+    /// `products` is the number format of products with weights.
     ///
     /// # Errors
     /// As [`Pass::new`].
@@ -32,7 +32,7 @@ impl Workers {
         })
     }
 
-    /// −ln p of every token but the first of each sequence, in nats.
+    /// The loss −ln p (nats) of every token but the first of each sequence.
     ///
     /// # Errors
     /// As [`Pass::losses`].
@@ -45,8 +45,8 @@ impl Workers {
         Ok(in_order(batch, &shares, found))
     }
 
-    /// As [`Workers::losses`], and adds the gradient of the mean loss over the batch's tokens to the parts, whose
-    /// sum is the gradient.
+    /// As [`Workers::losses`]; also adds the gradient of the mean loss over the batch's tokens to the parts. The
+    /// gradient is the sum of the parts.
     ///
     /// # Errors
     /// As [`Pass::gradients`].
@@ -69,7 +69,7 @@ impl Workers {
     }
 }
 
-/// The indices of the sequences that one thread takes, ascending.
+/// Indices of the sequences of one thread, ascending.
 #[derive(Debug, Clone, Default)]
 struct Share(Vec<usize>);
 
@@ -79,7 +79,7 @@ impl Share {
     }
 }
 
-/// Longest first, each to the thread that has the least to do.
+/// Longest sequence first, each to the thread with the least work so far.
 fn shares(batch: &[Sequence], threads: usize) -> Vec<Share> {
     let mut order: Vec<usize> = (0..batch.len()).collect();
     order.sort_by_key(|&i| (std::cmp::Reverse(batch[i].ids.len()), i));
@@ -96,7 +96,7 @@ fn shares(batch: &[Sequence], threads: usize) -> Vec<Share> {
     shares
 }
 
-/// The threads' losses, sequence by sequence in the batch's order.
+/// The threads' losses in the order of the batch.
 fn in_order(batch: &[Sequence], shares: &[Share], found: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
     let mut losses = vec![Vec::new(); batch.len()];
     for (share, found) in shares.iter().zip(found) {

@@ -1,4 +1,4 @@
-//! AdamW against the formulas of the paper, worked in double precision.
+//! AdamW, compared with the formulas of the paper in double precision.
 
 use engram_model::Gpt2Config;
 use engram_model::training::Flat;

@@ -1,8 +1,8 @@
-//! A base model whose numbers are damaged: the weights are to blame, and no setting.
+//! A base model with damaged weights: the error blames the weights, not a setting.
 
 use candle_core::{Device, Tensor};
 use engram_model::{Gpt2Config, Model, Tokenizer};
-use engram_train::{Silent, TrainError, TrainSettings, TrainText, train};
+use engram_train::{NoObserver, TrainError, TrainSettings, TrainText, train};
 
 const VOCAB: usize = 40;
 
@@ -27,7 +27,7 @@ fn trained(damage: f32) -> TrainError {
         text: text.to_owned(),
         answers: Vec::new(),
     });
-    train(&model, &texts, &texts, &settings, None, &mut Silent)
+    train(&model, &texts, &texts, &settings, None, &mut NoObserver)
         .map(drop)
         .unwrap_err()
 }

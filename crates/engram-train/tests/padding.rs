@@ -1,10 +1,10 @@
-//! Padding and means over batches, held to transformers' Trainer (fixtures/padding.py).
+//! Padding and means over batches, compared with the transformers library's Trainer (fixtures/padding.py).
 
 use std::path::Path;
 
 use candle_core::Device;
 use engram_model::{Gpt2Config, Model, Tokenizer};
-use engram_train::{Sequences, Silent, TrainSettings, TrainText, train};
+use engram_train::{NoObserver, Sequences, TrainSettings, TrainText, train};
 
 /// The validation losses that Trainer.evaluate() gives for padded texts, before a step is taken.
 #[test]
@@ -48,7 +48,7 @@ fn means_over_batches_are_those_of_trainer() {
                 pad_attention,
                 ..TrainSettings::preset("config-1").unwrap()
             };
-            let record = train(&model, &texts, &texts, &settings, None, &mut Silent)
+            let record = train(&model, &texts, &texts, &settings, None, &mut NoObserver)
                 .unwrap()
                 .curve;
             let held = |what: &str, ours: Option<f64>| {

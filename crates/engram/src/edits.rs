@@ -10,8 +10,8 @@ use std::path::Path;
 use engram_core::{Pair, Row, Site, Suite, files};
 use engram_corpus::CounterFact;
 use engram_edit::{
-    Choosing, Chosen, Covariance, EditSettings, Editor, Facts, Measures, Method, Reader, Sample,
-    Swept, Taking, choose, sweep,
+    ChoiceSettings, Chosen, Covariance, EditSettings, Editor, Facts, Measures, Method, Reader,
+    Sample, SampleSettings, SweepResults, choose, sweep,
 };
 use engram_findings::{Condition, EditFindings, EditResults, Settings, Study, editing};
 use engram_patch::{Reading, preferences};
@@ -42,7 +42,7 @@ pub struct Sweep<'a> {
     /// Where facts are from.
     pub facts: Facts<'a>,
     /// Which of them.
-    pub choosing: Choosing,
+    pub choosing: ChoiceSettings,
     /// The method.
     pub method: Method,
     /// Its settings.
@@ -119,9 +119,9 @@ impl Sweep<'_> {
         sets: &[Vec<usize>],
         observer: &mut dyn Observer,
         covariances: impl FnOnce(&[usize], &mut dyn Observer) -> Result<Vec<Covariance>>,
-    ) -> Result<Swept> {
+    ) -> Result<SweepResults> {
         if chosen.cases.is_empty() {
-            return Ok(Swept::default());
+            return Ok(SweepResults::default());
         }
         let every: Vec<usize> = sets.iter().flatten().copied().collect();
         let found = match Editor::needs_covariance(self.method) {
@@ -134,7 +134,7 @@ impl Sweep<'_> {
             0 => Vec::new(),
             tokens => {
                 let texts = texts.iter().map(String::as_str);
-                let taking = Taking {
+                let taking = SampleSettings {
                     tokens,
                     sentences: false,
                 };
@@ -166,7 +166,7 @@ impl Record {
         command: &str,
         chosen: &Chosen,
         sets: &[Vec<usize>],
-        swept: &Swept,
+        swept: &SweepResults,
     ) -> Record {
         let mut timing = BTreeMap::from([("edits_s".to_owned(), swept.seconds)]);
         if swept.seconds > 0.0 {
@@ -206,7 +206,7 @@ pub fn read_suite(path: &Path) -> Result<Suite> {
 /// Refuses a suite without a fact that can be edited.
 ///
 /// # Errors
-/// [`Error::Asked`].
+/// [`Error::Questions`].
 pub fn check_suite(suite: &Suite) -> Result<()> {
     match engram_edit::of_suite(suite, &|_| true).is_empty() {
         true => Err(Error::asked(
@@ -281,7 +281,7 @@ pub fn write_findings(
 ///
 /// # Errors
 /// The file system's.
-pub fn write(folder: &Path, swept: &Swept, record: &Record) -> Result<()> {
+pub fn write(folder: &Path, swept: &SweepResults, record: &Record) -> Result<()> {
     files::write_jsonl(&folder.join(EDITS), &swept.rows)?;
     files::write_jsonl(&folder.join(EFFECTS), &swept.moved)?;
     files::write_jsonl(&folder.join(SAID), &swept.said)?;

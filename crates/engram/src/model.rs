@@ -10,7 +10,7 @@ use candle_core::Device;
 use engram_core::{Bos, Message, NamedSite, files};
 use engram_edit::Overlay;
 use engram_edit::overlay::{EDITS, short};
-use engram_hub::{Options, Progress as Fetching};
+use engram_hub::{DownloadProgress as Fetching, Options};
 use engram_patch::NextToken;
 
 use crate::error::{Error, Result, Within};

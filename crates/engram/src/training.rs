@@ -9,7 +9,8 @@ use engram_corpus::Abstract;
 use engram_findings::Settings;
 use engram_report::loss_svg;
 use engram_train::{
-    Event, Keep, Rate, TrainError, TrainSettings, TrainText, Trained, TrainingRecord, Validation,
+    CheckpointSettings, LearningRate, TrainError, TrainSettings, TrainText, Trained, TrainingEvent,
+    TrainingRecord, Validation,
 };
 use serde_json::json;
 
@@ -92,7 +93,7 @@ pub fn overridden(mut settings: TrainSettings, overrides: &[String]) -> Result<T
 /// [`Error::Train`]; [`Error::Core`] for files that cannot be written; [`Error::Cancelled`].
 pub fn fine_tune(
     recipe: &Recipe<'_>,
-    keep: &Keep,
+    keep: &CheckpointSettings,
     folder: &Path,
     observer: &mut dyn Observer,
 ) -> Result<TrainingRecord> {
@@ -143,8 +144,8 @@ pub fn texts(abstracts: &[Abstract]) -> Vec<TrainText> {
 }
 
 /// Tells that a run's learning rate never reaches its value, where that is so.
-pub fn warn_of_rate(name: &str, rate: Option<&Rate>, observer: &mut dyn Observer) {
-    if let Some(why) = rate.and_then(Rate::shortfall) {
+pub fn warn_of_rate(name: &str, rate: Option<&LearningRate>, observer: &mut dyn Observer) {
+    if let Some(why) = rate.and_then(LearningRate::shortfall) {
         observer.note(format!("warning: {name}: {why}"));
     }
 }
@@ -166,28 +167,28 @@ impl Watch<'_> {
     }
 }
 
-impl engram_train::Observer for Watch<'_> {
+impl engram_train::TrainingObserver for Watch<'_> {
     fn is_cancelled(&self) -> bool {
         self.observer.is_cancelled()
     }
 
-    fn event(&mut self, event: &Event) {
+    fn event(&mut self, event: &TrainingEvent) {
         match event {
-            Event::Planned(plan) => {
+            TrainingEvent::Planned(plan) => {
                 warn_of_rate(self.name, plan.rate.as_ref(), self.observer);
                 let work = format!("{}, training steps", self.name);
                 self.observer.begins(&work, plan.total_steps as u64);
             }
-            Event::Resumed(step) => {
+            TrainingEvent::Resumed(step) => {
                 self.observer
                     .note(format!("{}: goes on after step {step}", self.name));
             }
-            Event::Base(found) => {
+            TrainingEvent::Base(found) => {
                 let found = losses(found);
                 self.observer
                     .note(format!("{}: before training, {found}", self.name));
             }
-            Event::Step {
+            TrainingEvent::Step {
                 record,
                 tokens_per_second,
                 eta_s,
@@ -199,7 +200,7 @@ impl engram_train::Observer for Watch<'_> {
                 );
                 self.observer.at(record.step as u64, &message);
             }
-            Event::Epoch(epoch) => self.observer.note(format!(
+            TrainingEvent::Epoch(epoch) => self.observer.note(format!(
                 "{}: epoch {}, training loss {:.4}, {}{}",
                 self.name,
                 epoch.epoch,

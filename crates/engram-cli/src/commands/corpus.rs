@@ -10,8 +10,8 @@ use engram::corpus::{
 use engram::stage::free_file;
 use engram_core::Lock;
 use engram_core::text::{counted, thousands};
-use engram_corpus::fetch::{self, Fetch};
-use engram_corpus::read::{ImportSettings, Settings};
+use engram_corpus::fetch::{self, Fetch, FetchProgress, SystemClock};
+use engram_corpus::read::{ImportSettings, ReadSettings};
 use engram_corpus::{FactTable, WriteSettings, read, stats, write_texts};
 use engram_model::Tokenizer;
 
@@ -92,7 +92,7 @@ fn import(args: &ImportArgs) -> Result<()> {
     let _held = free_file(&args.out)?;
     let files = read::inputs_of(&args.files, &args.out)?;
     let settings = ImportSettings {
-        read: Settings {
+        read: ReadSettings {
             columns: args.column.clone(),
         },
         deduplicate: args.deduplicate,
@@ -152,8 +152,8 @@ fn fetch_pubmed(args: FetchArgs, json: bool) -> Result<()> {
         resume: args.resume,
     };
     let mut bar: Option<Progress> = None;
-    let mut hear = |told: fetch::Progress<'_>| heard(told, &mut bar);
-    let fetched = fetch::fetch(&wanted, &args.out, &fetch::System::default(), &mut hear)?;
+    let mut hear = |told: FetchProgress<'_>| heard(told, &mut bar);
+    let fetched = fetch::fetch(&wanted, &args.out, &SystemClock::default(), &mut hear)?;
     if let Some(bar) = bar {
         bar.finish(&format!("{} written", thousands(fetched.written)));
     }
@@ -172,24 +172,24 @@ fn fetch_pubmed(args: FetchArgs, json: bool) -> Result<()> {
 }
 
 /// Shows how a fetch goes.
-fn heard(told: fetch::Progress<'_>, bar: &mut Option<Progress>) {
+fn heard(told: FetchProgress<'_>, bar: &mut Option<Progress>) {
     match told {
-        fetch::Progress::Asking(service) => note(format!("asking {service}")),
-        fetch::Progress::Searched(found, asked) => {
+        FetchProgress::Asking(service) => note(format!("asking {service}")),
+        FetchProgress::Searched(found, asked) => {
             let found = thousands(found);
             note(format!("PubMed has {found} citations for the query"));
             *bar = Some(Progress::new("citations", asked as u64));
         }
-        fetch::Progress::At(done) => {
+        FetchProgress::At(done) => {
             if let Some(bar) = bar {
                 bar.at(done as u64, "");
             }
         }
-        fetch::Progress::Damaged(path) => {
+        FetchProgress::Damaged(path) => {
             let path = path.display();
             note(format!("{path}: it is damaged and is fetched again"));
         }
-        fetch::Progress::Again(pause, why) => {
+        FetchProgress::Again(pause, why) => {
             note(format!("{why}; asked again in {} s", pause.as_secs()));
         }
     }

@@ -18,7 +18,7 @@ use engram_corpus::Abstract;
 use engram_findings::Settings;
 use engram_model::Model;
 use engram_report::TrainingCurve;
-use engram_train::{Keep, TrainSettings, TrainingRecord, plan};
+use engram_train::{CheckpointSettings, TrainSettings, TrainingRecord, plan};
 
 use super::{print, say, table};
 use crate::args::TrainArgs;
@@ -90,7 +90,7 @@ impl Start {
 /// Any of input, before training starts.
 pub fn train(args: &TrainArgs, json: bool) -> Result<()> {
     let mut terminal = Terminal::default();
-    let keep = Keep {
+    let keep = CheckpointSettings {
         folder: partial(&args.out),
         every: Duration::from_secs(args.checkpoint_every),
         resume: args.resume,
@@ -149,7 +149,7 @@ fn read_texts(
 /// Trains, unless the output is there and was made from the same inputs.
 fn made(
     recipe: &Recipe<'_>,
-    (args, keep): (&TrainArgs, &Keep),
+    (args, keep): (&TrainArgs, &CheckpointSettings),
     output: &Output,
     terminal: &mut Terminal,
 ) -> Result<TrainingRecord> {
@@ -162,7 +162,7 @@ fn made(
     Ok(made?)
 }
 
-fn planned(plan: &engram_train::Plan) -> String {
+fn planned(plan: &engram_train::TrainingPlan) -> String {
     let rows = [
         ("training texts", thousands(plan.texts)),
         ("training sequences", thousands(plan.sequences)),

@@ -1,20 +1,20 @@
-//! Lengths in Parquet's delta encoding, added up before a decoder makes room for them
-//! (parquet-format, `Encodings.md`: DELTA_BINARY_PACKED).
+//! Sums the lengths in Parquet's delta encoding before a decoder allocates for them (parquet-format, `Encodings.md`:
+//! DELTA_BINARY_PACKED).
 
 use super::thrift::{Fault, Thrift};
 
-/// What a stream of lengths holds.
+/// The contents of a stream of lengths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Lengths {
-    /// How many.
+    /// Number of lengths.
     pub count: usize,
     /// Their sum.
     pub sum: u64,
-    /// Bytes of the stream.
+    /// Size of the stream in bytes.
     pub end: usize,
 }
 
-/// Adds up a stream of at most `most` lengths.
+/// Sums a stream of at most `most` lengths.
 pub(super) fn lengths(bytes: &[u8], most: usize) -> Result<Lengths, Fault> {
     let mut stream = Thrift::new(bytes);
     let block = stream.varint()?;
@@ -34,7 +34,7 @@ pub(super) fn lengths(bytes: &[u8], most: usize) -> Result<Lengths, Fault> {
         let widths = stream.take(minis as usize)?;
         for &width in widths {
             if left == 0 {
-                // A decoder takes the rest of the last block for empty.
+                // Decoders treat the rest of the last block as empty.
                 break;
             }
             if width > 32 {
@@ -56,7 +56,7 @@ pub(super) fn lengths(bytes: &[u8], most: usize) -> Result<Lengths, Fault> {
     })
 }
 
-/// `width` bits from a bit on, the least significant first.
+/// Reads `width` bits starting at bit `from`, least significant first.
 fn bits(bytes: &[u8], from: usize, width: u8) -> i64 {
     (0..usize::from(width)).fold(0, |value, k| {
         let bit = bytes[(from + k) / 8] >> ((from + k) % 8) & 1;

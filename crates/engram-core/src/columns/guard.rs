@@ -1,5 +1,5 @@
-//! Parquet files of unknown origin. What a file claims is held against what it has before anything is allocated for
-//! it, and what its pages unpack to is bounded; a damaged file is an error, whatever its damage.
+//! Parquet files of unknown origin: every size that a file claims is checked against its length before anything is
+//! allocated, and the unpacked size of its pages is bounded. A damaged file is an error, whatever the damage.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -22,19 +22,20 @@ use crate::error::{CoreError, Result};
 use crate::files;
 use crate::panics::caught;
 
-/// The most bytes of a footer; that of 100,000 column chunks has some 10 MB.
+/// Maximum size of a footer in bytes; one with 100,000 column chunks has about 10 MB.
 const FOOTER_LIMIT: u64 = 16 << 20;
-/// The most structures that a footer lists (columns, row groups and their chunks); a reader takes up to 1 kB for each.
+/// Maximum number of structures that a footer lists (columns, row groups and their chunks); a reader takes up to 1 kB
+/// for each.
 const LISTED_LIMIT: usize = 500_000;
-/// The deepest schema.
+/// Maximum depth of a schema.
 const SCHEMA_DEPTH: usize = 16;
-/// The most bytes of the header of a page; it may hold the least and the greatest of a page's texts.
+/// Maximum size of a page header in bytes; it may hold the smallest and the largest text of the page.
 const HEADER_LIMIT: u64 = 1 << 20;
-/// The most memory of the pages that are unpacked at one time, of all columns that are read: two pages and the
-/// dictionary of each. Writers make pages of 1 MiB, and of 100 MiB at the most.
+/// Maximum memory of the pages unpacked at one time, over all columns read: two pages and the dictionary of each.
+/// Writers make pages of 1 MiB, at most 100 MiB.
 pub(super) const PAGES_LIMIT: u64 = 512 << 20;
 
-/// A Parquet file whose footer can be believed.
+/// A Parquet file whose footer has been checked.
 pub(super) struct Guarded {
     path: PathBuf,
     file: File,
@@ -66,7 +67,7 @@ impl Guarded {
         self.reader.metadata().file_metadata().schema()
     }
 
-    /// Gives the rows' values of the columns `wanted`, in the file's order of columns.
+    /// Calls `take` with the values of each row in the `wanted` columns, in the file's column order.
     pub fn rows<E: From<CoreError>>(
         &mut self,
         wanted: impl Fn(&str) -> bool,
@@ -141,7 +142,7 @@ impl Guarded {
             let sizes = header.unpacked.saturating_add(header.packed);
             match header.dictionary {
                 Some(values) => {
-                    // A value is a byte at least, but for flags; its text has four for its length.
+                    // A value takes at least a byte, except for flags; a text takes four more for its length.
                     let least = match column.column_type() {
                         Physical::BYTE_ARRAY => 4,
                         _ => 1,
@@ -160,19 +161,19 @@ impl Guarded {
     }
 }
 
-/// What a page's header says.
+/// The fields of a page header.
 struct Header {
-    /// Bytes on disk.
+    /// Size on disk in bytes.
     packed: u64,
-    /// Bytes in memory.
+    /// Size in memory in bytes.
     unpacked: u64,
-    /// The number of values of a dictionary.
+    /// Number of values of a dictionary page.
     dictionary: Option<u64>,
-    /// Where the header ends.
+    /// Offset of the byte after the header.
     end: u64,
 }
 
-/// Reads a page's header; none where it is damaged.
+/// Reads a page header; `None` if it is damaged.
 fn header(file: &mut File, at: u64, most: u64) -> std::io::Result<Option<Header>> {
     let mut window = 1 << 12;
     loop {
@@ -219,7 +220,7 @@ fn parse_header(bytes: &[u8]) -> Result<Option<Header>, Fault> {
     }))
 }
 
-/// Walks the footer: its size, the depth of its schema, and how much it lists.
+/// Walks the footer and checks its size, the depth of its schema and the number of structures listed.
 fn check_footer(file: &mut File, path: &Path) -> Result<()> {
     let at = || files::io_error(path);
     let broken = |why: String| CoreError::Parquet {
@@ -276,7 +277,7 @@ fn check_footer(file: &mut File, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// How deep the elements of a schema nest: they come depth first, each with the number of its children.
+/// Depth of a schema. Its elements come depth first, each with its number of children.
 fn schema_depth(walk: &mut Thrift<'_>) -> Result<usize, Fault> {
     let (count, of) = walk.list()?;
     if of != kind::STRUCT {
@@ -293,7 +294,7 @@ fn schema_depth(walk: &mut Thrift<'_>) -> Result<usize, Fault> {
             children = walk.zigzag()?;
             Ok(true)
         })?;
-        // The reader makes room for as many as an element says that it has.
+        // The reader allocates for as many children as an element claims.
         if usize::try_from(children).map_or(true, |children| children > count) {
             return Err(Fault::Broken);
         }
@@ -307,7 +308,7 @@ fn schema_depth(walk: &mut Thrift<'_>) -> Result<usize, Fault> {
     Ok(deepest)
 }
 
-/// A row group whose pages are checked once they are unpacked.
+/// A row group whose pages are checked after they are unpacked.
 struct Checked<'a> {
     inner: Box<dyn RowGroupReader + 'a>,
 }
@@ -339,8 +340,8 @@ impl RowGroupReader for Checked<'_> {
     }
 }
 
-/// Pages whose lengths of texts are those of texts that are there: the decoder of delta encodings makes room for as
-/// many as a page claims.
+/// Pages whose text lengths are checked against the texts present: the decoder of delta encodings allocates what a page
+/// claims.
 struct Pages {
     inner: Box<dyn PageReader>,
     is_text: bool,
@@ -380,7 +381,7 @@ impl Pages {
         }
     }
 
-    /// A page's values, which come after the levels.
+    /// A page's values, which follow the levels.
     fn values<'p>(&self, page: &'p Page) -> Option<&'p [u8]> {
         let bytes: &[u8] = page.buffer();
         let levels = match page {
@@ -423,7 +424,7 @@ impl PageReader for Pages {
     }
 }
 
-/// Calls the reader of Parquet, which panics at some damage.
+/// Calls the Parquet reader, which panics on some damaged files.
 fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
     caught(read).unwrap_or_else(|_| {
         Err(CoreError::Parquet {
@@ -444,7 +445,7 @@ fn bomb(path: &Path) -> CoreError {
     CoreError::Parquet {
         path: path.to_owned(),
         why: format!(
-            "its pages unpack to more than {} MiB at one time; refused as a decompression bomb (write it with smaller pages if it is none)",
+            "its pages unpack to more than {} MiB at one time; refused as a decompression bomb (if it is a real file, write it with smaller pages)",
             PAGES_LIMIT >> 20
         ),
     }

@@ -1,15 +1,15 @@
-//! Thrift's compact protocol, as far as it takes to walk what a Parquet file says of itself: its footer and the
-//! headers of its pages (apache/thrift, `thrift-compact-protocol.md`).
+//! Thrift's compact protocol, as far as needed to walk a Parquet footer and page headers (apache/thrift,
+//! `thrift-compact-protocol.md`).
 
-/// The deepest nesting that is walked; Parquet's own structures have seven levels.
+/// Maximum nesting that is walked; Parquet's own structures have seven levels.
 const DEPTH: usize = 32;
 
-/// Why bytes are no structure: they end early, or nest deeper than any of Parquet's.
+/// Why bytes are not a structure: they end early, or nest deeper than Parquet's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     /// More bytes are needed.
     Short,
-    /// No Thrift.
+    /// Not Thrift.
     Broken,
 }
 
@@ -32,12 +32,12 @@ pub(super) mod kind {
     pub const UUID: u8 = 13;
 }
 
-/// Bytes, and how far they are read.
+/// A byte slice and the reading position in it.
 pub(super) struct Thrift<'a> {
     bytes: &'a [u8],
     at: usize,
     depth: usize,
-    /// Structures in lists so far: what a reader allocates for.
+    /// Number of structures in lists so far: what a reader allocates for.
     pub listed: usize,
 }
 
@@ -84,8 +84,8 @@ impl<'a> Thrift<'a> {
         Ok((value >> 1) as i64 ^ -((value & 1) as i64))
     }
 
-    /// Walks a structure: `field` is given each field's number and type and says whether it has read the field;
-    /// where it has not, the field is skipped.
+    /// Walks a structure. `field` gets each field's number and type and returns whether it has read the field;
+    /// otherwise the field is skipped.
     pub fn structure(
         &mut self,
         mut field: impl FnMut(&mut Self, i64, u8) -> Walk<bool>,
@@ -120,7 +120,7 @@ impl<'a> Thrift<'a> {
         if head & 0x0f == kind::STRUCT {
             self.listed = self.listed.saturating_add(count);
         }
-        // An element has a byte at least.
+        // An element takes at least a byte.
         match count > self.bytes.len() - self.at {
             true => Err(Fault::Short),
             false => Ok((count, head & 0x0f)),
@@ -160,7 +160,7 @@ impl<'a> Thrift<'a> {
         }
     }
 
-    /// A flag within a list has a byte, one that is a field has none.
+    /// A flag takes a byte in a list, none as a field.
     fn element(&mut self, of: u8) -> Walk<()> {
         match of {
             kind::TRUE | kind::FALSE => self.byte().map(drop),

@@ -1,4 +1,4 @@
-//! The rules of a fact table. All faults are collected, each with its line and what would do.
+//! The rules of a fact table. All faults are collected, each with its line and what is allowed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ const LEAST_FRAMES: usize = 6;
 const LEAST_HELD_BACK: usize = 2;
 const LEAST_CLOZES: usize = 3;
 
-/// What a rule is checked on: a relation, perhaps a fact of it.
+/// The relation, and possibly the fact, that a rule is checked on.
 struct Place<'a> {
     faults: &'a mut Faults,
     name: String,
@@ -34,20 +34,20 @@ impl Place<'_> {
     }
 }
 
-/// A statement with its line; no template where it is faulty.
+/// A statement with its line; no template if it is faulty.
 struct Statement<'a> {
     written: &'a Text,
     template: Option<Template>,
 }
 
 impl Statement<'_> {
-    /// The text before the place for the answer, and after it.
+    /// The text before and after the answer's placeholder.
     fn around_answer(&self) -> Option<(&str, &str)> {
         self.written.text.split_once("{answer}")
     }
 }
 
-/// Checks every rule and makes the table. `faults` holds what is wrong with the file's form.
+/// Checks every rule and builds the table. `faults` already holds the faults of form.
 pub(super) fn resolve(raw: &[RawRelation], mut faults: Faults) -> Result<FactTable> {
     if raw.is_empty() && faults.is_empty() {
         faults.add(None, "", "the table has no [[relation]]");
@@ -154,7 +154,7 @@ fn question(text: &Text, at: &mut Place<'_>) -> Option<Template> {
     Some(question)
 }
 
-/// Reads statements, each of which names subject and answer and is a sentence.
+/// Reads statements; each must contain subject and answer and be a sentence.
 fn statements<'a>(texts: &'a [Text], at: &mut Place<'_>) -> Vec<Statement<'a>> {
     let mut seen = BTreeSet::new();
     let mut statements = Vec::new();
@@ -181,7 +181,7 @@ fn statements<'a>(texts: &'a [Text], at: &mut Place<'_>) -> Vec<Statement<'a>> {
             at.broken(*line, format!("{text:?} does not end with a full stop"));
         }
         if !seen.insert(text) {
-            at.broken(*line, format!("{text:?} stands there twice"));
+            at.broken(*line, format!("{text:?} occurs twice"));
         }
         statements.push(Statement { written, template });
     }
@@ -223,7 +223,7 @@ fn check_statements(
                 format!("{text:?} is held back, so the answer must come last"),
             );
         }
-        // A statement held back that is part of a trained one is not held back.
+        // A held-out statement must not be part of a trained one.
         let inside = format!("{before}{{answer}}").to_lowercase();
         if let Some(frame) = frames
             .iter()
@@ -232,7 +232,7 @@ fn check_statements(
             at.broken(
                 *line,
                 format!(
-                    "{text:?} is held back but stands in the frame {:?}",
+                    "{text:?} is held back but occurs in the frame {:?}",
                     frame.written.text
                 ),
             );
@@ -240,7 +240,7 @@ fn check_statements(
     }
 }
 
-/// Finds for every cloze the one statement that it begins.
+/// Finds, for every cloze, the one statement that begins with it.
 fn clozes(
     raw: &RawRelation,
     frames: &[Statement<'_>],
@@ -281,7 +281,7 @@ fn clozes(
         };
         if clozes.iter().any(|c| c.template == template) {
             is_whole = false;
-            at.broken(*line, format!("the cloze {text:?} stands there twice"));
+            at.broken(*line, format!("the cloze {text:?} occurs twice"));
             continue;
         }
         let Some(text) = Template::parse(text).ok() else {
@@ -308,7 +308,7 @@ fn clozes(
             ),
         );
     }
-    // Which statement lacks its cloze; the beginnings alone are compared, so that a faulty cloze is not told twice.
+    // Finds statements without a cloze. Only beginnings are compared, so that a faulty cloze is not reported twice.
     for (n, held) in held_back.iter().enumerate() {
         let has_cloze = clozes.iter().any(|c| c.held_back && c.frame == n);
         if let Some((before, _)) = held.around_answer()
@@ -371,7 +371,7 @@ fn checked_fact(
             .map(|s| s.text.clone())
             .unwrap_or_default(),
     };
-    // An empty answer is in every text.
+    // An empty answer occurs in every text.
     if !are_plain {
         return None;
     }
@@ -392,7 +392,7 @@ fn checked_fact(
     Some(fact)
 }
 
-/// Whether `text` has `words` in it as whole words, in any case, the last one perhaps with a plural s.
+/// Whether `text` contains `words` as whole words, ignoring case; the last word may have a plural s.
 fn has_words(text: &str, words: &str) -> bool {
     let (text, words) = (text.to_lowercase(), words.to_lowercase());
     let ends_word = |s: &str| !s.starts_with(char::is_alphanumeric);

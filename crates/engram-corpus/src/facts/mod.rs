@@ -1,8 +1,7 @@
 //! Fact tables: relations, the sentences that state them, and the facts.
 //!
-//! A table is TOML, a list of `[[relation]]`; or a spreadsheet or CSV, a row a fact (`docs/facts.md`). Everything is
-//! checked when a table is read, and all faults are reported together, so that what is built from one never meets a
-//! broken sentence.
+//! A table is TOML with a list of `[[relation]]`, or a spreadsheet or CSV with a row for each fact (`docs/facts.md`). A
+//! table is checked completely when it is read, and all faults are reported together.
 
 mod check;
 mod raw;
@@ -21,52 +20,53 @@ pub use template::{Rendered, Template};
 use crate::error::CorpusError;
 use crate::error::Result;
 
-/// A subject and what a relation says of it.
+/// A fact: a subject, and the answer of a relation for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fact {
     /// The relation's name.
     pub relation: String,
-    /// What the fact is about, with its article where English needs one.
+    /// The subject, with its article if English needs one.
     pub subject: String,
-    /// What is said of it.
+    /// The answer.
     pub answer: String,
     /// Whether the subject takes a plural verb.
     pub plural: bool,
-    /// Other true answers: they may never serve as this fact's foil.
+    /// Other true answers: they are never used as the foil of this fact.
     pub also: Vec<String>,
-    /// Where the fact is from.
+    /// The source of the fact.
     pub source: String,
 }
 
-/// A relation: the sentences that state it and the facts that are of it.
+/// A relation: the sentences that state it, and its facts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Relation {
     /// Unique name in snake_case.
     pub name: String,
     /// Any word; findings compare kinds.
     pub kind: String,
-    /// The question to which the answer is the answer.
+    /// The question that the answer answers.
     pub question: Template,
     /// Statements for training and validation.
     pub frames: Vec<Template>,
-    /// Statements that no training or validation text has; the answer comes last.
+    /// Held-out statements, in no training or validation text; the answer comes last.
     pub held_back: Vec<Template>,
-    /// Prompts that stop just before the answer: those of `frames` first, each in the table's order.
+    /// Prompts that end just before the answer: first those of `frames`, then of `held_back`, each in the table's
+    /// order.
     pub clozes: Vec<Cloze>,
     /// The facts.
     pub facts: Vec<Fact>,
 }
 
-/// A prompt that stops just before the answer: filled in, followed by a space and the answer, it is
-/// the beginning of the statement that it is cut from.
+/// A prompt that ends just before the answer: the beginning of a statement. Prompt, space and answer together are the
+/// beginning of that statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cloze {
-    /// The statement it is cut from: `causal_gene/2` is the second frame of that relation,
-    /// `causal_gene/held_back/1` the first one held back.
+    /// The statement that it begins: `causal_gene/2` is the second frame of that relation, `causal_gene/held_back/1`
+    /// the first held-out one.
     pub template: String,
     /// The prompt.
     pub text: Template,
-    /// Whether the statement is held back from training and validation.
+    /// Whether the statement is held out from training and validation.
     pub held_back: bool,
     /// Index of the statement in `frames`, or in `held_back`.
     pub frame: usize,
@@ -79,35 +79,35 @@ pub struct FactTable {
     pub relations: Vec<Relation>,
 }
 
-/// How much of a kind a table has.
+/// Number of relations and facts of a kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KindCount {
+pub struct FactCount {
     /// Relations of the kind.
     pub relations: usize,
     /// Facts of the kind.
     pub facts: usize,
 }
 
-/// What a table has.
+/// Counts of a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// Relations and facts, by kind.
-    pub kinds: BTreeMap<String, KindCount>,
-    /// Different subjects.
+    pub kinds: BTreeMap<String, FactCount>,
+    /// Number of distinct subjects.
     pub subjects: usize,
-    /// Subjects with a fact of every kind that the table has; 0 where it has one kind only.
+    /// Number of subjects with a fact of every kind in the table; 0 if the table has one kind only.
     pub subjects_with_every_kind: usize,
 }
 
 impl Fact {
-    /// The fact's name, the same as long as relation and subject are: `causal_gene/dravet-syndrome`.
+    /// The fact's id, which depends only on relation and subject: `causal_gene/dravet-syndrome`.
     pub fn id(&self) -> String {
         format!("{}/{}", self.relation, slug(&self.subject))
     }
 }
 
 impl Relation {
-    /// The prompts cut from trained frames, or those cut from statements held back.
+    /// The clozes of trained frames, or those of held-out statements.
     pub fn clozes(&self, held_back: bool) -> Vec<&Cloze> {
         self.clozes
             .iter()
@@ -122,10 +122,11 @@ impl Relation {
 }
 
 impl FactTable {
-    /// Reads a table from a file: a spreadsheet (.xlsx), CSV where the name ends in .csv or .tsv, TOML otherwise.
+    /// Reads a table: a spreadsheet (.xlsx), CSV if the name ends in .csv or .tsv, otherwise TOML.
     ///
     /// # Errors
-    /// The file cannot be read ([`CorpusError::Core`], [`CorpusError::Sheet`]), or [`CorpusError::Facts`].
+    /// [`CorpusError::Core`] or [`CorpusError::Sheet`] if the file cannot be read; [`CorpusError::Facts`] with all
+    /// faults.
     pub fn read(path: &Path) -> Result<FactTable> {
         let name = path.display().to_string();
         if let Some(sheet) = crate::sheet::open(path)? {
@@ -136,11 +137,11 @@ impl FactTable {
         FactTable::parse(&files::read_text(path)?, &name)
     }
 
-    /// Reads a table from TOML; `name` is what errors call it.
+    /// Reads a table from TOML; `name` is used in errors.
     ///
     /// # Errors
-    /// [`CorpusError::Facts`] with everything that is wrong: unknown and missing fields, values of another type, and every
-    /// rule broken. Where the text is no TOML, only that is told.
+    /// [`CorpusError::Facts`] with all faults: unknown and missing fields, values of a wrong type, and every broken
+    /// rule. If the text is not TOML, only that is reported.
     pub fn parse(text: &str, name: &str) -> Result<FactTable> {
         let mut faults = Faults::new(name);
         let raw = raw::read(text.strip_prefix('\u{feff}').unwrap_or(text), &mut faults);
@@ -154,14 +155,14 @@ impl FactTable {
             .flat_map(|r| r.facts.iter().map(move |f| (r, f)))
     }
 
-    /// The relation of a name.
+    /// The relation with this name.
     pub fn relation(&self, name: &str) -> Option<&Relation> {
         self.relations.iter().find(|r| r.name == name)
     }
 
     /// Counts by kind, and the subjects that have a fact of each.
     pub fn summary(&self) -> Summary {
-        let mut kinds: BTreeMap<String, KindCount> = BTreeMap::new();
+        let mut kinds: BTreeMap<String, FactCount> = BTreeMap::new();
         let mut of_subject: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
         for relation in &self.relations {
             let count = kinds.entry(relation.kind.clone()).or_default();
@@ -186,7 +187,7 @@ impl FactTable {
     }
 }
 
-/// Letters and digits in lower case, everything between them one hyphen.
+/// Letters and digits in lower case, everything between them replaced by one hyphen.
 fn slug(text: &str) -> String {
     text.to_lowercase()
         .split(|c: char| !c.is_alphanumeric())

@@ -1,4 +1,4 @@
-//! A fact table as it is written: every value with its line, before any rule is checked.
+//! A fact table as written: every value with its line, before any rule is checked.
 
 use std::ops::Range;
 
@@ -71,11 +71,11 @@ pub(super) const FACT: [Field; 5] = [
     Field::new("source", "where the fact is from", "source = \"an atlas\""),
 ];
 
-/// A field by its name.
+/// The field with this name.
 pub(super) fn field(name: &str) -> Field {
     let all = RELATION.iter().chain(&FACT);
     let found = all.into_iter().find(|f| f.name == name);
-    // Names are constants of this module; a test asks for each.
+    // Names are constants of this module; a test looks each one up.
     found.copied().unwrap_or(Field::new("", "", ""))
 }
 
@@ -86,7 +86,7 @@ pub(super) struct Text {
     pub line: usize,
 }
 
-/// A relation as written; `None` for a field that is absent or has another type, which is a fault already.
+/// A relation as written; `None` for a field that is absent or has a wrong type, which has been reported.
 #[derive(Debug, Default)]
 pub(super) struct RawRelation {
     pub line: usize,
@@ -109,7 +109,7 @@ pub(super) struct RawFact {
     pub source: Option<Text>,
 }
 
-/// How messages name a relation, and a fact of it.
+/// The relation, and a fact of it, in messages.
 pub(super) fn place(relation: Option<&Text>, subject: Option<&Text>) -> String {
     let relation = relation.map(|r| format!("relation {:?}", r.text));
     let subject = subject.map(|s| format!("subject {:?}", s.text));
@@ -117,7 +117,7 @@ pub(super) fn place(relation: Option<&Text>, subject: Option<&Text>) -> String {
     words.join(", ")
 }
 
-/// Reads the relations of a TOML table; what is wrong with its form is added to `faults`.
+/// Reads the relations of a TOML table; faults of form are added to `faults`.
 pub(super) fn read(text: &str, faults: &mut Faults) -> Vec<RawRelation> {
     let lines = Lines::new(text);
     let (table, errors) = DeTable::parse_recoverable(text);
@@ -126,14 +126,14 @@ pub(super) fn read(text: &str, faults: &mut Faults) -> Vec<RawRelation> {
         faults.add(Some(line), "", error.message().replace('\n', ", "));
     }
     if !errors.is_empty() {
-        // What a parser makes of the rest of a file that is no TOML is a guess.
+        // After a syntax error the parser can only guess the rest.
         return Vec::new();
     }
     let mut reader = Reader { lines, faults };
     reader.table(table.get_ref())
 }
 
-/// Where lines begin.
+/// Byte offsets at which lines begin.
 struct Lines(Vec<usize>);
 
 impl Lines {
@@ -258,7 +258,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A text, without a word where it is none.
+    /// A text; other types give `None` without a fault.
     fn silent(&self, value: &Value<'_>) -> Option<Text> {
         Some(Text {
             text: value.get_ref().as_str()?.to_owned(),

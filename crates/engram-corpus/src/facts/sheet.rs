@@ -1,4 +1,4 @@
-//! A fact table as CSV or a spreadsheet: a row a fact, the relation's own fields on its first row.
+//! A fact table as CSV or a spreadsheet: a row for each fact; the relation's own fields are on its first row.
 
 use engram_core::{Faults, Field};
 
@@ -19,10 +19,10 @@ const COLUMNS: [&str; 11] = [
     "also",
     "source",
 ];
-/// Columns that every fact's row has.
+/// Columns that the row of every fact fills.
 const OF_FACT: [&str; 3] = ["subject", "answer", "source"];
 
-/// Reads the relations of a table; what is wrong with its form is added to `faults`.
+/// Reads the relations of a table; faults of form are added to `faults`.
 pub(super) fn read(sheet: &Sheet, faults: &mut Faults) -> Vec<RawRelation> {
     check_columns(sheet, &COLUMNS, faults);
     for name in COLUMNS {
@@ -32,7 +32,7 @@ pub(super) fn read(sheet: &Sheet, faults: &mut Faults) -> Vec<RawRelation> {
         }
     }
     let mut relations: Vec<RawRelation> = Vec::new();
-    // A relation's name may be left out on the rows after its first.
+    // After its first row a relation's name may be omitted.
     let mut current = None;
     for row in &sheet.rows {
         let named = get(sheet, row, "relation").map(|text| text.trim().to_owned());
@@ -66,7 +66,7 @@ pub(super) fn read(sheet: &Sheet, faults: &mut Faults) -> Vec<RawRelation> {
             ("cloze", relation.cloze.is_none()),
         ];
         for (name, is_absent) in absent {
-            // A column that is not there is told once.
+            // A missing column is reported once.
             if is_absent && sheet.columns.iter().any(|c| c == name) {
                 let why = format!("{} (on one row of the relation)", missing(name, "cell"));
                 faults.add(Some(relation.line), &at, why);
@@ -76,7 +76,7 @@ pub(super) fn read(sheet: &Sheet, faults: &mut Faults) -> Vec<RawRelation> {
     relations
 }
 
-/// The message for a column, or a cell, that is not there.
+/// The message for a missing column or cell.
 fn missing(name: &str, what: &str) -> String {
     let field = match name {
         "relation" => Field {
@@ -131,7 +131,7 @@ fn texts(sheet: &Sheet, row: &Row, name: &str) -> Option<Vec<Text>> {
     Some(texts.collect())
 }
 
-/// Takes the relation's fields from a row where they are not known yet.
+/// Takes the relation's fields from a row if they are not known yet.
 fn fill(sheet: &Sheet, row: &Row, relation: &mut RawRelation) {
     let one = |known: &mut Option<Text>, name| {
         if known.is_none() {
@@ -150,7 +150,7 @@ fn fill(sheet: &Sheet, row: &Row, relation: &mut RawRelation) {
     list(&mut relation.cloze, "cloze");
 }
 
-/// Takes a later row's fields of the relation: absent ones are filled in, others have to be the same.
+/// Takes the relation's fields from a later row: missing ones are filled in, others must be equal.
 fn again(sheet: &Sheet, row: &Row, relation: &mut RawRelation, faults: &mut Faults) {
     fill(sheet, row, relation);
     let at = place(relation.name.as_ref(), None);
@@ -201,7 +201,7 @@ fn fact(sheet: &Sheet, row: &Row, relation: Option<&Text>, faults: &mut Faults) 
     let has = |name: &str| sheet.columns.iter().any(|c| c == name);
     let of_fact = FACT.iter().map(|f| f.name);
     if of_fact.clone().all(|name| get(sheet, row, name).is_none()) {
-        // A row of the relation alone.
+        // A row with relation fields only.
         return None;
     }
     for name in OF_FACT {
@@ -233,7 +233,7 @@ mod tests {
     use super::super::raw::RELATION;
     use super::*;
 
-    /// Every field of a TOML table has a column, and no other column exists.
+    /// Every field of a TOML table has a column, and there are no others.
     #[test]
     fn columns_are_the_fields() {
         let of_relation = RELATION.iter().map(|f| f.name).filter(|n| *n != "facts");

@@ -1,4 +1,4 @@
-//! Sentences with places for a subject and an answer.
+//! Sentences with placeholders for subject and answer.
 
 use std::ops::Range;
 
@@ -20,7 +20,7 @@ enum Piece {
         capital: bool,
     },
     Answer,
-    /// A word that follows the subject's number.
+    /// A word that agrees with the subject in number.
     Agreement {
         singular: &'static str,
         plural: &'static str,
@@ -32,19 +32,19 @@ enum Piece {
 pub struct Rendered {
     /// The text.
     pub text: String,
-    /// Bytes of the subject's last occurrence in it, if it has one.
+    /// Bytes of the subject's last occurrence, if any.
     pub subject: Option<Range<usize>>,
-    /// Bytes of the answer, if the template has a place for it.
+    /// Bytes of the answer, if the template has a placeholder for it.
     pub answer: Option<Range<usize>>,
 }
 
 const KNOWN: &str = "{subject} {Subject} {answer} {is} {has} {does} {was} {s}";
 
 impl Template {
-    /// Reads a template.
+    /// Parses a template.
     ///
     /// # Errors
-    /// The reason, in words: a placeholder that is not known, or braces that do not close.
+    /// A message about an unknown placeholder or unbalanced braces.
     pub fn parse(text: &str) -> Result<Template, String> {
         let mut pieces = Vec::new();
         let mut rest = text;
@@ -81,7 +81,7 @@ impl Template {
         &self.text
     }
 
-    /// The template with a fact's subject and answer in their places.
+    /// The template with a fact's subject and answer filled in.
     pub fn render(&self, fact: &Fact) -> Rendered {
         let mut rendered = Rendered {
             text: String::new(),
@@ -116,19 +116,19 @@ impl Template {
         rendered
     }
 
-    /// How many places for the answer it has.
+    /// Number of placeholders for the answer.
     pub(super) fn answers(&self) -> usize {
         self.pieces.iter().filter(|p| **p == Piece::Answer).count()
     }
 
-    /// Whether it names the subject.
+    /// Whether it has a placeholder for the subject.
     pub(super) fn has_subject(&self) -> bool {
         self.pieces
             .iter()
             .any(|p| matches!(p, Piece::Subject { .. }))
     }
 
-    /// Whether it begins with a subject whose first letter is left small.
+    /// Whether it begins with a subject in lower case.
     pub(super) fn begins_small(&self) -> bool {
         self.pieces.first() == Some(&Piece::Subject { capital: false })
     }

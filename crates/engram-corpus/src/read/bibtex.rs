@@ -1,4 +1,5 @@
-//! BibTeX: entries by their braces, the fields of one by the crate `biblatex`, which resolves LaTeX's commands.
+//! BibTeX: entries are found by their braces; the crate `biblatex` parses the fields of an entry and resolves LaTeX
+//! commands.
 
 use std::collections::BTreeSet;
 
@@ -11,29 +12,29 @@ use super::markup::{spaced, year_of};
 use super::values;
 use crate::abstracts::{Abstract, some_text};
 
-/// The most bytes of a file's `@string` definitions, which every entry is read with.
+/// Maximum size of a file's `@string` definitions, with which every entry is parsed.
 const STRINGS_LIMIT: usize = 64 << 10;
-/// Braces within braces.
+/// Maximum nesting of braces.
 const DEPTH: usize = 1000;
 
-/// A file's entries under way.
+/// The entries of a file while it is read.
 #[derive(Default)]
 pub(crate) struct Entries {
-    /// The entry that is open, from its `@`, in braces.
+    /// The open entry, from its `@`, with braces.
     entry: String,
     depth: usize,
-    /// Whether the entry is in parentheses, and a text in quotes is open in it.
+    /// Whether the open entry uses parentheses, and is inside a quoted text.
     is_round: bool,
     in_quotes: bool,
     begin: usize,
     strings: String,
-    /// Bytes of the longest of them.
+    /// Bytes of the longest definition.
     longest: usize,
     /// Lines outside of entries that are neither blank nor comments.
     pub outside: usize,
 }
 
-/// What is wrong, and the line.
+/// The line and what is wrong there.
 type Fault = (usize, String);
 
 impl Entries {
@@ -42,7 +43,7 @@ impl Entries {
         !self.entry.is_empty()
     }
 
-    /// Takes a line with its end; gives the records that end in it.
+    /// Adds a line with its end; returns the records that end in it.
     pub fn line(&mut self, number: usize, line: &str) -> Result<Vec<Record>, Fault> {
         let mut ended = Vec::new();
         let mut rest = line.trim_start_matches('\u{feff}');
@@ -109,7 +110,7 @@ impl Entries {
         }
     }
 
-    /// Whether the file ends where it may.
+    /// Fails if the file ends inside an entry.
     pub fn end(&self) -> Result<(), Fault> {
         match self.is_open() {
             true => Err((
@@ -120,7 +121,7 @@ impl Entries {
         }
     }
 
-    /// Counts text outside of entries, which BibTeX takes for comments.
+    /// Counts text outside of entries, which BibTeX treats as comments.
     fn pass_over(&mut self, text: &str) -> Result<(), Fault> {
         let text = text.trim();
         if text.starts_with("TY  -") || text.starts_with("PMID-") {
@@ -149,7 +150,7 @@ impl Entries {
             true => format!("{}{entry}", self.strings),
             false => format!("{}{kind}{{key{inside}", self.strings),
         };
-        // Every "=" or "#" may name a string.
+        // Every "=" or "#" may refer to a string.
         let named = entry.bytes().filter(|b| *b == b'#' || *b == b'=').count();
         if named.saturating_mul(self.longest) > RECORD_LIMIT {
             return Err("its strings may expand to more than a record holds".to_owned());
@@ -162,7 +163,7 @@ impl Entries {
 }
 
 impl Entries {
-    /// Keeps a definition. One of other strings could expand without end.
+    /// Stores a definition. A definition in terms of other strings could expand exponentially.
     fn string(&mut self, entry: &str, inside: &str) -> Result<(), String> {
         let value = inside.split_once('=').map_or("", |(_, value)| value.trim());
         if !value.starts_with(['{', '"']) || value.contains('#') {
@@ -180,8 +181,8 @@ impl Entries {
     }
 }
 
-/// Definitions of the strings that an entry's further fields name and its file does not define: styles define those of
-/// journals (`journal = jama`). Each stands for its name; a title or an abstract cannot be one.
+/// Definitions of undefined strings in an entry's fields: bibliography styles define journals (`journal = jama`). Each
+/// stands for its name; titles and abstracts cannot be such strings.
 fn unknown_strings(text: &str) -> Option<String> {
     let raw = RawBibliography::parse(text).ok()?;
     let fields = raw.entries.first()?.v.fields.iter();
@@ -203,7 +204,7 @@ fn unknown_strings(text: &str) -> Option<String> {
     Some(names.iter().map(define).collect())
 }
 
-/// Where in a line an entry begins, and its `@article` without the mark that opens it.
+/// Where an entry begins in a line, and its `@article` without the opening brace.
 fn next_entry(line: &str) -> Option<(usize, &str)> {
     line.match_indices('@').find_map(|(at, _)| {
         let rest = line.get(at..)?;
@@ -236,7 +237,7 @@ fn record(entry: &Entry, source: &str) -> Record {
         .and_then(|_| field(&["eprint"]));
     let noted = || {
         let notes = ["note", "annote", "annotation"].into_iter();
-        // As it is written: biblatex joins lines.
+        // Taken from the source, because biblatex joins lines.
         notes.filter_map(|name| entry.get(name)).find_map(|chunks| {
             let (first, last) = (chunks.first()?, chunks.last()?);
             let note = source.get(first.span.start..last.span.end)?;
@@ -260,12 +261,12 @@ fn record(entry: &Entry, source: &str) -> Record {
     .into()
 }
 
-/// A field's text, without LaTeX's marks.
+/// A field's text without LaTeX commands.
 fn text(chunks: ChunksRef<'_>) -> String {
     let mut text = String::new();
     for chunk in chunks {
         match &chunk.v {
-            // A command that biblatex does not know is left as it was.
+            // A command that biblatex does not know is left unchanged.
             Chunk::Normal(part) | Chunk::Verbatim(part) if part.contains('\\') => {
                 latex::add(&mut text, part, false);
             }

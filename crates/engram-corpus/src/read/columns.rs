@@ -1,4 +1,4 @@
-//! Which column of a table, or key of a JSON object, is which field.
+//! Maps table columns and JSON keys to the fields of an abstract.
 
 use std::cell::Cell;
 use std::path::Path;
@@ -8,10 +8,10 @@ use super::values;
 use crate::abstracts::{Abstract, OtherAbstract, english, some_text};
 use crate::error::{CorpusError, Result};
 
-/// A field of an abstract that a column can give.
+/// A field of an abstract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Field {
-    /// PubMed's number.
+pub enum AbstractField {
+    /// PubMed id.
     Pmid,
     /// The title.
     Title,
@@ -21,7 +21,7 @@ pub enum Field {
     Journal,
     /// Keywords.
     Keywords,
-    /// An address.
+    /// Address of the article.
     Url,
     /// The year of publication.
     Year,
@@ -33,11 +33,11 @@ pub enum Field {
     Retracted,
 }
 
-/// Names of columns, best first, without blanks, marks and case. They are those that PubMed, Europe PMC, Zotero, Scopus,
-/// Web of Science, CSL-JSON, RIS and data sets of texts have.
-const NAMES: [(Field, &[&str]); 10] = [
+/// Known column names, best first, without spaces, punctuation and case: those of PubMed, Europe PMC, Zotero, Scopus,
+/// Web of Science, CSL-JSON, RIS and text data sets.
+const NAMES: [(AbstractField, &[&str]); 10] = [
     (
-        Field::Pmid,
+        AbstractField::Pmid,
         &[
             "pmid",
             "pubmedid",
@@ -48,11 +48,11 @@ const NAMES: [(Field, &[&str]); 10] = [
         ],
     ),
     (
-        Field::Title,
+        AbstractField::Title,
         &["title", "articletitle", "documenttitle", "ti", "papertitle"],
     ),
     (
-        Field::Abstract,
+        AbstractField::Abstract,
         &[
             "abstract",
             "abstractnote",
@@ -66,7 +66,7 @@ const NAMES: [(Field, &[&str]); 10] = [
         ],
     ),
     (
-        Field::Journal,
+        AbstractField::Journal,
         &[
             "journal",
             "journaltitle",
@@ -82,7 +82,7 @@ const NAMES: [(Field, &[&str]); 10] = [
         ],
     ),
     (
-        Field::Keywords,
+        AbstractField::Keywords,
         &[
             "keywords",
             "keyword",
@@ -92,9 +92,9 @@ const NAMES: [(Field, &[&str]); 10] = [
             "de",
         ],
     ),
-    (Field::Url, &["url", "link", "ur"]),
+    (AbstractField::Url, &["url", "link", "ur"]),
     (
-        Field::Year,
+        AbstractField::Year,
         &[
             "year",
             "publicationyear",
@@ -106,11 +106,11 @@ const NAMES: [(Field, &[&str]); 10] = [
             "issued",
         ],
     ),
-    (Field::Source, &["source"]),
-    // Other programs name the article's language so, not the abstract's: it is taken by hand only.
-    (Field::Language, &["language"]),
+    (AbstractField::Source, &["source"]),
+    // Other programs use this name for the article's language, not the abstract's: used only if named by hand.
+    (AbstractField::Language, &["language"]),
     (
-        Field::Retracted,
+        AbstractField::Retracted,
         &[
             "retracted",
             "documenttype",
@@ -121,12 +121,12 @@ const NAMES: [(Field, &[&str]); 10] = [
     ),
 ];
 
-impl Field {
-    /// The field of a name as a corpus in JSONL has it.
+impl AbstractField {
+    /// The field with this name (as in JSONL corpora).
     ///
     /// # Errors
-    /// What the names are.
-    pub fn parse(name: &str) -> Result<Field, String> {
+    /// The list of names.
+    pub fn parse(name: &str) -> Result<AbstractField, String> {
         let found = NAMES.iter().find(|(_, names)| names[0] == plain(name));
         found.map(|(field, _)| *field).ok_or_else(|| {
             let names: Vec<&str> = NAMES.iter().map(|(_, names)| names[0]).collect();
@@ -134,10 +134,12 @@ impl Field {
         })
     }
 
-    /// The field that a column of this name gives, and how well the name fits (0: best).
-    pub(crate) fn of(name: &str) -> Option<(Field, usize)> {
+    /// The field for a column of this name, and the rank of the name (0: best).
+    pub(crate) fn of(name: &str) -> Option<(AbstractField, usize)> {
         let name = plain(name);
-        let named = NAMES.iter().filter(|(field, _)| *field != Field::Language);
+        let named = NAMES
+            .iter()
+            .filter(|(field, _)| *field != AbstractField::Language);
         named.clone().find_map(|(field, names)| {
             let at = names.iter().position(|n| *n == name)?;
             Some((*field, at))
@@ -145,18 +147,18 @@ impl Field {
     }
 }
 
-/// A column's name for comparison: "Abstract Note" and "abstract_note" are one.
+/// A normalised column name: "Abstract Note" and "abstract_note" are equal.
 fn plain(name: &str) -> String {
     let letters = name.chars().filter(|c| c.is_alphanumeric());
     letters.flat_map(char::to_lowercase).collect()
 }
 
-/// A column that is named by hand: `abstract=body`.
+/// A column named by hand: `abstract=body`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Named {
-    /// What it gives.
-    pub field: Field,
-    /// Its name in the file.
+    /// The field.
+    pub field: AbstractField,
+    /// The column's name in the file.
     pub column: String,
 }
 
@@ -171,22 +173,22 @@ impl std::str::FromStr for Named {
             return Err("the column's name is missing".to_owned());
         }
         Ok(Named {
-            field: Field::parse(field)?,
+            field: AbstractField::parse(field)?,
             column: column.trim().to_owned(),
         })
     }
 }
 
-/// Which column is which.
+/// The columns of a table by field.
 pub(crate) struct Columns {
     header: Vec<String>,
-    /// Fields and their columns; of one field, best first: a record has the first that is not empty in it.
-    places: Vec<(Field, usize)>,
-    /// Zotero's "Extra", whose lines may say "PMID: 123".
+    /// Fields and their columns; for a field with several columns, a record uses the first that is not empty.
+    places: Vec<(AbstractField, usize)>,
+    /// Zotero's "Extra" column, in which a line may say "PMID: 123".
     extra: Option<usize>,
-    /// Whether the column is among these.
+    /// For each column, whether it is among these.
     is_read: Vec<bool>,
-    /// Whether a record had a field from the column.
+    /// For each column, whether a record took a field from it.
     used: Vec<Cell<bool>>,
 }
 
@@ -194,7 +196,7 @@ impl Columns {
     /// The columns of a header.
     ///
     /// # Errors
-    /// [`CorpusError::NoColumn`] where neither a title nor an abstract is found, or a column that was named by hand is not.
+    /// [`CorpusError::NoColumn`] if there is neither a title nor an abstract, or a column named by hand is missing.
     pub fn of(header: &[&str], by_hand: &[Named], path: &Path) -> Result<Columns> {
         let header: Vec<String> = header.iter().map(|n| n.trim().to_owned()).collect();
         let missing = |wanted: String| CorpusError::NoColumn {
@@ -210,16 +212,17 @@ impl Columns {
             places.push((named.field, at));
         }
         let is_by_hand = |at: usize| places.iter().any(|(_, place)| *place == at);
-        let mut fit: Vec<(Field, usize, usize)> = (header.iter().enumerate())
+        let mut fit: Vec<(AbstractField, usize, usize)> = (header.iter().enumerate())
             .filter(|(at, _)| !is_by_hand(*at))
-            .filter_map(|(at, name)| Field::of(name).map(|(field, fit)| (field, fit, at)))
+            .filter_map(|(at, name)| AbstractField::of(name).map(|(field, fit)| (field, fit, at)))
             .filter(|(field, ..)| by_hand.iter().all(|named| named.field != *field))
             .collect();
         fit.sort_unstable();
         places.extend(fit.into_iter().map(|(field, _, at)| (field, at)));
         let extra = header.iter().position(|name| plain(name) == "extra");
         let extra = extra.filter(|at| places.iter().all(|(_, place)| place != at));
-        let is_text = |field: &Field| [Field::Title, Field::Abstract].contains(field);
+        let is_text =
+            |field: &AbstractField| [AbstractField::Title, AbstractField::Abstract].contains(field);
         if !places.iter().any(|(field, _)| is_text(field)) {
             return Err(missing("Title or Abstract".to_owned()));
         }
@@ -237,14 +240,14 @@ impl Columns {
         })
     }
 
-    /// Whether a row is a header: it names a title or an abstract.
+    /// Whether a row is a header: it contains a title or an abstract column.
     pub fn is_header(row: &[&str]) -> bool {
         Columns::of(row, &[], Path::new("")).is_ok()
     }
 
-    /// How many columns of a header are known, to tell by which mark they are parted.
+    /// Number of known columns in a header, to detect the separator.
     pub fn known(header: &[&str]) -> usize {
-        let known = header.iter().filter(|n| Field::of(n).is_some());
+        let known = header.iter().filter(|n| AbstractField::of(n).is_some());
         known.count()
     }
 
@@ -263,7 +266,7 @@ impl Columns {
         self.is_read.get(at).is_some_and(|is_read| *is_read)
     }
 
-    /// The names of the columns that gave no record a field, and are not the best for theirs.
+    /// Names of columns that no record used and that are not the best for their field.
     pub fn unused(&self) -> impl Iterator<Item = &str> {
         let is_best = |at: usize| {
             let own = self.places.iter().position(|(_, place)| *place == at);
@@ -290,30 +293,30 @@ impl Columns {
         if found.pmid.is_none() {
             found.pmid = self.extra.and_then(|at| values::pmid_noted(field(at)));
         }
-        // A table has no markup of its own: tags in it are a program's rich text.
+        // Tables have no markup of their own; tags are a program's rich text.
         found.title = without_markup(&found.title);
         found.body = without_markup(&found.body);
         found
     }
 }
 
-/// Sets a field to a text, unless it has one; says whether it is this text. A type of publication can only add that an
-/// article is retracted.
-pub(crate) fn set(found: &mut Abstract, field: Field, value: &str) -> bool {
+/// Sets a field unless it is set; returns whether it has this text now. A publication type can only mark an article as
+/// retracted.
+pub(crate) fn set(found: &mut Abstract, field: AbstractField, value: &str) -> bool {
     let value = values::cell(value);
     let own = || Some(value.to_owned());
     match field {
-        Field::Title => fill(&mut found.title, value),
-        Field::Abstract if values::is_no_abstract(value) => false,
-        Field::Abstract => fill(&mut found.body, value),
-        Field::Pmid => fill_word(&mut found.pmid, values::pmid(value)),
-        Field::Journal => fill_word(&mut found.journal, own()),
-        Field::Keywords => fill_word(&mut found.keywords, own()),
-        Field::Url => fill_word(&mut found.url, own()),
-        Field::Year => fill_word(&mut found.year, Some(values::year(value))),
-        Field::Source => fill_word(&mut found.source, own()),
-        Field::Language => fill_word(&mut found.language, own().filter(|l| !english(l))),
-        Field::Retracted => {
+        AbstractField::Title => fill(&mut found.title, value),
+        AbstractField::Abstract if values::is_no_abstract(value) => false,
+        AbstractField::Abstract => fill(&mut found.body, value),
+        AbstractField::Pmid => fill_word(&mut found.pmid, values::pmid(value)),
+        AbstractField::Journal => fill_word(&mut found.journal, own()),
+        AbstractField::Keywords => fill_word(&mut found.keywords, own()),
+        AbstractField::Url => fill_word(&mut found.url, own()),
+        AbstractField::Year => fill_word(&mut found.year, Some(values::year(value))),
+        AbstractField::Source => fill_word(&mut found.source, own()),
+        AbstractField::Language => fill_word(&mut found.language, own().filter(|l| !english(l))),
+        AbstractField::Retracted => {
             let is_yes = ["true", "1", "yes"].contains(&value.trim().to_lowercase().as_str());
             let says_so = is_yes || values::is_retracted_kind(value);
             found.retracted |= says_so;
@@ -337,5 +340,5 @@ fn fill_word(word: &mut Option<String>, value: Option<String>) -> bool {
     is_set
 }
 
-/// Abstracts in other languages, as a corpus in JSONL lists them.
+/// Abstracts in other languages, as listed in JSONL corpora.
 pub(crate) type Others = Vec<OtherAbstract>;

@@ -1,20 +1,20 @@
-//! Tables in text, by RFC 4180: a row at a time, strict about quotes.
+//! CSV by RFC 4180, row by row, with strict quoting.
 //!
-//! The crate `csv` takes what follows a closing quote into the field, and an open quote to hold all the rest of a file, both in
-//! silence; here each is an error with its line.
+//! The crate `csv` silently appends text after a closing quote to the field, and lets an open quote swallow the rest of
+//! a file. Here both are errors with their line.
 
 use std::io::BufRead;
 
-/// The most columns of a table, as of a spreadsheet.
+/// Maximum number of columns, as in spreadsheets.
 const COLUMNS_LIMIT: usize = 16_384;
 
 /// Rows of a table.
 pub(crate) struct Rows<R> {
     reader: R,
     mark: u8,
-    /// The line that is being read, from 1.
+    /// The current line, from 1.
     line: usize,
-    /// Whether the last byte was a carriage return: a line feed after it ends no further line.
+    /// Whether the last byte was a carriage return: a following line feed does not end another line.
     after_return: bool,
     bytes: Vec<u8>,
     ends: Vec<usize>,
@@ -24,11 +24,11 @@ pub(crate) struct Rows<R> {
 #[derive(Debug)]
 pub(crate) enum Fault {
     Io(std::io::Error),
-    /// What is wrong, and the line.
+    /// The line and what is wrong there.
     Line(usize, &'static str),
 }
 
-/// A row, and the line at which it begins.
+/// A row and its first line.
 pub(crate) struct Row<'a> {
     pub line: usize,
     bytes: &'a [u8],
@@ -48,13 +48,13 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Where in a row the next byte is.
+/// The parser's state within a row.
 #[derive(Clone, Copy, PartialEq)]
 enum At {
     Start,
     Plain,
     Quoted,
-    /// After a quote within a quoted field: it ends, or a second quote stands for one.
+    /// After a quote in a quoted field: the field ends, or a second quote follows, which means a literal one.
     Quote,
 }
 
@@ -70,7 +70,7 @@ impl<R: BufRead> Rows<R> {
         }
     }
 
-    /// The last line that was read whole.
+    /// The last line that was read completely.
     pub fn line(&self) -> usize {
         self.line.saturating_sub(1)
     }

@@ -1,4 +1,4 @@
-//! A file's bytes as text in UTF-8: the members of a gzip, UTF-16 and what XML declares, Windows-1252.
+//! Decodes a file to UTF-8: gzip members, UTF-16, the encoding declared in XML, Windows-1252.
 
 use std::borrow::Cow;
 use std::io::{BufRead, BufReader, Cursor, Read};
@@ -6,10 +6,10 @@ use std::io::{BufRead, BufReader, Cursor, Read};
 use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use flate2::bufread::GzDecoder;
 
-/// Bytes from the start of a file by which its format is told.
+/// Bytes from the start of a file that are used to detect its format.
 const HEAD: u64 = 64 << 10;
 
-/// The first bytes of a reader, and a reader that gives them again. Where reading fails, that comes after these bytes.
+/// The first bytes of a reader, and a reader that returns them again. A read error is returned after these bytes.
 pub(crate) fn peek(mut reader: Box<dyn BufRead>) -> (Vec<u8>, Box<dyn BufRead>) {
     let mut head = Vec::new();
     let failed = reader.by_ref().take(HEAD).read_to_end(&mut head).err();
@@ -21,7 +21,7 @@ pub(crate) fn peek(mut reader: Box<dyn BufRead>) -> (Vec<u8>, Box<dyn BufRead>) 
     (head, Box::new(again.chain(rest)))
 }
 
-/// The members of a gzip file, one after another. Zero bytes after a member are padding, as tape and block devices have.
+/// The members of a gzip file, one after another. Zero bytes after a member are padding, as on tapes and block devices.
 pub(crate) struct Members<R> {
     member: Option<GzDecoder<R>>,
 }
@@ -61,7 +61,7 @@ impl<R: BufRead> Read for Members<R> {
     }
 }
 
-/// A reader that fails once, then ends.
+/// A reader that fails once and then ends.
 struct Failed(Option<std::io::Error>);
 
 impl Read for Failed {
@@ -70,7 +70,7 @@ impl Read for Failed {
     }
 }
 
-/// Passes over so many bytes.
+/// Skips this number of bytes.
 pub(crate) fn consume(reader: &mut dyn BufRead, mut bytes: usize) -> std::io::Result<()> {
     while bytes > 0 {
         let there = reader.fill_buf()?.len().min(bytes);
@@ -83,7 +83,7 @@ pub(crate) fn consume(reader: &mut dyn BufRead, mut bytes: usize) -> std::io::Re
     Ok(())
 }
 
-/// UTF-16, by its byte order mark, or by a zero beside each of the first characters, which then are ASCII's.
+/// Detects UTF-16 by its byte order mark, or by a zero byte beside each of the first (ASCII) characters.
 pub(crate) fn encoding(head: &[u8]) -> Option<&'static Encoding> {
     match Encoding::for_bom(head) {
         Some((encoding, _)) => Some(encoding).filter(|e| *e != UTF_8),
@@ -97,7 +97,7 @@ pub(crate) fn encoding(head: &[u8]) -> Option<&'static Encoding> {
     }
 }
 
-/// The encoding that XML's declaration names, and the declaration's bytes.
+/// The encoding in an XML declaration, and the declaration's bytes.
 pub(crate) fn declaration(head: &[u8]) -> Option<(String, usize)> {
     let text = head.strip_prefix(b"<?xml")?;
     let end = text.windows(2).position(|w| w == b"?>")?;
@@ -111,20 +111,20 @@ pub(crate) fn declaration(head: &[u8]) -> Option<(String, usize)> {
     Some((name.unwrap_or_default().to_owned(), 5 + end + 2))
 }
 
-/// An encoding by its name; nothing for UTF-8 and for UTF-16, which is decoded already.
+/// An encoding by name; `None` for UTF-8 and for UTF-16, which is already decoded.
 pub(crate) fn encoding_named(name: &str) -> Result<Option<&'static Encoding>, String> {
     if name.is_empty() {
         return Ok(None);
     }
     let known = Encoding::for_label(name.as_bytes());
     let known = known.ok_or_else(|| name.chars().take(40).collect::<String>())?;
-    // ASCII is read as what it nearly always is.
+    // Files declared as ASCII nearly always are UTF-8 or Windows-1252.
     let is_ascii = name.eq_ignore_ascii_case("us-ascii") || name.eq_ignore_ascii_case("ascii");
     let is_utf = [UTF_8, UTF_16LE, UTF_16BE].contains(&known);
     Ok((!is_utf && !is_ascii).then_some(known))
 }
 
-/// A reader's text in UTF-8.
+/// A reader's text as UTF-8.
 pub(crate) struct Decoded {
     inner: Box<dyn BufRead>,
     decoder: Decoder,
@@ -173,7 +173,8 @@ impl Read for Decoded {
     }
 }
 
-/// A line or a field as text: UTF-8, else Windows-1252, where nothing in it is UTF-8 beyond ASCII; `others` counts these.
+/// A line or field as text: UTF-8, or Windows-1252 if no non-ASCII part of it is valid UTF-8; `others` counts the
+/// latter.
 pub(crate) fn text_of<'t>(
     bytes: &'t [u8],
     others: &mut usize,
@@ -182,7 +183,7 @@ pub(crate) fn text_of<'t>(
         return Ok(Cow::Borrowed(text));
     }
     let is_mixed = bytes.utf8_chunks().any(|chunk| !chunk.valid().is_ascii());
-    // The five bytes that Windows-1252 leaves open, and control characters.
+    // The five bytes undefined in Windows-1252, and control characters.
     let is_other = (bytes.iter()).any(|b| {
         [0x81, 0x8d, 0x8f, 0x90, 0x9d].contains(b) || *b < 9 || *b == 0x7f || (14..32).contains(b)
     });

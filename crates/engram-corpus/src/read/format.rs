@@ -1,4 +1,4 @@
-//! What a file is, by its content first and its name second.
+//! Detects a file's format, by its content first and its name second.
 
 use std::path::Path;
 
@@ -6,12 +6,12 @@ use super::columns::Columns;
 use super::csv::Rows;
 use super::tagged;
 
-/// A format that is read.
+/// A supported format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// Tables in text, parted by this mark.
+    /// A table as text, with this separator.
     Csv(u8),
-    /// A JSON object a line.
+    /// One JSON object per line.
     Jsonl,
     /// A JSON document: a list of objects, objects one after another, or Europe PMC's answer.
     Json,
@@ -24,20 +24,20 @@ pub(crate) enum Format {
     Parquet,
 }
 
-/// The formats that are read, for errors.
+/// The supported formats, for errors.
 pub(crate) const READ: &str = "PubMed XML, MEDLINE (.nbib), RIS, EndNote XML, BibTeX, JATS, Europe PMC (XML, JSON), JSON, JSONL, \
      CSV (comma, semicolon, tab), .xlsx, Parquet, and gzip of these";
 
 impl Format {
-    /// Whether a citation can occur in several versions or be deleted, so that a file is read twice.
+    /// Whether the format has versions and deletions of citations, so that a file is read twice.
     pub fn has_versions(self) -> bool {
         matches!(self, Format::Xml | Format::Medline | Format::Json)
     }
 
-    /// The format of a file by the first bytes of its text.
+    /// The format of a file from the first bytes of its text.
     ///
     /// # Errors
-    /// What the file is, where it is a format that is not read.
+    /// The name of an unsupported format.
     pub fn of(path: &Path, head: &[u8]) -> Result<Format, String> {
         if let Some(name) = unread(head) {
             return Err(name.to_owned());
@@ -63,7 +63,7 @@ impl Format {
             _ => {}
         }
         let named = of_name(path);
-        // Excel's first line may name the mark.
+        // Excel's first line may declare the separator.
         if let Some([mark, b'\r' | b'\n', ..]) = text.strip_prefix(b"sep=") {
             return Ok(Format::Csv(*mark));
         }
@@ -77,7 +77,7 @@ impl Format {
             is_whole,
         } = header(text, default);
         let first = text.split(|b| *b == b'\n').next().unwrap_or_default();
-        // A header says what the file is; a line after it may be part of a quoted field.
+        // The header decides; a line after it may be part of a quoted field.
         if is_whole && of_line(first).is_none() {
             return Ok(Format::Csv(mark));
         }
@@ -87,13 +87,13 @@ impl Format {
         let is_text = !text.iter().any(|b| *b < 9);
         match named {
             Some(format) if known == 0 && !matches!(format, Format::Csv(_)) => Ok(format),
-            None if known == 0 && !is_text => Err("none that is known, and no text".to_owned()),
+            None if known == 0 && !is_text => Err("unknown, and not text".to_owned()),
             _ => Ok(Format::Csv(mark)),
         }
     }
 }
 
-/// The format in which a line begins a record or a file.
+/// The format that a line begins.
 fn of_line(line: &[u8]) -> Option<Result<Format, String>> {
     let line = line.trim_ascii_end();
     if line.starts_with(b"PMID-") {
@@ -114,9 +114,9 @@ fn of_line(line: &[u8]) -> Option<Result<Format, String>> {
     None
 }
 
-/// Formats by their lines.
+/// Detects line-based formats.
 fn by_line(text: &[u8]) -> Option<Result<Format, String>> {
-    // RIS may begin with lines about the database.
+    // RIS files may begin with lines about the database.
     let mut lines = text.split(|b| *b == b'\n').take(40);
     if let Some(format) = lines.find_map(of_line) {
         return Some(format);
@@ -154,7 +154,7 @@ fn html(text: &[u8]) -> bool {
     start.starts_with(b"<!doctype html")
 }
 
-/// A JSON object a line, or a document: an object that does not end with its line is one.
+/// One JSON object per line, or a document: its first object does not end with its line.
 fn json(text: &[u8]) -> Format {
     if super::json::is_lines(text) {
         return Format::Jsonl;
@@ -169,7 +169,7 @@ fn json(text: &[u8]) -> Format {
     }
 }
 
-/// Formats that are not read, by their first bytes.
+/// Unsupported formats by their first bytes.
 fn unread(head: &[u8]) -> Option<&'static str> {
     let starts: [(&[u8], &str); 19] = [
         (b"\x1f\x8b", "a gzip within a gzip"),
@@ -224,15 +224,15 @@ fn of_name(path: &Path) -> Option<Format> {
 
 /// The first row of a text, as the header of a table.
 struct Header {
-    /// How many of its columns are known.
+    /// Number of known columns.
     known: usize,
-    /// The mark that parts its columns.
+    /// The separator.
     mark: u8,
-    /// Whether it is one: a title or an abstract is among its columns.
+    /// Whether it is a header: a title or an abstract is among its columns.
     is_whole: bool,
 }
 
-/// The first row, parted by the mark by which most of its columns are known.
+/// The first row, split by the separator that gives most known columns.
 fn header(text: &[u8], default: u8) -> Header {
     let mut best = Header {
         known: 0,
@@ -249,7 +249,7 @@ fn header(text: &[u8], default: u8) -> Header {
             .map(|f| std::str::from_utf8(f).unwrap_or_default())
             .collect();
         let known = Columns::known(&fields);
-        // A comma within a title of one column is no mark.
+        // A comma inside a single title column is not a separator.
         if known > 0 && (known, fields.len()) > (best.known, most) {
             most = fields.len();
             best = Header {

@@ -1,4 +1,4 @@
-//! What becomes of the records of one import: which of several versions counts, and what is left out.
+//! Collects the records of an import: which version counts, and what is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 use super::columns::{Columns, Named};
 use super::limits::{self, BOMB_TIMES};
 use super::object::Keys;
-use super::{Corpus, Settings, values};
+use super::{Corpus, ReadSettings, values};
 use crate::abstracts::Abstract;
 use crate::error::{CorpusError, Result};
 
-/// A record, and what says which of several with one PMID counts.
+/// A record with the version and date that decide between records of one PMID.
 #[derive(Debug, Default)]
 pub(crate) struct Record {
     pub found: Abstract,
-    /// The version of the citation (`PMID Version="2"`); 0 where the format has none.
+    /// Version of the citation (`PMID Version="2"`); 0 if the format has none.
     pub version: u32,
-    /// When it was last revised, as 20240607; 0 where that is not said.
+    /// Date of the last revision as 20240607; 0 if unknown.
     pub revised: u32,
 }
 
@@ -29,26 +29,26 @@ impl From<Abstract> for Record {
     }
 }
 
-/// What the first reading of a file notes.
+/// An entry of the first pass over a file.
 enum Note {
     Record(String, u32, u32, u64),
     Deleted(String, Option<u32>),
 }
 
-/// Which record of a PMID and version counts.
+/// The record that counts for a PMID and version.
 #[derive(Clone, Copy, PartialEq)]
 struct Best {
     revised: u32,
-    /// The number of its file, and of the record in it.
+    /// Number of its file, and of the record in that file.
     place: (usize, u64),
 }
 
-/// The records of all files that count, by PMID and version.
+/// The records that count, over all files, by PMID and version.
 #[derive(Default)]
 pub(crate) struct Index(BTreeMap<(String, u32), Best>);
 
 impl Index {
-    /// Takes what a file held, in order: a deletion takes off what came before it.
+    /// Adds the notes of a file, in order: a deletion removes earlier records.
     pub fn add(&mut self, file: usize, notes: Notes) {
         for note in notes.0 {
             match note {
@@ -58,7 +58,7 @@ impl Index {
                         place: (file, at),
                     };
                     let best = self.0.entry((pmid, version)).or_insert(new);
-                    // Files are to be processed in order; without dates the first of a file stays.
+                    // Files are processed in order; without dates the first record of a file stays.
                     let is_later = revised > best.revised
                         || revised == best.revised
                             && (revised > 0 || version > 0 && best.place.0 < file);
@@ -85,60 +85,60 @@ impl Index {
     }
 }
 
-/// What the first reading of a file noted.
+/// The notes of the first pass over a file.
 #[derive(Default)]
 pub(crate) struct Notes(Vec<Note>);
 
-/// What is done with records.
+/// What is done with the records.
 enum Mode<'a> {
-    /// Notes which there are.
+    /// First pass: notes them.
     List(Notes),
-    /// Gives the first record of each PMID.
+    /// Passes on the first record of each PMID.
     First(BTreeSet<String>, &'a mut dyn FnMut(Abstract) -> Result<()>),
-    /// Gives the records that an index says count.
+    /// Second pass: passes on the records that count by the index.
     Pick(&'a Index, usize, &'a mut dyn FnMut(Abstract) -> Result<()>),
 }
 
-/// Takes the records of a file.
+/// Receives the records of a file.
 pub(crate) struct Gather<'a> {
     path: &'a Path,
-    settings: &'a Settings,
-    /// Bytes that the file may still give: a short file that says one text a million times ends here.
+    settings: &'a ReadSettings,
+    /// Bytes that the file may still produce: limits a short file that repeats one text a million times.
     left: u64,
-    /// Records so far, with those left out.
+    /// Number of records so far, including those left out.
     records: u64,
     pub counts: Corpus,
     mode: Mode<'a>,
 }
 
 impl<'a> Gather<'a> {
-    /// Notes the records of a file of so many bytes.
-    pub fn list(path: &'a Path, size: u64, settings: &'a Settings) -> Gather<'a> {
+    /// Notes the records of a file of this size.
+    pub fn list(path: &'a Path, size: u64, settings: &'a ReadSettings) -> Gather<'a> {
         Gather::new(path, size, settings, Mode::List(Notes::default()))
     }
 
-    /// Gives the first record of each PMID.
+    /// Passes on the first record of each PMID.
     pub fn first(
         path: &'a Path,
         size: u64,
-        settings: &'a Settings,
+        settings: &'a ReadSettings,
         take: &'a mut dyn FnMut(Abstract) -> Result<()>,
     ) -> Gather<'a> {
         Gather::new(path, size, settings, Mode::First(BTreeSet::new(), take))
     }
 
-    /// Gives the records that count of the file of this number.
+    /// Passes on the records that count, of the file with this number.
     pub fn pick(
         path: &'a Path,
         size: u64,
-        settings: &'a Settings,
+        settings: &'a ReadSettings,
         (index, file): (&'a Index, usize),
         take: &'a mut dyn FnMut(Abstract) -> Result<()>,
     ) -> Gather<'a> {
         Gather::new(path, size, settings, Mode::Pick(index, file, take))
     }
 
-    fn new(path: &'a Path, size: u64, settings: &'a Settings, mode: Mode<'a>) -> Gather<'a> {
+    fn new(path: &'a Path, size: u64, settings: &'a ReadSettings, mode: Mode<'a>) -> Gather<'a> {
         Gather {
             path,
             settings,
@@ -149,32 +149,32 @@ impl<'a> Gather<'a> {
         }
     }
 
-    /// The columns that were named by hand.
+    /// The columns named by hand.
     pub fn columns(&self) -> &'a [Named] {
         &self.settings.columns
     }
 
-    /// Notes that a table has all columns that were named by hand.
+    /// Notes that a table has all columns named by hand.
     pub fn header(&mut self) {
         let by_hand = self.settings.columns.iter().map(|n| n.column.clone());
         self.counts.by_hand.extend(by_hand);
     }
 
-    /// Notes a sheet that is passed over.
+    /// Notes a skipped sheet.
     pub fn other_sheet(&mut self, name: &str) {
         self.counts.other_sheets.insert(name.to_owned());
     }
 
-    /// Notes the columns of a table that were not needed.
+    /// Notes a table's unused columns.
     pub fn unused(&mut self, columns: &Columns) {
         let unused = columns.unused().map(str::to_owned);
         self.counts.unused.extend(unused);
     }
 
-    /// Notes the columns of a file's one table, at its end.
+    /// Notes the columns of a file's only table, at its end.
     ///
     /// # Errors
-    /// [`CorpusError::EmptyCorpus`] where the file has had no row.
+    /// [`CorpusError::EmptyCorpus`] if the file had no row.
     pub fn end_of_table(&mut self, columns: &Columns) -> Result<()> {
         self.unused(columns);
         match self.is_empty() {
@@ -186,7 +186,7 @@ impl<'a> Gather<'a> {
         }
     }
 
-    /// Notes what became of the keys of a file's objects.
+    /// Notes which keys of a file's objects were used.
     pub fn keys(&mut self, keys: Keys) {
         self.counts.unused.extend(keys.unused);
         self.counts.by_hand.extend(keys.by_hand);
@@ -197,7 +197,7 @@ impl<'a> Gather<'a> {
         self.records == 0
     }
 
-    /// What was noted, and what was counted.
+    /// The notes and the counts.
     pub fn end(self) -> (Notes, Corpus) {
         match self.mode {
             Mode::List(notes) => (notes, self.counts),
@@ -205,7 +205,7 @@ impl<'a> Gather<'a> {
         }
     }
 
-    /// Takes a PMID that the file says is to be deleted: of one version, or of all.
+    /// Adds a deletion of a PMID: of one version, or of all.
     pub fn delete(&mut self, pmid: String, version: Option<u32>) {
         self.records += 1;
         if let Mode::List(notes) = &mut self.mode {
@@ -213,10 +213,10 @@ impl<'a> Gather<'a> {
         }
     }
 
-    /// Takes a record.
+    /// Adds a record.
     ///
     /// # Errors
-    /// [`CorpusError::Bomb`] where the file gives too much; those of who takes it.
+    /// [`CorpusError::Bomb`] if the file produces too much; any error of the receiver.
     pub fn push(&mut self, record: impl Into<Record>) -> Result<()> {
         let Record {
             mut found,
@@ -288,7 +288,7 @@ impl<'a> Gather<'a> {
     }
 }
 
-/// Counts what a record lacks, and gives it.
+/// Counts what a record lacks, and passes it on.
 fn give(
     counts: &mut Corpus,
     found: Abstract,
@@ -298,7 +298,7 @@ fn give(
     take(found)
 }
 
-/// A file that could not be read, and why.
+/// A file that could not be read, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unread {
     /// The file.

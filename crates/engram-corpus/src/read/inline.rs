@@ -1,8 +1,8 @@
-//! The text of an element with markup inside: exponents, formulas of MathML once, alternatives once.
+//! The text of an element with inline markup: exponents, MathML formulas, alternatives (one of them).
 
 use super::markup::{lowered, raise};
 
-/// Elements that stand apart from the text around them.
+/// Elements that are separated from the text around them.
 const BLOCKS: [&str; 9] = [
     "p",
     "list",
@@ -15,22 +15,22 @@ const BLOCKS: [&str; 9] = [
     "disp-quote",
 ];
 
-/// A text under way.
+/// A text while it is read.
 #[derive(Default)]
 pub(crate) struct Text {
     text: String,
     marks: Vec<Mark>,
-    /// A formula in TeX, until the other forms of it turn out to be absent.
+    /// A TeX formula, kept until no other form of it is found.
     tex: String,
 }
 
-/// An element that is more than its text.
+/// An open element with a meaning beyond its text.
 struct Mark {
     depth: usize,
     kind: Kind,
     /// Bytes of text before it.
     start: usize,
-    /// Elements that were opened in it.
+    /// Number of elements opened inside it.
     children: usize,
 }
 
@@ -38,25 +38,25 @@ struct Mark {
 enum Kind {
     Raised,
     Lowered,
-    /// A formula of MathML: white space outside of its tokens means nothing.
+    /// A MathML formula: white space outside of its tokens is ignored.
     Formula,
-    /// A token of a formula: an identifier, a number, an operator or text.
+    /// A token of a formula: identifier, number, operator or text.
     Token,
-    /// A fraction, an exponent or an index of MathML, by what its second and third part are.
+    /// A MathML fraction, exponent or index; the second and third part are joined like this.
     Math(Joint, Joint),
-    /// A part of such.
+    /// A part of one of these.
     Part,
     /// A square root.
     Root,
-    /// What repeats a formula: an annotation.
+    /// Repeats a formula: an annotation.
     Skipped,
     /// Several forms of one formula.
     Alternatives,
-    /// A formula in TeX.
+    /// A TeX formula.
     Tex,
 }
 
-/// How a part of a formula is joined to the part before it.
+/// How a part of a formula is joined to the previous part.
 #[derive(Clone, Copy, PartialEq)]
 enum Joint {
     Above,
@@ -165,7 +165,7 @@ impl Text {
         self.text.push_str(part);
     }
 
-    /// Puts a part of a fraction or an exponent: what is between it and the one before, brackets around what is several.
+    /// Writes a part of a fraction or exponent: the operator before it, and brackets around a compound part.
     fn part(&mut self, depth: usize, part: &str) {
         let whole = self.marks.iter().rev().find(|mark| mark.depth + 1 == depth);
         let Some(Mark {
@@ -195,7 +195,7 @@ impl Text {
             Joint::Over => "/",
             _ => "",
         };
-        // A base of an exponent is left as it is; that of a root and both parts of a fraction are not.
+        // The base of an exponent is left unchanged; that of a root and both parts of a fraction are bracketed.
         let is_exponent = joint == Joint::Above && !between.is_empty();
         let is_bracketed = is_exponent || [Joint::Over, Joint::Index].contains(second);
         match is_several && is_bracketed {
@@ -215,7 +215,7 @@ fn is_several(part: &str) -> bool {
     part.contains(|c: char| !c.is_alphanumeric() && c != '.')
 }
 
-/// A formula of a TeX document, without the document.
+/// The formula inside a TeX document.
 fn tex(text: &str) -> &str {
     let inside = text
         .split_once("\\begin{document}")

@@ -1,11 +1,12 @@
-//! Where records are in JSON: an object a line, a list of objects, objects one after another, Europe PMC's and CSL's.
+//! Finds the records in JSON: one object per line, a list of objects, consecutive objects, responses of Europe PMC and
+//! CSL.
 
 use std::io::BufRead;
 
-use super::columns::Field;
+use super::columns::AbstractField;
 use super::limits::{RECORD_LIMIT, TooLong};
 
-/// Keys under which answers of services hold their records.
+/// Keys under which responses of services hold their records.
 const WRAPPERS: [&str; 10] = [
     "message",
     "resultList",
@@ -18,7 +19,7 @@ const WRAPPERS: [&str; 10] = [
     "docs",
     "data",
 ];
-/// Whether a line is one JSON value, to its end.
+/// Whether a line is one complete JSON value.
 pub(crate) fn is_whole(line: &[u8]) -> bool {
     let mut value = Value::default();
     let end = line.iter().position(|byte| value.take(*byte));
@@ -28,19 +29,19 @@ pub(crate) fn is_whole(line: &[u8]) -> bool {
     })
 }
 
-/// Whether a second object follows the one of the first line, so that each line has one.
+/// Whether a second object follows that of the first line: one object per line.
 pub(crate) fn is_lines(text: &[u8]) -> bool {
     let end = text.iter().position(|byte| *byte == b'\n');
     let (line, rest) = text.split_at(end.unwrap_or(text.len()));
     is_whole(line) && rest.trim_ascii_start().starts_with(b"{")
 }
 
-/// Whether a document's first object holds records under a key of a service's answer, and is none itself: it has neither a
-/// title nor an abstract that is a text.
+/// Whether a document's first object is a service's response: it holds records under a known key, and no title or
+/// abstract itself.
 pub(crate) fn is_wrapped(text: &[u8]) -> bool {
     let mut value = Value::default();
     let mut key: Option<Vec<u8>> = None;
-    // A key that has ended, until its value begins.
+    // The last key, until its value begins.
     let mut last: Option<Vec<u8>> = None;
     let mut holds = false;
     for &byte in text {
@@ -66,14 +67,14 @@ pub(crate) fn is_wrapped(text: &[u8]) -> bool {
     holds
 }
 
-/// Whether a key gives a title or an abstract.
+/// Whether a key means a title or an abstract.
 fn is_text(key: Option<&[u8]>) -> bool {
     let key = key.and_then(|key| std::str::from_utf8(key).ok());
-    let field = key.and_then(Field::of).map(|(field, _)| field);
-    matches!(field, Some(Field::Title | Field::Abstract))
+    let field = key.and_then(AbstractField::of).map(|(field, _)| field);
+    matches!(field, Some(AbstractField::Title | AbstractField::Abstract))
 }
 
-/// Where in a JSON value the next byte is.
+/// The scanner's state within a JSON value.
 #[derive(Default)]
 struct Value {
     depth: usize,
@@ -82,7 +83,7 @@ struct Value {
 }
 
 impl Value {
-    /// Takes a byte; says whether it ends a list or an object.
+    /// Takes a byte; returns whether it ends a list or object.
     fn take(&mut self, byte: u8) -> bool {
         if self.in_string {
             match byte {
@@ -109,7 +110,7 @@ impl Value {
 /// Why a document cannot be read.
 pub(crate) enum Fault {
     Io(std::io::Error),
-    /// What is wrong, and the line.
+    /// The line and what is wrong there.
     Line(usize, String),
 }
 
@@ -117,11 +118,11 @@ pub(crate) enum Fault {
 pub(crate) struct Objects<R> {
     reader: R,
     is_wrapped: bool,
-    /// Lists (true) and objects (false) that are open around records.
+    /// Lists (true) and objects (false) open around the records.
     open: Vec<bool>,
-    /// The line that is being read, from 1.
+    /// The current line, from 1.
     line: usize,
-    /// The line at which the record that was given last begins.
+    /// The first line of the last record.
     pub begin: usize,
 }
 
@@ -136,12 +137,12 @@ impl<R: BufRead> Objects<R> {
         }
     }
 
-    /// The last line that was read whole.
+    /// The last line that was read completely.
     pub fn line(&self) -> usize {
         self.line - 1
     }
 
-    /// Puts the next record into `record`; says whether there is one.
+    /// Reads the next record into `record`; returns whether there is one.
     pub fn next(&mut self, record: &mut Vec<u8>) -> Result<bool, Fault> {
         record.clear();
         loop {
@@ -173,7 +174,7 @@ impl<R: BufRead> Objects<R> {
         self.open.push(is_list);
     }
 
-    /// A key and its value: goes into those that hold records, passes over others.
+    /// Reads a key and its value: enters values that hold records, skips others.
     fn member(&mut self, scratch: &mut Vec<u8>) -> Result<(), Fault> {
         self.value(Some(scratch))?;
         let key: String = serde_json::from_slice(scratch).unwrap_or_default();
@@ -186,7 +187,7 @@ impl<R: BufRead> Objects<R> {
         let next = self.significant()?;
         if next == Some(b'"') && self.open.len() == 1 && is_text(Some(key.as_bytes())) {
             return self.wrong(&format!(
-                "the object holds records and has a {key:?} itself: which is the record cannot be told"
+                "the object holds records and has a {key:?} itself: it is ambiguous which is the record"
             ));
         }
         match next {
@@ -198,7 +199,7 @@ impl<R: BufRead> Objects<R> {
         Ok(())
     }
 
-    /// The next byte that is no white space; it is not consumed.
+    /// The next byte that is not white space; it is not consumed.
     fn significant(&mut self) -> Result<Option<u8>, Fault> {
         loop {
             let buffer = self.reader.fill_buf().map_err(Fault::Io)?;
@@ -217,7 +218,7 @@ impl<R: BufRead> Objects<R> {
         }
     }
 
-    /// Reads a value: a string, a list or an object to its end, a number or a word up to what follows it.
+    /// Reads a value: a string, list or object to its end, a number or word up to the following byte.
     fn value(&mut self, mut into: Option<&mut Vec<u8>>) -> Result<(), Fault> {
         let begin = self.line;
         let mut state = Value::default();

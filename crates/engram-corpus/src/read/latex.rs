@@ -1,11 +1,11 @@
-//! LaTeX as plain text: `10^{6}` is 10^6, `\textit{a}` is a, `\alpha` is α, `\frac{1}{2}` is 1/2.
+//! Converts LaTeX to plain text: `10^{6}` is 10^6, `\textit{a}` is a, `\alpha` is α, `\frac{1}{2}` is 1/2.
 
 use super::markup::{lowered, raise};
 
-/// Braces within braces; what is deeper is taken as it is.
+/// Maximum nesting of braces; deeper text is left unchanged.
 const DEPTH: usize = 100;
 
-/// Adds a text with LaTeX's commands to `out`; in a formula `^` and `_` raise and lower.
+/// Appends a text with LaTeX commands to `out`; in a formula `^` and `_` raise and lower.
 pub(crate) fn add(out: &mut String, text: &str, is_formula: bool) {
     Reading {
         rest: text,
@@ -15,8 +15,8 @@ pub(crate) fn add(out: &mut String, text: &str, is_formula: bool) {
     .all(out);
 }
 
-/// A text in which each command outside of formulas ends where TeX ends it: `\alpha-synuclein` is `\alpha{}-synuclein`. The
-/// crate `biblatex` takes all up to a blank or a bracket for a command's name.
+/// The text with `{}` after each command outside of formulas, where TeX ends the command: `\alpha-synuclein` becomes
+/// `\alpha{}-synuclein`. (The crate `biblatex` extends a command's name to the next space or bracket.)
 pub(crate) fn ended(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let (mut rest, mut is_formula) = (text, false);
@@ -45,7 +45,7 @@ pub(crate) fn ended(text: &str) -> String {
     out
 }
 
-/// A text under way.
+/// A text while it is read.
 struct Reading<'a> {
     rest: &'a str,
     is_formula: bool,
@@ -80,14 +80,14 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Takes a command, after its backslash.
+    /// Reads a command, after its backslash.
     fn command(&mut self, out: &mut String) {
         let letters = self.rest.bytes().take_while(u8::is_ascii_alphabetic);
         let (name, rest) = self.rest.split_at(letters.count());
         if name.is_empty() {
             let mut after = rest.chars();
             match after.next() {
-                // Blanks of several widths.
+                // Spaces of several widths.
                 Some(',' | ';' | ':' | ' ' | '>') => out.push(' '),
                 Some('!' | '/' | '-') => {}
                 sign => out.extend(sign),
@@ -95,7 +95,7 @@ impl<'a> Reading<'a> {
             self.rest = after.as_str();
             return;
         }
-        // A blank ends a command's name.
+        // A space ends a command's name.
         self.rest = rest.strip_prefix(' ').unwrap_or(rest);
         match name {
             "frac" | "tfrac" | "dfrac" | "nicefrac" | "sfrac" => {
@@ -148,7 +148,7 @@ impl<'a> Reading<'a> {
                 }
                 (None, Some(sign)) => out.push_str(sign),
                 (None, None) => {
-                    // Its name says more than nothing.
+                    // An unknown command's name is better than nothing.
                     out.push_str(name);
                     if self.rest.starts_with('{') {
                         out.push(' ');
@@ -158,7 +158,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// The next argument as plain text: what is in braces, a command or a character.
+    /// The next argument as plain text: a braced group, a command or a character.
     fn part(&mut self) -> String {
         let mut part = String::new();
         self.rest = self.rest.trim_start();
@@ -182,7 +182,7 @@ impl<'a> Reading<'a> {
         part.trim().to_owned()
     }
 
-    /// What is in the braces that the text begins with; the rest of it, where they are not closed.
+    /// The content of the braces at the start of the text; all of it if they are not closed.
     fn within(&mut self) -> &'a str {
         let Some(inside) = self.rest.strip_prefix('{') else {
             return "";
@@ -204,7 +204,7 @@ impl<'a> Reading<'a> {
         inside
     }
 
-    /// What is in the brackets that the text begins with.
+    /// The content of the square brackets at the start of the text.
     fn option(&mut self) -> Option<&'a str> {
         let (within, rest) = self.rest.strip_prefix('[')?.split_once(']')?;
         self.rest = rest;
@@ -224,7 +224,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// A part of a fraction or a root, in brackets where it is several.
+/// A part of a fraction or root, in brackets if compound.
 fn bracketed(part: &str) -> String {
     let is_several = part.contains(|c: char| !c.is_alphanumeric() && c != '.');
     match is_several {
@@ -233,7 +233,7 @@ fn bracketed(part: &str) -> String {
     }
 }
 
-/// The sign of a command, with the beginnings that fonts and variants have: `\textmu`, `\upmu`, `\varphi`.
+/// The character of a symbol command, also with the prefixes of fonts and variants: `\textmu`, `\upmu`, `\varphi`.
 fn sign(name: &str) -> Option<&'static str> {
     let find = |name: &str| {
         SIGNS
@@ -248,7 +248,7 @@ fn sign(name: &str) -> Option<&'static str> {
     })
 }
 
-/// Commands of fonts, sizes and brackets, which leave what they are applied to.
+/// Commands for fonts, sizes and brackets, which are dropped.
 const FONTS: &[&str] = &[
     "text",
     "textit",
@@ -320,7 +320,7 @@ const FONTS: &[&str] = &[
     "url",
 ];
 
-/// Accents of formulas, as the combining characters that Unicode has for them.
+/// Accents of formulas, as combining characters.
 const ACCENTS: [(&str, char); 7] = [
     ("bar", '\u{304}'),
     ("hat", '\u{302}'),
@@ -331,9 +331,9 @@ const ACCENTS: [(&str, char); 7] = [
     ("overline", '\u{305}'),
 ];
 
-/// Signs that abstracts have, by their commands.
+/// Symbols found in abstracts, by command.
 const SIGNS: &[(&str, &str)] = &[
-    // Unicode has the Greek letter and the sign of a millionth.
+    // Unicode has the Greek letter and the micro sign.
     ("textmu", "µ"),
     ("alpha", "α"),
     ("beta", "β"),

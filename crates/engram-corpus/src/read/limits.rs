@@ -1,24 +1,24 @@
-//! What reading a corpus may take: bytes of a record, and bytes that a file of a size unpacks to.
+//! Limits of reading a corpus: the size of a record, and the ratio of unpacked to packed size.
 
 use std::cell::Cell;
 use std::io::Read;
 use std::rc::Rc;
 
-/// The most decompressed bytes that one record may have. A long abstract has some 10 kB; a file of one
-/// endless line, or a gzip that unpacks to one, stops here.
+/// Maximum size of a decompressed record in bytes. A long abstract has about 10 kB; a file of one endless line, or a
+/// gzip that unpacks to one, stops here.
 pub const RECORD_LIMIT: usize = 16 << 20;
 
-/// How many times its size a file may unpack to: ten is common, a thousand the most there is.
+/// Maximum ratio of unpacked to packed size: ten is common, a thousand is gzip's maximum.
 pub(crate) const BOMB_TIMES: u64 = 200;
-/// Unpacked bytes below which no ratio counts.
+/// Unpacked size below which the ratio is not checked.
 const BOMB_FROM: u64 = 64 << 20;
 
-/// The most bytes that a file of a size may unpack to.
+/// Maximum unpacked size of a file.
 pub(crate) fn most(size: u64) -> u64 {
     BOMB_FROM.max(size.saturating_mul(BOMB_TIMES))
 }
 
-/// Fails where more than [`RECORD_LIMIT`] bytes are read before the counter is set back.
+/// A reader that fails if more than [`RECORD_LIMIT`] bytes are read before the counter is reset.
 pub(crate) struct Limited<R> {
     pub inner: R,
     pub since_record: Rc<Cell<usize>>,
@@ -35,7 +35,7 @@ impl<R: Read> Read for Limited<R> {
     }
 }
 
-/// Fails where the parts of a file unpack to more, all of them together, than any text does.
+/// A reader that fails if the parts of a file together unpack to more than the limit.
 pub(crate) struct Unpacked<R> {
     pub inner: R,
     pub left: Rc<Cell<u64>>,
@@ -52,12 +52,12 @@ impl<R: Read> Read for Unpacked<R> {
     }
 }
 
-/// A file that unpacks without end.
+/// The file unpacks to more than the limit.
 #[derive(Debug, thiserror::Error)]
 #[error("a file that unpacks without end")]
 pub(crate) struct Unending;
 
-/// A record that does not end.
+/// The record exceeds the limit.
 #[derive(Debug, thiserror::Error)]
 #[error("a record longer than any abstract")]
 pub(crate) struct TooLong;
@@ -68,7 +68,7 @@ impl From<TooLong> for std::io::Error {
     }
 }
 
-/// Whether a failing read means this.
+/// Whether a read failed with this error.
 pub(crate) fn is<E: std::error::Error + 'static>(error: &std::io::Error) -> bool {
     error.get_ref().is_some_and(|e| e.is::<E>())
 }

@@ -1,24 +1,24 @@
-//! Text as it was meant: exponents, entities that were escaped twice, headings within an abstract.
+//! Cleans text: exponents, doubly escaped entities, headings within an abstract.
 
 use quick_xml::escape::resolve_xml_entity;
 
-/// Elements of a text's markup within elements; deeper ones are text.
+/// Maximum nesting of markup; deeper elements are text.
 const DEPTH: usize = 100;
 
-/// Stretches of white space as one space, none at the ends.
+/// Replaces each run of white space by one space, and trims.
 pub(crate) fn spaced(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The first four digits in a row ("1998 Dec-1999 Jan").
+/// The first four consecutive digits ("1998 Dec-1999 Jan").
 pub(crate) fn year_of(date: &str) -> Option<String> {
     date.split(|c: char| !c.is_ascii_digit())
         .find(|digits| digits.len() == 4)
         .map(str::to_owned)
 }
 
-/// Adds what is raised above the text before it: "10" and "6" are "10^6", "Ca" and "2+" are "Ca2+". A blank within a power
-/// of ten is left out. Of the text, what comes before byte `from` is not looked at.
+/// Appends superscript text: "10" and "6" give "10^6", "Ca" and "2+" give "Ca2+". A space within a power of ten is
+/// dropped. Text before byte `from` is ignored.
 pub(crate) fn raise(text: &mut String, from: usize, part: &str) {
     let base = text.get(from..).unwrap_or_default();
     let of_ten = base.trim_end();
@@ -33,13 +33,13 @@ pub(crate) fn raise(text: &mut String, from: usize, part: &str) {
     text.push_str(part);
 }
 
-/// Whether a text is a number with or without a sign.
+/// Whether a text is a number, possibly signed.
 fn is_number(text: &str) -> bool {
     let digits = text.trim().trim_start_matches(['+', '-', '−', '–']);
     !digits.is_empty() && (digits.chars()).all(|c| c.is_ascii_digit() || c == '.' || c == ',')
 }
 
-/// What stands between a text and what is raised above it.
+/// The separator between a base and its superscript.
 fn raised(base: &str, text: &str) -> &'static str {
     let Some(last) = base.chars().next_back() else {
         return "";
@@ -55,14 +55,14 @@ fn raised(base: &str, text: &str) -> &'static str {
     if is_exponent { "^" } else { "" }
 }
 
-/// What stands between a text and what is lowered below it: a digit is not joined to a digit.
+/// The separator between a base and its subscript: two digits are kept apart.
 pub(crate) fn lowered(base: &str, text: &str) -> &'static str {
     let after_digit = base.ends_with(|c: char| c.is_numeric());
     let is_digit = text.trim().starts_with(|c: char| c.is_numeric());
     if after_digit && is_digit { "_" } else { "" }
 }
 
-/// A text that holds markup as characters (`<h4>Aims</h4>`), without it. Europe PMC's abstracts have headings in `h4`.
+/// Removes markup written as characters (`<h4>Aims</h4>`). Europe PMC's abstracts have headings in `h4`.
 pub(crate) fn plain(text: &str) -> String {
     let text = entities(text);
     if !text.contains('<') {
@@ -70,7 +70,7 @@ pub(crate) fn plain(text: &str) -> String {
     }
     let mut out = String::with_capacity(text.len());
     let mut rest = text.as_str();
-    // Where raised and lowered parts and headings begin, the innermost last.
+    // Starts of open superscripts, subscripts and headings, innermost last.
     let mut open: Vec<(String, usize)> = Vec::new();
     while let Some(at) = rest.find('<') {
         out.push_str(rest.get(..at).unwrap_or_default());
@@ -98,7 +98,7 @@ pub(crate) fn plain(text: &str) -> String {
         let Some(last) = open.iter().rposition(|(opened, _)| *opened == name) else {
             continue;
         };
-        // What was opened within and not closed is text.
+        // Elements opened inside and not closed are text.
         let start = open[last].1;
         open.truncate(last);
         let part = out.split_off(start);
@@ -123,7 +123,7 @@ pub(crate) fn plain(text: &str) -> String {
     out
 }
 
-/// A text from XML, in which references may have been escaped twice (`&amp;#x3b2;`): then its tags were too.
+/// Text from XML in which entities may have been escaped twice (`&amp;#x3b2;`); then tags were, too.
 pub(crate) fn twice_escaped(text: &str) -> String {
     match text.contains("&lt;") {
         true => plain(text),
@@ -131,8 +131,8 @@ pub(crate) fn twice_escaped(text: &str) -> String {
     }
 }
 
-/// The name of a tag at the start of a text, whether it ends an element, and its bytes. Only tags of text are known, and
-/// after the name only attributes with their values in quotes, so that "0.01 <p <0.05 in patients >65" stays.
+/// The tag at the start of a text: name, whether it closes an element, and length. Only text-level tags are recognised,
+/// and only quoted attributes after the name, so that "0.01 <p <0.05 in patients >65" stays.
 fn tag(text: &str) -> Option<(String, bool, usize)> {
     const NAMES: [&str; 22] = [
         "i", "b", "u", "em", "strong", "sup", "sub", "p", "br", "div", "sec", "ul", "ol", "li",
@@ -158,7 +158,7 @@ fn tag(text: &str) -> Option<(String, bool, usize)> {
     Some((name, is_end, text.len() - after.len()))
 }
 
-/// A name at the start of a text, and what follows it.
+/// The name at the start of a text, and the rest.
 fn word(text: &str) -> Option<(&str, &str)> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || ":-_".contains(c);
     let end = text.find(|c| !is_name(c))?;
@@ -166,7 +166,7 @@ fn word(text: &str) -> Option<(&str, &str)> {
         .filter(|(name, _)| !name.is_empty())
 }
 
-/// What follows an attribute (` class="x"`) at the start of a text.
+/// The rest after an attribute (` class="x"`) at the start of a text.
 fn attribute(text: &str) -> Option<&str> {
     let inside = text.trim_start();
     let (_, rest) = word(inside).filter(|_| inside.len() < text.len())?;
@@ -176,7 +176,7 @@ fn attribute(text: &str) -> Option<&str> {
     Some(after)
 }
 
-/// A text with the references to characters that were escaped twice (`&#x3b2;`, `&lt;`).
+/// Resolves entities that were escaped twice (`&#x3b2;`, `&lt;`).
 fn entities(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -217,7 +217,7 @@ fn reference(name: &str) -> Option<String> {
     }
 }
 
-/// A heading as it is put before its part: without a colon of its own; nothing where it only says that there is none.
+/// A heading as written before its part, without its colon; `None` if it only says that there is none.
 pub(crate) fn label(heading: &str) -> Option<String> {
     let heading = spaced(heading);
     let heading = heading.trim_end_matches([':', ' ']);
@@ -226,7 +226,7 @@ pub(crate) fn label(heading: &str) -> Option<String> {
     (!none).then(|| heading.to_owned())
 }
 
-/// A part of an abstract with its heading, unless the part begins with it.
+/// A part of an abstract with its heading, unless it already begins with it.
 pub(crate) fn labelled(label: Option<&str>, part: String) -> String {
     let Some(label) = label else {
         return part;

@@ -1,7 +1,7 @@
-//! Reading corpora in the formats that people export, recognised by their content; writing JSONL.
+//! Reads corpora in the formats that people export, detected by content, and writes JSONL.
 //!
-//! [`each`] gives the abstracts of one file, [`each_of`] those of several files and folders, [`import`] writes them as JSONL.
-//! `docs/corpora.md` has the formats, their fields and the rules of what is left out.
+//! [`each`] reads one file, [`each_of`] several files and folders, [`import`] writes them as JSONL. `docs/corpora.md`
+//! has the formats, their fields and the rules for leaving out records.
 
 mod bibtex;
 mod columns;
@@ -32,57 +32,57 @@ use engram_core::files;
 use crate::abstracts::Abstract;
 use crate::error::{CorpusError, Result};
 use crate::near::Near;
-pub use columns::{Field, Named};
+pub use columns::{AbstractField, Named};
 pub use gather::Unread;
 use gather::{Gather, Index};
 pub use limits::RECORD_LIMIT;
 pub use paths::{files_of, inputs_of};
 
-/// The abstracts of a file or an import, and what was left out.
+/// The abstracts of a file or an import, with counts of what was left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Corpus {
     /// The abstracts, in the order of the files.
     pub abstracts: Vec<Abstract>,
-    /// Abstracts given.
+    /// Number of abstracts returned.
     pub given: usize,
-    /// Records left out because their PMID was there before.
+    /// Records left out because their PMID occurred before.
     pub duplicates: usize,
-    /// Records left out because a later version or revision of the citation is there.
+    /// Records left out because there is a later version or revision of the citation.
     pub superseded: usize,
     /// Records left out because they have neither title nor abstract.
     pub empty: usize,
-    /// Citations left out because a file says that they are to be deleted.
+    /// Citations left out because a file marks them as deleted.
     pub deleted: usize,
-    /// Records left out because their text is that of an earlier one, or nearly so.
+    /// Records left out because their text is equal or nearly equal to an earlier one.
     pub same_text: usize,
-    /// Of the given, those without an abstract.
+    /// Returned abstracts without a body.
     pub no_abstract: usize,
-    /// Of the given, those without a title.
+    /// Returned abstracts without a title.
     pub no_title: usize,
-    /// Of the given, those without a PMID.
+    /// Returned abstracts without a PMID.
     pub no_pmid: usize,
-    /// Of the given, those of retracted articles.
+    /// Returned abstracts of retracted articles.
     pub retracted: usize,
-    /// Of the given, those whose only abstract is in another language than English.
+    /// Returned abstracts whose only text is not in English.
     pub other_language: usize,
     /// Lines or rows that are not UTF-8 and were read as Windows-1252.
     pub windows_1252: usize,
     /// Lines outside of records.
     pub outside: usize,
-    /// Files of lines or rows that do not end with a line break: their last record may be cut short.
+    /// Files that do not end with a line break: their last record may be truncated.
     pub open_ended: usize,
-    /// Sheets of spreadsheets that have no column of a corpus.
+    /// Sheets of spreadsheets without a column of a corpus.
     pub other_sheets: BTreeSet<String>,
-    /// Columns and keys that are not read.
+    /// Unused columns and keys.
     pub unused: BTreeSet<String>,
-    /// Columns and keys named by hand that a file has.
+    /// Columns and keys named by hand that were found.
     pub by_hand: BTreeSet<String>,
     /// Files that could not be read.
     pub unread: Vec<Unread>,
 }
 
 impl Corpus {
-    /// Counts an abstract that is given, and what it lacks.
+    /// Counts a returned abstract and what it lacks.
     fn count(&mut self, found: &Abstract) {
         self.given += 1;
         self.no_abstract += usize::from(found.body.trim().is_empty());
@@ -117,30 +117,32 @@ impl Corpus {
 
 /// How corpora are read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Settings {
-    /// Columns that are named by hand.
+pub struct ReadSettings {
+    /// Columns named by hand.
     pub columns: Vec<Named>,
 }
 
-/// How an import is made.
+/// Settings of an import.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImportSettings {
-    /// How its files are read.
-    pub read: Settings,
+    /// How the files are read.
+    pub read: ReadSettings,
     /// Leave out a text that is equal or nearly equal to an earlier one ([`crate::near::THRESHOLD`]).
     pub deduplicate: bool,
-    /// Take a corpus in which no record has an abstract.
+    /// Accept a corpus in which no record has an abstract.
     pub titles_only: bool,
 }
 
-/// Reads a corpus. Its format is told by its content; by the name's ending where the content leaves it open. A folder gives
-/// its files.
+/// Reads a corpus. The format is detected by content, and by the name's ending if the content is ambiguous. A folder
+/// stands for its files.
 ///
 /// # Errors
-/// The file cannot be read; it has no abstract; or, with the line: a record is no JSON or CSV, has more than
-/// [`RECORD_LIMIT`] bytes, or the gzip is damaged there. XML that is damaged or declares entities, with the byte.
-/// [`CorpusError::Format`]: a format that is not read. [`CorpusError::Bomb`]: whatever the format,
-/// a file gives at most 200 times its size (and 64 MiB always). Of several files, the first that cannot be read.
+/// [`CorpusError::Core`] if a file cannot be read; [`CorpusError::Line`], [`CorpusError::RecordTooLong`] or
+/// [`CorpusError::Gzip`], with the line, for an invalid record, a record of more than [`RECORD_LIMIT`] bytes or a
+/// damaged gzip; [`CorpusError::Xml`], with the byte, for XML that is damaged or declares entities;
+/// [`CorpusError::Format`] for an unsupported format; [`CorpusError::Bomb`] for a file that unpacks to more than 200
+/// times its size (64 MiB are always allowed); [`CorpusError::NoAbstract`] or [`CorpusError::EmptyCorpus`] if there are
+/// no abstracts. Of several files, the error of the first that cannot be read.
 pub fn read(path: &Path) -> Result<Corpus> {
     let mut abstracts = Vec::new();
     let counts = each(path, |found| {
@@ -153,14 +155,14 @@ pub fn read(path: &Path) -> Result<Corpus> {
     })
 }
 
-/// As [`read`], an abstract at a time: a file of any length takes the memory of one record, of at most
-/// [`RECORD_LIMIT`] bytes, and of the PMIDs seen; a Parquet file also that of its pages, a spreadsheet that of its shared
-/// strings, of at most 512 MiB each. What it gives has the counts and no abstracts.
+/// As [`read`], passing abstracts to `take` one at a time. Memory is that of one record (at most [`RECORD_LIMIT`]
+/// bytes) and of the PMIDs seen; for Parquet files also that of the pages, for spreadsheets that of the shared strings
+/// (at most 512 MiB each). The returned value has counts only.
 ///
 /// # Errors
-/// As [`read`], and those of `take`.
+/// As [`read`]; any error of `take`.
 pub fn each(path: &Path, take: impl FnMut(Abstract) -> Result<()>) -> Result<Corpus> {
-    let counts = each_of(&files_of(&[path])?, &Settings::default(), take)?;
+    let counts = each_of(&files_of(&[path])?, &ReadSettings::default(), take)?;
     match counts.unread.first() {
         Some(unread) => Err(CorpusError::Unread {
             path: unread.path.clone(),
@@ -170,15 +172,15 @@ pub fn each(path: &Path, take: impl FnMut(Abstract) -> Result<()>) -> Result<Cor
     }
 }
 
-/// As [`each`], of several files in their order. Of the records of one PMID, in whichever files, the highest version counts;
-/// of equal versions the latest revision, else the first; a deletion takes off what came before it. Of several
-/// files, those that cannot be read are listed in [`Corpus::unread`] and give nothing.
+/// As [`each`], for several files in order. Of the records of one PMID, in any of the files, the highest version
+/// counts; of equal versions the latest revision, otherwise the first. A deletion removes earlier records. If some of
+/// several files cannot be read, they are listed in [`Corpus::unread`] and skipped.
 ///
 /// # Errors
-/// As [`each`], where there is one file or none of several can be read.
+/// As [`each`], if there is only one file or none of several can be read.
 pub fn each_of(
     paths: &[PathBuf],
-    settings: &Settings,
+    settings: &ReadSettings,
     mut take: impl FnMut(Abstract) -> Result<()>,
 ) -> Result<Corpus> {
     once_each(&settings.columns)?;
@@ -218,7 +220,7 @@ pub fn each_of(
         opened.read(&mut into)?;
         counts.add(into.end().1);
     }
-    // Rather why a file could not be read than that the others hold nothing.
+    // The reason why a file could not be read matters more than that the others are empty.
     if let (0, Some(error)) = (counts.given, first) {
         return Err(error);
     }
@@ -226,7 +228,7 @@ pub fn each_of(
     whole(path, counts, settings)
 }
 
-/// Refuses a column that is to give two fields: one of them would be lost.
+/// Fails for a column named for two fields: one of them would be lost.
 fn once_each(columns: &[Named]) -> Result<()> {
     let twice = columns.iter().enumerate().find(|(at, named)| {
         let same = |other: &Named| other.column.eq_ignore_ascii_case(&named.column);
@@ -240,8 +242,8 @@ fn once_each(columns: &[Named]) -> Result<()> {
     }
 }
 
-/// What the first reading of a file notes.
-fn notes(path: &Path, settings: &Settings) -> Result<gather::Notes> {
+/// The first pass over a file.
+fn notes(path: &Path, settings: &ReadSettings) -> Result<gather::Notes> {
     let opened = source::open(path)?;
     let mut into = Gather::list(path, opened.size, settings);
     opened.read(&mut into)?;
@@ -254,8 +256,8 @@ fn notes(path: &Path, settings: &Settings) -> Result<gather::Notes> {
     }
 }
 
-/// Refuses files that gave nothing, and a column named by hand that none of them has.
-fn whole(path: &Path, counts: Corpus, settings: &Settings) -> Result<Corpus> {
+/// Fails for files without abstracts, and for a column named by hand that no file has.
+fn whole(path: &Path, counts: Corpus, settings: &ReadSettings) -> Result<Corpus> {
     let is_missing = |named: &&Named| !counts.by_hand.contains(&named.column);
     if let Some(named) = settings.columns.iter().find(is_missing) {
         let found: Vec<&str> = counts.unused.iter().map(String::as_str).collect();
@@ -263,7 +265,7 @@ fn whole(path: &Path, counts: Corpus, settings: &Settings) -> Result<Corpus> {
             path: path.to_owned(),
             wanted: named.column.clone(),
             found: match found.is_empty() {
-                true => "no column beside those of the format".to_owned(),
+                true => "no column except those of the format".to_owned(),
                 false => found.join(", ").chars().take(200).collect(),
             },
         });
@@ -277,7 +279,7 @@ fn whole(path: &Path, counts: Corpus, settings: &Settings) -> Result<Corpus> {
     }
 }
 
-/// What a corpus without a title and an abstract holds.
+/// What a corpus without titles and abstracts contains instead.
 fn found_instead(counts: &Corpus) -> String {
     if counts.empty == 0 {
         return String::new();
@@ -296,11 +298,11 @@ fn found_instead(counts: &Corpus) -> String {
     }
 }
 
-/// Reads files and writes their abstracts as one JSONL file, atomically and an abstract at a time; counts as [`each_of`] does.
+/// Reads files as [`each_of`] and writes their abstracts to one JSONL file, atomically and one at a time.
 ///
 /// # Errors
-/// As [`each_of`]; [`CorpusError::NoAbstract`] where no record has an abstract and `settings.titles_only` is not set;
-/// [`engram_core::CoreError::Write`] where the file cannot be written.
+/// As [`each_of`]; [`CorpusError::NoAbstract`] if no record has an abstract and `settings.titles_only` is not set;
+/// [`engram_core::CoreError::Write`] if the file cannot be written.
 pub fn import(paths: &[PathBuf], to: &Path, settings: &ImportSettings) -> Result<Corpus> {
     let (mut failed, mut counts) = (None, Corpus::default());
     let mut near = Near::default();
@@ -355,7 +357,7 @@ pub fn import(paths: &[PathBuf], to: &Path, settings: &ImportSettings) -> Result
 /// Writes a corpus as JSONL, atomically.
 ///
 /// # Errors
-/// [`CorpusError::Core`] where the file cannot be written.
+/// [`CorpusError::Core`] if the file cannot be written.
 pub fn write(path: &Path, abstracts: &[Abstract]) -> Result<()> {
     Ok(files::write_jsonl(path, abstracts)?)
 }

@@ -1,4 +1,4 @@
-//! A record in a JSON object: its keys are known as columns are.
+//! A record from a JSON object: keys are matched like column names.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -6,37 +6,38 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::columns::{Field, Named, Others, set};
+use super::columns::{AbstractField, Named, Others, set};
 use super::gather::Record;
 use super::markup::{plain, spaced, year_of};
 use super::values;
 use crate::abstracts::{Abstract, Word, english, some_text};
 
-/// The most names of unused keys that are kept.
+/// Maximum number of unused key names that are stored.
 const UNUSED: usize = 200;
 
-/// What became of the keys of a file's objects.
+/// Which keys of a file's objects were used.
 #[derive(Default)]
 pub(crate) struct Keys {
-    /// Those that are not read.
+    /// Unused keys.
     pub unused: BTreeSet<String>,
-    /// Those that were named by hand and are there, as they were named.
+    /// Keys named by hand that were found, as they were named.
     pub by_hand: BTreeSet<String>,
 }
 
-/// Reads an object as a record.
+/// Settings for reading an object as a record.
 pub(crate) struct Reading<'a> {
-    /// The columns that were named by hand.
+    /// The columns named by hand.
     pub columns: &'a [Named],
-    /// What became of the objects' keys.
+    /// Which keys were used.
     pub keys: &'a mut Keys,
-    /// Whether it is within a service's answer, whose texts are HTML.
+    /// Whether the object is in a service's response, whose texts are HTML.
     pub is_wrapped: bool,
-    /// Whether it is a line: text as it is. It may be engram's own, in which `language` is the abstract's.
+    /// Whether the object is a line of JSONL, whose texts are plain. It may be engram's own, in which `language` is the
+    /// abstract's.
     pub is_line: bool,
 }
 
-/// What a line of engram's own has. Other programs give the article's language, not the abstract's.
+/// Keys of engram's own lines. Other programs give the article's language, not the abstract's.
 const OWN: [&str; 12] = [
     "pmid",
     "title",
@@ -60,7 +61,7 @@ impl<'de> DeserializeSeed<'de> for Reading<'_> {
     }
 }
 
-/// A year within the ways that services write one.
+/// A year in one of the forms that services write.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Date {
@@ -72,7 +73,7 @@ enum Date {
     Other(IgnoredAny),
 }
 
-/// A text, or what is none and is passed over.
+/// A text; other types are ignored.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Loose {
@@ -81,7 +82,7 @@ enum Loose {
     Other(IgnoredAny),
 }
 
-/// A text, or the parts of one: a list of texts.
+/// A text, or a list of texts that are joined.
 struct Texts(String);
 
 impl<'de> Deserialize<'de> for Texts {
@@ -149,8 +150,8 @@ impl<'de> Visitor<'de> for Reading<'_> {
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Record, A::Error> {
         let mut record = Record::default();
-        // The fields that keys gave, how well each key fitted, and the key.
-        let mut fits: Vec<(Field, usize, String)> = Vec::new();
+        // For each field: the rank of the best key so far, and the key.
+        let mut fits: Vec<(AbstractField, usize, String)> = Vec::new();
         let mut is_own = self.is_line;
         while let Some(key) = map.next_key::<String>()? {
             is_own &= OWN.contains(&key.as_str());
@@ -177,7 +178,12 @@ impl<'de> Visitor<'de> for Reading<'_> {
                     let digits: String = date.chars().filter(char::is_ascii_digit).collect();
                     record.revised = digits.parse().unwrap_or_default();
                 }
-                "language" if self.columns.iter().all(|n| n.field != Field::Language) => {
+                "language"
+                    if self
+                        .columns
+                        .iter()
+                        .all(|n| n.field != AbstractField::Language) =>
+                {
                     found.language = match map.next_value()? {
                         Loose::Word(word) => word.text().filter(|l| !english(l)),
                         _ => None,
@@ -187,7 +193,10 @@ impl<'de> Visitor<'de> for Reading<'_> {
             }
         }
         let found = &mut record.found;
-        let is_by_hand = self.columns.iter().any(|n| n.field == Field::Language);
+        let is_by_hand = self
+            .columns
+            .iter()
+            .any(|n| n.field == AbstractField::Language);
         if !is_own && !is_by_hand && found.language.take().is_some() {
             self.pass_over("language".to_owned());
         }
@@ -204,11 +213,11 @@ impl<'de> Visitor<'de> for Reading<'_> {
 }
 
 impl Reading<'_> {
-    /// Takes a key's value: for its field, where no key that fits better has given one that is not empty.
+    /// Takes a key's value for its field, unless a key of better rank has given a value that is not empty.
     fn member<'de, A: MapAccess<'de>>(
         &mut self,
         key: String,
-        fits: &mut Vec<(Field, usize, String)>,
+        fits: &mut Vec<(AbstractField, usize, String)>,
         found: &mut Abstract,
         map: &mut A,
     ) -> Result<(), A::Error> {
@@ -228,17 +237,17 @@ impl Reading<'_> {
             return Err(A::Error::custom(why));
         }
         let mut read = Abstract::default();
-        // The names of engram's own fields have values of their types.
+        // Values under engram's own field names must have the right type.
         let is_strict = fit <= 1;
         let is_set = match field {
-            Field::Title | Field::Abstract if is_strict => {
+            AbstractField::Title | AbstractField::Abstract if is_strict => {
                 set(&mut read, field, &map.next_value::<Texts>()?.0)
             }
-            Field::Pmid if is_strict => {
+            AbstractField::Pmid if is_strict => {
                 let text = map.next_value::<Word>()?.text();
                 set(&mut read, field, &text.unwrap_or_default())
             }
-            Field::Year => {
+            AbstractField::Year => {
                 read.year = match map.next_value()? {
                     Date::Word(word) => word.text().map(|year| values::year(&year)),
                     Date::Other(_) => None,
@@ -251,7 +260,7 @@ impl Reading<'_> {
             }
             _ => match map.next_value()? {
                 Loose::Word(word) => set(&mut read, field, &word.text().unwrap_or_default()),
-                Loose::Flag(flag) if field == Field::Retracted => {
+                Loose::Flag(flag) if field == AbstractField::Retracted => {
                     set(&mut read, field, &flag.to_string())
                 }
                 Loose::Flag(_) | Loose::Other(_) => {
@@ -262,7 +271,7 @@ impl Reading<'_> {
         };
         let before = fits.iter().position(|(other, ..)| *other == field);
         match before {
-            Some(at) if field != Field::Retracted => {
+            Some(at) if field != AbstractField::Retracted => {
                 if !is_set || fits[at].1 <= fit {
                     self.pass_over(key);
                     return Ok(());
@@ -278,8 +287,8 @@ impl Reading<'_> {
         Ok(())
     }
 
-    /// The field that a key gives, and how well it fits: 0 for one that was named by hand.
-    fn place(&mut self, key: &str) -> Option<(Field, usize)> {
+    /// The field of a key, and the rank of the key: 0 if it was named by hand.
+    fn place(&mut self, key: &str) -> Option<(AbstractField, usize)> {
         let by_hand = self.columns.iter();
         let mut by_hand = by_hand.filter(|n| n.column.eq_ignore_ascii_case(key));
         if let Some(named) = by_hand.next() {
@@ -287,11 +296,11 @@ impl Reading<'_> {
             return Some((named.field, 0));
         }
         let named = |field| self.columns.iter().any(|n| n.field == field);
-        let (field, fit) = Field::of(key)?;
+        let (field, fit) = AbstractField::of(key)?;
         (!named(field)).then_some((field, fit + 1))
     }
 
-    /// Notes a key that is not read.
+    /// Notes an unused key.
     fn pass_over(&mut self, key: String) {
         if self.keys.unused.len() < UNUSED {
             self.keys.unused.insert(key.chars().take(60).collect());
@@ -299,18 +308,18 @@ impl Reading<'_> {
     }
 }
 
-/// Puts a field of one record into another's place.
-fn take(field: Field, found: &mut Abstract, read: Abstract) {
+/// Moves one field of `read` to `found`.
+fn take(field: AbstractField, found: &mut Abstract, read: Abstract) {
     match field {
-        Field::Title => found.title = read.title,
-        Field::Abstract => found.body = read.body,
-        Field::Pmid => found.pmid = read.pmid,
-        Field::Journal => found.journal = read.journal,
-        Field::Keywords => found.keywords = read.keywords,
-        Field::Url => found.url = read.url,
-        Field::Year => found.year = read.year,
-        Field::Source => found.source = read.source,
-        Field::Language => found.language = read.language,
-        Field::Retracted => found.retracted |= read.retracted,
+        AbstractField::Title => found.title = read.title,
+        AbstractField::Abstract => found.body = read.body,
+        AbstractField::Pmid => found.pmid = read.pmid,
+        AbstractField::Journal => found.journal = read.journal,
+        AbstractField::Keywords => found.keywords = read.keywords,
+        AbstractField::Url => found.url = read.url,
+        AbstractField::Year => found.year = read.year,
+        AbstractField::Source => found.source = read.source,
+        AbstractField::Language => found.language = read.language,
+        AbstractField::Retracted => found.retracted |= read.retracted,
     }
 }

@@ -8,14 +8,14 @@ use super::columns::Columns;
 use super::gather::Gather;
 use crate::error::Result;
 
-/// The rows of a Parquet file, one at a time.
+/// Reads the rows of a Parquet file one at a time.
 pub(crate) fn read(path: &Path, into: &mut Gather) -> Result<()> {
     let mut table = TextRows::open(path)?;
     let names = table.names();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let columns = Columns::of(&names, into.columns(), path)?;
     into.header();
-    // Where the cells that are read are among all columns.
+    // Positions of the columns read among all columns.
     let places: Vec<usize> = (0..names.len()).filter(|at| columns.wants(*at)).collect();
     let wanted: Vec<&str> = places.iter().map(|at| names[*at]).collect();
     table.each(

@@ -1,4 +1,4 @@
-//! Files by their names, by folders and by patterns.
+//! Finds files by name, folder and pattern.
 
 use std::path::{Path, PathBuf};
 
@@ -6,20 +6,22 @@ use engram_core::files;
 
 use crate::error::{CorpusError, Result};
 
-/// Folders within folders.
+/// Maximum nesting of folders.
 const DEPTH: usize = 32;
 
-/// The files that paths stand for, in order: a file is itself; a folder its files and those of its folders, sorted by name,
-/// without hidden files and checksums (`.md5`, `.sha256`); a name with `*`, `?` or `[` that is no file's is a pattern, whose
-/// files are sorted. A file is taken once, however its name is spelled.
+/// The files that paths denote, in order. A folder denotes its files and those of its subfolders, sorted by name,
+/// without hidden files and checksums (`.md5`, `.sha256`). A name with `*`, `?` or `[` that is not a file is a pattern,
+/// whose matches are sorted. Each file occurs once, however its name is spelled.
 ///
 /// # Errors
-/// A folder cannot be listed or holds no file; a pattern fits none.
+/// [`CorpusError::Core`] if a folder cannot be listed; [`CorpusError::NoFile`] if a folder or pattern has no file;
+/// [`CorpusError::Pattern`] for an invalid pattern.
 pub fn files_of<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<PathBuf>> {
     files_but(paths, None)
 }
 
-/// As [`files_of`], of an import to `out`: a folder or a pattern does not give that file, which an earlier import wrote.
+/// As [`files_of`], for an import to `out`: folders and patterns skip that file, which an earlier import may have
+/// written.
 ///
 /// # Errors
 /// As [`files_of`].
@@ -60,7 +62,7 @@ fn files_but<P: AsRef<Path>>(paths: &[P], but: Option<&Path>) -> Result<Vec<Path
     Ok(all)
 }
 
-/// The one name of a file, or the name itself where there is no such file.
+/// The canonical path of a file, or the path itself if the file does not exist.
 fn real(path: &Path) -> PathBuf {
     std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
 }
@@ -93,7 +95,7 @@ fn folder(path: &Path, depth: usize, into: &mut Vec<PathBuf>) -> Result<()> {
         if is_passed {
             continue;
         }
-        // A link to a folder may lead back to where it is.
+        // A link to a folder may lead back to the folder it is in.
         let is_link = entry.is_symlink();
         match entry.is_dir() {
             true if !is_link && depth < DEPTH => folder(&entry, depth + 1, into)?,

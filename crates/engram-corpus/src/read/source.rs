@@ -1,4 +1,4 @@
-//! A file's text: decompressed, decoded to UTF-8, with the start that says what it is.
+//! A file's text: decompressed, decoded to UTF-8, with the beginning that identifies its format.
 
 use std::cell::Cell;
 use std::io::{BufRead, BufReader, ErrorKind, Read};
@@ -27,35 +27,35 @@ use crate::error::{CorpusError, Result};
 pub(crate) struct Opened<'a> {
     pub source: Source<'a>,
     pub format: Format,
-    /// The text from its start, of formats that are text.
+    /// The text from its start, for text formats.
     pub reader: Box<dyn BufRead>,
     head: Vec<u8>,
-    /// Bytes of the file's size, for limits.
+    /// The file's size in bytes, for limits.
     pub size: u64,
 }
 
-/// Where a JSON object is.
+/// Where a JSON object occurs.
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
     Line,
     Document,
-    /// Within a service's answer.
+    /// In a service's response.
     Answer,
 }
 
-/// What errors have to name: the file, and the last line that was read whole.
+/// The context of errors: the file, and the last line that was read completely.
 pub(crate) struct Source<'a> {
     path: &'a Path,
     is_gzip: bool,
     line: usize,
-    /// Bytes of the text before what is given to a parser.
+    /// Bytes of text before the part given to a parser.
     skipped: u64,
 }
 
-/// Opens a file and tells what it is.
+/// Opens a file and detects its format.
 ///
 /// # Errors
-/// The file cannot be read; [`CorpusError::Format`] where its format is none that is read.
+/// [`CorpusError::Core`] if the file cannot be read; [`CorpusError::Format`] for an unsupported format.
 pub(crate) fn open(path: &Path) -> Result<Opened<'_>> {
     let file = files::open(path)?;
     let size = file.metadata().map_err(files::io_error(path))?.len();
@@ -118,10 +118,10 @@ pub(crate) fn open(path: &Path) -> Result<Opened<'_>> {
 }
 
 impl Opened<'_> {
-    /// Gives the records of a text.
+    /// Reads the records of a text.
     ///
     /// # Errors
-    /// What is wrong with the file, with the place.
+    /// What is wrong with the file, with its place.
     pub fn read(mut self, into: &mut Gather) -> Result<()> {
         let (source, reader) = (&mut self.source, self.reader);
         match self.format {
@@ -142,7 +142,7 @@ impl Opened<'_> {
 }
 
 impl Source<'_> {
-    /// What a failing read means: too long a record, a bomb, damaged gzip or a failing disk.
+    /// The error for a failed read: a record that is too long, a decompression bomb, a damaged gzip, or I/O.
     fn failed(&self, error: std::io::Error) -> CorpusError {
         let path = self.path.to_owned();
         if limits::is::<Unending>(&error) {
@@ -207,7 +207,7 @@ impl Source<'_> {
         Ok(())
     }
 
-    /// The next line, within a record's limit; says whether there is one.
+    /// Reads the next line, up to a record's limit; returns whether there is one.
     fn next_line(
         &mut self,
         reader: &mut Box<dyn BufRead>,
@@ -315,7 +315,7 @@ impl Source<'_> {
         Ok(())
     }
 
-    /// Takes a JSON object that begins at a line.
+    /// Reads a JSON object that begins at a line.
     fn object(
         &self,
         bytes: &[u8],
@@ -324,9 +324,9 @@ impl Source<'_> {
         keys: &mut Keys,
         into: &mut Gather,
     ) -> Result<()> {
-        // Files that were joined have their byte order marks in the middle.
+        // Concatenated files have byte order marks in the middle.
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        // A list would be taken for the fields in order.
+        // A list would be read as the fields in order.
         if !bytes.trim_ascii_start().starts_with(b"{") {
             return Err(self.broken(line, "it is not a JSON object"));
         }
@@ -362,7 +362,7 @@ impl Source<'_> {
     ) -> Result<()> {
         let mut reader = reader;
         let mut mark = mark;
-        // Excel's first line that names the mark.
+        // Excel's first line that declares the separator.
         let named = head.strip_prefix(b"sep=");
         if let Some([found, b'\r' | b'\n', ..]) = named {
             mark = *found;
@@ -392,7 +392,7 @@ impl Source<'_> {
             let fields = fields.map(|f| text_of(f, &mut into.counts.windows_1252));
             let fields = fields.collect::<Result<Vec<_>, _>>();
             let fields = fields.map_err(|why| self.broken(row.line, why))?;
-            // Rows are counted, not fields.
+            // Counts rows, not fields.
             let others = &mut into.counts.windows_1252;
             *others = before + usize::from(*others > before);
             let fields: Vec<&str> = fields.iter().map(AsRef::as_ref).collect();

@@ -1,34 +1,34 @@
-//! Records of tagged lines: MEDLINE (`.nbib`, efetch's `rettype=medline`) and RIS.
+//! Records in tagged lines: MEDLINE (`.nbib`, efetch's `rettype=medline`) and RIS.
 //!
-//! MEDLINE: `PMID-` begins a record, lines that begin with blanks go on with the field before them, a blank line means
-//! nothing. RIS: `TY  -` begins a record, `ER  -` ends it, a line without a tag goes on with the field before it.
+//! MEDLINE: `PMID-` begins a record; indented lines continue the previous field; blank lines are ignored. RIS: `TY  -`
+//! begins a record and `ER  -` ends it; lines without a tag continue the previous field.
 
 use super::gather::Record;
 use super::markup::{plain, spaced, year_of};
 use super::values::{self, pmid_noted, pmid_of_address};
 use crate::abstracts::{Abstract, OtherAbstract, english, some_text};
 
-/// The most fields of a record; an article of a thousand authors has some thousands.
+/// Maximum number of fields in a record; an article with a thousand authors has a few thousand.
 const FIELDS_LIMIT: usize = 100_000;
 
-/// The two kinds of tagged lines.
+/// The two formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Medline,
     Ris,
 }
 
-/// A file's records under way.
+/// A file's records while it is read.
 pub(crate) struct Tagged {
     kind: Kind,
     fields: Vec<(String, String)>,
-    /// Whether a record of RIS is open.
+    /// Whether a RIS record is open.
     is_open: bool,
-    /// Whether the file's tags have one space before the dash, not two.
+    /// Whether the file writes one space before the dash instead of two.
     is_narrow: bool,
-    /// The line at which the record begins.
+    /// First line of the record.
     pub begin: usize,
-    /// Lines outside of records that are not blank.
+    /// Number of non-blank lines outside of records.
     pub outside: usize,
 }
 
@@ -44,12 +44,12 @@ impl Tagged {
         }
     }
 
-    /// Takes a line; gives the record that it ends.
+    /// Adds a line; returns the record that it ends.
     ///
     /// # Errors
     /// What is wrong with the line.
     pub fn line(&mut self, number: usize, line: &str) -> Result<Option<Record>, String> {
-        // Files that were joined have their byte order marks in the middle.
+        // Concatenated files have byte order marks in the middle.
         let line = line.trim_start_matches('\u{feff}');
         if line.trim().is_empty() {
             return Ok(None);
@@ -116,7 +116,7 @@ impl Tagged {
             Some(("EF", _)) => Ok(None),
             _ => {
                 match self.fields.last_mut() {
-                    // Lines of keywords and notes mean something.
+                    // In keywords and notes, line breaks matter.
                     Some((_, value)) if self.is_open => {
                         value.push('\n');
                         value.push_str(line.trim());
@@ -131,7 +131,7 @@ impl Tagged {
     /// The last record of the file.
     ///
     /// # Errors
-    /// What shows that the file is cut short.
+    /// A message if the file is truncated.
     pub fn end(&mut self) -> Result<Option<Record>, String> {
         match self.is_open {
             true => Err(format!(
@@ -163,19 +163,19 @@ impl Fields {
         found.map(|(_, value)| spaced(value)).filter_map(some_text)
     }
 
-    /// The lines of all fields of a tag.
+    /// The lines of all fields with a tag.
     fn lines<'a>(&'a self, tag: &'a str) -> impl Iterator<Item = String> + 'a {
         let found = self.0.iter().filter(move |(t, _)| t == tag);
         let lines = found.flat_map(|(_, value)| value.lines());
         lines.map(spaced).filter_map(some_text)
     }
 
-    /// The first of the first tag that there is.
+    /// The first field of the first of these tags that occurs.
     fn first(&self, tags: &[&str]) -> Option<String> {
         tags.iter().find_map(|tag| self.all(tag).next())
     }
 
-    /// All of the first tag that there is, joined.
+    /// All fields of the first of these tags that occurs, joined.
     fn joined(&self, tags: &[&str], by: &str) -> Option<String> {
         tags.iter()
             .find_map(|tag| some_text(self.all(tag).collect::<Vec<_>>().join(by)))
@@ -214,7 +214,7 @@ impl Fields {
         }
     }
 
-    /// MEDLINE's abstracts in other languages: `OAB` with `OABL`, its language.
+    /// MEDLINE's abstracts in other languages: `OAB`, with the language in `OABL`.
     fn others(&self) -> Vec<OtherAbstract> {
         let mut all: Vec<OtherAbstract> = Vec::new();
         for (tag, value) in &self.0 {
@@ -228,7 +228,7 @@ impl Fields {
             }
         }
         all.retain(|other| !other.body.is_empty());
-        // Without OABL, an abstract beside none in English is in the article's language.
+        // Without OABL and without an English abstract, it is in the article's language.
         let own = self.first(&["LA"]);
         for other in &mut all {
             let language = other.language.take().or_else(|| own.clone());
@@ -241,7 +241,7 @@ impl Fields {
         let database = self.first(&["DB", "DP"]).unwrap_or_default().to_lowercase();
         let is_pubmed = database.contains("pubmed") || database.contains("medline");
         let digits = |text: &String| text.len() <= 8 && text.bytes().all(|b| b.is_ascii_digit());
-        // AN is the number in the database that DB names; seven or eight digits without one are PubMed's.
+        // AN is the id in the database of DB; without DB, seven or eight digits are PubMed's.
         let number = self.first(&["AN"]).filter(|number| {
             digits(number) && (is_pubmed || database.is_empty() && number.len() >= 7)
         });
@@ -249,7 +249,7 @@ impl Fields {
         let notes = ["N1", "C1", "C2", "M1", "M2"];
         let noted =
             || (notes.iter().flat_map(|tag| self.lines(tag))).find_map(|note| pmid_noted(&note));
-        // Scopus writes PubMed's number as C2.
+        // Scopus writes the PMID as C2.
         let scopus = || {
             self.first(&["C2"])
                 .filter(|c| database.contains("scopus") && digits(c))
@@ -278,24 +278,24 @@ impl Fields {
     }
 }
 
-/// The address of a citation.
+/// Address of a citation at PubMed.
 pub(crate) fn address(pmid: &str) -> String {
     format!("https://pubmed.ncbi.nlm.nih.gov/{pmid}/")
 }
 
-/// Whether a title says that there is none in English.
+/// Whether a title says that there is no English one.
 pub(crate) fn not_available(title: &str) -> bool {
     let letters: String = title.chars().filter(|c| c.is_alphabetic()).collect();
     letters.eq_ignore_ascii_case("notavailable")
 }
 
-/// The place of an abstract without a language of its own, else the first.
+/// Index of the abstract without a language (English), otherwise 0.
 pub(crate) fn english_first(others: &[OtherAbstract]) -> usize {
     let english = others.iter().position(|other| other.language.is_none());
     english.unwrap_or_default()
 }
 
-/// The text of an abstract in another language, nothing where it only says that the publisher has one.
+/// The text of an abstract in another language; empty if it only says that the publisher has one.
 pub(crate) fn other_body(text: &str) -> String {
     let text = spaced(text);
     let text = text.strip_prefix("Publisher: ").unwrap_or(&text);
@@ -305,13 +305,13 @@ pub(crate) fn other_body(text: &str) -> String {
     }
 }
 
-/// Whether a line begins a record of RIS.
+/// Whether a line begins a RIS record.
 pub(crate) fn begins_ris(line: &[u8]) -> bool {
     let is = |line, is_narrow| matches!(ris(line, is_narrow), Some(("TY", _)));
     std::str::from_utf8(line).is_ok_and(|line| is(line, false) || is(line, true))
 }
 
-/// Whether a file's first line is one of MEDLINE text.
+/// Whether a file's first line is MEDLINE.
 pub(crate) fn begins_medline(line: &[u8]) -> bool {
     std::str::from_utf8(line).is_ok_and(|line| medline(line).is_some())
 }
@@ -328,15 +328,15 @@ fn medline(line: &str) -> Option<(&str, &str)> {
     good.then_some((tag, value.trim()))
 }
 
-/// As [`medline`], of RIS: a letter, a letter or digit, two spaces, a dash. Some programs write one space throughout; in files
-/// of others "T1 - weighted" goes on with a field.
+/// As [`medline`], for RIS: a letter, a letter or digit, two spaces, a dash. Some programs write one space throughout;
+/// in other files "T1 - weighted" continues a field.
 fn ris(line: &str, is_narrow: bool) -> Option<(&str, &str)> {
     let (tag, rest) = line.split_at_checked(2)?;
     let mut bytes = tag.bytes();
     let good = bytes.next().is_some_and(|b| b.is_ascii_uppercase())
         && bytes.all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
     let value = rest.strip_prefix(if is_narrow { " -" } else { "  -" })?;
-    // Some programs leave out the blank after the dash; with two before it, it is a tag's all the same.
+    // Some programs omit the space after the dash; after two spaces it is still a tag.
     let is_plain = !is_narrow || value.is_empty() || value.starts_with(' ');
     (good && is_plain).then_some((tag, value.trim()))
 }

@@ -1,13 +1,13 @@
-//! What a field's value means, whatever the format: PMIDs, cells that say "nothing", standing phrases, retractions, dates.
+//! The meaning of field values, in any format: PMIDs, empty cells, stock phrases, retractions, dates.
 
 use chrono::{Datelike, Days, NaiveDate};
 
 use crate::abstracts::some_text;
 
-/// What data frames and spreadsheets write into an empty cell.
+/// Placeholders for empty cells, as written by data frames and spreadsheets.
 const NOTHING: [&str; 7] = ["NA", "N/A", "#N/A", "<NA>", "NaN", "None", "null"];
 
-/// Phrases, as letters alone, that stand where a record has no abstract.
+/// Phrases, letters only, used instead of an abstract.
 const NO_ABSTRACT: [&str; 8] = [
     "noabstract",
     "noabstractavailable",
@@ -19,7 +19,7 @@ const NO_ABSTRACT: [&str; 8] = [
     "thereisnoabstractavailableforthisarticle",
 ];
 
-/// A cell's text; the empty one where the whole cell says that there is none.
+/// A cell's text; empty if the whole cell is a placeholder.
 pub(crate) fn cell(text: &str) -> &str {
     let says_nothing = NOTHING.iter().any(|n| n.eq_ignore_ascii_case(text.trim()));
     if says_nothing { "" } else { text }
@@ -35,8 +35,8 @@ pub(crate) fn is_no_abstract(text: &str) -> bool {
     }
 }
 
-/// A PMID as its digits, without a label ("PMID: 1", "MEDLINE:1"), an address and leading zeros; none for 0 and for what
-/// is no number. Text may follow ("31000002 (https://…)").
+/// A PMID as digits, without a label ("PMID: 1", "MEDLINE:1"), address or leading zeros; `None` for 0 and for other
+/// texts. Text may follow ("31000002 (https://…)").
 pub(crate) fn pmid(text: &str) -> Option<String> {
     if let Some(found) = pmid_of_address(text.trim()) {
         return Some(found);
@@ -51,7 +51,7 @@ pub(crate) fn pmid(text: &str) -> Option<String> {
     is_label.then(|| digits(rest)).flatten()
 }
 
-/// The digits at a text's start, without leading zeros, where they are a number of their own.
+/// The digits at a text's start, without leading zeros, if they are a separate number.
 fn digits(text: &str) -> Option<String> {
     let length = text.bytes().take_while(u8::is_ascii_digit).count();
     let (digits, rest) = text.split_at(length);
@@ -63,7 +63,7 @@ fn digits(text: &str) -> Option<String> {
     some_text(digits.to_owned()).filter(|_| is_own)
 }
 
-/// The PMID of an address at PubMed.
+/// The PMID in an address at PubMed.
 pub(crate) fn pmid_of_address(url: &str) -> Option<String> {
     let hosts = ["pubmed.ncbi.nlm.nih.gov/", "ncbi.nlm.nih.gov/pubmed/"];
     // A number may come before the address ("31000002 (http://…)").
@@ -76,7 +76,7 @@ pub(crate) fn pmid_of_address(url: &str) -> Option<String> {
         .and_then(|(_, rest)| digits(rest))
 }
 
-/// The number of "PMID: 123" at the start of a note or of a line of it. Elsewhere it is that of another article
+/// The number of "PMID: 123" at the start of a note or of one of its lines. Elsewhere it belongs to another article
 /// ("Erratum in: JAMA. 2020;3:4. PMID: 123").
 pub(crate) fn pmid_noted(note: &str) -> Option<String> {
     note.lines().find_map(|line| {
@@ -85,7 +85,7 @@ pub(crate) fn pmid_noted(note: &str) -> Option<String> {
     })
 }
 
-/// A number as tools that hold every number as a float write it ("1.0", "3.1e7"), as a whole one; others stay.
+/// A whole number that a tool has written as a float ("1.0", "3.1e7"); other texts are unchanged.
 pub(crate) fn whole(text: &str) -> String {
     let number = text.trim();
     if !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()) {
@@ -95,7 +95,7 @@ pub(crate) fn whole(text: &str) -> String {
         && number.contains(['.', 'e', 'E'])
         && (number.chars()).all(|c| c.is_ascii_digit() || ".eE+".contains(c));
     match number.parse::<f64>() {
-        // Above 2^53 a float is no longer one whole number.
+        // Above 2^53 a float does not identify one whole number.
         Ok(value) if is_float && value.fract() == 0.0 && value < 9e15 => {
             format!("{value:.0}")
         }
@@ -103,7 +103,7 @@ pub(crate) fn whole(text: &str) -> String {
     }
 }
 
-/// A year as given; of a number of days since 1899-12-30, as which spreadsheets hold dates (the 1900 system), its year.
+/// A year as given. A number of days since 1899-12-30 (spreadsheet dates, 1900 system) gives its year.
 pub(crate) fn year(text: &str) -> String {
     let text = whole(text);
     match text.parse::<f64>() {
@@ -115,8 +115,8 @@ pub(crate) fn year(text: &str) -> String {
     }
 }
 
-/// Whether a title says that the article was retracted, as journals, PubMed and Web of Science write it. A survey of
-/// "retracted articles" is none.
+/// Whether a title marks the article as retracted, in the style of journals, PubMed and Web of Science. A survey of
+/// "retracted articles" is not one.
 pub(crate) fn is_retracted_title(title: &str) -> bool {
     let title = title.trim_start().trim_start_matches(['[', '(', '*']);
     let word = ["RETRACTED ARTICLE", "RETRACTED"].into_iter().find(|word| {
@@ -134,7 +134,7 @@ pub(crate) fn is_retracted_title(title: &str) -> bool {
     begins || title.ends_with("(retracted article)") || title.contains("(retracted article. see ")
 }
 
-/// Whether one of a record's types, with semicolons, commas or bars between them, is that of retracted articles.
+/// Whether one of a record's publication types, separated by semicolons, commas or bars, is that of retracted articles.
 pub(crate) fn is_retracted_kind(kinds: &str) -> bool {
     kinds.split([';', ',', '|']).any(|kind| {
         let kind = kind.trim().to_lowercase();

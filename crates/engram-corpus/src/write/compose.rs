@@ -1,4 +1,4 @@
-//! Statements and connecting sentences put together as abstract-like texts.
+//! Composes abstract-like texts from statements and connecting sentences.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -13,19 +13,19 @@ use crate::abstracts::Abstract;
 use crate::error::{CorpusError, Result};
 use crate::facts::{Fact, FactTable};
 
-/// Share of texts whose title is itself a statement, as many titles of PubMed are. Facts are asked at
-/// the beginning of a prompt, so some must be taught at the beginning of a text.
+/// Share of texts whose title is a statement, as for many titles in PubMed. Questions have the fact at the beginning of
+/// a prompt, so some facts must be taught at the beginning of a text.
 const STATEMENT_TITLES: f64 = 0.5;
 /// Share of texts with headings ("METHODS: …").
 const HEADINGS: f64 = 0.2;
-/// Statements for each connecting sentence: keeps these well below a third of the tokens.
+/// Statements per connecting sentence: keeps the latter well below a third of the tokens.
 const STATEMENTS_PER_LINK: f64 = 4.5;
-/// How far ahead to look for a statement that suits a text better than the next one.
+/// Number of queued statements to search for one that suits a text better than the next.
 const LOOK_AHEAD: usize = 12;
-/// How often to vary a text that is like another before giving up.
+/// Number of variations of a repeated text before giving up.
 const TRIES: usize = 50;
 
-/// Composes texts; no two that it makes are alike.
+/// Composes texts, no two of them equal.
 pub(super) struct Composer<'a> {
     table: &'a FactTable,
     settings: &'a WriteSettings,
@@ -47,7 +47,7 @@ impl<'a> Composer<'a> {
         tokenize: Tokenize<'a>,
     ) -> Composer<'a> {
         let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
-        // Apart from the stream that the plan is drawn from.
+        // Another stream than that of the plan.
         rng.set_stream(1);
         Composer {
             table,
@@ -58,7 +58,7 @@ impl<'a> Composer<'a> {
         }
     }
 
-    /// Makes texts until every planned statement stands in one.
+    /// Composes texts until every planned statement is used.
     pub(super) fn compose(&mut self, planned: Vec<Planned>) -> Result<Vec<Text>> {
         let mut queue = VecDeque::from(planned);
         let mut texts = Vec::new();
@@ -69,7 +69,7 @@ impl<'a> Composer<'a> {
             let text = loop {
                 match self.fitting(&chosen)? {
                     Some(text) => break text,
-                    // Too long: the last statement waits for the next text.
+                    // Too long: the last statement goes to the next text.
                     None => chosen.pop().into_iter().for_each(|p| queue.push_front(p)),
                 }
             };
@@ -78,7 +78,7 @@ impl<'a> Composer<'a> {
         Ok(texts)
     }
 
-    /// A new text with these statements, or none where it would be too long.
+    /// A new text with these statements; `None` if it would be too long.
     fn fitting(&mut self, chosen: &[Planned]) -> Result<Option<Text>> {
         let mut shortest = usize::MAX;
         for _ in 0..TRIES {
@@ -113,7 +113,7 @@ impl<'a> Composer<'a> {
         &table.relations[planned.relation].facts[planned.fact]
     }
 
-    /// Title and body with the statements in their order.
+    /// Title and body with the statements in order.
     fn draft(&mut self, chosen: &[Planned]) -> Text {
         let in_title = self.rng.random_bool(STATEMENT_TITLES);
         let (title, body) = match chosen {
@@ -137,17 +137,17 @@ impl<'a> Composer<'a> {
         text
     }
 
-    /// The statements with connecting sentences before, among and after them.
+    /// The statements with connecting sentences before, between and after them.
     fn body(&mut self, chosen: &[Planned]) -> Vec<Sentence> {
         let rng = &mut self.rng;
-        // Rounded up or down by chance, so that the mean is what it should be.
+        // Rounded randomly up or down, so that the mean is exact.
         let links = chosen.len() as f64 / STATEMENTS_PER_LINK + rng.random::<f64>();
         let mut places: Vec<usize> = (0..links as usize)
             .map(|_| rng.random_range(0..=chosen.len()))
             .collect();
         places.sort_unstable();
         let mut used = BTreeSet::new();
-        // Headings that may still be set, each once.
+        // Headings that are still unused.
         let mut headings = match rng.random_bool(HEADINGS) {
             true => BTreeSet::from([
                 "BACKGROUND",
@@ -206,8 +206,8 @@ impl<'a> Composer<'a> {
     }
 }
 
-/// Takes up to `count` statements from the front of the queue, no fact twice, neighbours of different
-/// relations where a few steps ahead there is one.
+/// Takes up to `count` statements from the front of the queue: each fact at most once, and adjacent statements from
+/// different relations if a few steps ahead there is one.
 fn choose(queue: &mut VecDeque<Planned>, count: usize) -> Vec<Planned> {
     let mut chosen: Vec<Planned> = Vec::new();
     while chosen.len() < count {

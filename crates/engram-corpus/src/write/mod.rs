@@ -1,4 +1,4 @@
-//! Texts from facts: abstract-like texts that teach every fact of a table equally often.
+//! Writes abstract-like texts that teach every fact of a table equally often.
 
 mod compose;
 mod plan;
@@ -16,21 +16,21 @@ use crate::error::Result;
 use crate::facts::FactTable;
 use compose::Composer;
 
-/// What to write.
+/// Settings of the texts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WriteSettings {
-    /// How often each fact is stated in the training texts.
+    /// Number of statements of each fact in the training texts.
     pub exposures: usize,
-    /// In how many different frames each fact is stated there; all frames with a cloze are among them.
+    /// Number of different frames per fact in training; all frames with a cloze are among them.
     pub wordings: usize,
-    /// How often each fact is stated in the validation texts.
+    /// Number of statements of each fact in the validation texts.
     pub validation_exposures: usize,
-    /// Least and most facts in one text.
+    /// Minimum and maximum number of facts in a text.
     pub facts_per_text: [usize; 2],
-    /// The most tokens that a text may have, title included.
+    /// Maximum number of tokens of a text, title included.
     pub max_tokens: usize,
-    /// Seed of every choice.
+    /// Random seed.
     pub seed: u64,
 }
 
@@ -48,9 +48,9 @@ impl Default for WriteSettings {
 }
 
 impl WriteSettings {
-    /// What the numbers may be, those of `facts_per_text` each; the seed may be any.
+    /// Allowed values (those of `facts_per_text` apply to each number); any seed is allowed.
     pub const RANGES: [(&'static str, Range); 5] = [
-        // Far beyond what a model needs to learn a fact, and within what memory holds.
+        // Far more than a model needs to learn a fact, and small enough for memory.
         ("exposures", Range::whole(1, 10_000)),
         ("wordings", Range::whole(1, 1000)),
         ("validation_exposures", Range::whole(1, 10_000)),
@@ -61,7 +61,7 @@ impl WriteSettings {
     /// Checks the numbers against their ranges.
     ///
     /// # Errors
-    /// [`crate::CorpusError::Settings`] with the first that is outside.
+    /// [`crate::CorpusError::Settings`] for the first one outside its range.
     pub fn check(&self) -> Result<()> {
         let [least, most] = self.facts_per_text;
         let values = [
@@ -82,20 +82,20 @@ impl WriteSettings {
     }
 }
 
-/// One statement of a fact in a text. Bytes count in [`Abstract::text`].
+/// A statement of a fact in a text. Bytes refer to [`Abstract::text`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Statement {
     /// The fact's id.
     pub fact: String,
-    /// The statement's frame: its index in the relation's `frames`.
+    /// Index of the statement's frame in the relation's `frames`.
     pub frame: usize,
-    /// First byte of the statement and one past its last.
+    /// First byte of the statement, and one past its last.
     pub span: [usize; 2],
-    /// First byte of the answer and one past its last.
+    /// First byte of the answer, and one past its last.
     pub answer: [usize; 2],
 }
 
-/// A text and what it states, in the order of the text. The record's `answers` are the statements'.
+/// A text and its statements, in order. The record's `answers` are those of the statements.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Text {
     /// The text as a record of a corpus.
@@ -104,18 +104,18 @@ pub struct Text {
     pub statements: Vec<Statement>,
 }
 
-/// What the texts teach of one fact.
+/// What the texts teach about a fact.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exposure {
     /// The fact's id.
     pub fact: String,
     /// The fact's kind.
     pub kind: String,
-    /// Different frames among the training statements.
+    /// Number of different frames in training.
     pub wordings: usize,
-    /// Training statements within the first `max_tokens` tokens of their text.
+    /// Number of training statements within the first `max_tokens` tokens of their text.
     pub exposures: usize,
-    /// Validation statements, counted in the same way.
+    /// Number of validation statements, counted the same way.
     pub validation: usize,
 }
 
@@ -124,9 +124,9 @@ pub struct Exposure {
 pub struct Written {
     /// Training texts.
     pub train: Vec<Text>,
-    /// Validation texts: the same facts, each in a frame that it never has in training.
+    /// Validation texts: the same facts, each in a frame that it does not have in training.
     pub validation: Vec<Text>,
-    /// One entry a fact, in the order of the table.
+    /// One entry for each fact, in the order of the table.
     pub exposures: Vec<Exposure>,
 }
 
@@ -144,7 +144,7 @@ impl Written {
     /// Writes `train.jsonl`, `validation.jsonl` and `exposures.jsonl` into a folder.
     ///
     /// # Errors
-    /// [`crate::CorpusError::Core`] where a file cannot be written.
+    /// [`crate::CorpusError::Core`] if a file cannot be written.
     pub fn save(&self, folder: &Path) -> Result<()> {
         crate::read::write(&folder.join("train.jsonl"), &self.train_records())?;
         crate::read::write(&folder.join("validation.jsonl"), &self.validation_records())?;
@@ -155,14 +155,14 @@ impl Written {
 
 /// Writes texts that state every fact of a table.
 ///
-/// In training each fact is stated exactly `exposures` times, spread evenly over `wordings` frames, the
-/// same numbers for every fact. In validation it is stated in one frame without a cloze that it never
-/// has in training, while other facts of its relation do. Statements held back are not used. No text
-/// is longer than `max_tokens`, and no two are alike.
+/// In training each fact is stated exactly `exposures` times, spread evenly over `wordings` frames; both numbers are
+/// the same for every fact. In validation each fact is stated in one frame without a cloze that it does not have in
+/// training (other facts of its relation do). Held-out statements are not used. No text is longer than `max_tokens`,
+/// and no two are equal.
 ///
 /// # Errors
-/// [`crate::CorpusError::Settings`] where the table cannot give what is asked;
-/// [`crate::CorpusError::FactTooLong`] where a fact does not fit a text of `max_tokens`.
+/// [`crate::CorpusError::Settings`] if the table does not have enough frames or facts;
+/// [`crate::CorpusError::FactTooLong`] if a fact does not fit into a text of `max_tokens`.
 pub fn write_texts(
     table: &FactTable,
     settings: &WriteSettings,
@@ -195,15 +195,15 @@ pub fn write_texts(
     })
 }
 
-/// Whether a table can give what is asked, without writing anything.
+/// Checks that a table has enough frames and facts for these settings.
 ///
 /// # Errors
-/// [`crate::CorpusError::Settings`].
+/// [`crate::CorpusError::Settings`] if not.
 pub fn check_settings(table: &FactTable, settings: &WriteSettings) -> Result<()> {
     plan::check(table, settings)
 }
 
-/// How often each fact (by id) is stated in each frame within the first `max_tokens` tokens of the texts.
+/// Number of statements of each fact (by id) in each frame, within the first `max_tokens` tokens of the texts.
 pub fn count_exposures(
     texts: &[Text],
     max_tokens: usize,
@@ -214,7 +214,7 @@ pub fn count_exposures(
         let whole = text.record.text();
         let fits = tokenize(&whole).len() <= max_tokens;
         for statement in &text.statements {
-            // A statement counts where a cut text still has its answer.
+            // A statement counts if its answer is within the limit.
             let kept = whole
                 .get(..statement.answer[1])
                 .is_some_and(|kept| fits || tokenize(kept).len() <= max_tokens);

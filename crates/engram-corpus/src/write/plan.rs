@@ -1,4 +1,4 @@
-//! Which fact is stated how often in which frame.
+//! Plans how often each fact is stated in which frame.
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -8,7 +8,7 @@ use super::WriteSettings;
 use crate::error::{CorpusError, Result};
 use crate::facts::{FactTable, Relation};
 
-/// A statement to be made: a fact, by relation and index, in a frame.
+/// A planned statement: a fact (relation and index) in a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Planned {
     pub relation: usize,
@@ -16,13 +16,13 @@ pub(super) struct Planned {
     pub frame: usize,
 }
 
-/// The statements of both corpora, in the order in which they should be made.
+/// The statements of both corpora, in the order of composition.
 pub(super) struct Plan {
     pub train: Vec<Planned>,
     pub validation: Vec<Planned>,
 }
 
-/// Plans both corpora: rounds in which every fact is stated once, each round in an order of its own.
+/// Plans both corpora in rounds. Each round states every fact once, in a new order.
 pub(super) fn plan(table: &FactTable, settings: &WriteSettings) -> Result<Plan> {
     check(table, settings)?;
     let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
@@ -39,7 +39,7 @@ pub(super) fn plan(table: &FactTable, settings: &WriteSettings) -> Result<Plan> 
             planned.extend(facts.iter().map(|(relation, fact, wordings)| Planned {
                 relation: *relation,
                 fact: *fact,
-                // Facts begin at different frames, so that a round has all of them.
+                // Facts start at different frames, so that a round contains all of them.
                 frame: frame(wordings, round + fact),
             }));
         }
@@ -56,8 +56,8 @@ struct Wordings {
     validation: usize,
 }
 
-/// The frames of a relation's fact: those with a cloze and the first of the others in training, where
-/// the others are counted on from the one that is kept for validation, which moves from fact to fact.
+/// The training frames of a fact: those with a cloze and some others, counted on from the frame reserved for
+/// validation, which rotates from fact to fact.
 fn wordings(relation: &Relation, fact: usize, count: usize) -> Wordings {
     let (cloze, plain) = frames(relation);
     let kept = fact % plain.len();

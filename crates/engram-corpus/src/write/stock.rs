@@ -1,5 +1,5 @@
-//! Titles and connecting sentences: what an abstract says around its facts. None of them states a fact
-//! of medicine: they speak of designs, numbers, places and years only.
+//! Titles and connecting sentences around the facts. They mention designs, numbers, places and years only, no medical
+//! facts.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use rand::Rng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
-/// Where in a text a sentence stands.
+/// The part of a text in which a sentence occurs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     Opening,
@@ -15,12 +15,12 @@ pub(super) enum Part {
     Closing,
 }
 
-/// A title that states nothing.
+/// A title that states no fact.
 pub(super) fn title(rng: &mut ChaCha8Rng) -> String {
     filled(pick(TITLES, rng), rng)
 }
 
-/// A heading and a connecting sentence that is not among those used.
+/// A heading and an unused connecting sentence.
 pub(super) fn link(
     part: Part,
     used: &mut BTreeSet<&'static str>,
@@ -46,7 +46,7 @@ fn pick(from: &[&'static str], rng: &mut ChaCha8Rng) -> &'static str {
     from.choose(rng).copied().unwrap_or_default()
 }
 
-/// Fills the places in brackets.
+/// Fills the placeholders in brackets.
 fn filled(sentence: &str, rng: &mut ChaCha8Rng) -> String {
     let mut text = String::new();
     let mut rest = sentence;
@@ -265,7 +265,7 @@ mod tests {
                     let subject = format!(" {} ", fact.subject.to_lowercase());
                     let answer = format!(" {} ", fact.answer.to_lowercase());
                     assert!(!text.contains(&subject), "{text:?} has {subject:?}");
-                    // A chromosome's number may stand there as a number of years.
+                    // A number, such as a chromosome's, may also occur in these sentences.
                     let is_number = fact.answer.parse::<u32>().is_ok();
                     assert!(
                         is_number || !text.contains(&answer),

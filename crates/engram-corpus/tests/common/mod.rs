@@ -1,4 +1,4 @@
-//! What tests share.
+//! Shared helpers.
 
 use std::io::{Cursor, Write};
 

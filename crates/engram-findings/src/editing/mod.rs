@@ -13,7 +13,7 @@ mod sheet;
 pub mod side_effects;
 pub mod simulate;
 
-use engram_core::{Aside, EditRow, Method, Moved, Said};
+use engram_core::{Continuation, EditRow, FactChange, LanguageEffect, Method};
 use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
@@ -46,11 +46,11 @@ pub struct EditResults {
     /// The facts edited, each at every set of layers.
     pub rows: Vec<EditRow>,
     /// How other facts moved; may be empty.
-    pub moved: Vec<Moved>,
+    pub moved: Vec<FactChange>,
     /// What the model says before and after; may be empty.
-    pub said: Vec<Said>,
+    pub said: Vec<Continuation>,
     /// Perplexity and fluency of each edit; may be empty.
-    pub asides: Vec<Aside>,
+    pub asides: Vec<LanguageEffect>,
 }
 
 /// What one model's edits by one method show.
@@ -90,7 +90,7 @@ pub struct EditFindings {
     /// kinds differ, whether recovery helps, what else moves.
     pub conclusions: Vec<String>,
     /// What the model says before and after, at the best set of layers.
-    pub said: Vec<Said>,
+    pub said: Vec<Continuation>,
 }
 
 impl EditFindings {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use engram_core::{Aside, EditRow, Score, Won};
+use engram_core::{EditRow, LanguageEffect, Score, WinRate};
 use engram_stats::{Interval, statistic_interval};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -70,7 +70,7 @@ pub struct EditScores {
     pub lost: Option<Share>,
 }
 
-type Picked = fn(&Score) -> Option<Won>;
+type Picked = fn(&Score) -> Option<WinRate>;
 
 /// The three scores of a case, by name.
 pub(crate) const PARTS: [(&str, Picked); 3] = [
@@ -90,10 +90,10 @@ pub(crate) fn scores(
     let part = |i: usize| part(sheet, &rows, PARTS[i].1);
     let of_kind: BTreeSet<&str> = rows.iter().map(|r| r.request.as_str()).collect();
     let counted = |edit: &str| kind.is_none() || of_kind.contains(edit);
-    let asides: Vec<&Aside> = (results.asides.iter())
+    let asides: Vec<&LanguageEffect> = (results.asides.iter())
         .filter(|a| a.layers == layers && counted(&a.request))
         .collect();
-    let aside = |of: fn(&Aside) -> Option<[f64; 2]>| {
+    let aside = |of: fn(&LanguageEffect) -> Option<[f64; 2]>| {
         let found = asides.iter();
         let found = found.filter_map(|a| Some((a.request.as_str(), of(a)?)));
         before_after(sheet, &found.collect::<Vec<_>>())
@@ -132,7 +132,7 @@ pub(crate) fn scores(
 }
 
 fn part(sheet: &Sheet<'_>, rows: &[&EditRow], of: Picked) -> Result<Option<Part>> {
-    let both = |value: fn(Won) -> f64| {
+    let both = |value: fn(WinRate) -> f64| {
         let found = rows.iter().filter_map(|r| {
             let [before, after] = [of(&r.before)?, of(&r.after)?].map(value);
             Some((r.request.as_str(), [before, after]))

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use engram_core::{EditRow, Method, Score, Won};
+use engram_core::{EditRow, Method, Score, WinRate};
 use engram_stats::{Interval, Resampling, cluster_mean_interval, proportion_interval};
 
 use crate::context::Context;
@@ -111,7 +111,7 @@ impl<'a> Sheet<'a> {
 fn check(what: &str, row: &EditRow) -> Result<()> {
     let of = |score: &Score| [score.efficacy, score.paraphrase, score.neighbourhood];
     let won = of(&row.before).into_iter().chain(of(&row.after)).flatten();
-    let values = won.flat_map(|w: Won| [("score", w.score), ("magnitude", w.magnitude)]);
+    let values = won.flat_map(|w: WinRate| [("score", w.score), ("magnitude", w.magnitude)]);
     let mut values = values.chain([("loss", row.fit.loss)]);
     match values.find(|(_, value)| !value.is_finite()) {
         None => Ok(()),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use engram_core::edit::TOGETHER;
-use engram_core::{EditRow, Moved};
+use engram_core::{EditRow, FactChange};
 use indexmap::{IndexMap, IndexSet};
 use serde::{Deserialize, Serialize};
 
@@ -75,7 +75,7 @@ pub(crate) fn side_effects(
     results: &EditResults,
     layers: &[usize],
 ) -> Option<SideEffects> {
-    let moved: Vec<&Moved> = results
+    let moved: Vec<&FactChange> = results
         .moved
         .iter()
         .filter(|m| m.layers == layers)
@@ -91,7 +91,7 @@ pub(crate) fn side_effects(
         let in_suite = context.find(name).unwrap_or(usize::MAX);
         (in_suite, rows.get_index_of(name).unwrap_or(usize::MAX))
     };
-    let names = |of: fn(&Moved) -> &str| {
+    let names = |of: fn(&FactChange) -> &str| {
         let mut names: IndexSet<&str> = moved.iter().map(|m| of(m)).collect();
         names.sort_by_cached_key(|name| place(name));
         names
@@ -137,9 +137,9 @@ pub(crate) fn side_effects(
 }
 
 /// The other facts by closeness, the closest first.
-fn spread<'a>(moved: &[&Moved], of: &dyn Fn(&str) -> [Option<&'a str>; 2]) -> Vec<Spread> {
+fn spread<'a>(moved: &[&FactChange], of: &dyn Fn(&str) -> [Option<&'a str>; 2]) -> Vec<Spread> {
     const CLOSENESS: [&str; 3] = ["same relation", "same kind", "other kind"];
-    let closeness = |m: &Moved| {
+    let closeness = |m: &FactChange| {
         let [[kind, relation], [other_kind, other_relation]] = [of(&m.request), of(&m.fact)];
         match (relation == other_relation, kind == other_kind) {
             (true, true) => 0,
@@ -147,13 +147,13 @@ fn spread<'a>(moved: &[&Moved], of: &dyn Fn(&str) -> [Option<&'a str>; 2]) -> Ve
             _ => 2,
         }
     };
-    let mut groups: BTreeMap<usize, Vec<&Moved>> = BTreeMap::new();
+    let mut groups: BTreeMap<usize, Vec<&FactChange>> = BTreeMap::new();
     for one in moved.iter().filter(|m| m.request != TOGETHER) {
         groups.entry(closeness(one)).or_default().push(one);
     }
-    let of_group = |(place, group): (usize, Vec<&Moved>)| {
+    let of_group = |(place, group): (usize, Vec<&FactChange>)| {
         let n = group.len() as f64;
-        let mean = |value: fn(&Moved) -> f64| group.iter().map(|m| value(m)).sum::<f64>() / n;
+        let mean = |value: fn(&FactChange) -> f64| group.iter().map(|m| value(m)).sum::<f64>() / n;
         Spread {
             closeness: CLOSENESS[place].to_owned(),
             cells: group.len(),

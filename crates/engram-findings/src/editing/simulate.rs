@@ -2,7 +2,8 @@
 //! drawn from a seeded generator.
 
 use engram_core::{
-    Aside, Direction, EditRow, Fit, Method, Metric, Moved, Pair, Said, Score, Site, Won,
+    Continuation, Direction, EditRow, FactChange, Fit, LanguageEffect, Method, Metric, Pair, Score,
+    Site, WinRate,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -114,14 +115,14 @@ impl EditSimulation {
                     },
                 });
                 let perplexity = [20.0, 20.0 + luck().abs()];
-                results.asides.push(Aside {
+                results.asides.push(LanguageEffect {
                     request: pair.id.clone(),
                     kind: Some(pair.kind.clone()),
                     layers: vec![layer],
                     perplexity: Some(perplexity),
                     fluency: Some([5.0, 5.0 - luck().abs()]),
                 });
-                results.said.push(Said {
+                results.said.push(Continuation {
                     request: pair.id.clone(),
                     kind: Some(pair.kind.clone()),
                     layers: vec![layer],
@@ -138,7 +139,7 @@ impl EditSimulation {
                 for (j, other) in suite.iter().enumerate().filter(|(j, _)| *j != i) {
                     let near = pair.relation == other.relation;
                     let change = if near { -0.3 } else { -0.05 } + 0.3 * luck();
-                    results.moved.push(Moved {
+                    results.moved.push(FactChange {
                         request: pair.id.clone(),
                         fact: suite[j].id.clone(),
                         layers: vec![layer],
@@ -153,10 +154,10 @@ impl EditSimulation {
 }
 
 /// Differences of probability as a score.
-fn won(differences: &[f64]) -> Option<Won> {
+fn won(differences: &[f64]) -> Option<WinRate> {
     let n = differences.len() as f64;
     let within = differences.iter().map(|d| d.clamp(-1.0, 1.0));
-    Some(Won {
+    Some(WinRate {
         score: within.clone().filter(|d| *d > 0.0).count() as f64 / n,
         magnitude: within.sum::<f64>() / n,
     })

@@ -1,8 +1,8 @@
-//! What the cache is used for: without the hub, beside local folders, by several at once.
+//! The cache: offline, beside local folders, and shared by several processes.
 
 use std::path::{Path, PathBuf};
 
-use engram_hub::{HubError, Options, Progress, Reference, locate, snapshot};
+use engram_hub::{DownloadProgress, HubError, Options, Reference, locate, snapshot};
 
 use crate::fetch::{WEIGHTS, asked, checkpoint, get, tree};
 use crate::server::{COMMIT, Fault, Hub, REPO};
@@ -56,9 +56,9 @@ fn where_the_hub_cannot_be_reached_the_cache_is_used() {
         endpoint: "http://127.0.0.1:9".to_owned(),
         ..options.clone()
     };
-    let tell = |told: &mut Vec<String>, p: Progress<'_>| match p {
-        Progress::Cached(why) => told.push(why.to_owned()),
-        Progress::Asking(_) => {}
+    let tell = |told: &mut Vec<String>, p: DownloadProgress<'_>| match p {
+        DownloadProgress::Cached(why) => told.push(why.to_owned()),
+        DownloadProgress::Asking(_) => {}
         other => panic!("{other:?}"),
     };
     assert_eq!(

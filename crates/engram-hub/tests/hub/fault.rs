@@ -1,10 +1,10 @@
-//! What goes wrong on the way, and what is said of it.
+//! Faults during a download, and their messages.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use engram_hub::{HubError, Options, Progress, Reference, snapshot};
+use engram_hub::{DownloadProgress, HubError, Options, Reference, snapshot};
 
 use crate::fetch::{WEIGHTS, checkpoint, get};
 use crate::server::{COMMIT, Fault, Hub, REPO, checksum};
@@ -13,7 +13,7 @@ use crate::server::{COMMIT, Fault, Hub, REPO, checksum};
 fn waits(options: &Options) -> (Result<(), HubError>, Vec<(u64, String)>) {
     let mut waits = Vec::new();
     let found = snapshot(&Reference::parse(REPO).unwrap(), options, &mut |p| {
-        if let Progress::Again(pause, why) = p {
+        if let DownloadProgress::Again(pause, why) = p {
             waits.push((pause.as_secs(), why.to_owned()));
         }
     });
@@ -78,7 +78,7 @@ fn a_run_that_was_broken_off_is_gone_on_with() {
     assert!(
         error
             .to_string()
-            .contains("answers 502; given up after 6 tries, the same command goes on"),
+            .contains("answers 502; given up after 6 tries; the same command resumes"),
         "{error}"
     );
     let pauses: Vec<u64> = waits.iter().map(|(pause, _)| *pause).collect();

@@ -1,9 +1,9 @@
-//! What is fetched, and how it lies in the cache.
+//! Which files are downloaded, and their layout in the cache.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use engram_hub::{HubError, Options, Progress, Reference, snapshot};
+use engram_hub::{DownloadProgress, HubError, Options, Reference, snapshot};
 
 use crate::server::{COMMIT, Fault, Hub, REPO, checksum};
 
@@ -280,7 +280,8 @@ fn progress_is_told() {
     let reference = Reference::parse(REPO).unwrap();
     snapshot(&reference, &hub.options(folder.path()), &mut |p| {
         // How the bytes are cut is the network's.
-        let at_weights = matches!(p, Progress::At(at, "model.safetensors") if at != 1_000_040);
+        let at_weights =
+            matches!(p, DownloadProgress::At(at, "model.safetensors") if at != 1_000_040);
         if !at_weights {
             told.push(format!("{p:?}"));
         }

@@ -1,4 +1,4 @@
-//! The hub on loopback, and what is fetched from it.
+//! Downloads from a local server that behaves like the hub.
 
 mod cache;
 mod fault;

@@ -1,4 +1,4 @@
-//! What the hub refuses, and what is refused of the hub.
+//! What the hub refuses, and which responses of the hub are rejected.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! A server on loopback that answers as the hub does: revisions, files by redirect or by themselves, parts of files;
-//! a second port is the other host where large files are kept. What goes wrong is told beforehand.
+//! A local server that behaves like the hub: revisions, files directly or by redirect, ranges of files. A second port
+//! is the storage host of large files. Faults are set beforehand.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

@@ -1,4 +1,4 @@
-//! Models whose tensors and modules are named as Llama's are.
+//! Families whose tensors and modules are named like Llama's.
 
 use engram_core::{NamedSite, Site};
 use serde_json::{Map, Value};
@@ -16,14 +16,14 @@ pub(super) struct Biases {
     pub mlp: bool,
 }
 
-/// A model named as Llama's are.
+/// A model with Llama's names.
 #[derive(Debug)]
 pub(super) struct Decoder {
     pub architecture: Architecture,
     pub config: Map<String, Value>,
     pub biases: Biases,
     pub tied: bool,
-    /// Whether 1 is added to every normalisation's weight (Gemma).
+    /// Whether 1 is added to the weights of all norms (Gemma).
     pub norm_from_one: bool,
 }
 
@@ -38,7 +38,7 @@ impl Decoder {
         })
     }
 
-    /// The module before the MLP, and those after attention and after the MLP.
+    /// Name of the norm before the MLP, and of the norms after attention and after the MLP.
     fn norms(&self) -> (&'static str, Option<(&'static str, &'static str)>) {
         match self.architecture.post_norms {
             false => ("post_attention_layernorm", None),
@@ -122,7 +122,7 @@ impl Family for Decoder {
 
     fn stored_names(&self, name: &str) -> Vec<String> {
         let mut names = vec![name.to_owned()];
-        // A checkpoint of the network without its head has no prefix.
+        // A checkpoint of the base network, without the unembedding, has no prefix.
         names.extend(name.strip_prefix(PREFIX).map(str::to_owned));
         names
     }
@@ -131,7 +131,7 @@ impl Family for Decoder {
         let name = |part: &str| format!("model.layers.{layer}.{part}");
         let (ln_2, post) = self.norms();
         let mut project = |part: &str, bias| linear(&name(part), bias, source);
-        let qkv = Qkv::Apart([
+        let qkv = Qkv::Separate([
             project("self_attn.q_proj", self.biases.qkv)?,
             project("self_attn.k_proj", self.biases.qkv)?,
             project("self_attn.v_proj", self.biases.qkv)?,
@@ -193,7 +193,7 @@ impl Family for Decoder {
             add("self_attn.q_proj", Site::Q);
             add("self_attn.k_proj", Site::K);
             add("self_attn.v_proj", Site::V);
-            // What attention and MLP add is what their last module gives.
+            // attn_out and mlp_out are the outputs of the sublayer's last module.
             match post {
                 Some((after_attention, _)) => add(after_attention, Site::AttnOut),
                 None => ["self_attn.o_proj", "self_attn"]

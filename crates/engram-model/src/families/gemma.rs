@@ -1,6 +1,6 @@
-//! Gemma (Gemma Team 2024): Llama with scaled embeddings and GeLU. Gemma 2: outputs normalised before they are added,
-//! scores and logits capped, a window in every other layer. Gemma 3: no cap on scores but normalised queries and
-//! keys, five windows to one layer that sees all, each with rotary embedding of its own.
+//! Gemma (Gemma Team 2024): Llama with scaled embeddings and GELU. Gemma 2 adds norms after attention and MLP, soft
+//! caps on scores and logits, and a sliding window in every other layer. Gemma 3 replaces the cap on scores by QK-norm
+//! and has a window in five of six layers; layers with and without a window have different rotary embeddings.
 
 use serde_json::{Map, Value};
 
@@ -14,7 +14,7 @@ use crate::kernels::activation::Activation;
 /// Reads a configuration.
 ///
 /// # Errors
-/// The field that is wrong, in words.
+/// A message that names the invalid field.
 pub(super) fn read(config: Map<String, Value>) -> Result<Decoder, String> {
     let settings = Settings(&config);
     let family = settings.text_or("model_type", "")?.to_owned();
@@ -32,7 +32,7 @@ pub(super) fn read(config: Map<String, Value>) -> Result<Decoder, String> {
     let kv_heads = (number > 1).then_some(4);
     let architecture = base(&filled, family, kv_heads)?;
     let activation = match number {
-        // The field says gelu and means its twin by tanh.
+        // The field says gelu and means the tanh approximation.
         1 => match settings.text_or("hidden_act", "gelu_pytorch_tanh")? {
             "gelu" => Activation::GeluNew,
             other => activation("hidden_act", other)?,
@@ -65,7 +65,7 @@ pub(super) fn read(config: Map<String, Value>) -> Result<Decoder, String> {
         rotary: Some(if slides { &sliding } else { &full }.clone()),
     });
     let cap = |name: &str, most: f64| -> Result<Option<f32>, String> {
-        // A missing field is the family's own, one that is null means none.
+        // A missing field has the family's default; null means none.
         Ok(match config.contains_key(name) {
             true => settings.number(name)?.map(|cap| cap as f32),
             false => (number == 2).then_some(most as f32),
@@ -121,7 +121,7 @@ fn slides(settings: &Settings<'_>, number: usize, layers: usize) -> Result<Vec<b
         .collect())
 }
 
-/// Rotary embedding of the layers that see all, and of those that see a window.
+/// Rotary embeddings of the layers without and with a sliding window.
 fn ropes(config: &Map<String, Value>, number: usize) -> Result<(Rope, Rope), String> {
     if number < 3 {
         let rope = || Rope::read(config, None, 10_000.0);

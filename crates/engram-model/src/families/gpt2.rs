@@ -32,7 +32,7 @@ pub struct Gpt2Config {
     pub model_type: String,
     /// Vocabulary.
     pub vocab_size: usize,
-    /// Longest context.
+    /// Maximum prompt length.
     pub n_positions: usize,
     /// d_model.
     pub n_embd: usize,
@@ -43,7 +43,7 @@ pub struct Gpt2Config {
     /// d_mlp; 4 · d_model where null.
     #[serde(default)]
     pub n_inner: Option<usize>,
-    /// The MLP's activation function: `gelu_new` (or its twin `gelu_pytorch_tanh`), `gelu`, `relu` or `silu`.
+    /// The MLP's activation function: `gelu_new` (or its synonym `gelu_pytorch_tanh`), `gelu`, `relu` or `silu`.
     #[serde(default = "gelu_new")]
     pub activation_function: String,
     /// ε of every LayerNorm.
@@ -55,10 +55,10 @@ pub struct Gpt2Config {
     /// Dropout on attention probabilities, in training.
     #[serde(default = "tenth")]
     pub attn_pdrop: f64,
-    /// Dropout on what attention and MLP add, in training.
+    /// Dropout on the outputs of attention and MLP, in training.
     #[serde(default = "tenth")]
     pub resid_pdrop: f64,
-    /// Whether the head is the token embedding.
+    /// Whether the unembedding is the token embedding.
     #[serde(default = "yes")]
     pub tie_word_embeddings: bool,
     /// Whether scores are divided by √d_head.
@@ -70,13 +70,13 @@ pub struct Gpt2Config {
     /// The end-of-text token.
     #[serde(default)]
     pub eos_token_id: Option<u32>,
-    /// Everything else.
+    /// All other fields.
     #[serde(flatten)]
     pub other: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Gpt2Config {
-    /// A configuration with Hugging Face's defaults for all that is not given; `n_embd` must be a multiple of `n_head`.
+    /// A configuration with Hugging Face's defaults for all other fields; `n_embd` must be a multiple of `n_head`.
     pub fn new(
         vocab_size: usize,
         n_positions: usize,
@@ -111,7 +111,7 @@ impl Gpt2Config {
     /// Reads and checks `config.json`.
     ///
     /// # Errors
-    /// [`ModelError::Io`], [`ModelError::Config`].
+    /// [`ModelError::Io`] if it cannot be read; [`ModelError::Config`] if it does not describe a GPT-2.
     pub fn read(path: &Path) -> Result<Gpt2Config> {
         let text = std::fs::read(path).map_err(|source| ModelError::Io {
             path: path.to_owned(),
@@ -132,12 +132,12 @@ impl Gpt2Config {
         }
     }
 
-    /// Takes and checks the fields of a `config.json`.
+    /// Checks the fields of a `config.json`.
     ///
     /// # Errors
-    /// The reason, in words.
+    /// A message that names the invalid field.
     pub fn of(fields: Map<String, Value>) -> std::result::Result<Gpt2Config, String> {
-        // First what can be said of a field by its name.
+        // Fields are checked one by one first, for messages that name the field.
         let settings = Settings(&fields);
         for name in ["vocab_size", "n_positions", "n_embd", "n_layer", "n_head"] {
             settings.size(name)?;
@@ -168,7 +168,7 @@ impl Gpt2Config {
     /// Checks that the numbers describe a model.
     ///
     /// # Errors
-    /// The reason, in words.
+    /// A message that names the invalid field.
     pub fn check(&self) -> std::result::Result<(), String> {
         let sizes = [
             ("vocab_size", self.vocab_size),

@@ -1,5 +1,4 @@
-//! GPT-Neo (Black et al. 2021): GPT-2 with separate projections, scores that are not divided, and layers that see a
-//! window.
+//! GPT-Neo (Black et al. 2021): GPT-2 with separate projections, unscaled scores, and layers with a sliding window.
 
 use engram_core::{NamedSite, Site};
 use serde_json::{Map, Value};
@@ -22,7 +21,7 @@ impl GptNeo {
     /// Reads a configuration.
     ///
     /// # Errors
-    /// The field that is wrong, in words.
+    /// A message that names the invalid field.
     pub fn of(config: Map<String, Value>) -> std::result::Result<GptNeo, String> {
         let settings = Settings(&config);
         let (heads, d_model) = (settings.size("num_heads")?, settings.size("hidden_size")?);
@@ -75,7 +74,7 @@ impl GptNeo {
     }
 }
 
-/// Which layers are local: `attention_layers`, else `attention_types` ([[kinds, times], …]) written out.
+/// Which layers have a sliding window: `attention_layers`, or `attention_types` ([[kinds, times], …]) expanded.
 fn kinds(settings: &Settings<'_>, layers: usize) -> std::result::Result<Vec<bool>, String> {
     let words = |list: &[Value]| -> Option<Vec<bool>> {
         let local = |word: &Value| match word.as_str()? {
@@ -168,7 +167,7 @@ impl Family for GptNeo {
     fn block(&self, layer: usize, source: &mut Source<'_>) -> Result<BlockWeights> {
         let name = |part: &str| format!("transformer.h.{layer}.{part}");
         let mut project = |part: &str, bias| linear(&name(part), bias, source);
-        let qkv = Qkv::Apart([
+        let qkv = Qkv::Separate([
             project("attn.attention.q_proj", false)?,
             project("attn.attention.k_proj", false)?,
             project("attn.attention.v_proj", false)?,

@@ -1,5 +1,5 @@
-//! GPT-NeoX (Black et al. 2022) and Pythia (Biderman et al. 2023): attention and MLP side by side, rotary embedding of
-//! a part of each head, queries, keys and values of a head from neighbouring rows of one projection.
+//! GPT-NeoX (Black et al. 2022) and Pythia (Biderman et al. 2023): parallel attention and MLP, partial rotary
+//! embedding, one projection whose rows are grouped by head (query, key, value).
 
 use candle_core::Tensor;
 use engram_core::{NamedSite, Site};
@@ -26,7 +26,7 @@ impl GptNeoX {
     /// Reads a configuration.
     ///
     /// # Errors
-    /// The field that is wrong, in words.
+    /// A message that names the invalid field.
     pub fn of(config: Map<String, Value>) -> std::result::Result<GptNeoX, String> {
         let settings = Settings(&config);
         let (heads, d_model) = (
@@ -89,7 +89,7 @@ impl GptNeoX {
         })
     }
 
-    /// Rows that stand head by head, each its query, key and value, brought to all queries, all keys, all values.
+    /// Regroups rows from head by head (query, key, value) to all queries, all keys, all values.
     fn by_part(&self, rows: &Tensor) -> Result<Tensor> {
         let a = &self.architecture;
         let rest = rows.elem_count() / (3 * a.d_model);

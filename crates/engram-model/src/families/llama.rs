@@ -1,5 +1,5 @@
-//! Llama (Touvron et al. 2023) and those laid out like it: Llama 2 and 3, SmolLM2, TinyLlama, Mistral (Jiang et al.
-//! 2023), whose queries see a window.
+//! Llama (Touvron et al. 2023) and families laid out like it: Llama 2 and 3, SmolLM2, TinyLlama, and Mistral (Jiang et
+//! al. 2023), which has a sliding window.
 
 use serde_json::{Map, Value};
 
@@ -11,13 +11,13 @@ use crate::architecture::{Architecture, DropoutRates, LayerAttention, Normalisat
 /// Reads a configuration.
 ///
 /// # Errors
-/// The field that is wrong, in words.
+/// A message that names the invalid field.
 pub(super) fn read(config: Map<String, Value>) -> Result<Decoder, String> {
     let settings = Settings(&config);
     let family = settings.text_or("model_type", "")?.to_owned();
     let mistral = family == "mistral";
     let window = match settings.get("sliding_window") {
-        // A missing field is Mistral's default, one that is null means none.
+        // A missing field has Mistral's default; null means none.
         None if mistral && !config.contains_key("sliding_window") => Some(4096),
         Some(_) if mistral => Some(settings.size("sliding_window")?),
         _ => None,
@@ -51,8 +51,8 @@ pub(super) fn read(config: Map<String, Value>) -> Result<Decoder, String> {
     .checked()
 }
 
-/// What families laid out like Llama have in common; no layer yet. `kv_heads` is their number where the
-/// configuration does not say (`None`: as many as heads).
+/// The common part of families laid out like Llama, without layers. `kv_heads` is the default number of key-value heads
+/// (`None`: as many as heads).
 pub(super) fn base(
     config: &Map<String, Value>,
     family: String,

@@ -1,7 +1,7 @@
-//! The families of models: how each one's configuration and tensors become an [`Architecture`] and its weights.
+//! Families of models: how each family's configuration and tensors become an [`Architecture`] and weights.
 //!
-//! A family's file says what is particular of it: the fields of its `config.json`, the names of its tensors and
-//! modules, the order of its rows. Nothing outside this folder knows a family.
+//! A family's file holds what is particular to it: the fields of its `config.json`, the names of its tensors and
+//! modules, the order of rows. Nothing outside this folder knows a family.
 
 mod decoder;
 mod from_gguf;
@@ -29,7 +29,7 @@ pub use from_gguf::{family as gguf_family, open as open_gguf, parameters as gguf
 pub use gpt2::Gpt2Config;
 pub(crate) use rope::ROTARY_DIM;
 
-/// x·weight + bias; weight: [in, out], where the file has it the other way round a view of it.
+/// x·weight + bias. The weight has shape [in, out]; if the file stores [out, in], it is a transposed view.
 #[derive(Debug, Clone)]
 pub struct Linear {
     /// [in, out].
@@ -38,46 +38,46 @@ pub struct Linear {
     pub bias: Option<Tensor>,
 }
 
-/// A normalisation's weight and bias, `[d_model]` or `[d_head]`.
+/// Weight and bias of a norm, `[d_model]` or `[d_head]`.
 #[derive(Debug, Clone)]
 pub struct Norm {
-    /// What rows are multiplied with.
+    /// Factor of the normalised row.
     pub weight: Tensor,
-    /// What is added.
+    /// Added to it; `None` for RMSNorm.
     pub bias: Option<Tensor>,
 }
 
 /// The projections to queries, keys and values.
 #[derive(Debug, Clone)]
 pub enum Qkv {
-    /// One for all three, side by side in this order, each by heads.
+    /// One projection whose output is queries, keys and values side by side, each grouped by head.
     Fused(Linear),
-    /// One for each.
-    Apart([Linear; 3]),
+    /// Three projections.
+    Separate([Linear; 3]),
 }
 
-/// A block's weights by what they do.
+/// The weights of a block, by role.
 #[derive(Debug, Clone)]
 pub struct BlockWeights {
-    /// Before attention.
+    /// Norm before attention.
     pub ln_1: Norm,
-    /// To queries, keys and values.
+    /// Projections to queries, keys and values.
     pub qkv: Qkv,
-    /// On each head's queries, and on its keys.
+    /// QK-norm: norms of each head's queries and keys.
     pub query_key_norms: Option<(Norm, Norm)>,
-    /// From the heads to the residual stream.
+    /// Output projection W_O of attention.
     pub attn_proj: Linear,
-    /// On attention's output.
+    /// Norm after attention.
     pub post_attention: Option<Norm>,
-    /// Before the MLP.
+    /// Norm before the MLP.
     pub ln_2: Norm,
-    /// To the neurons.
+    /// First projection of the MLP; the gate of a gated one.
     pub fc: Linear,
-    /// To what the neurons are multiplied with.
+    /// Up projection of a gated MLP.
     pub up: Option<Linear>,
-    /// From the neurons to the residual stream.
+    /// Down-projection of the MLP.
     pub mlp_proj: Linear,
-    /// On the MLP's output.
+    /// Norm after the MLP.
     pub post_mlp: Option<Norm>,
 }
 
@@ -86,45 +86,45 @@ pub struct BlockWeights {
 pub struct EndWeights {
     /// [vocab, d_model].
     pub embed: Tensor,
-    /// [context, d_model].
+    /// Learned position embedding, [context, d_model].
     pub positions: Option<Tensor>,
-    /// Before the head.
+    /// Last norm.
     pub ln_final: Norm,
-    /// [vocab, d_model]; the embedding where tied.
+    /// Unembedding, [vocab, d_model]; the embedding if tied.
     pub head: Tensor,
 }
 
-/// Gives a parameter by its name in [`Family::parameters`].
+/// Returns a parameter by its name in [`Family::parameters`].
 pub type Source<'a> = dyn FnMut(&str) -> Result<Tensor> + 'a;
 
-/// A family's reading of one configuration.
+/// A family with one configuration.
 pub trait Family: Debug + Send + Sync {
-    /// What the network is made of.
+    /// The description of the network.
     fn architecture(&self) -> Architecture;
 
-    /// Every parameter's name and shape as stored, in the order of the forward pass.
+    /// Name and stored shape of every parameter, in the order of the forward pass.
     fn parameters(&self) -> Vec<(String, Vec<usize>)>;
 
-    /// The names that a file may have a parameter under, first the one that is written.
+    /// The names that a parameter may have in a file; the first is the one written.
     fn stored_names(&self, name: &str) -> Vec<String>;
 
-    /// A block's weights.
+    /// The weights of a block.
     ///
     /// # Errors
-    /// The source's.
+    /// Those of `source`.
     fn block(&self, layer: usize, source: &mut Source<'_>) -> Result<BlockWeights>;
 
     /// The weights outside the blocks.
     ///
     /// # Errors
-    /// The source's.
+    /// Those of `source`.
     fn ends(&self, source: &mut Source<'_>) -> Result<EndWeights>;
 
-    /// The modules' names in the transformers library and the sites that their outputs are, in the order in which a
-    /// forward pass finishes them.
+    /// The transformers library's module names and the sites that are their outputs, in the order in which a forward
+    /// pass finishes them.
     fn modules(&self) -> Vec<NamedSite>;
 
-    /// `config.json`, to be written.
+    /// The `config.json` to write.
     fn config(&self) -> Map<String, Value>;
 
     /// The end-of-text token that the configuration names.
@@ -137,7 +137,7 @@ pub trait Family: Debug + Send + Sync {
         u32::try_from(id).ok()
     }
 
-    /// The configuration, where this is a GPT-2: the only family that is trained.
+    /// The configuration of a GPT-2, the only family that engram trains; `None` for others.
     fn gpt2(&self) -> Option<&Gpt2Config> {
         None
     }
@@ -150,7 +150,8 @@ pub const FAMILIES: &str =
 /// Reads `config.json`.
 ///
 /// # Errors
-/// [`ModelError::Io`]; [`ModelError::Config`] for a family that is not known or numbers that describe no model.
+/// [`ModelError::Io`] if it cannot be read; [`ModelError::Config`] for an unknown family or numbers that do not
+/// describe a model.
 pub fn read(path: &Path) -> Result<Arc<dyn Family>> {
     let text = std::fs::read(path).map_err(|source| ModelError::Io {
         path: path.to_owned(),
@@ -162,10 +163,10 @@ pub fn read(path: &Path) -> Result<Arc<dyn Family>> {
     })
 }
 
-/// The family of the bytes of a `config.json`.
+/// The family in the bytes of a `config.json`.
 ///
 /// # Errors
-/// The reason, in words.
+/// A message that names the invalid field.
 pub fn parse(text: &[u8]) -> std::result::Result<Arc<dyn Family>, String> {
     of(fields(text)?)
 }
@@ -178,7 +179,7 @@ fn fields(text: &[u8]) -> std::result::Result<Map<String, Value>, String> {
 /// The family of a configuration.
 ///
 /// # Errors
-/// The reason, in words.
+/// A message that names the invalid field.
 pub fn of(config: Map<String, Value>) -> std::result::Result<Arc<dyn Family>, String> {
     let Some(name) = config.get("model_type").and_then(Value::as_str) else {
         return Err("model_type is missing".to_owned());

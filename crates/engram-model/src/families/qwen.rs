@@ -1,5 +1,5 @@
-//! Qwen 2 (Yang et al. 2024): Llama with biases on queries, keys and values. Qwen 3 (Yang et al. 2025): without them,
-//! and each head's queries and keys normalised. In both, later layers may see a window.
+//! Qwen 2 (Yang et al. 2024): Llama with biases on queries, keys and values. Qwen 3 (Yang et al. 2025): no biases, but
+//! QK-norm. In both, later layers may have a sliding window.
 
 use serde_json::{Map, Value};
 
@@ -12,7 +12,7 @@ use crate::architecture::{Architecture, LayerAttention};
 /// Reads a configuration.
 ///
 /// # Errors
-/// The field that is wrong, in words.
+/// A message that names the invalid field.
 pub(super) fn read(config: Map<String, Value>) -> Result<Decoder, String> {
     let settings = Settings(&config);
     let family = settings.text_or("model_type", "")?.to_owned();
@@ -55,7 +55,7 @@ pub(super) fn read(config: Map<String, Value>) -> Result<Decoder, String> {
     .checked()
 }
 
-/// Which layers see a window: those that are said to, else all from `max_window_layers` on.
+/// Which layers have a sliding window: those listed, otherwise all from `max_window_layers` on.
 fn slides(settings: &Settings<'_>, layers: usize) -> Result<Vec<bool>, String> {
     if !settings.flag_or("use_sliding_window", false)? {
         return Ok(vec![false; layers]);

@@ -1,15 +1,15 @@
-//! Rotary embedding's frequencies from a configuration, in the older and in the newer style of the transformers library.
+//! Rotary frequencies from a configuration, in the old and in the new format of the transformers library.
 
 use serde_json::{Map, Value};
 
 use super::settings::Settings;
-use crate::architecture::{LongFrequencies, Longer, Rotary, frequencies};
+use crate::architecture::{LongFrequencies, LongPrompts, Rotary, frequencies};
 use crate::error::shown;
 
-/// The most dimensions of a head that turn; models have 256 at the most.
+/// Maximum number of rotated dimensions of a head; models have at most 256.
 const MOST_WIDTH: usize = 1 << 16;
 
-/// Fields of the scaling of rotary embedding that are read, or that change nothing.
+/// Fields of rotary scaling that are read, or that have no effect.
 const KNOWN: [&str; 17] = [
     "rope_type",
     "type",
@@ -30,25 +30,25 @@ const KNOWN: [&str; 17] = [
     "finetuned",
 ];
 
-/// What a configuration says of rotary embedding for some layers.
+/// The rotary settings of some layers.
 pub(super) struct Rope {
     pub theta: f64,
     scaling: Map<String, Value>,
-    /// The longest context, and that of the pretraining where it is outside the scaling.
+    /// Maximum context, and the pretraining context if given outside the scaling.
     context: Option<f64>,
     original: Option<f64>,
-    /// The share of a head's dimensions that turn, where that is outside the scaling.
+    /// Share of a head's dimensions that are rotated, if given outside the scaling.
     share: Option<f64>,
-    /// How many do, by [`ROTARY_DIM`].
+    /// Number of rotated dimensions, from [`ROTARY_DIM`].
     width: Option<usize>,
 }
 
-/// The field that says how many of a head's dimensions turn where not all do. The transformers library has none for
-/// the families laid out like Llama; a GGUF file's `rope.dimension_count` comes to it.
+/// Field with the number of rotated dimensions of a head, if not all are. The transformers library has none for
+/// families laid out like Llama; engram converts GGUF's `rope.dimension_count` to it.
 pub(crate) const ROTARY_DIM: &str = "rotary_dim";
 
 impl Rope {
-    /// `rope_parameters` (or, of it, the part for layers of kind `layers`), else `rope_theta` and `rope_scaling`.
+    /// Reads `rope_parameters` (or its part for layers of kind `layers`), otherwise `rope_theta` and `rope_scaling`.
     pub fn read(
         config: &Map<String, Value>,
         layers: Option<&str>,
@@ -81,7 +81,7 @@ impl Rope {
         })
     }
 
-    /// A base of its own, unscaled.
+    /// An unscaled rotary embedding with this base.
     pub fn plain(config: &Map<String, Value>, theta: f64) -> Result<Rope, String> {
         let settings = Settings(config);
         Ok(Rope {
@@ -97,13 +97,13 @@ impl Rope {
         })
     }
 
-    /// The share of a head's dimensions that turn, where this configuration says so.
+    /// Share of a head's dimensions that are rotated, if the configuration has it.
     pub fn share(&self) -> Result<Option<f64>, String> {
         Settings(&self.scaling).number("partial_rotary_factor")
     }
 
-    /// The rotary embedding of whole heads, as of the families laid out like Llama. A share of each head is refused:
-    /// of these families the transformers library reads none.
+    /// The rotary embedding of whole heads, for families laid out like Llama. A share below 1 is an error: the
+    /// transformers library does not read it for these families.
     pub fn of_heads(&self, d_head: usize) -> Result<Rotary, String> {
         match self.share()?.or(self.share) {
             Some(share) if share != 1.0 => Err(format!(
@@ -113,8 +113,8 @@ impl Rope {
         }
     }
 
-    /// Frequencies of the first `width` dimensions of a head: θ^(−2i/width), scaled as asked. In float32, as the
-    /// transformers library has them.
+    /// Frequencies of the first `width` dimensions of a head: θ^(−2i/width), scaled as configured, in float32 as in the
+    /// transformers library.
     pub fn rotary(&self, width: usize) -> Result<Rotary, String> {
         if !width.is_multiple_of(2) || width == 0 {
             return Err(format!(
@@ -162,7 +162,7 @@ impl Rope {
         }
         let finite = |frequencies: &[f32]| frequencies.iter().all(|f| f.is_finite());
         let long = match &rotary.longer {
-            Some(Longer {
+            Some(LongPrompts {
                 frequencies: LongFrequencies::Fixed(long),
                 ..
             }) => finite(long),
@@ -175,7 +175,7 @@ impl Rope {
         }
     }
 
-    /// The context of the pretraining.
+    /// The pretraining context.
     fn original(&self) -> Result<f64, String> {
         const NAME: &str = "original_max_position_embeddings";
         let found = match self.original {
@@ -189,7 +189,7 @@ impl Rope {
         }
     }
 
-    /// By how much the context was extended, where the scaling does not say: its share of the pretraining's.
+    /// The factor by which the context was extended; if not given, the ratio to the pretraining context.
     fn factor(&self, original: f64) -> Result<f64, String> {
         let scaling = Settings(&self.scaling);
         match (scaling.number("factor")?, self.context) {
@@ -198,18 +198,18 @@ impl Rope {
         }
     }
 
-    /// Dynamic NTK scaling: within the context plain, beyond it of a base that grows with the prompt's length.
+    /// Dynamic NTK scaling: unscaled within the context; beyond it the base grows with the prompt's length.
     fn dynamic(&self, plain: Vec<f32>) -> Result<Rotary, String> {
         let factor = positive(&Settings(&self.scaling), "factor")?;
-        let than = self
+        let above = self
             .context
             .ok_or("scaled rotary embedding without max_position_embeddings")?;
         if plain.len() < 2 {
             return Err("dynamic rotary embedding of 2 dimensions; it takes 4 at least".to_owned());
         }
         Ok(Rotary {
-            longer: Some(Longer {
-                than: than as usize,
+            longer: Some(LongPrompts {
+                above: above as usize,
                 frequencies: LongFrequencies::Dynamic {
                     theta: self.theta,
                     factor,
@@ -219,8 +219,8 @@ impl Rope {
         })
     }
 
-    /// YaRN (Peng et al. 2023): dimensions of many turns within the pretraining's context kept, those of few divided by
-    /// the factor, a ramp between them.
+    /// YaRN (Peng et al. 2023): frequencies with many periods in the pretraining context are kept, those with few are
+    /// divided by the factor, with a ramp between.
     fn yarn(&self, plain: &[f32]) -> Result<Rotary, String> {
         let scaling = Settings(&self.scaling);
         let original = self.original()?;
@@ -237,7 +237,7 @@ impl Rope {
             _ => grown(1.0),
         };
         let width = 2.0 * plain.len() as f64;
-        // The dimension that turns so often within the pretraining's context.
+        // The dimension with this many periods in the pretraining context.
         let turning = |times: f64| {
             let waves = original / (times * 2.0 * std::f64::consts::PI);
             width * waves.ln() / (2.0 * self.theta.ln())
@@ -263,7 +263,7 @@ impl Rope {
         })
     }
 
-    /// LongRoPE (Ding et al. 2024): a factor for each frequency, others beyond the pretraining's context.
+    /// LongRoPE (Ding et al. 2024): a factor for each frequency, with other factors beyond the pretraining context.
     fn longrope(&self, plain: &[f32]) -> Result<Rotary, String> {
         let scaling = Settings(&self.scaling);
         let original = self.original()?;
@@ -287,15 +287,15 @@ impl Rope {
         };
         Ok(Rotary {
             scale: scale as f32,
-            longer: Some(Longer {
-                than: original as usize,
+            longer: Some(LongPrompts {
+                above: original as usize,
                 frequencies: LongFrequencies::Fixed(divided("long_factor")?.into()),
             }),
             ..Rotary::of(divided("short_factor")?)
         })
     }
 
-    /// Llama 3.1's: long waves divided by a factor, short ones kept, a ramp between them.
+    /// Llama 3.1: low frequencies are divided by a factor, high ones kept, with a ramp between.
     fn llama3(&self, plain: &[f32]) -> Result<Vec<f32>, String> {
         let scaling = Settings(&self.scaling);
         let factor = positive(&scaling, "factor")? as f32;

@@ -1,4 +1,4 @@
-//! Fields of a `config.json`, with the field named where one is wrong.
+//! Typed access to the fields of a `config.json`; errors name the field.
 
 use serde_json::{Map, Value};
 
@@ -8,9 +8,9 @@ use crate::kernels::activation::Activation;
 
 type Result<T> = std::result::Result<T, String>;
 
-/// Sizes beyond these are no model that exists; they are refused before anything is allocated.
+/// Maximum size; larger ones are rejected before anything is allocated.
 pub(super) const MOST: usize = 1 << 24;
-/// No transformer is nearly so deep, and the table of parameters is made before the weights are read.
+/// Maximum number of layers: the table of parameters is made before the weights are read.
 pub(super) const MOST_LAYERS: usize = 4096;
 
 /// A configuration's fields. A field that is null counts as missing.
@@ -21,12 +21,12 @@ impl Settings<'_> {
         self.0.get(name).filter(|v| !v.is_null())
     }
 
-    /// A size from 1 up.
+    /// A size of at least 1.
     pub fn size(&self, name: &str) -> Result<usize> {
         self.size_or(name, None)
     }
 
-    /// A size from 1 up, or what it is where the field is missing.
+    /// A size of at least 1, or `default` if the field is missing.
     pub fn size_or(&self, name: &str, default: Option<usize>) -> Result<usize> {
         let Some(value) = self.get(name) else {
             return default.ok_or_else(|| format!("{name} is missing"));
@@ -45,7 +45,7 @@ impl Settings<'_> {
         }
     }
 
-    /// A number that stands for something only where it is given.
+    /// An optional number.
     pub fn number(&self, name: &str) -> Result<Option<f64>> {
         match self.get(name) {
             None => Ok(None),
@@ -69,7 +69,7 @@ impl Settings<'_> {
         }
     }
 
-    /// ε of the normalisations.
+    /// ε of the norms.
     pub fn epsilon(&self, name: &str, default: f64) -> Result<f64> {
         let epsilon = self.number_or(name, default)?;
         match epsilon > 0.0 && epsilon < 1.0 {
@@ -92,7 +92,7 @@ impl Settings<'_> {
         activation(name, self.text_or(name, default)?)
     }
 
-    /// The words of a list, one for each layer.
+    /// A list of words, one for each layer.
     pub fn layer_types(&self, name: &str, layers: usize) -> Result<Option<Vec<&str>>> {
         let Some(value) = self.get(name) else {
             return Ok(None);
@@ -113,7 +113,7 @@ fn wrong(name: &str, value: &Value, expected: &str) -> String {
     )
 }
 
-/// Fields that other families compute by, and none of those that are read.
+/// Fields that affect other families and none that engram reads.
 const OF_OTHER_FAMILIES: [&str; 16] = [
     "alibi",
     "attention_multiplier",
@@ -133,8 +133,8 @@ const OF_OTHER_FAMILIES: [&str; 16] = [
     "use_qk_norm",
 ];
 
-/// Refuses fields that say of another computation, unless their value changes nothing: the transformers library would
-/// compute without them, and without a word.
+/// Fails for fields that imply another computation, unless their value has no effect. The transformers library would
+/// ignore them without a warning.
 pub(super) fn refuse_of_other_families(config: &Map<String, Value>) -> Result<()> {
     for name in OF_OTHER_FAMILIES {
         let value = config.get(name).unwrap_or(&Value::Null);
@@ -147,7 +147,7 @@ pub(super) fn refuse_of_other_families(config: &Map<String, Value>) -> Result<()
         if !neutral {
             let value = shown(&value.to_string());
             return Err(format!(
-                "{name} is {value}, and no model of this family computes by it"
+                "{name} is {value}, which no model of this family uses"
             ));
         }
     }
@@ -170,7 +170,7 @@ pub(super) fn activation(field: &str, name: &str) -> Result<Activation> {
     })
 }
 
-/// Checks what the forward pass takes for granted.
+/// Checks what the forward pass assumes.
 pub(super) fn check(architecture: &Architecture) -> Result<()> {
     let a = architecture;
     if !a.heads.is_multiple_of(a.kv_heads) {

@@ -1,11 +1,11 @@
-//! Blocks of bytes to float32, type by type. A block's scales are multiplied first and products are exact
-//! in float32, so that the results are those of llama.cpp to the last bit.
+//! Converts blocks of quantised bytes to float32, for each tensor type. A block's scales are multiplied first and
+//! products are exact in float32, so that the results equal llama.cpp's bit for bit.
 
 use half::{bf16, f16};
 use multiversion::multiversion;
 use rayon::prelude::*;
 
-/// Turns whole blocks into float32.
+/// Converts whole blocks to float32.
 pub(super) type Decode = fn(&[u8], &mut [f32]);
 
 /// Elements of one task.
@@ -19,14 +19,14 @@ pub(super) fn not_finite(values: &[f32]) -> Option<usize> {
     Some(start + within)
 }
 
-/// Without a branch, so that it is vector code: an exponent of ones carries into the top bit.
+/// Branch-free, so that it compiles to vector code: an exponent of all ones carries into the top bit.
 #[multiversion(targets = "simd")]
 fn all_finite(values: &[f32]) -> bool {
     let carry = |v: &f32| (v.to_bits() & 0x7fff_ffff) + 0x0080_0000;
     values.iter().fold(0, |all, v| all | carry(v)) >> 31 == 0
 }
 
-/// Blocks of `B` bytes and `N` elements, one after another.
+/// Converts consecutive blocks of `B` bytes and `N` elements.
 #[inline(always)]
 fn blocks<const B: usize, const N: usize>(
     data: &[u8],
@@ -61,8 +61,8 @@ pub(super) fn bf16(data: &[u8], out: &mut [f32]) {
     blocks::<2, 1>(data, out, |b, o| o[0] = bf16::from_le_bytes(*b).to_f32());
 }
 
-// The simple types: a scale, in those that end in 1 a least value, and 32 elements. Of 4 bits, the low
-// halves of 16 bytes come first, then their high halves; a fifth bit stands apart, for all 32 in one word.
+// Simple types: a scale, a minimum in types that end in 1, and 32 elements. With 4 bits, the low halves of 16 bytes
+// come first, then their high halves. The fifth bits of all 32 elements are in one separate word.
 
 #[multiversion(targets = "simd")]
 pub(super) fn q4_0(data: &[u8], out: &mut [f32]) {
@@ -112,7 +112,7 @@ pub(super) fn q5_1(data: &[u8], out: &mut [f32]) {
     });
 }
 
-/// Elements `j` and `j` + 16 from the byte of their low bits and the word of their fifth bits.
+/// Elements `j` and `j` + 16, from the byte with their low bits and the word with their fifth bits.
 #[inline(always)]
 fn five_bits(byte: u8, high: u32, j: usize) -> (f32, f32) {
     let bit = |i: usize| (high >> i & 1) << 4;
@@ -130,10 +130,10 @@ pub(super) fn q8_0(data: &[u8], out: &mut [f32]) {
     });
 }
 
-// The K types: 256 elements under one scale of scales. Groups of 16 or 32 elements have a small scale each.
-// The bits of four groups of 32 (of 2 bits) or two (of 4 bits) stand in the same bytes, one above another.
+// K types: 256 elements under one scale of scales. Groups of 16 or 32 elements have a small scale each. Four groups of
+// 32 (2 bits) or two groups (4 bits) share the same bytes, at different bit positions.
 
-/// Scales and least values of 4 bits in one byte; 2 bits an element.
+/// 4-bit scale and minimum in one byte; 2 bits per element.
 #[multiversion(targets = "simd")]
 pub(super) fn q2_k(data: &[u8], out: &mut [f32]) {
     blocks::<84, 256>(data, out, |b, o| {
@@ -149,13 +149,13 @@ pub(super) fn q2_k(data: &[u8], out: &mut [f32]) {
     });
 }
 
-/// Where the two bits of a group of 16 stand among 64 bytes: at which byte and how far up.
+/// Byte and shift of the two bits of a group of 16 among 64 bytes.
 #[inline(always)]
 fn two_bits(group: usize) -> (usize, usize) {
     (group / 8 * 32 + group % 2 * 16, group % 8 / 2 * 2)
 }
 
-/// Scales of 6 bits, less 32; 2 bits an element and a third, apart, that stands for 4 where it is 0.
+/// 6-bit scales minus 32; 2 bits per element, and a separate third bit that subtracts 4 if it is 0.
 #[multiversion(targets = "simd")]
 pub(super) fn q3_k(data: &[u8], out: &mut [f32]) {
     blocks::<110, 256>(data, out, |b, o| {
@@ -174,8 +174,8 @@ pub(super) fn q3_k(data: &[u8], out: &mut [f32]) {
     });
 }
 
-/// Scale and least value, of 6 bits each, of one of eight groups. The first four stand in the low bits of
-/// bytes 0 to 7; the others have four bits in bytes 8 to 11 and their upper two above the first four.
+/// 6-bit scale and minimum of one of eight groups. The first four groups use the low bits of bytes 0 to 7; the others
+/// have four bits in bytes 8 to 11 and their upper two bits above those of the first four.
 #[inline(always)]
 fn scale_and_least(packed: &[u8], group: usize) -> (f32, f32) {
     let (scale, least) = if group < 4 {
@@ -190,7 +190,7 @@ fn scale_and_least(packed: &[u8], group: usize) -> (f32, f32) {
     (f32::from(scale), f32::from(least))
 }
 
-/// 4 bits an element.
+/// 4 bits per element.
 #[multiversion(targets = "simd")]
 pub(super) fn q4_k(data: &[u8], out: &mut [f32]) {
     blocks::<144, 256>(data, out, |b, o| {
@@ -206,7 +206,7 @@ pub(super) fn q4_k(data: &[u8], out: &mut [f32]) {
     });
 }
 
-/// 4 bits an element and a fifth apart.
+/// 4 bits per element and a separate fifth.
 #[multiversion(targets = "simd")]
 pub(super) fn q5_k(data: &[u8], out: &mut [f32]) {
     blocks::<176, 256>(data, out, |b, o| {
@@ -224,7 +224,7 @@ pub(super) fn q5_k(data: &[u8], out: &mut [f32]) {
     });
 }
 
-/// Signed scales of 8 bits; 4 bits an element and two more apart, less 32.
+/// Signed 8-bit scales; 4 bits per element and two separate ones, minus 32.
 #[multiversion(targets = "simd")]
 pub(super) fn q6_k(data: &[u8], out: &mut [f32]) {
     blocks::<210, 256>(data, out, |b, o| {
@@ -242,7 +242,7 @@ pub(super) fn q6_k(data: &[u8], out: &mut [f32]) {
     });
 }
 
-/// A scale in float32 and 8 bits an element; the sums at the end are for products.
+/// float32 scale and 8 bits per element; the sums at the end serve products only.
 #[multiversion(targets = "simd")]
 pub(super) fn q8_k(data: &[u8], out: &mut [f32]) {
     blocks::<292, 256>(data, out, |b, o| {

@@ -1,5 +1,5 @@
-//! The header: version, metadata, tensor table. What it claims is held against the file's length before
-//! anything is allocated for it.
+//! The header: version, metadata, tensor table. Every claimed size is checked against the file's length before anything
+//! is allocated.
 
 use std::ops::Range;
 use std::path::Path;
@@ -7,48 +7,48 @@ use std::path::Path;
 use indexmap::IndexMap;
 
 use super::types::TensorType;
-use super::value::{Array, Kind, Value};
+use super::value::{Kind, MetadataArray, MetadataValue};
 use crate::bytes::Bytes;
 use crate::error::{ModelError, Result, shown};
 
 const MAGIC: &[u8] = b"GGUF";
-/// Where the header names no other.
+/// Alignment if the header has none.
 const DEFAULT_ALIGNMENT: usize = 32;
 const ALIGNMENT: &str = "general.alignment";
-/// The least bytes of a metadata entry: its key's length, its type, one byte of value.
+/// Minimum size of a metadata entry: length of its key, type, one byte of value.
 const LEAST_ENTRY: usize = 8 + 4 + 1;
-/// The least bytes of a tensor's entry: its name's length, number of dimensions, type, offset.
+/// Minimum size of a tensor's entry: length of its name, number of dimensions, type, offset.
 const LEAST_TENSOR: usize = 8 + 4 + 4 + 8;
-/// The format's bound.
+/// Maximum number of dimensions in the format.
 const MOST_DIMENSIONS: u32 = 4;
-/// The format sets none; no model needs more than one.
+/// Maximum nesting of arrays; the format has no limit, and models need one level.
 const MOST_NESTING: usize = 4;
-/// The bytes of a file that are read first; a header has some megabytes, where it holds a vocabulary.
+/// Bytes read first. A header with a vocabulary has a few megabytes.
 const FIRST_READ: usize = 1 << 20;
-/// The format sets none; a vocabulary of a million tokens takes a tenth of this.
+/// Maximum size of a header; the format has no limit, and a vocabulary of a million tokens takes a tenth of this.
 const MOST_HEADER: usize = 1 << 28;
 
 /// A tensor of the file.
 #[derive(Debug, Clone)]
 pub struct TensorInfo {
-    /// Its shape, row-major: the file's dimensions in reverse order, as the transformers library has them.
+    /// Its shape, row-major: the file's dimensions in reverse order, as in the transformers library.
     pub shape: Vec<usize>,
     /// How its elements are stored.
     pub kind: &'static TensorType,
-    /// Where it is in its file.
+    /// Its bytes in its file.
     pub bytes: Range<usize>,
-    /// Which of [`super::Gguf::files`] holds it.
+    /// Index of its file in [`super::Gguf::files`].
     pub part: usize,
 }
 
 #[derive(Debug)]
 pub(super) struct Header {
     pub version: u32,
-    pub metadata: IndexMap<String, Value>,
+    pub metadata: IndexMap<String, MetadataValue>,
     pub tensors: IndexMap<String, TensorInfo>,
 }
 
-/// Reads and checks a file's header; gives it and the bytes that it was read from, in which arrays stay.
+/// Reads and checks a file's header. Returns it with the bytes that it was read from, which hold the arrays.
 pub(super) fn read(file: &Bytes) -> Result<(Header, Vec<u8>)> {
     let mut buffer = Vec::new();
     let mut size = FIRST_READ.min(file.len());
@@ -77,7 +77,7 @@ pub(super) fn read(file: &Bytes) -> Result<(Header, Vec<u8>)> {
     }
 }
 
-/// A place in the file; errors name the part that is being read.
+/// A reading position in the file; errors name the part being read.
 struct Cursor<'a> {
     /// The file's first bytes.
     bytes: &'a [u8],
@@ -85,7 +85,7 @@ struct Cursor<'a> {
     length: usize,
     path: &'a Path,
     at: usize,
-    /// The end of what was asked for and lies in the file beyond `bytes`; the error that says so is no error of
+    /// End of a requested range that is in the file but beyond `bytes`; the error that reports it is not an error of
     /// the file.
     wanted: usize,
     part: String,
@@ -119,7 +119,7 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// The next bytes; `length` is believed only as far as the file goes.
+    /// The next bytes, if the file has that many.
     fn take(&mut self, length: usize) -> Result<&'a [u8]> {
         let left = self.length - self.at;
         if length > left {
@@ -142,8 +142,8 @@ impl<'a> Cursor<'a> {
         Ok(bytes.iter().rev().fold(0, |v, &b| v << 8 | u32::from(b)))
     }
 
-    /// A length, count or offset. One that does not fit the address space is as much beyond the file as
-    /// the largest that does.
+    /// A length, count or offset. A number beyond the address space becomes the largest one, which is beyond any file
+    /// as well.
     fn size(&mut self) -> Result<usize> {
         let bytes = self.take(8)?;
         let value = bytes.iter().rev().fold(0, |v, &b| v << 8 | u64::from(b));
@@ -188,7 +188,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// A count of things that take `least` bytes each.
+    /// A count of items that take at least `least` bytes each.
     fn count(&mut self, of: &str, least: usize) -> Result<usize> {
         let count = self.size()?;
         let room = (self.length - self.at) / least;
@@ -201,7 +201,7 @@ impl<'a> Cursor<'a> {
         Ok(count)
     }
 
-    fn metadata(&mut self, entries: usize) -> Result<IndexMap<String, Value>> {
+    fn metadata(&mut self, entries: usize) -> Result<IndexMap<String, MetadataValue>> {
         let mut metadata = IndexMap::new();
         for index in 0..entries {
             self.part = format!("metadata entry {index}");
@@ -212,7 +212,7 @@ impl<'a> Cursor<'a> {
             let value = self.value(kind)?;
             if metadata.insert(key.to_owned(), value).is_some() {
                 self.at = start;
-                return Err(self.damaged(format!("{} stands there twice", self.part)));
+                return Err(self.damaged(format!("{} occurs twice", self.part)));
             }
         }
         Ok(metadata)
@@ -228,9 +228,9 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    fn value(&mut self, kind: Kind) -> Result<Value> {
+    fn value(&mut self, kind: Kind) -> Result<MetadataValue> {
         match (kind, kind.width()) {
-            (Kind::Array, _) => Ok(Value::Array(self.array(1)?)),
+            (Kind::Array, _) => Ok(MetadataValue::Array(self.array(1)?)),
             (_, Some(width)) => {
                 let bytes = self.take(width)?;
                 kind.number(bytes).ok_or_else(|| {
@@ -240,12 +240,12 @@ impl<'a> Cursor<'a> {
                     ))
                 })
             }
-            _ => Ok(Value::String(self.text()?.to_owned())),
+            _ => Ok(MetadataValue::String(self.text()?.to_owned())),
         }
     }
 
-    /// Goes over an array without making anything of it.
-    fn array(&mut self, depth: usize) -> Result<Array> {
+    /// Skips an array without allocating it.
+    fn array(&mut self, depth: usize) -> Result<MetadataArray> {
         if depth > MOST_NESTING {
             return Err(self.damaged(format!(
                 "{} holds arrays within arrays, more than {MOST_NESTING} deep",
@@ -253,7 +253,7 @@ impl<'a> Cursor<'a> {
             )));
         }
         let of = self.kind()?;
-        // A string takes its length at least, an array its type and length.
+        // A string takes at least its length field, an array its type and length.
         let least = of.width().unwrap_or(match of {
             Kind::Array => 4 + 8,
             _ => 8,
@@ -277,17 +277,17 @@ impl<'a> Cursor<'a> {
             }
         }
         let bytes = start..self.at;
-        Ok(Array { of, length, bytes })
+        Ok(MetadataArray { of, length, bytes })
     }
 
-    fn alignment(&self, value: Option<&Value>) -> Result<usize> {
+    fn alignment(&self, value: Option<&MetadataValue>) -> Result<usize> {
         let alignment = match value {
             None => return Ok(DEFAULT_ALIGNMENT),
-            Some(Value::Unsigned(v)) => usize::try_from(*v).unwrap_or(0),
+            Some(MetadataValue::Unsigned(v)) => usize::try_from(*v).unwrap_or(0),
             Some(_) => 0,
         };
         if !alignment.is_power_of_two() {
-            let found = value.map_or_else(String::new, Value::to_string);
+            let found = value.map_or_else(String::new, MetadataValue::to_string);
             return Err(self.damaged(format!(
                 "metadata {ALIGNMENT} is {found}, which is no power of two"
             )));
@@ -305,14 +305,14 @@ impl<'a> Cursor<'a> {
             let tensor = self.tensor(alignment)?;
             if tensors.insert(name.to_owned(), tensor).is_some() {
                 self.at = start;
-                return Err(self.damaged(format!("{} stands in the table twice", self.part)));
+                return Err(self.damaged(format!("{} is in the table twice", self.part)));
             }
         }
         self.place(&mut tensors, alignment)?;
         Ok(tensors)
     }
 
-    /// A tensor whose bytes are counted from the start of the data, which is known after the table.
+    /// A tensor entry. Its offset is relative to the start of the data, which is known after the table.
     fn tensor(&mut self, alignment: usize) -> Result<TensorInfo> {
         let dimensions = self.u32()?;
         if dimensions > MOST_DIMENSIONS {
@@ -338,20 +338,20 @@ impl<'a> Cursor<'a> {
         let offset = self.size()?;
         if offset % alignment != 0 {
             return Err(self.damaged(format!(
-                "{} stands at {offset}, which is no multiple of the alignment {alignment}",
+                "{} is at {offset}, which is not a multiple of the alignment {alignment}",
                 self.part
             )));
         }
         Ok(TensorInfo {
             shape,
             kind,
-            // Too large a sum is beyond every file, as `place` finds.
+            // A saturated sum is beyond any file, which `place` detects.
             bytes: offset..offset.saturating_add(length),
             part: 0,
         })
     }
 
-    /// The bytes of a tensor of a shape.
+    /// Number of bytes of a tensor.
     fn length(&self, shape: &[usize], kind: &TensorType) -> Result<usize> {
         let part = &self.part;
         let row = shape.last().copied().unwrap_or(1);
@@ -373,7 +373,8 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// Counts the tensors' bytes from the start of the file, and holds them against its end and each other.
+    /// Converts the tensors' offsets to offsets from the start of the file, and checks them against its end and each
+    /// other.
     fn place(
         &mut self,
         tensors: &mut IndexMap<String, TensorInfo>,

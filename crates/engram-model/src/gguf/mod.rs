@@ -1,5 +1,5 @@
-//! GGUF, the file format of llama.cpp: one file holds metadata, a tokenizer and tensors, most of them
-//! quantised. Versions 2 and 3, little-endian; nothing that the file says is believed unchecked.
+//! GGUF, llama.cpp's file format: one file holds metadata, a tokenizer and tensors, most of them quantised. Versions 2
+//! and 3, little-endian. Everything that a file claims is checked.
 
 mod dequantise;
 mod header;
@@ -16,42 +16,42 @@ use indexmap::IndexMap;
 pub use header::TensorInfo;
 pub use rotary::unpermute;
 pub use types::TensorType;
-pub use value::{Array, FromMetadata, Kind, Value};
+pub use value::{FromMetadata, Kind, MetadataArray, MetadataValue};
 
 use crate::bytes::Bytes;
 use crate::error::{ModelError, Result, shown};
 use crate::tokenizer::Tokenizer;
 
-/// An open GGUF file, or all files of a model that is split into several. Tensors are read from the disk when they
-/// are asked for.
+/// An open GGUF file, or all files of a split model. Tensors are read from disk on demand.
 #[derive(Debug)]
 pub struct Gguf {
     path: PathBuf,
-    /// The first file up to its tensors; arrays of metadata stay in it.
+    /// The first file up to its tensors; arrays of metadata are read from it.
     head: Vec<u8>,
     header: header::Header,
-    /// In order.
+    /// The files, in order.
     files: Vec<Bytes>,
 }
 
 impl Gguf {
-    /// Opens a file and checks its header; of a split model any part stands for all, which are read from the folder.
+    /// Opens a file and checks its header. For any part of a split model, all parts are opened from the same folder.
     ///
     /// # Errors
-    /// [`ModelError::Io`], [`ModelError::Gguf`], [`ModelError::GgufKind`], [`ModelError::CutShort`].
+    /// [`ModelError::Io`] and [`ModelError::CutShort`] if reading fails; [`ModelError::Gguf`] for a damaged header;
+    /// [`ModelError::GgufKind`] for an unsupported version, or if parts are missing.
     pub fn open(path: &Path) -> Result<Gguf> {
         split::whole(Gguf::new(Bytes::open(path)?)?)
     }
 
-    /// A file whose bytes are in memory; errors name it "(bytes)".
+    /// Parses a file in memory; errors name it "(bytes)".
     ///
     /// # Errors
-    /// [`ModelError::Gguf`], [`ModelError::GgufKind`].
+    /// [`ModelError::Gguf`] for a damaged header; [`ModelError::GgufKind`] for an unsupported version.
     pub fn parse(bytes: Vec<u8>) -> Result<Gguf> {
         Gguf::new(Bytes::held(bytes))
     }
 
-    /// One file, whether it is a whole model or a part.
+    /// One file: a whole model, or a part of one.
     fn new(file: Bytes) -> Result<Gguf> {
         let (header, head) = header::read(&file)?;
         Ok(Gguf {
@@ -62,13 +62,13 @@ impl Gguf {
         })
     }
 
-    /// The files, in order: one, but for a split model.
+    /// The files, in order; several for a split model.
     pub fn files(&self) -> Vec<PathBuf> {
         let paths = self.files.iter().map(|file| file.path().to_owned());
         paths.collect()
     }
 
-    /// The file, of a split model the first.
+    /// The file; of a split model the first.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -79,15 +79,15 @@ impl Gguf {
     }
 
     /// All metadata, in the file's order.
-    pub fn metadata(&self) -> &IndexMap<String, Value> {
+    pub fn metadata(&self) -> &IndexMap<String, MetadataValue> {
         &self.header.metadata
     }
 
-    /// A metadata value, where the file has it: `file.get::<f32>("llama.rope.freq_base")?`. Types are `u32`,
-    /// `i32`, `f32`, `bool`, `&str`, and vectors of these.
+    /// A metadata value, if the file has it: `file.get::<f32>("llama.rope.freq_base")?`. Types are `u32`, `i32`, `f32`,
+    /// `bool`, `&str`, and vectors of these.
     ///
     /// # Errors
-    /// [`ModelError::MetadataType`] where it is of another type.
+    /// [`ModelError::MetadataType`] if it has another type.
     pub fn get<'a, T: FromMetadata<'a>>(&'a self, key: &str) -> Result<Option<T>> {
         let Some(value) = self.header.metadata.get(key) else {
             return Ok(None);
@@ -101,10 +101,10 @@ impl Gguf {
         })
     }
 
-    /// A metadata value that the file must have.
+    /// A required metadata value.
     ///
     /// # Errors
-    /// As [`Gguf::get`], and [`ModelError::MissingMetadata`].
+    /// As [`Gguf::get`]; [`ModelError::MissingMetadata`] if the file lacks the key.
     pub fn require<'a, T: FromMetadata<'a>>(&'a self, key: &str) -> Result<T> {
         let missing = || ModelError::MissingMetadata {
             path: self.path.clone(),
@@ -113,10 +113,10 @@ impl Gguf {
         self.get(key)?.ok_or_else(missing)
     }
 
-    /// The number of elements of a metadata array, without reading it; none where the key holds no array.
+    /// Length of a metadata array, without reading it; `None` if the key is not an array.
     pub fn length(&self, key: &str) -> Option<usize> {
         match self.header.metadata.get(key)? {
-            Value::Array(array) => Some(array.length),
+            MetadataValue::Array(array) => Some(array.length),
             _ => None,
         }
     }
@@ -126,11 +126,11 @@ impl Gguf {
         &self.header.tensors
     }
 
-    /// A tensor's elements in float32, row-major, checked for NaN and infinity.
+    /// A tensor's elements in float32, row-major, checked to be finite.
     ///
     /// # Errors
-    /// [`ModelError::MissingTensor`], [`ModelError::GgufKind`] for a type that is not read,
-    /// [`ModelError::NotFinite`], [`ModelError::CutShort`].
+    /// [`ModelError::MissingTensor`] if there is none of this name; [`ModelError::GgufKind`] for an unsupported type;
+    /// [`ModelError::NotFinite`] for NaN or infinity; [`ModelError::CutShort`] if the file was truncated.
     pub fn tensor(&self, name: &str) -> Result<Vec<f32>> {
         let tensor = self.tensors().get(name);
         let tensor = tensor.ok_or_else(|| ModelError::MissingTensor {
@@ -161,11 +161,11 @@ impl Gguf {
         }
     }
 
-    /// The tokenizer that the metadata describes: byte-level BPE (`gpt2`) or SentencePiece's BPE (`llama`).
-    /// It adds no special tokens.
+    /// The tokenizer described by the metadata: byte-level BPE (`gpt2`) or SentencePiece BPE (`llama`), without special
+    /// tokens added to texts.
     ///
     /// # Errors
-    /// As [`Gguf::require`], and [`ModelError::Tokenizer`].
+    /// As [`Gguf::require`]; [`ModelError::Tokenizer`] for a kind that is not supported.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         tokenizer::build(self)
     }

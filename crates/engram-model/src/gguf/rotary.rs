@@ -1,18 +1,18 @@
-//! The order of rows in query and key projections.
+//! Order of rows in query and key projections.
 
 use crate::error::{ModelError, Result};
 
 /// Query or key weights (or bias) with each head's rows in the order of the transformers library.
 ///
-/// A rotary embedding turns pairs of elements of a head of size d. The transformers library pairs element i
-/// with i + d/2; llama.cpp pairs neighbours, 2i and 2i + 1, for models of the llama family (`llama`, which
-/// covers Llama, Mistral and SmolLM). Its converter therefore writes row i of a head at 2i and row i + d/2
-/// at 2i + 1; this brings them back. Other families (qwen2, gemma, gptneox …) are stored as they were.
+/// Rotary embedding rotates pairs of elements of a head of size d. The transformers library pairs element i with i +
+/// d/2. For the llama family (`llama`: Llama, Mistral, SmolLM), llama.cpp pairs neighbours, 2i and 2i + 1, so its
+/// converter writes row i of a head at 2i and row i + d/2 at 2i + 1. This function reverses that. Other families
+/// (qwen2, gemma, gptneox …) are stored unchanged.
 ///
-/// `shape` is the tensor's, rows first; `heads` is the number of key heads for a key projection.
+/// `shape` is the tensor's, rows first; `heads` is the number of key-value heads for a key projection.
 ///
 /// # Errors
-/// [`ModelError::RotaryHeads`] where the rows do not divide into heads of an even number of rows.
+/// [`ModelError::RotaryHeads`] if the rows do not divide into heads with an even number of rows.
 pub fn unpermute(values: &[f32], shape: &[usize], heads: usize) -> Result<Vec<f32>> {
     let elements = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
     let rows = shape.first().copied().unwrap_or(0);

@@ -1,5 +1,5 @@
-//! A model in several files, as llama.cpp's and the gguf package's splitters write them: each says which part of how
-//! many it is, the first has the metadata, and their names follow one pattern.
+//! Split models, as written by the splitters of llama.cpp and the gguf package: each file has its part number and the
+//! number of parts, the first has the metadata, and their names follow one pattern.
 
 use std::path::{Path, PathBuf};
 
@@ -13,18 +13,18 @@ const NUMBER: &str = "split.no";
 const COUNT: &str = "split.count";
 const TENSORS: &str = "split.tensors.count";
 
-/// What a file says of its place in a split model.
+/// A file's place in a split model.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Place {
-    /// From 1 up.
+    /// Number of the part, from 1.
     number: usize,
     count: usize,
-    /// Tensors of all parts.
+    /// Number of tensors in all parts.
     tensors: Option<usize>,
 }
 
 impl Place {
-    /// `None` for a whole model.
+    /// `None` for a model in one file.
     fn of(file: &Gguf) -> Result<Option<Place>> {
         let count = file.get::<u32>(COUNT)?.unwrap_or(1) as usize;
         if count <= 1 {
@@ -48,7 +48,7 @@ fn refused(path: &Path, why: String) -> ModelError {
     ModelError::GgufKind { path, why }
 }
 
-/// The whole model of a file that may be a part: with the others, in order, which are beside it.
+/// The whole model of a file: if it is a part, with the other parts from the same folder, in order.
 pub(super) fn whole(file: Gguf) -> Result<Gguf> {
     let Some(place) = Place::of(&file)? else {
         return Ok(file);
@@ -96,7 +96,7 @@ fn siblings(path: &Path, place: Place) -> Result<Vec<PathBuf>> {
     }
 }
 
-/// Parts as one: the metadata of the first, the tensors of all.
+/// The parts as one model: metadata of the first, tensors of all.
 fn joined(parts: Vec<Gguf>, place: Place) -> Result<Gguf> {
     let mut parts = parts.into_iter().enumerate();
     let Some((_, mut whole)) = parts.next() else {
@@ -137,7 +137,7 @@ fn joined(parts: Vec<Gguf>, place: Place) -> Result<Gguf> {
     }
 }
 
-/// Refuses a file that is another part, or one of another model, than its name says.
+/// Fails for a file whose content is another part, or a part of another model, than its name says.
 fn check(part: &Gguf, number: usize, place: Place) -> Result<()> {
     let expected = Place { number, ..place };
     let found = Place::of(part)?;

@@ -1,4 +1,4 @@
-//! The tokenizer that the metadata describes, built as the transformers library has it.
+//! The tokenizer described by the metadata, built as in the transformers library.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -39,18 +39,19 @@ const PADDING_ID: &str = "tokenizer.ggml.padding_token_id";
 const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
 const SPACE_PREFIX: &str = "tokenizer.ggml.add_space_prefix";
 
-/// Token types, as the format numbers them.
+/// Token types, as numbered by the format.
 const UNKNOWN: i32 = 2;
 const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
 
-/// SentencePiece's blank.
+/// SentencePiece's space.
 const BLANK: &str = "\u{2581}";
-/// The longest piece in bytes that merges are sought for. Real ones have under 100; work and memory grow with
-/// the square of the length.
+/// Maximum length in bytes of a piece for which merges are derived. Real pieces have under 100; time and memory grow
+/// with the square of the length.
 const LONGEST_PIECE: usize = 256;
 
-/// Contractions in either case, a word with the mark before it, up to three digits, marks, blanks.
+/// Pattern of Llama 3: contractions in either case, a word with the punctuation before it, up to three digits,
+/// punctuation, blanks.
 const LLAMA_3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// Builds the tokenizer of a file.
@@ -114,7 +115,7 @@ pub(super) fn build(file: &Gguf) -> Result<Tokenizer> {
     Tokenizer::from_parts(inner, file.path.clone(), config)
 }
 
-/// What llama.cpp takes where a file does not say it: `llama_vocab::impl::load`.
+/// llama.cpp's defaults for fields that a file lacks (`llama_vocab::impl::load`).
 struct Defaults {
     add_bos: bool,
     bos: Option<u32>,
@@ -132,7 +133,7 @@ impl Defaults {
         let name = file.get::<&str>(PRE)?.unwrap_or("default");
         Ok(Defaults {
             add_bos: ["llama-bpe", "llama3", "llama-v3"].contains(&name),
-            // llama.cpp takes Falcon's, which is another token elsewhere.
+            // llama.cpp uses Falcon's id, which is another token in other vocabularies.
             bos: None,
             eos: None,
         })
@@ -155,7 +156,7 @@ struct Vocabulary<'a> {
 }
 
 impl<'a> Vocabulary<'a> {
-    /// Reads the tokens, each as `spelt` has it.
+    /// Reads the tokens, each transformed by `spelt`.
     fn read(file: &'a Gguf, spelt: impl Fn(&'a str) -> Cow<'a, str>) -> Result<Vocabulary<'a>> {
         let tokens: Vec<_> = file.require::<Vec<&str>>(TOKENS)?;
         let tokens: Vec<_> = tokens.into_iter().map(spelt).collect();
@@ -164,7 +165,7 @@ impl<'a> Vocabulary<'a> {
         same_length(file, &tokens, TYPES, types.len())?;
         let mut ids = Vocab::with_capacity(tokens.len());
         for (id, token) in tokens.iter().enumerate() {
-            // A model has rows for ids that stand for nothing.
+            // A model has rows for unused ids.
             if token.is_empty() {
                 continue;
             }
@@ -186,7 +187,7 @@ impl<'a> Vocabulary<'a> {
         self.ids.contains_key(token)
     }
 
-    /// The merges that the file lists, each held against the tokens: the library trusts them.
+    /// The merges listed in the file, each checked against the tokens, because the library trusts them.
     fn listed_merges(&self, listed: &[&str]) -> Result<Merges> {
         let mut joined = String::new();
         let mut merge = |text: &str| {
@@ -208,8 +209,8 @@ impl<'a> Vocabulary<'a> {
         listed.iter().enumerate().map(read).collect()
     }
 
-    /// The merges that a SentencePiece model implies: each way of making a token of two others, the token of
-    /// the highest priority first; of two ways to one priority the one with the longer left side first.
+    /// The merges implied by a SentencePiece model: all ways to make a token of two others, ordered by the priority of
+    /// the token; of two ways with one priority the one with the longer left side comes first.
     fn implied_merges(&self, priority: &[f64]) -> Result<Merges> {
         let mut ways = Vec::new();
         for (token, &priority) in self.tokens.iter().zip(priority) {
@@ -233,7 +234,7 @@ impl<'a> Vocabulary<'a> {
         Ok(ways.into_iter().map(merge).collect())
     }
 
-    /// Tokens that text spells out whole: control tokens, which are special, and those that somebody added.
+    /// Tokens that are matched whole in the text: control tokens, which are special, and user-defined ones.
     fn added(&self, keep: impl Fn(&str) -> bool) -> Vec<AddedToken> {
         let typed = self.tokens.iter().zip(&self.types);
         typed
@@ -258,8 +259,8 @@ fn same_length(file: &Gguf, tokens: &[Cow<'_, str>], key: &str, length: usize) -
     Ok(())
 }
 
-/// BPE over bytes, as of GPT-2. `add_space_prefix`, which some files have, says nothing here: neither
-/// llama.cpp nor the published tokenizers heed it.
+/// Byte-level BPE, as in GPT-2. `add_space_prefix`, which some files have, has no effect here: neither llama.cpp nor
+/// the published tokenizers use it.
 fn byte_level(file: &Gguf) -> Result<tokenizers::Tokenizer> {
     let failed = |e: tokenizers::Error| wrong(file, e);
     let rules = Rules::of(file)?;
@@ -280,17 +281,17 @@ fn byte_level(file: &Gguf) -> Result<tokenizers::Tokenizer> {
     Ok(inner)
 }
 
-/// What happens to a text before byte-level BPE.
+/// Preprocessing of a text before byte-level BPE.
 struct Rules {
-    /// Unicode's canonical composition (NFC) comes first.
+    /// Whether Unicode's canonical composition (NFC) comes first.
     compose: bool,
     split: PreTokenizerWrapper,
-    /// A word that is a token is taken whole, whatever the merges.
+    /// Whether a word that is a token is used whole, regardless of merges.
     whole_words: bool,
 }
 
 impl Rules {
-    /// Those of `tokenizer.ggml.pre`; a file without it is older than the key and means GPT-2's.
+    /// The rules named by `tokenizer.ggml.pre`; files without it are older than the key and use GPT-2's.
     fn of(file: &Gguf) -> Result<Rules> {
         let bytes = |regex| PreTokenizerWrapper::from(ByteLevel::new(false, true, regex));
         let sequence = |first: PreTokenizerWrapper, regex| {
@@ -327,13 +328,13 @@ impl Rules {
     }
 }
 
-/// BPE by SentencePiece, as of Llama 2, Mistral and Gemma: over characters, with bytes for those that are no
-/// token; the merges follow from the pieces' scores.
+/// SentencePiece BPE, as in Llama 2, Mistral and Gemma: over characters, with bytes for those that are not tokens. The
+/// merges follow from the scores of the pieces.
 fn sentencepiece(file: &Gguf) -> Result<tokenizers::Tokenizer> {
     let failed = |e: tokenizers::Error| wrong(file, e);
     let architecture = file.get::<&str>("general.architecture")?;
     let gemma = architecture.is_some_and(|name| name.starts_with("gemma"));
-    // Gemma's runs of blanks are spelt with the space in the file, and with SentencePiece's in the model.
+    // In Gemma's files runs of spaces contain plain spaces; the model uses SentencePiece's space.
     let blanks = |token: &str| gemma && !token.is_empty() && token.bytes().all(|b| b == b' ');
     let vocabulary = Vocabulary::read(file, |token| match blanks(token) {
         true => BLANK.repeat(token.len()).into(),
@@ -371,8 +372,8 @@ fn sentencepiece(file: &Gguf) -> Result<tokenizers::Tokenizer> {
     Ok(inner)
 }
 
-/// Which token is made first: the one of the highest score, in Gemma the one of the lowest id, since its scores
-/// do not follow its merges.
+/// Merge priority: the token with the highest score first; in Gemma the one with the lowest id, since its scores do not
+/// match its merges.
 fn priorities(file: &Gguf, tokens: &[Cow<'_, str>], gemma: bool) -> Result<Vec<f64>> {
     if gemma {
         return Ok((0..tokens.len()).map(|id| -(id as f64)).collect());
@@ -382,7 +383,7 @@ fn priorities(file: &Gguf, tokens: &[Cow<'_, str>], gemma: bool) -> Result<Vec<f
     Ok(scores.into_iter().map(f64::from).collect())
 }
 
-/// The token for characters that neither pieces nor bytes can spell.
+/// The token for characters that neither pieces nor bytes can represent.
 fn unknown(file: &Gguf, vocabulary: &Vocabulary<'_>) -> Result<Option<String>> {
     let id = match file.get::<u32>(UNKNOWN_ID)? {
         Some(id) => Some(id as usize),
@@ -395,7 +396,7 @@ fn unknown(file: &Gguf, vocabulary: &Vocabulary<'_>) -> Result<Option<String>> {
         Some(token) if !token.is_empty() => Ok(Some(token.to_string())),
         _ => {
             let count = vocabulary.tokens.len();
-            let why = format!("{UNKNOWN_ID} is {id}, which is none of the {count} tokens");
+            let why = format!("{UNKNOWN_ID} is {id}, which is not one of the {count} tokens");
             Err(wrong(file, why))
         }
     }

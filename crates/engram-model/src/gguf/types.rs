@@ -1,18 +1,18 @@
-//! Tensor types: how elements stand in blocks of bytes, and which of them are read.
+//! Tensor types: their block layouts, and which of them can be read.
 
 use super::dequantise::{self as d, Decode};
 
-/// How a tensor's elements are stored: in blocks of a number of elements and of bytes.
+/// A tensor type: elements are stored in blocks of fixed size.
 #[derive(Debug)]
 pub struct TensorType {
     number: u32,
     /// The format's name for it.
     pub name: &'static str,
-    /// Elements of a block.
+    /// Elements per block.
     pub elements: usize,
-    /// Bytes of a block.
+    /// Bytes per block.
     pub bytes: usize,
-    /// What turns whole blocks into float32, where the type is read.
+    /// Converts whole blocks to float32; `None` if the type is not supported.
     pub(super) decode: Option<Decode>,
 }
 
@@ -21,7 +21,7 @@ impl TensorType {
         TYPES.iter().find(|t| t.number == number)
     }
 
-    /// The names of the types that are read.
+    /// Names of the supported types.
     pub(super) fn readable() -> String {
         let names = TYPES.iter().filter(|t| t.decode.is_some()).map(|t| t.name);
         names.collect::<Vec<_>>().join(", ")
@@ -43,8 +43,8 @@ const fn row(
     }
 }
 
-/// All types of the format. Those that are not read are here so that a file which holds one is still
-/// checked whole and its other tensors can be read.
+/// All types of the format. Unsupported ones are listed so that a file that contains them can still be checked, and its
+/// other tensors read.
 static TYPES: [TensorType; 34] = [
     row(0, "F32", (1, 4), Some(d::f32)),
     row(1, "F16", (1, 2), Some(d::f16)),

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::ops::Range;
 
-/// A metadata value. Numbers are widened; arrays stay in the file until they are asked for.
+/// A metadata value. Numbers are widened; arrays stay in the file until they are read.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub enum Value {
+pub enum MetadataValue {
     /// An unsigned integer of any width.
     Unsigned(u64),
     /// A signed integer of any width.
@@ -18,12 +18,12 @@ pub enum Value {
     /// A text.
     String(String),
     /// An array.
-    Array(Array),
+    Array(MetadataArray),
 }
 
-/// Where an array stands in the file.
+/// The place of an array in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Array {
+pub struct MetadataArray {
     /// The type of its elements.
     pub of: Kind,
     /// The number of its elements.
@@ -31,15 +31,15 @@ pub struct Array {
     pub(super) bytes: Range<usize>,
 }
 
-impl fmt::Display for Value {
+impl fmt::Display for MetadataValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Value::Unsigned(v) => write!(f, "{v}"),
-            Value::Signed(v) => write!(f, "{v}"),
-            Value::Float(v) => write!(f, "{v}"),
-            Value::Bool(v) => write!(f, "{v}"),
-            Value::String(v) => write!(f, "\"{}\"", crate::error::shown(v)),
-            Value::Array(a) => write!(f, "an array of {} {}", a.length, a.of.name()),
+            MetadataValue::Unsigned(v) => write!(f, "{v}"),
+            MetadataValue::Signed(v) => write!(f, "{v}"),
+            MetadataValue::Float(v) => write!(f, "{v}"),
+            MetadataValue::Bool(v) => write!(f, "{v}"),
+            MetadataValue::String(v) => write!(f, "\"{}\"", crate::error::shown(v)),
+            MetadataValue::Array(a) => write!(f, "an array of {} {}", a.length, a.of.name()),
         }
     }
 }
@@ -63,7 +63,7 @@ pub enum Kind {
     Float64,
 }
 
-/// Kinds in the format's order, their names, and the bytes of one value where all have the same.
+/// The kinds in the format's order, with their names and, if fixed, the bytes of a value.
 const KINDS: [(Kind, &str, Option<usize>); 13] = [
     (Kind::Uint8, "uint8", Some(1)),
     (Kind::Int8, "int8", Some(1)),
@@ -90,33 +90,32 @@ impl Kind {
         KINDS[self as usize].1
     }
 
-    /// Bytes of one value, where all have the same.
+    /// Bytes of a value, if fixed.
     pub(super) fn width(self) -> Option<usize> {
         KINDS[self as usize].2
     }
 
-    /// A value of fixed width from its bytes; none for other kinds and widths, and for a truth value
-    /// that is neither 0 nor 1.
-    pub(super) fn number(self, bytes: &[u8]) -> Option<Value> {
+    /// A value of fixed width from its bytes; `None` for other kinds and widths, and for a boolean other than 0 and 1.
+    pub(super) fn number(self, bytes: &[u8]) -> Option<MetadataValue> {
         macro_rules! read {
             ($t:ty) => {
                 <$t>::from_le_bytes(bytes.try_into().ok()?)
             };
         }
         Some(match self {
-            Kind::Uint8 => Value::Unsigned(read!(u8).into()),
-            Kind::Int8 => Value::Signed(read!(i8).into()),
-            Kind::Uint16 => Value::Unsigned(read!(u16).into()),
-            Kind::Int16 => Value::Signed(read!(i16).into()),
-            Kind::Uint32 => Value::Unsigned(read!(u32).into()),
-            Kind::Int32 => Value::Signed(read!(i32).into()),
-            Kind::Float32 => Value::Float(read!(f32).into()),
-            Kind::Uint64 => Value::Unsigned(read!(u64)),
-            Kind::Int64 => Value::Signed(read!(i64)),
-            Kind::Float64 => Value::Float(read!(f64)),
+            Kind::Uint8 => MetadataValue::Unsigned(read!(u8).into()),
+            Kind::Int8 => MetadataValue::Signed(read!(i8).into()),
+            Kind::Uint16 => MetadataValue::Unsigned(read!(u16).into()),
+            Kind::Int16 => MetadataValue::Signed(read!(i16).into()),
+            Kind::Uint32 => MetadataValue::Unsigned(read!(u32).into()),
+            Kind::Int32 => MetadataValue::Signed(read!(i32).into()),
+            Kind::Float32 => MetadataValue::Float(read!(f32).into()),
+            Kind::Uint64 => MetadataValue::Unsigned(read!(u64)),
+            Kind::Int64 => MetadataValue::Signed(read!(i64)),
+            Kind::Float64 => MetadataValue::Float(read!(f64)),
             Kind::Bool => match bytes {
-                [0] => Value::Bool(false),
-                [1] => Value::Bool(true),
+                [0] => MetadataValue::Bool(false),
+                [1] => MetadataValue::Bool(true),
                 _ => return None,
             },
             Kind::String | Kind::Array => return None,
@@ -124,22 +123,22 @@ impl Kind {
     }
 }
 
-/// What a metadata value can be read as.
+/// A type that a metadata value can be read as.
 pub trait FromMetadata<'a>: Sized {
     /// Its name in errors.
     const NAME: &'static str;
 
-    /// The value, where it is of this type; `file` is the whole file, in which arrays stand.
-    fn from_metadata(value: &'a Value, file: &'a [u8]) -> Option<Self>;
+    /// The value, if it has this type; `file` is the content of the whole file, which holds the arrays.
+    fn from_metadata(value: &'a MetadataValue, file: &'a [u8]) -> Option<Self>;
 }
 
 impl FromMetadata<'_> for u32 {
     const NAME: &'static str = "an integer from 0 to 4294967295";
 
-    fn from_metadata(value: &Value, _: &[u8]) -> Option<u32> {
+    fn from_metadata(value: &MetadataValue, _: &[u8]) -> Option<u32> {
         match *value {
-            Value::Unsigned(v) => v.try_into().ok(),
-            Value::Signed(v) => v.try_into().ok(),
+            MetadataValue::Unsigned(v) => v.try_into().ok(),
+            MetadataValue::Signed(v) => v.try_into().ok(),
             _ => None,
         }
     }
@@ -148,10 +147,10 @@ impl FromMetadata<'_> for u32 {
 impl FromMetadata<'_> for i32 {
     const NAME: &'static str = "an integer of 32 bits";
 
-    fn from_metadata(value: &Value, _: &[u8]) -> Option<i32> {
+    fn from_metadata(value: &MetadataValue, _: &[u8]) -> Option<i32> {
         match *value {
-            Value::Unsigned(v) => v.try_into().ok(),
-            Value::Signed(v) => v.try_into().ok(),
+            MetadataValue::Unsigned(v) => v.try_into().ok(),
+            MetadataValue::Signed(v) => v.try_into().ok(),
             _ => None,
         }
     }
@@ -160,9 +159,9 @@ impl FromMetadata<'_> for i32 {
 impl FromMetadata<'_> for f32 {
     const NAME: &'static str = "a number with a decimal point";
 
-    fn from_metadata(value: &Value, _: &[u8]) -> Option<f32> {
+    fn from_metadata(value: &MetadataValue, _: &[u8]) -> Option<f32> {
         match *value {
-            Value::Float(v) => Some(v as f32),
+            MetadataValue::Float(v) => Some(v as f32),
             _ => None,
         }
     }
@@ -171,9 +170,9 @@ impl FromMetadata<'_> for f32 {
 impl FromMetadata<'_> for bool {
     const NAME: &'static str = "true or false";
 
-    fn from_metadata(value: &Value, _: &[u8]) -> Option<bool> {
+    fn from_metadata(value: &MetadataValue, _: &[u8]) -> Option<bool> {
         match *value {
-            Value::Bool(v) => Some(v),
+            MetadataValue::Bool(v) => Some(v),
             _ => None,
         }
     }
@@ -182,17 +181,17 @@ impl FromMetadata<'_> for bool {
 impl<'a> FromMetadata<'a> for &'a str {
     const NAME: &'static str = "a text";
 
-    fn from_metadata(value: &'a Value, _: &'a [u8]) -> Option<&'a str> {
+    fn from_metadata(value: &'a MetadataValue, _: &'a [u8]) -> Option<&'a str> {
         match value {
-            Value::String(v) => Some(v),
+            MetadataValue::String(v) => Some(v),
             _ => None,
         }
     }
 }
 
 /// The elements of an array of fixed width, each read as `T`.
-fn elements<T: for<'v> FromMetadata<'v>>(value: &Value, file: &[u8]) -> Option<Vec<T>> {
-    let Value::Array(Array { of, bytes, .. }) = value else {
+fn elements<T: for<'v> FromMetadata<'v>>(value: &MetadataValue, file: &[u8]) -> Option<Vec<T>> {
+    let MetadataValue::Array(MetadataArray { of, bytes, .. }) = value else {
         return None;
     };
     let bytes = file.get(bytes.clone())?;
@@ -203,7 +202,7 @@ fn elements<T: for<'v> FromMetadata<'v>>(value: &Value, file: &[u8]) -> Option<V
 impl FromMetadata<'_> for Vec<u32> {
     const NAME: &'static str = "an array of integers from 0 to 4294967295";
 
-    fn from_metadata(value: &Value, file: &[u8]) -> Option<Vec<u32>> {
+    fn from_metadata(value: &MetadataValue, file: &[u8]) -> Option<Vec<u32>> {
         elements(value, file)
     }
 }
@@ -211,7 +210,7 @@ impl FromMetadata<'_> for Vec<u32> {
 impl FromMetadata<'_> for Vec<i32> {
     const NAME: &'static str = "an array of integers of 32 bits";
 
-    fn from_metadata(value: &Value, file: &[u8]) -> Option<Vec<i32>> {
+    fn from_metadata(value: &MetadataValue, file: &[u8]) -> Option<Vec<i32>> {
         elements(value, file)
     }
 }
@@ -219,7 +218,7 @@ impl FromMetadata<'_> for Vec<i32> {
 impl FromMetadata<'_> for Vec<f32> {
     const NAME: &'static str = "an array of numbers with a decimal point";
 
-    fn from_metadata(value: &Value, file: &[u8]) -> Option<Vec<f32>> {
+    fn from_metadata(value: &MetadataValue, file: &[u8]) -> Option<Vec<f32>> {
         elements(value, file)
     }
 }
@@ -227,7 +226,7 @@ impl FromMetadata<'_> for Vec<f32> {
 impl FromMetadata<'_> for Vec<bool> {
     const NAME: &'static str = "an array of true and false";
 
-    fn from_metadata(value: &Value, file: &[u8]) -> Option<Vec<bool>> {
+    fn from_metadata(value: &MetadataValue, file: &[u8]) -> Option<Vec<bool>> {
         elements(value, file)
     }
 }
@@ -235,8 +234,8 @@ impl FromMetadata<'_> for Vec<bool> {
 impl<'a> FromMetadata<'a> for Vec<&'a str> {
     const NAME: &'static str = "an array of texts in UTF-8";
 
-    fn from_metadata(value: &'a Value, file: &'a [u8]) -> Option<Vec<&'a str>> {
-        let Value::Array(Array { of, length, bytes }) = value else {
+    fn from_metadata(value: &'a MetadataValue, file: &'a [u8]) -> Option<Vec<&'a str>> {
+        let MetadataValue::Array(MetadataArray { of, length, bytes }) = value else {
             return None;
         };
         let mut rest = file.get(bytes.clone()).filter(|_| *of == Kind::String)?;

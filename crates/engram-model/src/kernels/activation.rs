@@ -18,7 +18,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// out = the function of each x.
+    /// out = f(x), element by element.
     pub fn forward(self, x: &[f32], out: &mut [f32]) {
         let each = out.iter_mut().zip(x);
         match self {
@@ -29,7 +29,7 @@ impl Activation {
         }
     }
 
-    /// g becomes the gradient at x.
+    /// Multiplies the gradient `g` by f'(x), in place.
     pub(crate) fn backward(self, x: &[f32], g: &mut [f32]) {
         let each = g.iter_mut().zip(x);
         match self {

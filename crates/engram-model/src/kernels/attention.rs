@@ -1,4 +1,4 @@
-//! Causal self-attention over queries, keys and values that stand side by side.
+//! Causal self-attention over queries, keys and values stored side by side.
 
 use std::ops::Range;
 
@@ -10,11 +10,11 @@ use super::dropout::apply_onto;
 use super::tile::{self, Left, PANEL, TILE, Tile};
 use super::{Dropout, elementary, math, scratch, slice, with_slice};
 
-/// z = dropout(softmax(scale·QKᵀ + causal mask))·V for each head; qkv: [batch, pos, 3·d], d = heads·d_head.
-/// Gives [batch, pos, d], heads side by side. No table of scores outlives its head.
+/// z = dropout(softmax(scale·QKᵀ + causal mask))·V for each head. qkv: [batch, pos, 3·d] with d = heads·d_head; result:
+/// [batch, pos, d], heads side by side. The scores of a head are discarded after use.
 ///
 /// # Errors
-/// On tensors that are not float32.
+/// If a tensor is not float32.
 pub fn causal_attention(qkv: &Tensor, heads: usize, scale: f32, mask: Dropout) -> Result<Tensor> {
     let (_, positions, width) = qkv.dims3()?;
     if width % (3 * heads) != 0 {
@@ -33,13 +33,12 @@ pub fn causal_attention(qkv: &Tensor, heads: usize, scale: f32, mask: Dropout) -
     })
 }
 
-/// softmax(scale·QKᵀ + causal mask) from q and k of shape [batch, pos, head, d_head]; gives
-/// [batch, head, query, key]. The plain way, for taps that ask for queries, keys or patterns, and for families that
-/// project them apart. It has no backward pass of its own: where a gradient is asked for it is made of elementary
-/// operations.
+/// softmax(scale·QKᵀ + causal mask). q, k: [batch, pos, head, d_head]; result: [batch, head, query, key]. An unfused
+/// version, for taps on queries, keys or patterns and for families with separate projections. It has no backward pass
+/// of its own; where a gradient is needed, it uses elementary operations.
 ///
 /// # Errors
-/// As the tensor library's.
+/// Those of the tensor library.
 pub fn attention_probabilities(q: &Tensor, k: &Tensor, scale: f32) -> Result<Tensor> {
     if !q.device().is_cpu() || q.track_op() || k.track_op() {
         return elementary::attention_probabilities(q, k, scale);
@@ -57,13 +56,13 @@ pub fn attention_probabilities(q: &Tensor, k: &Tensor, scale: f32) -> Result<Ten
     Tensor::from_vec(probabilities, scores.shape(), scores.device())
 }
 
-/// Causal attention within one sequence after another, each on one thread.
+/// Causal attention, one sequence after another, each on one thread.
 pub(crate) struct Attention {
     /// Number of heads.
     pub heads: usize,
     /// Length of a sequence.
     pub positions: usize,
-    /// Positions from the first on whose keys may be seen, at least 1: `positions`, or fewer where padding is masked.
+    /// Number of positions whose keys are visible, at least 1: `positions`, or fewer if padding is masked.
     pub keys: usize,
     /// Width of a head.
     pub d_head: usize,
@@ -73,13 +72,13 @@ pub(crate) struct Attention {
     pub mask: Dropout,
 }
 
-/// Queries that are worked on together: their scores stay in the second-level cache.
+/// Queries processed together: their scores stay in the second-level cache.
 const BLOCK: usize = 8 * TILE;
-/// Elements of a vector register at its widest.
+/// Elements of the widest vector register.
 const LANES: usize = 16;
 
-/// Largest element and, after `e^(factor·(x − largest))` in place, the sum; in lanes, which is one order of addition
-/// everywhere.
+/// The largest element, and the sum after `e^(factor·(x − largest))` in place. Sums are kept in lanes, so that the
+/// order of addition is the same everywhere.
 #[inline(always)]
 fn exponentials(row: &mut [f32], factor: f32) -> f32 {
     let larger = |a: f32, b: f32| if b > a { b } else { a };
@@ -109,8 +108,8 @@ fn exponentials(row: &mut [f32], factor: f32) -> f32 {
     total + lanes.iter().sum::<f32>()
 }
 
-/// Softmax of factor times each row up to its diagonal or the last of `keys`, zeros from there up to `end`. The first
-/// row is that of query `first`, and a row is `stride` long.
+/// Softmax of factor times each row, up to its diagonal or the last of `keys`; zeros from there to `end`. The first row
+/// is that of query `first`; rows are `stride` apart.
 #[multiversion(targets = "simd")]
 fn causal_softmax(
     rows: &mut [f32],
@@ -122,7 +121,7 @@ fn causal_softmax(
 ) {
     for (query, row) in rows.chunks_exact_mut(stride).enumerate() {
         let seen = (first + query + 1).min(keys);
-        // Whole registers: what lies beyond the diagonal becomes e^−∞.
+        // Whole registers: elements beyond the diagonal become e^−∞.
         let full = seen.next_multiple_of(LANES).min(stride);
         row[seen..full].fill(f32::NEG_INFINITY);
         let inverse = 1.0 / exponentials(&mut row[..full], factor);
@@ -133,8 +132,8 @@ fn causal_softmax(
     }
 }
 
-/// dP to scale·dS in place, for rows of queries from `first` on. Dropped and kept elements need no mask of their
-/// own: dP∘M∘P = dP∘A. Beyond the diagonal P and A are 0, and so is dS, up to `end`.
+/// dP to scale·dS in place, for rows of queries from `first` on. Dropout needs no mask of its own: dP∘M∘P = dP∘A.
+/// Beyond the diagonal P and A are 0, and so is dS, up to `end`.
 #[multiversion(targets = "simd")]
 fn score_gradient(
     (p, a): (&[f32], &[f32]),
@@ -163,7 +162,7 @@ fn score_gradient(
     }
 }
 
-/// Rows of one head side by side, each filled up with zeros to whole panels.
+/// Copies the rows of one head side by side, padded with zeros to whole panels.
 fn lay_out(from: &[f32], distance: usize, d_head: usize, to: &mut [f32]) {
     let width = d_head.next_multiple_of(PANEL);
     for (from, to) in from.chunks(distance).zip(to.chunks_exact_mut(width)) {
@@ -172,7 +171,7 @@ fn lay_out(from: &[f32], distance: usize, d_head: usize, to: &mut [f32]) {
     }
 }
 
-/// The same rows as columns: panels of [`PANEL`] positions, each [d_head, PANEL]; zeros after the last position.
+/// Copies the same rows as columns: panels of [`PANEL`] positions, each [d_head, PANEL], padded with zeros.
 fn lay_out_transposed(from: &[f32], distance: usize, d_head: usize, to: &mut [f32]) {
     let panels = to.chunks_exact_mut(d_head * PANEL);
     for (rows, to) in from.chunks(distance * PANEL).zip(panels) {
@@ -185,19 +184,19 @@ fn lay_out_transposed(from: &[f32], distance: usize, d_head: usize, to: &mut [f3
     }
 }
 
-/// A block of queries and the tables of what they have for each key: [queries, keys], rows of `stride`.
+/// A block of queries. Its tables have a value for each query and key: [queries, keys], rows of `stride`.
 struct Block {
     queries: Range<usize>,
     stride: usize,
 }
 
 impl Block {
-    /// Keys that a query of the block sees, in whole panels.
+    /// Number of keys visible to some query of the block, in whole panels.
     fn keys(&self) -> usize {
         self.queries.end.next_multiple_of(PANEL)
     }
 
-    /// Queries of the block by tiles, counted from its first.
+    /// The block's queries in tiles, counted from its first.
     fn tiles(&self) -> impl Iterator<Item = Range<usize>> {
         tiles(0..self.queries.len())
     }
@@ -206,7 +205,7 @@ impl Block {
         self.queries.len() * self.stride
     }
 
-    /// table = rows·columnsᵀ where a query of the tile sees a key; rows of the slice at a distance, `columns`
+    /// table = rows·columnsᵀ for the keys visible to a tile's queries; rows of the slice at a distance, `columns`
     /// transposed in panels.
     fn scores(
         &self,
@@ -235,7 +234,7 @@ impl Block {
         }
     }
 
-    /// Row by row of the block: table·rows, [queries, d_head], handed to `put` with the position of its first query.
+    /// For each row of the block: table·rows, [queries, d_head], passed to `put` with the position of its first query.
     fn weigh(
         &self,
         table: &[f32],
@@ -265,7 +264,7 @@ impl Block {
         }
     }
 
-    /// to += tableᵀ·rows, [keys, d_head] of whole panels; `rows` are those of all queries.
+    /// to += tableᵀ·rows, [keys, d_head] in whole panels; `rows` are those of all queries.
     fn gather(&self, table: &[f32], rows: &[f32], d_head: usize, to: &mut [f32]) {
         let width = d_head.next_multiple_of(PANEL);
         for tile in tiles(0..self.queries.end) {
@@ -301,7 +300,7 @@ impl Attention {
         self.heads * self.d_head
     }
 
-    /// Queries (0), keys (1) or values (2) of a head: rows at a distance of three widths.
+    /// Queries (0), keys (1) or values (2) of a head; rows are 3·d apart.
     fn part<'a>(&self, qkv: &'a [f32], which: usize, head: usize) -> &'a [f32] {
         &qkv[which * self.width() + head * self.d_head..]
     }
@@ -318,7 +317,7 @@ impl Attention {
 
     fn blocks(&self) -> impl Iterator<Item = Block> {
         let positions = self.positions;
-        // A few more than whole panels: rows a power of two apart would share their places in the cache.
+        // Slightly more than whole panels: rows a power of two apart would map to the same cache sets.
         let stride = positions.next_multiple_of(PANEL) + LANES;
         let starts = (0..positions).step_by(BLOCK);
         starts.map(move |start| Block {
@@ -327,12 +326,12 @@ impl Attention {
         })
     }
 
-    /// Size of a table of a block.
+    /// Size of a block's table.
     fn table(&self) -> usize {
         self.blocks().next().map_or(0, |block| block.len())
     }
 
-    /// Probabilities of a block's queries on every key that one of them sees; `keys` transposed in panels.
+    /// Probabilities of a block's queries over all keys visible to one of them; `keys` transposed in panels.
     fn probabilities(&self, qkv: &[f32], head: usize, keys: &[f32], block: &Block, to: &mut [f32]) {
         let queries = self.part(qkv, 0, head);
         block.scores(queries, 3 * self.width(), keys, self.d_head, to);
@@ -358,7 +357,7 @@ impl Attention {
         }
     }
 
-    /// z of sequence number `batch`; qkv: [pos, 3·d], out: [pos, d].
+    /// z of sequence `batch`; qkv: [pos, 3·d], out: [pos, d].
     pub fn forward(&self, qkv: &[f32], batch: usize, out: &mut [f32]) {
         let (d, d_head) = (self.width(), self.d_head);
         let mut table = scratch::zeros(self.table());

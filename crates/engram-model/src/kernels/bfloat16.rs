@@ -1,5 +1,5 @@
-//! Matrix products of float32 matrices whose elements are rounded to bfloat16 on the way in, with sums in float32:
-//! twice the rate of float32 where the processor has the instruction (AVX-512 BF16).
+//! Matrix products of float32 matrices rounded to bfloat16, with float32 sums: twice the speed of float32 on processors
+//! with the instruction (AVX-512 BF16).
 
 use multiversion::multiversion;
 
@@ -10,14 +10,14 @@ use super::scratch;
 const PANEL: usize = 32;
 /// Rows of a tile: 12 × 2 registers of sums.
 const TILE: usize = 12;
-/// Pairs along the inner dimension that are worked on at once: a tile of them stays in the first-level cache.
+/// Pairs along the inner dimension processed at a time: a tile of them stays in the first-level cache.
 const PAIRS: usize = 512;
-/// Words between the rows of a tile, so that they do not share their places in the cache.
+/// Extra words between the rows of a tile, so that they map to different cache sets.
 const APART: usize = 16;
-/// Rows that are laid out at once: they stay in the second-level cache.
+/// Rows packed at a time: they stay in the second-level cache.
 const ROWS: usize = 20 * TILE;
 
-/// Whether this processor multiplies bfloat16 by an instruction of its own.
+/// Whether this processor has a bfloat16 dot-product instruction.
 pub fn available() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
@@ -80,7 +80,7 @@ pub(crate) fn multiply(
     scratch::give_words(left);
 }
 
-/// Where the pairs of a tile stand: [`TILE`] rows by some pairs.
+/// Layout of the pairs of a tile: [`TILE`] rows of pairs.
 #[derive(Debug, Clone, Copy)]
 struct Left {
     /// Distance between rows.
@@ -91,7 +91,7 @@ struct Left {
 }
 
 impl Left {
-    /// In the order in which the matrix has them.
+    /// The matrix's own layout.
     fn of(view: View, pairs: usize) -> Left {
         match view.row == 1 {
             true => Left {
@@ -133,7 +133,7 @@ impl Left {
     }
 }
 
-/// A panel of the right factor: [pairs, PANEL]; zeros beyond the last column.
+/// Packs a panel of the right factor: [pairs, PANEL], padded with zeros.
 fn lay_out_panel(
     from: &[f32],
     view: View,
@@ -181,14 +181,14 @@ fn rounded(x: f32) -> u32 {
     kept & 0xffff_0000
 }
 
-/// Two neighbours along the inner dimension in one word, the first in its lower half.
+/// Two neighbours along the inner dimension in one word, the first in the lower half.
 #[inline(always)]
 fn pair(first: f32, second: f32) -> u32 {
     rounded(first) >> 16 | rounded(second)
 }
 
-/// Lines that stand side by side, pair after pair of their elements, which are `apart` from each other:
-/// [pairs, wide]; zeros beyond the last line and the last element.
+/// Packs lines side by side, pair by pair of their elements, which are `apart` from each other: [pairs, wide], padded
+/// with zeros.
 #[multiversion(targets = "simd")]
 fn side_by_side(
     from: &[f32],
@@ -216,7 +216,7 @@ fn side_by_side(
     }
 }
 
-/// One line, pair after pair of its elements, which are `apart` from each other.
+/// Packs one line, pair by pair of its elements, which are `apart` from each other.
 #[multiversion(targets = "simd")]
 fn along(from: &[f32], (start, apart): (usize, usize), length: usize, to: &mut [u32]) {
     let whole = &mut to[..length / 2];
@@ -305,7 +305,8 @@ mod tests {
         (0..n).map(value).collect()
     }
 
-    /// Against float32 products of the rounded elements, for sizes around tiles, panels and pairs, and every layout.
+    /// Compared with float32 products of the rounded elements, for sizes around tiles, panels and pairs, and all
+    /// layouts.
     #[test]
     fn equals_the_product_of_rounded_elements() {
         let sizes = [

@@ -6,10 +6,10 @@ use rayon::prelude::*;
 
 use super::{ROWS_PER_TASK, elementary, slice, sum_in_order, with_slice};
 
-/// x + bias, x: [..., n], bias: `[n]`.
+/// x + bias. x: [..., n], bias: `[n]`.
 ///
 /// # Errors
-/// On tensors that are not float32.
+/// If a tensor is not float32.
 pub fn add_bias(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
     if !x.device().is_cpu() {
         return elementary::add_bias(x, bias);

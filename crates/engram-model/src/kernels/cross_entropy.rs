@@ -6,10 +6,10 @@ use rayon::prelude::*;
 
 use super::{elementary, math, slice, with_slice};
 
-/// −ln of the softmax of each row of logits at its target, in nats; logits: `[n, vocab]`, targets: n ids. Gives `[n]`.
+/// −ln softmax(logits) at the targets, in nats. logits: `[n, vocab]`, targets: n ids; result: `[n]`.
 ///
 /// # Errors
-/// Where a target is outside the vocabulary, or the tensor is not float32.
+/// If a target is outside the vocabulary, or a tensor is not float32.
 pub fn cross_entropy(logits: &Tensor, targets: &[u32]) -> Result<Tensor> {
     let (n, vocab) = logits.dims2()?;
     if n != targets.len() {
@@ -32,7 +32,7 @@ struct CrossEntropy {
     vocab: usize,
 }
 
-/// max x and Σ e^(x − max). The sum is kept in lanes so that it is vector code, in one order of addition.
+/// max x and Σ e^(x − max). The sum is kept in lanes, so that it compiles to vector code with one order of addition.
 #[multiversion(targets = "simd")]
 pub(crate) fn log_sum_exp(x: &[f32]) -> (f32, f32) {
     let mut lanes = [f32::NEG_INFINITY; 16];
@@ -60,7 +60,7 @@ pub(crate) fn log_sum_exp(x: &[f32]) -> (f32, f32) {
     (max, sum)
 }
 
-/// x becomes factor·e^(x − max).
+/// x ← factor·e^(x − max).
 #[multiversion(targets = "simd")]
 pub(crate) fn gradient(x: &mut [f32], max: f32, factor: f32) {
     for v in x {

@@ -1,5 +1,5 @@
-//! Dropout from a seeded, counter-based generator: the mask is a function of seed and element, so it
-//! is the same on any number of threads and is made again, not stored, for the backward pass.
+//! Dropout with a seeded, counter-based generator. The mask is a function of seed and element: it is the same on any
+//! number of threads, and it is recomputed, not stored, for the backward pass.
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 use multiversion::multiversion;
@@ -9,23 +9,23 @@ use super::{elementary, slice};
 
 const CHUNK: usize = 1 << 14;
 
-/// A stream of masks: a probability of dropping and a seed.
+/// A dropout mask: a probability and a seed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Dropout {
-    /// Probability that an element is dropped; 0 leaves everything as it is.
+    /// Probability of dropping an element; 0 is the identity.
     pub probability: f32,
     /// Seed of the mask.
     pub seed: u64,
 }
 
 impl Dropout {
-    /// Drops nothing.
+    /// No dropout.
     pub const NONE: Dropout = Dropout {
         probability: 0.0,
         seed: 0,
     };
 
-    /// The mask number `number` under `seed`; no seed (not training) drops nothing.
+    /// Mask `number` under `seed`; without a seed (not training) nothing is dropped.
     pub fn new(probability: f64, seed: Option<u64>, number: u64) -> Dropout {
         match seed {
             Some(seed) => Dropout {
@@ -36,7 +36,7 @@ impl Dropout {
         }
     }
 
-    /// The factor on element `index`: 0 or 1/(1 − p).
+    /// The factor of element `index`: 0 or 1/(1 − p).
     #[inline(always)]
     pub fn factor(self, index: u64) -> f32 {
         let uniform = (mix(self.seed.wrapping_add(index.wrapping_mul(GOLDEN))) >> 40) as f32
@@ -60,10 +60,10 @@ fn mix(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// x with elements dropped and the others scaled by 1/(1 − p). Any shape.
+/// Drops elements of x and scales the others by 1/(1 − p). Any shape.
 ///
 /// # Errors
-/// On tensors that are not float32.
+/// If a tensor is not float32.
 pub fn dropout(x: &Tensor, mask: Dropout) -> Result<Tensor> {
     if mask.probability <= 0.0 {
         return Ok(x.clone());
@@ -74,7 +74,7 @@ pub fn dropout(x: &Tensor, mask: Dropout) -> Result<Tensor> {
     x.contiguous()?.apply_op1(Mask(mask))
 }
 
-/// Multiplies by the mask's factors on elements `start`, `start + 1`, ….
+/// Multiplies by the mask's factors of elements `start`, `start + 1`, ….
 #[multiversion(targets = "simd")]
 pub(crate) fn apply_onto(x: &mut [f32], mask: Dropout, start: u64) {
     for (i, x) in x.iter_mut().enumerate() {

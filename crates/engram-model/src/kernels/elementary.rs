@@ -1,17 +1,17 @@
-//! The fused operations from elementary ones of the tensor library, for tensors that are not on the CPU: slower, on
-//! any device, with the library's automatic differentiation. The tests hold the fused ones to these.
+//! The fused operations composed of elementary ones of the tensor library, for tensors on other devices: slower, with
+//! the library's automatic differentiation. Tests compare the fused operations with these.
 //!
-//! Nothing here joins tensors or takes the gradient of a part of one: on CUDA candle copies too much from a
-//! view that starts inside its storage into one that is larger (its issue 3940).
+//! Nothing here concatenates tensors or takes the gradient of a slice: on CUDA, candle copies too much from a view that
+//! starts inside its storage into a larger one (candle issue 3940).
 
 use candle_core::{D, DType, Result, Tensor, bail};
 
-use super::{Dropout, Seen};
+use super::{AttentionWindow, Dropout};
 
 /// As [`super::layer_norm`].
 ///
 /// # Errors
-/// As the tensor library's.
+/// Those of the tensor library.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> Result<Tensor> {
     let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
     let variance = centred.sqr()?.mean_keepdim(D::Minus1)?;
@@ -24,7 +24,7 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> R
 /// As [`super::add_bias`].
 ///
 /// # Errors
-/// As the tensor library's.
+/// Those of the tensor library.
 pub fn add_bias(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
     x.broadcast_add(bias)
 }
@@ -32,15 +32,15 @@ pub fn add_bias(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
 /// As [`super::gelu_new`].
 ///
 /// # Errors
-/// As the tensor library's.
+/// Those of the tensor library.
 pub fn gelu_new(x: &Tensor) -> Result<Tensor> {
     x.gelu()
 }
 
-/// As [`super::dropout`], with a mask that the device draws: another one than on the CPU from the same seed.
+/// As [`super::dropout`], with a mask drawn by the device, which differs from the CPU's for the same seed.
 ///
 /// # Errors
-/// As the tensor library's.
+/// Those of the tensor library.
 pub fn dropout(x: &Tensor, mask: Dropout) -> Result<Tensor> {
     if mask.probability <= 0.0 {
         return Ok(x.clone());
@@ -57,7 +57,7 @@ pub fn dropout(x: &Tensor, mask: Dropout) -> Result<Tensor> {
 /// As [`super::attention_probabilities`].
 ///
 /// # Errors
-/// As the tensor library's.
+/// Those of the tensor library.
 pub fn attention_probabilities(q: &Tensor, k: &Tensor, scale: f32) -> Result<Tensor> {
     let q = q.transpose(1, 2)?.contiguous()?;
     let k = k.transpose(1, 2)?.contiguous()?;
@@ -66,18 +66,18 @@ pub fn attention_probabilities(q: &Tensor, k: &Tensor, scale: f32) -> Result<Ten
 
 /// From q and k of shape [batch, head, pos, d_head].
 fn probabilities(q: &Tensor, k: &Tensor, scale: f32) -> Result<Tensor> {
-    softmax(&scores(q, k, scale)?, Seen(None))
+    softmax(&scores(q, k, scale)?, AttentionWindow(None))
 }
 
 fn scores(q: &Tensor, k: &Tensor, scale: f32) -> Result<Tensor> {
     q.matmul(&k.t()?)? * f64::from(scale)
 }
 
-/// Softmax of scores, [..., query, key], over the keys that a query sees; 0 on all others.
+/// Softmax of scores, [..., query, key], over the keys in a query's window; 0 elsewhere.
 ///
 /// # Errors
-/// As the tensor library's.
-pub fn softmax(scores: &Tensor, seen: Seen) -> Result<Tensor> {
+/// Those of the tensor library.
+pub fn softmax(scores: &Tensor, seen: AttentionWindow) -> Result<Tensor> {
     let positions = scores.dim(D::Minus1)?;
     let rows = (0..positions).flat_map(|query| {
         let keys = seen.by(query);
@@ -87,7 +87,7 @@ pub fn softmax(scores: &Tensor, seen: Seen) -> Result<Tensor> {
     masked_softmax(scores, &mask)
 }
 
-/// Causal softmax of scores, [batch, head, query, key], where no query of sequence b sees a key from `attended[b]` on.
+/// Causal softmax of scores, [batch, head, query, key]; in sequence b, keys from `attended[b]` on are masked.
 fn softmax_without_padding(scores: &Tensor, attended: &[usize]) -> Result<Tensor> {
     let positions = scores.dim(D::Minus1)?;
     let rows = attended.iter().flat_map(|&real| {
@@ -102,22 +102,21 @@ fn softmax_without_padding(scores: &Tensor, attended: &[usize]) -> Result<Tensor
     )
 }
 
-/// Softmax over the keys where the mask is not 0. Every query sees a key.
+/// Softmax over the keys whose mask is not 0. Every query has such a key.
 fn masked_softmax(scores: &Tensor, mask: &Tensor) -> Result<Tensor> {
     let mask = mask.broadcast_as(scores.shape())?.contiguous()?;
     let hidden = Tensor::full(f32::NEG_INFINITY, scores.shape(), scores.device())?;
     let scores = mask.where_cond(scores, &hidden)?;
-    // The largest only moves the exponent's range: no gradient goes through it.
+    // The maximum only shifts the exponents; no gradient goes through it.
     let largest = scores.detach().max_keepdim(D::Minus1)?;
     let exponentials = scores.broadcast_sub(&largest)?.exp()?;
     exponentials.broadcast_div(&exponentials.sum_keepdim(D::Minus1)?)
 }
 
-/// As [`super::causal_attention`]. With `attended`, no query of sequence b sees a key from `attended[b]` on: its
-/// padding.
+/// As [`super::causal_attention`]. With `attended`, keys from `attended[b]` on (padding) are masked in sequence b.
 ///
 /// # Errors
-/// As the tensor library's.
+/// Those of the tensor library.
 pub fn causal_attention(
     qkv: &Tensor,
     heads: usize,
@@ -141,7 +140,7 @@ pub fn causal_attention(
     let scores = scores(&part(0)?, &part(1)?, scale)?;
     let pattern = match attended {
         Some(attended) => softmax_without_padding(&scores, attended)?,
-        None => softmax(&scores, Seen(None))?,
+        None => softmax(&scores, AttentionWindow(None))?,
     };
     let pattern = dropout(&pattern, mask)?;
     let z = pattern.matmul(&part(2)?)?.transpose(1, 2)?.contiguous()?;
@@ -151,7 +150,7 @@ pub fn causal_attention(
 /// As [`super::cross_entropy`].
 ///
 /// # Errors
-/// As the tensor library's, and where a target is outside the vocabulary.
+/// Those of the tensor library; a target outside the vocabulary.
 pub fn cross_entropy(logits: &Tensor, targets: &[u32]) -> Result<Tensor> {
     let (n, _) = logits.dims2()?;
     let largest = logits.detach().max_keepdim(D::Minus1)?;

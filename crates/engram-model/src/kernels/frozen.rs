@@ -1,14 +1,13 @@
-//! A product with a weight that no gradient reaches.
+//! Matrix product with a weight that needs no gradient.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Storage, Tensor, bail};
 
-/// x·weight, x: [rows, in], weight: [in, out], or a view of one. Where a gradient goes through x and none is asked of
-/// the weight, none is computed for it: the tensor library's own product computes both, which is half of a backward
-/// pass.
+/// x·weight. x: [rows, in], weight: [in, out] or a view of that shape. If x has a gradient and the weight needs none,
+/// only x's is computed; the tensor library's own product computes both, which is half of a backward pass.
 ///
 /// # Errors
-/// As the tensor library's.
+/// Those of the tensor library.
 pub fn product(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     match x.track_op() && !weight.track_op() && x.device().is_cpu() {
         true => x.contiguous()?.apply_op1(Frozen(weight.clone())),

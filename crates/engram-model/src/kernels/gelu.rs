@@ -14,7 +14,7 @@ const CHUNK: usize = 1 << 14;
 /// gelu_new(x) = x·σ(2u), u = √(2/π)(x + 0.044715 x³), which equals ½x(1 + tanh u). Any shape.
 ///
 /// # Errors
-/// On tensors that are not float32.
+/// If a tensor is not float32.
 pub fn gelu_new(x: &Tensor) -> Result<Tensor> {
     if !x.device().is_cpu() {
         return elementary::gelu_new(x);

@@ -6,10 +6,10 @@ use rayon::prelude::*;
 
 use super::{ROWS_PER_TASK, elementary, slice, sum_in_order, with_slice};
 
-/// (x − mean) / √(var + ε) · weight + bias over the last dimension; x: [..., n], weight and bias: `[n]`.
+/// (x − mean) / √(var + ε) · weight + bias over the last dimension. x: [..., n], weight and bias: `[n]`.
 ///
 /// # Errors
-/// On tensors that are not float32.
+/// If a tensor is not float32.
 pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> Result<Tensor> {
     if !x.device().is_cpu() {
         return elementary::layer_norm(x, weight, bias, epsilon);
@@ -21,11 +21,11 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> R
         .apply_op3(&weight.contiguous()?, &bias.contiguous()?, op)
 }
 
-/// √(var + ε) over the last dimension: [..., n] to [..., 1]. What a LayerNorm divides by; no fused kernel,
-/// since only a tap asks for it.
+/// √(var + ε) over the last dimension, the divisor of LayerNorm: [..., n] to [..., 1]. Not fused, since only taps need
+/// it.
 ///
 /// # Errors
-/// As the tensor library's.
+/// Those of the tensor library.
 pub fn layer_norm_scale(x: &Tensor, epsilon: f64) -> Result<Tensor> {
     let x = x.to_dtype(DType::F32)?;
     let centred = x.broadcast_sub(&x.mean_keepdim(candle_core::D::Minus1)?)?;
@@ -36,7 +36,7 @@ struct LayerNorm {
     epsilon: f32,
 }
 
-/// Lanes of partial sums: wide enough for any vector unit, and one order of addition on all of them.
+/// Lanes of partial sums: enough for any vector unit, with one order of addition on all of them.
 const LANES: usize = 16;
 
 #[inline(always)]
@@ -96,8 +96,8 @@ pub(crate) fn root_mean_square(x: &[f32], weight: &[f32], epsilon: f32, out: &mu
     }
 }
 
-/// With x̂ the normalised row and ĝ = g·weight: dx += (ĝ − mean(ĝ) − x̂·mean(ĝ·x̂)) / √(var + ε);
-/// `sums`, the gradients of weight and bias side by side, is added to as well.
+/// With x̂ the normalised row and ĝ = g·weight: dx += (ĝ − mean(ĝ) − x̂·mean(ĝ·x̂)) / √(var + ε). Also adds to `sums`,
+/// the gradients of weight and bias side by side.
 #[multiversion(targets = "simd")]
 pub(crate) fn backward_onto(
     x: &[f32],

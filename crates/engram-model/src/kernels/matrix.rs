@@ -1,6 +1,6 @@
 //! Matrix products inside slices, on one thread.
 
-/// A matrix inside a slice: where it starts, and the distance between rows and between columns.
+/// The layout of a matrix in a slice: its first element, and the distances between rows and between columns.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct View {
     /// Index of the first element.
@@ -12,7 +12,7 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// A whole slice of rows of this width.
+    /// A slice of rows of this width.
     pub fn rows(width: usize) -> View {
         View {
             start: 0,
@@ -21,7 +21,7 @@ impl View {
         }
     }
 
-    /// The same elements, rows and columns exchanged.
+    /// The transpose.
     pub fn t(self) -> View {
         View {
             row: self.column,
@@ -35,14 +35,13 @@ impl View {
     }
 }
 
-/// Number format of the operands of training's matrix products; their sums are float32.
+/// Number format of the operands of training's matrix products; sums are float32.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Products {
-    /// As they are.
+    /// float32.
     #[default]
     Float32,
-    /// Rounded to bfloat16, where the processor has an instruction for it ([`super::bfloat16::available`]); as they
-    /// are elsewhere.
+    /// bfloat16 on processors with an instruction for it ([`super::bfloat16::available`]); float32 elsewhere.
     Bfloat16,
 }
 

@@ -1,6 +1,6 @@
-//! Fused operations on the CPU with their backward passes. candle-nn's fused LayerNorm and softmax
-//! have no backward and drop gradients in silence; these have one, and the tests check it against
-//! finite differences. All take and give contiguous float32; tensors on another device go through [`elementary`].
+//! Fused operations on the CPU with backward passes. (candle-nn's fused LayerNorm and softmax have none, and drop
+//! gradients silently.) Tests check the gradients against finite differences. All operations take and return contiguous
+//! float32; tensors on other devices go through [`elementary`].
 
 pub mod activation;
 pub(crate) mod attention;
@@ -34,12 +34,12 @@ pub use matrix::Products;
 
 use candle_core::{CpuStorage, DType, Device, Layout, Result, Tensor, bail};
 
-/// Which keys a query sees: those up to its own position, the last so many of them where a window is given.
+/// The attention window of a query: the keys up to its own position; with `Some(n)` only the last n of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen(pub Option<usize>);
+pub struct AttentionWindow(pub Option<usize>);
 
-impl Seen {
-    /// The positions that a query sees.
+impl AttentionWindow {
+    /// The positions that a query attends to.
     pub fn by(self, query: usize) -> std::ops::Range<usize> {
         let first = self
             .0
@@ -48,7 +48,7 @@ impl Seen {
     }
 }
 
-/// Rows that one task takes: fixed, so that partial sums are added in one order whatever the number of threads.
+/// Rows per task: fixed, so that partial sums are added in one order for any number of threads.
 const ROWS_PER_TASK: usize = 64;
 
 /// The elements of a contiguous f32 storage.
@@ -73,7 +73,7 @@ impl DTypeOf for CpuStorage {
     }
 }
 
-/// Calls `f` with the elements of a tensor, made contiguous where it is not, and fetched where it is on another device.
+/// Calls `f` with the elements of a tensor, made contiguous and copied from its device if necessary.
 pub(crate) fn with_slice<T>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
     let tensor = tensor.to_device(&Device::Cpu)?.contiguous()?;
     let (storage, layout) = tensor.storage_and_layout();
@@ -115,7 +115,7 @@ pub(crate) fn tensor_rows(matrix: &Tensor, rows: &[u32]) -> Result<Vec<f32>> {
     })
 }
 
-/// Adds up equally long partial sums in order.
+/// Adds equally long partial sums in order.
 fn sum_in_order(parts: Vec<Vec<f32>>, len: usize) -> Vec<f32> {
     let mut total = vec![0f32; len];
     for part in parts {

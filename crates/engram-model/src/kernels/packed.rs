@@ -1,9 +1,8 @@
-//! Matrix products with weights laid out once for the processor's registers.
+//! Matrix products with weights packed for the processor's registers.
 //!
-//! Every element of the product is a chain of fused multiply-adds over the inner dimension, from first
-//! to last, onto what was there. It is the same chain whatever the number of rows, their division among
-//! threads or the width of the vector unit, so that a row's result does not depend on the company it
-//! is computed in, to the last bit.
+//! Every element of the product is a chain of fused multiply-adds over the inner dimension, from first to last, added
+//! to the value already there. The chain is the same for any number of rows, threads and vector width. A row's result
+//! therefore does not depend, to the last bit, on the rows computed with it.
 
 use std::ops::Range;
 
@@ -12,11 +11,10 @@ use rayon::prelude::*;
 pub(crate) use super::tile::PANEL;
 use super::tile::{self, Left, TILE, Tile};
 
-/// Inner dimension worked on at once: a tile and a panel of it stay in the second-level cache.
+/// Inner dimension processed at a time: a tile and a panel of it stay in the second-level cache.
 pub(crate) const DEPTH: usize = 1024;
 
-/// A weight matrix [inner, columns] in panels of [`PANEL`] columns, each panel row by row; columns
-/// beyond the last are 0.
+/// A weight matrix [inner, columns] in panels of [`PANEL`] columns, each panel row-major and padded with zeros.
 #[derive(Debug, Clone)]
 pub(crate) struct Packed {
     inner: usize,
@@ -25,12 +23,12 @@ pub(crate) struct Packed {
 }
 
 impl Packed {
-    /// From row-major values [inner, columns].
+    /// Packs row-major values [inner, columns].
     pub fn of(values: &[f32], inner: usize, columns: usize) -> Packed {
         Packed::from_fn(inner, columns, |row, column| values[row * columns + column])
     }
 
-    /// From the rows of its transpose: column c of the matrix is `row(c)`, of `inner` values.
+    /// Packs the transpose: column c of the matrix is `row(c)`, of `inner` values.
     pub fn of_columns<'a>(
         inner: usize,
         columns: usize,
@@ -39,7 +37,7 @@ impl Packed {
         Packed::from_fn(inner, columns, |row, c| column(c)[row])
     }
 
-    /// From the value at each row and column.
+    /// Packs a matrix given by a function of row and column.
     pub fn from_fn(
         inner: usize,
         columns: usize,
@@ -66,7 +64,7 @@ impl Packed {
         }
     }
 
-    /// The matrix with rows and columns exchanged.
+    /// The transposed matrix.
     pub fn transposed(&self) -> Packed {
         Packed::from_fn(self.columns, self.inner, |column, row| {
             self.panels[(column / PANEL * self.inner + row) * PANEL + column % PANEL]
@@ -88,8 +86,8 @@ impl Packed {
         self.multiply_columns_onto(a, 0..self.columns, out, self.columns, 0);
     }
 
-    /// out[.., at..] += a·W[.., columns]; out has rows of `stride`. `columns` starts at a multiple of
-    /// [`PANEL`] and ends at one or at the last column.
+    /// out[.., at..] += a·W[.., columns], where out has rows of `stride`. `columns` starts at a multiple of [`PANEL`]
+    /// and ends at one or at the last column.
     pub fn multiply_columns_onto(
         &self,
         a: &[f32],
@@ -142,7 +140,7 @@ impl Packed {
         super::scratch::give(tiles);
     }
 
-    /// out += factor · row number `row` of the matrix.
+    /// out += factor · row `row` of the matrix.
     pub fn add_row(&self, row: usize, factor: f32, out: &mut [f32]) {
         for (panel, out) in out[..self.columns].chunks_mut(PANEL).enumerate() {
             let from = &self.panels[(panel * self.inner + row) * PANEL..][..PANEL];
@@ -152,7 +150,7 @@ impl Packed {
         }
     }
 
-    /// [`Packed::multiply_onto`] with the rows divided among the threads.
+    /// [`Packed::multiply_onto`], rows divided among threads.
     pub fn multiply_onto_in_parallel(&self, a: &[f32], out: &mut [f32]) {
         let rows = a.len() / self.inner.max(1);
         let share = rows.div_ceil(rayon::current_num_threads()).clamp(1, 252);
@@ -162,7 +160,7 @@ impl Packed {
     }
 }
 
-/// Lays rows of a out as tiles: for each tile, the values of its rows at one column side by side.
+/// Packs rows of a as tiles: for each column the values of the tile's rows side by side.
 fn pack_tiles(a: &[f32], k: usize, columns: Range<usize>, tiles: &mut [f32]) {
     let depth = columns.len();
     for (rows, tile) in a.chunks(TILE * k).zip(tiles.chunks_mut(TILE * depth)) {
@@ -198,7 +196,7 @@ mod tests {
         (0..n).map(value).collect()
     }
 
-    /// Against the chain written out, for sizes around tiles, panels and depth: equal to the last bit.
+    /// Compared with the chain written out, for sizes around tiles, panels and depth: equal to the last bit.
     #[test]
     fn equals_the_chain_of_multiply_adds() {
         for (m, k, n) in [

@@ -1,17 +1,17 @@
-//! Buffers that are used again: fresh memory from the system is cleared page by page, which costs more
-//! than some of what is computed in it.
+//! Reusable buffers. Fresh memory is cleared page by page by the system, which costs more than some of the
+//! computations.
 
 use std::cell::RefCell;
 
-/// Buffers that a thread keeps.
+/// Maximum number of buffers that a thread keeps.
 const MOST: usize = 16;
 
 thread_local! {
     static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// An empty buffer with room for `capacity` values: the smallest of those kept that has it. Where none has, the largest
-/// is given up for a larger one, so that a thread keeps no more buffers than it has had in use at one time.
+/// An empty buffer with room for `capacity` values: the smallest kept one that is large enough. If there is none, the
+/// largest is replaced by a larger one, so that a thread keeps no more buffers than it has used at one time.
 pub(crate) fn take(capacity: usize) -> Vec<f32> {
     let kept = FREE.with_borrow_mut(|free| {
         let size = |at: &usize| free[*at].capacity();
@@ -37,7 +37,7 @@ pub(crate) fn zeros(len: usize) -> Vec<f32> {
     buffer
 }
 
-/// Gives a buffer back, in place of the smallest where there are many.
+/// Returns a buffer; if there are many, it replaces the smallest.
 pub(crate) fn give(buffer: Vec<f32>) {
     FREE.with_borrow_mut(|free| {
         free.push(buffer);
@@ -48,7 +48,7 @@ pub(crate) fn give(buffer: Vec<f32>) {
     });
 }
 
-/// Gives this thread's buffers back to the system.
+/// Frees this thread's buffers.
 pub(crate) fn clear() {
     FREE.with_borrow_mut(Vec::clear);
 }
@@ -57,7 +57,7 @@ thread_local! {
     static WORDS: RefCell<Vec<Vec<u32>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A buffer of `len` words; what they hold is left over.
+/// A buffer of `len` words with arbitrary content.
 pub(crate) fn take_words(len: usize) -> Vec<u32> {
     let mut buffer = WORDS.with_borrow_mut(Vec::pop).unwrap_or_default();
     if buffer.len() < len {
@@ -66,7 +66,7 @@ pub(crate) fn take_words(len: usize) -> Vec<u32> {
     buffer
 }
 
-/// Gives a buffer of words back.
+/// Returns a buffer of words.
 pub(crate) fn give_words(buffer: Vec<u32>) {
     WORDS.with_borrow_mut(|free| free.push(buffer));
 }

@@ -2,7 +2,7 @@
 
 use super::cross_entropy::{gradient, log_sum_exp};
 
-/// The log-probability of one of the tokens, in nats.
+/// Log-probability of a token, in nats.
 pub fn log_probability(logits: &[f32], token: usize) -> f64 {
     let (max, sum) = log_sum_exp(logits);
     f64::from(logits[token]) - f64::from(max) - f64::from(sum).ln()

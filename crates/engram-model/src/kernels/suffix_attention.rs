@@ -1,11 +1,11 @@
-//! Attention of some queries of a sequence over rows that stand in different places: a base run's cache
-//! and a world's own.
+//! Attention of some queries of a sequence, over keys and values that are partly in a base run's cache and partly a
+//! world's own.
 
 use std::ops::Range;
 
 use multiversion::multiversion;
 
-use super::{Seen, math};
+use super::{AttentionWindow, math};
 
 const LANES: usize = 16;
 
@@ -14,20 +14,20 @@ const LANES: usize = 16;
 pub(crate) struct Heads {
     /// Number of query heads.
     pub count: usize,
-    /// Query heads that one key-value head serves.
+    /// Query heads per key-value head.
     pub group: usize,
     /// Width of a head.
     pub width: usize,
     /// Factor on the scores.
     pub scale: f32,
-    /// c in c·tanh(score / c).
+    /// Soft cap c of scores: c·tanh(score / c).
     pub cap: Option<f32>,
-    /// Which keys a query sees.
-    pub seen: Seen,
+    /// The attention window.
+    pub seen: AttentionWindow,
 }
 
 impl Heads {
-    /// Where the keys or values that serve a query head stand in a row of them.
+    /// Columns, in a row of keys or values, of the key-value head that serves a query head.
     pub fn serving(self, head: usize) -> Range<usize> {
         let first = head / self.group * self.width;
         first..first + self.width
@@ -55,8 +55,8 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     lanes[0] + rest
 }
 
-/// Probabilities of one head's query at position `query` over keys 0..=query, 0 where it does not see one.
-/// `queries` is the row of all heads' queries there, `keys` the rows of all key-value heads' keys.
+/// Attention probabilities of one head's query at position `query` over keys 0..=query; 0 outside the window. `queries`
+/// is the row of all heads' queries at that position, `keys` the rows of all key-value heads' keys.
 #[multiversion(targets = "simd")]
 pub(crate) fn probabilities(
     heads: Heads,
@@ -89,8 +89,7 @@ pub(crate) fn probabilities(
     }
 }
 
-/// One head's values weighted: z += Σ p·v over the keys that `p` covers; `values` are the rows of all key-value
-/// heads' values.
+/// One head's weighted values: z += Σ p·v over the keys of `p`; `values` are the rows of all key-value heads' values.
 #[multiversion(targets = "simd")]
 pub(crate) fn weigh(heads: Heads, head: usize, p: &[f32], values: &[&[f32]], z: &mut [f32]) {
     let serving = heads.serving(head);

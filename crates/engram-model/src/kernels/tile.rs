@@ -1,24 +1,24 @@
-//! The innermost product: a few rows by one panel of columns, whose sums stay in registers.
+//! The innermost product: a few rows by one panel of columns, with sums in registers.
 //!
-//! Every element is a chain of fused multiply-adds over the inner dimension, from first to last, onto what was
-//! there or onto 0: the same chain for any number of rows and any width of the vector unit.
+//! Every element is a chain of fused multiply-adds over the inner dimension, from first to last, starting from the
+//! value already there or from 0. The chain is the same for any number of rows and vector width.
 
 /// Columns of a panel: two of the widest vector registers.
 pub(crate) const PANEL: usize = 32;
 /// Rows of a tile: 12 × 2 registers of sums, which leaves room for a row of the panel and a factor.
 pub(crate) const TILE: usize = 12;
 
-/// The left factor, [high, depth], inside a slice.
+/// Layout of the left factor, [high, depth], in a slice.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Left {
-    /// The values of a row side by side, rows at this distance.
+    /// Row-major, rows at this distance.
     ByRow(usize),
-    /// The values of a column side by side, columns at this distance.
+    /// Column-major, columns at this distance.
     ByColumn(usize),
 }
 
 impl Left {
-    /// One more than the index of the last element.
+    /// One past the index of the last element.
     fn end(self, high: usize, depth: usize) -> usize {
         match self {
             Left::ByRow(stride) => (high - 1) * stride + depth,
@@ -34,13 +34,13 @@ pub(crate) struct Tile {
     pub high: usize,
     /// Inner dimension, at least 1.
     pub depth: usize,
-    /// Where the left factor's elements stand.
+    /// Layout of the left factor.
     pub left: Left,
     /// Distance between rows of the right factor, [depth, PANEL].
     pub right: usize,
     /// Distance between rows of the product, [high, PANEL].
     pub out: usize,
-    /// Whether the product is added to what is there.
+    /// Whether the product is added to the value already there.
     pub add: bool,
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn multiply(tile: Tile, left: &[f32], right: &[f32], out: &mut [f32])
     plain(tile, left, right, out);
 }
 
-/// The same without vector instructions of a particular processor.
+/// The same without processor-specific vector instructions.
 fn plain(tile: Tile, left: &[f32], right: &[f32], out: &mut [f32]) {
     for r in 0..tile.high {
         let out = &mut out[r * tile.out..][..PANEL];
@@ -154,7 +154,7 @@ mod x86 {
     /// The processor has AVX2 and FMA; the slices hold what `tile` says of them.
     #[target_feature(enable = "avx2,fma")]
     pub unsafe fn multiply_256(tile: Tile, left: &[f32], right: &[f32], out: &mut [f32]) {
-        // Six rows and half a panel at a time: 12 registers of sums of the 16 that there are.
+        // Six rows by half a panel: 12 of the 16 registers hold sums.
         for first in (0..tile.high).step_by(6) {
             let from = match tile.left {
                 Left::ByRow(stride) => first * stride,
@@ -220,7 +220,7 @@ mod tests {
         (0..n).map(value).collect()
     }
 
-    /// Every height, both layouts of the left factor, added and set: the same bits at every vector width.
+    /// All heights and layouts of the left factor, with and without `add`: the same bits at every vector width.
     #[test]
     fn every_vector_width_gives_the_same_bits() {
         let (depth, right, out) = (37, 40, 44);

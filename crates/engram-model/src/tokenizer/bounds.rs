@@ -1,5 +1,5 @@
-//! What keeps a tokenizer file from elsewhere from ending the program: parts on which the tokenizers library is known to
-//! panic are refused by name, how much longer a text may become is bounded, and a panic that is left is an error.
+//! Protects against malicious tokenizer files: parts on which the tokenizers library is known to panic are rejected,
+//! the growth of a text is bounded, and remaining panics become errors.
 
 use std::path::Path;
 
@@ -13,15 +13,15 @@ use tokenizers::Tokenizer;
 use super::wrong;
 use crate::error::{ModelError, Result, shown};
 
-/// The most bytes of a text, counted as it may become by normalisation.
+/// Maximum number of bytes of a text, after normalisation.
 const MOST_BYTES: usize = 64 << 20;
-/// The most that normaliser and pre-tokenizer together may lengthen a text. NFKC makes 18 characters of one, and
-/// SentencePiece 3 bytes of a blank.
+/// Maximum factor by which normaliser and pre-tokenizer together may lengthen a text. NFKC makes up to 18 characters of
+/// one, SentencePiece 3 bytes of a space.
 const MOST_GROWTH: usize = 8192;
-/// The most parts of one sequence.
+/// Maximum number of parts in a sequence.
 const MOST_PARTS: usize = 64;
 
-/// The parts of `tokenizer.json` that are looked at before the library reads it.
+/// The parts of `tokenizer.json` that are checked before the library reads it.
 #[derive(Deserialize)]
 struct Parts {
     normalizer: Option<Value>,
@@ -40,7 +40,7 @@ struct Model {
     merges: Option<IgnoredAny>,
 }
 
-/// Runs a part of the library; a panic is an error that names the file.
+/// Calls the library; a panic becomes an error that names the file.
 ///
 /// # Errors
 /// [`ModelError::Tokenizer`].
@@ -61,7 +61,7 @@ fn damaged(path: &Path, why: String) -> ModelError {
 /// Reads `tokenizer.json`.
 ///
 /// # Errors
-/// [`ModelError::Io`], [`ModelError::Tokenizer`].
+/// [`ModelError::Io`] if it cannot be read; [`ModelError::Tokenizer`] if the library or the checks reject it.
 pub(super) fn read(path: &Path) -> Result<Tokenizer> {
     let text = std::fs::read_to_string(path).map_err(|source| ModelError::Io {
         path: path.to_owned(),
@@ -71,9 +71,9 @@ pub(super) fn read(path: &Path) -> Result<Tokenizer> {
     caught(path, || text.parse::<Tokenizer>())?.map_err(wrong(path))
 }
 
-/// Refuses parts that the library would panic on.
+/// Fails for parts on which the library would panic.
 fn check(text: &str) -> std::result::Result<(), String> {
-    // What does not parse here is for the library to say.
+    // Text that does not parse here is left to the library's own error.
     let Ok(parts) = serde_json::from_str::<Parts>(text) else {
         return Ok(());
     };
@@ -114,7 +114,7 @@ fn growth_of(parts: &Parts) -> std::result::Result<usize, String> {
     }
 }
 
-/// How many times as long a text may become by normaliser and pre-tokenizer.
+/// The factor by which normaliser and pre-tokenizer may lengthen a text.
 pub(super) fn growth(tokenizer: &Tokenizer) -> usize {
     let value = |part: serde_json::Result<Value>| part.ok();
     let parts = Parts {
@@ -131,7 +131,7 @@ pub(super) fn growth(tokenizer: &Tokenizer) -> usize {
     growth_of(&parts).unwrap_or(MOST_GROWTH)
 }
 
-/// Refuses a text that is too long for what may become of it.
+/// Fails for a text that could become too long.
 ///
 /// # Errors
 /// [`ModelError::Text`].
@@ -147,7 +147,7 @@ pub(super) fn text(path: &Path, text: &str, growth: usize) -> Result<()> {
     }
 }
 
-/// The parts of a sequence, of sequences in it too.
+/// The parts of a sequence, including those of nested sequences.
 fn flat<'a>(part: Option<&'a Value>, name: &str) -> std::result::Result<Vec<&'a Value>, String> {
     let mut flat = Vec::new();
     let mut rest: Vec<&Value> = part.into_iter().collect();
@@ -168,7 +168,7 @@ fn kind(part: &Value) -> &str {
     part.get("type").and_then(Value::as_str).unwrap_or_default()
 }
 
-/// Refuses a part that the library panics on, when it is read or when it is used.
+/// Fails for a part on which the library panics when reading or using it.
 fn refuse(part: &Value) -> std::result::Result<(), String> {
     let pattern = part.get("pattern");
     let text = pattern.and_then(|p| p.get("String").or_else(|| p.get("Regex")));
@@ -192,7 +192,7 @@ fn refuse(part: &Value) -> std::result::Result<(), String> {
     }
 }
 
-/// Refuses a template of special tokens that it does not list.
+/// Fails for a template with special tokens that it does not list.
 fn template(part: &Value) -> std::result::Result<(), String> {
     let listed = part.get("special_tokens").and_then(Value::as_object);
     let pieces = ["single", "pair"].into_iter();
@@ -212,7 +212,7 @@ fn template(part: &Value) -> std::result::Result<(), String> {
     Ok(())
 }
 
-/// How many times as long a text may become by one part.
+/// The factor by which one part may lengthen a text.
 fn growth_of_one(part: &Value) -> usize {
     let length = |key: &str| part.get(key).and_then(Value::as_str).map_or(0, str::len);
     match kind(part) {
@@ -241,9 +241,9 @@ fn growth_of_one(part: &Value) -> usize {
     }
 }
 
-/// The longest replacement of a character map of SentencePiece, in bytes; `None` where a text could lead out of it.
-/// It is the length of a trie in bytes, the trie (Darts' double array of 32-bit units) and replacements that end in 0;
-/// a unit's offset and label are as in Darts-clone.
+/// The longest replacement in a SentencePiece character map, in bytes; `None` if a lookup could leave the map. The map
+/// is the length of a trie in bytes, the trie (Darts' double array of 32-bit units) and replacements that end in 0;
+/// offset and label of a unit are as in Darts-clone.
 fn longest_replacement(bytes: &[u8]) -> Option<usize> {
     let size = u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?) as usize;
     let (trie, replacements) = bytes.get(4..)?.split_at_checked(size / 4 * 4)?;
@@ -257,7 +257,7 @@ fn longest_replacement(bytes: &[u8]) -> Option<usize> {
     let mut longest = 0;
     while let Some(base) = rest.pop() {
         for byte in 1..=255usize {
-            // The library reads the unit before it looks at its label.
+            // The library reads the unit before it checks its label.
             let place = base ^ byte;
             let unit = *units.get(place)?;
             if unit & ((1 << 31) | 0xFF) != byte || std::mem::replace(&mut seen[place], true) {

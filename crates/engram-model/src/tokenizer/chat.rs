@@ -1,6 +1,6 @@
-//! Chat templates, rendered as the transformers library (5.24) renders them: Jinja with blocks trimmed, its own
-//! `tojson`, `raise_exception` and `strftime_now`, Python's methods of text, lists and dictionaries, and values printed
-//! as Python prints them.
+//! Chat templates, rendered as by the transformers library (5.24): Jinja with trimmed blocks, its own `tojson`,
+//! `raise_exception` and `strftime_now`, Python's methods of strings, lists and dictionaries, and values printed as in
+//! Python.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,26 +14,26 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, Value};
 
 use crate::error::{ModelError, Result, shown};
 
-/// What a template may do before it is stopped, in minijinja's units: about one an instruction, or 64 bytes of text.
+/// Maximum work of a template in minijinja's units: about one per instruction, or per 64 bytes of text.
 const FUEL: u64 = 1_000_000;
 
-/// A checkpoint's chat templates and the special tokens that they write.
+/// A checkpoint's chat templates and the special tokens that they use.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Chat {
-    /// The file that the templates are from.
+    /// The file of the templates.
     pub(crate) path: PathBuf,
-    /// Templates by name; the only one is called `default`.
+    /// Templates by name; a single one is called `default`.
     pub(crate) templates: BTreeMap<String, String>,
-    /// Special tokens by key, `bos_token`.
+    /// Special tokens by key, such as `bos_token`.
     pub(crate) tokens: BTreeMap<String, String>,
 }
 
 impl Chat {
-    /// The text of a conversation and of the beginning of the model's answer.
+    /// Renders a conversation up to the beginning of the model's answer.
     ///
     /// # Errors
-    /// [`ModelError::NoChatTemplate`]; [`ModelError::Chat`] for a template that does not parse, that refuses the messages,
-    /// or that does not end.
+    /// [`ModelError::NoChatTemplate`] if there is none; [`ModelError::Chat`] for a template that does not parse,
+    /// rejects the messages, or does not end.
     pub(crate) fn render(&self, messages: &[Message]) -> Result<String> {
         let wrong = |why: String| ModelError::Chat {
             path: self.path.clone(),
@@ -58,7 +58,7 @@ impl Chat {
             return Err(wrong("there is no message".to_owned()));
         }
         let source = without_generation(source);
-        let told = |e: Error| wrong(told(&e));
+        let told = |e: Error| wrong(message(&e));
         let environment = environment().map_err(told)?;
         let template = environment.template_from_str(&source).map_err(told)?;
         let given = [
@@ -76,8 +76,8 @@ impl Chat {
     }
 }
 
-/// An error of a template on one line.
-fn told(error: &Error) -> String {
+/// A template's error on one line.
+fn message(error: &Error) -> String {
     let place = error
         .line()
         .map_or(String::new(), |l| format!(" (line {l})"));
@@ -113,8 +113,8 @@ fn environment<'a>() -> Result<Environment<'a>, Error> {
     Ok(environment)
 }
 
-/// The time as Python's `strftime` writes it: the local time, or UTC at `SOURCE_DATE_EPOCH` seconds where the
-/// environment has that.
+/// The time as Python's `strftime` formats it: local time, or UTC at `SOURCE_DATE_EPOCH` if that environment variable
+/// is set.
 fn strftime_now(format: &str) -> Result<String, Error> {
     let items = StrftimeItems::new(format).parse().map_err(|_| {
         let why = format!("strftime_now: \"{}\" is no format", shown(format));
@@ -128,7 +128,7 @@ fn strftime_now(format: &str) -> Result<String, Error> {
     })
 }
 
-/// A value as Python's `str` gives it.
+/// A value as Python's `str` prints it.
 fn printed(value: &Value) -> String {
     match value.kind() {
         ValueKind::Undefined => String::new(),
@@ -137,7 +137,7 @@ fn printed(value: &Value) -> String {
     }
 }
 
-/// A value as Python's `repr` gives it.
+/// A value as Python's `repr` prints it.
 fn repr(value: &Value) -> String {
     let items = |value: &Value| -> Vec<Value> {
         value.try_iter().map(Iterator::collect).unwrap_or_default()
@@ -204,7 +204,7 @@ fn tojson(value: &Value, kwargs: Kwargs) -> Result<Value, Error> {
     Ok(Value::from(text))
 }
 
-/// How JSON is laid out.
+/// The layout of JSON text.
 struct Style {
     item: String,
     key: String,
@@ -251,8 +251,8 @@ impl Style {
     }
 }
 
-/// A template without the blocks that mark the model's own text, `{% generation %}`: what is in them stays, and blanks
-/// are trimmed as before.
+/// A template without `{% generation %}` blocks, which mark the model's own text: their content stays, and blanks are
+/// trimmed as before.
 fn without_generation(source: &str) -> String {
     let mut text = String::with_capacity(source.len());
     let mut rest = source;

@@ -1,5 +1,5 @@
-//! What stands beside a tokenizer's vocabulary: `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json`,
-//! `chat_template.jinja`, and of `config.json` the family.
+//! The files beside a tokenizer's vocabulary: `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json`,
+//! `chat_template.jinja`, and the family from `config.json`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use super::chat::Chat;
 use super::special::Named;
 use crate::error::{ModelError, Result, shown};
 
-/// The keys of special tokens, in the order in which the transformers library adds them.
+/// Keys of special tokens, in the order in which the transformers library adds them.
 const SPECIAL: [&str; 7] = [
     "bos_token",
     "eos_token",
@@ -22,10 +22,10 @@ const SPECIAL: [&str; 7] = [
     "cls_token",
     "mask_token",
 ];
-/// The file that is written.
+/// Name of the file that is written.
 const FILE: &str = "tokenizer_config.json";
 
-/// The files' keys; later files give way to earlier ones.
+/// The keys of these files; the first file with a key wins.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Config {
     path: PathBuf,
@@ -37,10 +37,10 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// Reads what there is of the files.
+    /// Reads those of the files that exist.
     ///
     /// # Errors
-    /// [`ModelError::Io`], [`ModelError::Config`].
+    /// [`ModelError::Io`] if one cannot be read; [`ModelError::Config`] if one does not parse.
     pub(crate) fn read(folder: &Path) -> Result<Config> {
         let path = folder.join(FILE);
         let mut values = object(&path)?;
@@ -56,7 +56,7 @@ impl Config {
         })
     }
 
-    /// What another file says in these keys; errors name it.
+    /// The same keys from another source; errors name it.
     pub(crate) fn of(path: PathBuf, values: Map<String, Value>) -> Config {
         Config {
             path,
@@ -65,10 +65,10 @@ impl Config {
         }
     }
 
-    /// Writes `tokenizer_config.json`, where there is anything to write.
+    /// Writes `tokenizer_config.json` if it has any content.
     ///
     /// # Errors
-    /// As the file system's.
+    /// As [`write_atomic`](engram_core::files::write_atomic).
     pub(crate) fn write(&self, folder: &Path) -> Result<()> {
         let mut values = self.values.clone();
         if let Some(template) = &self.template {
@@ -109,7 +109,7 @@ impl Config {
         content(self.values.get(key)?)
     }
 
-    /// The special tokens that are named, as added tokens.
+    /// The named special tokens, as added tokens.
     pub(crate) fn special_tokens(&self) -> Vec<AddedToken> {
         let named = SPECIAL.iter().filter_map(|key| self.values.get(*key));
         let lists = ["additional_special_tokens", "extra_special_tokens"].iter();
@@ -118,10 +118,10 @@ impl Config {
         tokens.filter_map(|value| added(value, true)).collect()
     }
 
-    /// The added tokens by their ids, and the file that lists them: `added_tokens_decoder`, or else `added_tokens.json`.
+    /// The added tokens by id, and the file that lists them: `added_tokens_decoder`, otherwise `added_tokens.json`.
     ///
     /// # Errors
-    /// [`ModelError::Io`], [`ModelError::Config`].
+    /// [`ModelError::Io`] if a file cannot be read; [`ModelError::Config`] if it does not parse.
     pub(crate) fn added_tokens(
         &self,
         folder: &Path,
@@ -166,7 +166,7 @@ impl Config {
         Ok((tokens, path))
     }
 
-    /// The chat templates: `chat_template.jinja`, or else `chat_template`, one or several by name.
+    /// The chat templates: `chat_template.jinja`, otherwise `chat_template` (one, or several by name).
     pub(crate) fn chat(&self) -> Chat {
         let pair = |value: &Value| {
             let text = |key: &str| value.get(key)?.as_str().map(str::to_owned);
@@ -195,11 +195,11 @@ impl Config {
         }
     }
 
-    /// What is put around a text where no file of the library says so: `bos_token` and `eos_token` (by default GPT-2's),
-    /// where `add_bos_token` and `add_eos_token` are true.
+    /// Tokens around a text, if no file of the library says: `bos_token` and `eos_token` (GPT-2's by default), where
+    /// `add_bos_token` and `add_eos_token` are true.
     ///
     /// # Errors
-    /// [`ModelError::Config`] for a token that the vocabulary does not have.
+    /// [`ModelError::Config`] for a token that the vocabulary lacks.
     pub(crate) fn ends(&self, vocabulary: &tokenizers::Tokenizer) -> Result<[Option<Named>; 2]> {
         let end = |add: &str, key: &str| {
             if !self.is_true(add) {
@@ -242,7 +242,7 @@ fn added(value: &Value, special: bool) -> Option<AddedToken> {
     })
 }
 
-/// A file's bytes; none where it is not there.
+/// A file's bytes; `None` if it does not exist.
 fn bytes(path: &Path) -> Result<Option<Vec<u8>>> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
@@ -254,7 +254,7 @@ fn bytes(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// The keys of a JSON file; none where it is not there.
+/// The keys of a JSON file; none if it does not exist.
 fn object(path: &Path) -> Result<Map<String, Value>> {
     let Some(text) = bytes(path)? else {
         return Ok(Map::new());

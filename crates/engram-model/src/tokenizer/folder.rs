@@ -1,4 +1,4 @@
-//! The tokenizer of a folder in the layout of the transformers library, chosen as it (5.24) chooses.
+//! Selects the tokenizer of a folder in the layout of the transformers library, by that library's rules (5.24).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,11 +16,11 @@ use super::config::Config;
 use super::{END, bounds, special, wrong};
 use crate::error::{ModelError, Result, shown};
 
-/// Qwen2's pattern: as Llama 3's, with single digits.
+/// Qwen 2's pattern: Llama 3's, with single digits.
 pub(crate) const QWEN_2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// Reads `tokenizer.json`, or else `vocab.json` with `merges.txt`, and the added tokens that stand beside it; and the
-/// file that errors name.
+/// Reads `tokenizer.json`, otherwise `vocab.json` with `merges.txt`, and the added tokens. Returns also the file that
+/// errors name.
 pub(super) fn read(folder: &Path, config: &Config) -> Result<(Tokenizer, PathBuf)> {
     let json = folder.join("tokenizer.json");
     let (vocab, merges) = (folder.join("vocab.json"), folder.join("merges.txt"));
@@ -58,10 +58,10 @@ pub(super) fn read(folder: &Path, config: &Config) -> Result<(Tokenizer, PathBuf
     Ok((inner, source))
 }
 
-/// Adds the tokens that a file lists with their ids, in the order of these.
+/// Adds the tokens that a file lists with their ids, in order of id.
 ///
 /// # Errors
-/// [`ModelError::Config`] where the vocabulary gives one of them another id.
+/// [`ModelError::Config`] if the vocabulary gives one of them another id.
 fn add(inner: &mut Tokenizer, given: BTreeMap<u32, AddedToken>, from: &Path) -> Result<()> {
     let present = inner.get_added_tokens_decoder();
     let same = |a: &AddedToken, b: &AddedToken| {
@@ -100,19 +100,19 @@ fn add(inner: &mut Tokenizer, given: BTreeMap<u32, AddedToken>, from: &Path) -> 
     Ok(())
 }
 
-/// The rule by which a family's byte-level BPE splits text, by the name of its class.
+/// The rule by which a class of byte-level BPE splits text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rule {
     Gpt2,
-    /// GPT-2's after canonical composition.
+    /// GPT-2's rule after canonical composition.
     NeoX,
-    /// A pattern of its own after canonical composition.
+    /// Another pattern, after canonical composition.
     Qwen2,
 }
 
 impl Rule {
-    /// That of the class which `tokenizer_config.json` or `config.json` names; of a class that fits any rule, that of
-    /// the model's family.
+    /// The rule of the class named in `tokenizer_config.json` or `config.json`; if that class fits any rule, the rule
+    /// of the model's family.
     fn of(config: &Config) -> Result<Rule> {
         let family = config.model_type();
         let of_family = match family {
@@ -123,7 +123,7 @@ impl Rule {
         };
         let class = config.class();
         let rule = match class.map(|c| c.trim_end_matches("Fast")) {
-            // The library takes the family's class here, whatever the file says.
+            // The library uses the family's class here, whatever the file says.
             _ if family == Some("qwen2") => of_family,
             Some("GPT2Tokenizer") => Some(Rule::Gpt2),
             Some("GPTNeoXTokenizer") => Some(Rule::NeoX),

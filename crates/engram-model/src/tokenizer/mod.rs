@@ -1,4 +1,4 @@
-//! Tokenizers, by the Hugging Face library.
+//! Tokenizers, based on the Hugging Face library.
 
 mod bounds;
 mod chat;
@@ -18,45 +18,47 @@ use self::config::Config;
 use self::special::Special;
 use crate::error::{ModelError, Result};
 
-/// The token that ends a text, and begins one, in GPT-2.
+/// GPT-2's end-of-text token, which also begins a text.
 const END: &str = "<|endoftext|>";
 
-/// A tokenizer. [`Tokenizer::encode`] takes a text from its beginning and gives it the leading special tokens that the
-/// checkpoint asks for, or that [`Tokenizer::with_bos`] chose; [`Tokenizer::encode_bare`] adds nothing. Trailing special
-/// tokens are left out. It cuts or pads nothing.
+/// A tokenizer. [`Tokenizer::encode`] adds the leading special tokens that the checkpoint asks for, or that
+/// [`Tokenizer::with_bos`] chose; [`Tokenizer::encode_bare`] adds nothing. Trailing special tokens are left out.
+/// Nothing is truncated or padded.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     inner: Arc<tokenizers::Tokenizer>,
     source: PathBuf,
-    /// What the checkpoint puts around a text.
+    /// Special tokens that the checkpoint adds around a text.
     asked: Special,
-    /// The begin-of-text token, also where the checkpoint does not add it.
+    /// The begin-of-text token, even if the checkpoint does not add it.
     bos: Option<u32>,
     setting: Bos,
-    /// Whether texts are what a chat template wrote: `auto` then adds nothing.
+    /// Whether texts come from a chat template: `auto` then adds nothing.
     is_chat: bool,
-    /// How many times as long a text may become before it is cut into tokens.
+    /// The factor by which a text may grow before it is split into tokens.
     growth: usize,
     config: Arc<Config>,
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json`, or else `vocab.json` with `merges.txt` (byte-level BPE by the rule of GPT-2, GPT-NeoX or
-    /// Qwen2), of a checkpoint's folder, and the added tokens of `tokenizer_config.json` or `added_tokens.json`.
-    /// Leading special tokens are those that the transformers library (5.24) adds: those of the `post_processor` of
-    /// `tokenizer.json`; without that file, the `bos_token` of `tokenizer_config.json` where `add_bos_token` is true.
+    /// Reads the tokenizer of a checkpoint's folder: `tokenizer.json`, otherwise `vocab.json` with `merges.txt`
+    /// (byte-level BPE by the rule of GPT-2, GPT-NeoX or Qwen 2), and the added tokens of `tokenizer_config.json` or
+    /// `added_tokens.json`. Leading special tokens are those that the transformers library (5.24) adds: those of the
+    /// `post_processor` in `tokenizer.json`; without that file, the `bos_token` of `tokenizer_config.json` if
+    /// `add_bos_token` is true.
     ///
     /// # Errors
-    /// [`ModelError::Missing`], [`ModelError::Io`], [`ModelError::Tokenizer`]; [`ModelError::Config`] for a file beside
-    /// the vocabulary that does not parse, contradicts it, or asks for a rule that is not known.
+    /// [`ModelError::Missing`] if there is no vocabulary; [`ModelError::Io`] if a file cannot be read;
+    /// [`ModelError::Tokenizer`] if the vocabulary is invalid; [`ModelError::Config`] for a file beside it that does
+    /// not parse, contradicts it, or names an unknown rule.
     pub fn read(folder: &Path) -> Result<Tokenizer> {
         let config = Config::read(folder)?;
         let (inner, source) = folder::read(folder, &config)?;
         Tokenizer::from_parts(inner, source, config)
     }
 
-    /// A tokenizer whose post-processor says what is put around a text; errors name the source. The begin-of-text token is
-    /// the configuration's, by default `<|endoftext|>`, as in GPT-2.
+    /// A tokenizer whose post-processor adds the special tokens around a text; errors name `source`. The begin-of-text
+    /// token is the configuration's, by default `<|endoftext|>` as in GPT-2.
     pub(crate) fn from_parts(
         mut inner: tokenizers::Tokenizer,
         source: PathBuf,
@@ -78,8 +80,8 @@ impl Tokenizer {
         })
     }
 
-    /// A tokenizer whose only tokens are the numbers from 0 to `vocab` − 1, split at blanks: for models
-    /// that are asked by ids, and for tests.
+    /// A tokenizer whose tokens are the numbers 0 to `vocab` − 1, separated by spaces: for prompts given as ids, and
+    /// for tests.
     ///
     /// # Errors
     /// [`ModelError::Tokenizer`].
@@ -105,10 +107,10 @@ impl Tokenizer {
     }
 
     /// Learns a byte-level BPE of at most `vocabulary` tokens from texts (Sennrich et al. 2016, over bytes as in
-    /// GPT-2): `<|endoftext|>` is token 0, then the 256 bytes, then merges by frequency.
+    /// GPT-2): `<|endoftext|>` is token 0, followed by the 256 bytes and merges by frequency.
     ///
     /// # Errors
-    /// [`ModelError::Tokenizer`], also where the vocabulary has no room for the bytes.
+    /// [`ModelError::Tokenizer`], also if the vocabulary has no room for the bytes.
     pub fn learn(texts: &[String], vocabulary: usize) -> Result<Tokenizer> {
         use tokenizers::models::bpe::BpeTrainer;
         const LEAST: usize = 257;
@@ -144,10 +146,10 @@ impl Tokenizer {
         Tokenizer::from_parts(inner, source, Config::default())
     }
 
-    /// Writes `tokenizer.json`, and `tokenizer_config.json` where there is anything to write, into a folder, each atomically.
+    /// Writes `tokenizer.json`, and `tokenizer_config.json` if it has content, into a folder, each atomically.
     ///
     /// # Errors
-    /// As the file system's.
+    /// As [`write_atomic`](engram_core::files::write_atomic).
     pub fn write(&self, folder: &Path) -> Result<()> {
         let text = self.inner.to_string(true).map_err(wrong(&self.source))?;
         engram_core::files::write_atomic(&folder.join("tokenizer.json"), |w| {
@@ -156,10 +158,10 @@ impl Tokenizer {
         self.config.write(folder)
     }
 
-    /// The same tokenizer with another choice of what is put before a text.
+    /// The same tokenizer with another setting of begin-of-text.
     ///
     /// # Errors
-    /// [`ModelError::NoBos`] for [`Bos::Always`] where the tokenizer has no begin-of-text token.
+    /// [`ModelError::NoBos`] for [`Bos::Always`] if the tokenizer has no begin-of-text token.
     pub fn with_bos(mut self, setting: Bos) -> Result<Tokenizer> {
         if setting == Bos::Always && self.asked.before.is_empty() && self.bos.is_none() {
             return Err(ModelError::NoBos { path: self.source });
@@ -168,17 +170,17 @@ impl Tokenizer {
         Ok(self)
     }
 
-    /// The text of a chat by the checkpoint's own template, up to where the model's answer begins: as the transformers
+    /// The text of a chat by the checkpoint's template, up to the beginning of the model's answer: the transformers
     /// library's `apply_chat_template(messages, add_generation_prompt=True)`.
     ///
     /// # Errors
-    /// [`ModelError::NoChatTemplate`], [`ModelError::Chat`].
+    /// [`ModelError::NoChatTemplate`] if there is no template; [`ModelError::Chat`] if it fails.
     pub fn chat(&self, messages: &[Message]) -> Result<String> {
         self.config.chat().render(messages)
     }
 
-    /// The same tokenizer for texts that [`Tokenizer::chat`] wrote: the template writes the leading special tokens itself,
-    /// so that none is added but for [`Bos::Always`].
+    /// The same tokenizer for texts from [`Tokenizer::chat`]. The template writes the leading special tokens itself, so
+    /// that none is added except for [`Bos::Always`].
     pub fn for_chat(&self) -> Tokenizer {
         Tokenizer {
             is_chat: true,
@@ -186,7 +188,7 @@ impl Tokenizer {
         }
     }
 
-    /// The ids that [`Tokenizer::encode`] puts before a text that does not begin with them.
+    /// The ids that [`Tokenizer::encode`] puts before a text that does not begin with them already.
     pub fn lead(&self) -> &[u32] {
         match self.setting {
             Bos::Never => &[],
@@ -196,7 +198,7 @@ impl Tokenizer {
         }
     }
 
-    /// What is put before a text, in words for a manifest: `auto: "<s>" (1)`.
+    /// The leading special tokens in words, for a manifest: `auto: "<s>" (1)`.
     pub fn begin(&self) -> String {
         let lead = self.lead().iter();
         let tokens: Vec<String> = lead
@@ -208,7 +210,7 @@ impl Tokenizer {
         }
     }
 
-    /// What a person should know of how texts are tokenised: trailing special tokens that are left out.
+    /// A note about tokenisation that users should see: trailing special tokens that are left out.
     pub fn notice(&self) -> Option<String> {
         let after = self.asked.after.iter();
         let tokens: Vec<String> = after.map(|id| format!("{:?}", self.token(*id))).collect();
@@ -221,7 +223,7 @@ impl Tokenizer {
         })
     }
 
-    /// The ids of a text from its beginning: [`Tokenizer::lead`], unless the text begins with it, and the text's own.
+    /// The ids of a text, with [`Tokenizer::lead`] before them unless the text begins with it.
     ///
     /// # Errors
     /// [`ModelError::Tokenizer`].
@@ -233,7 +235,7 @@ impl Tokenizer {
         }
     }
 
-    /// [`Tokenizer::encode`] with the bytes of the text that each id stands for; 0..0 for an id that was put before.
+    /// [`Tokenizer::encode`] with each id's bytes of the text; 0..0 for a leading special token.
     ///
     /// # Errors
     /// [`ModelError::Tokenizer`].
@@ -242,7 +244,7 @@ impl Tokenizer {
         Ok(around(self.lead(), own, &[]))
     }
 
-    /// The ids of a text as it stands, without special tokens: of a piece of a text, or to count.
+    /// The ids of a text without special tokens: for a piece of a text, or to count tokens.
     ///
     /// # Errors
     /// [`ModelError::Tokenizer`].
@@ -250,7 +252,7 @@ impl Tokenizer {
         Ok(self.encoding(text)?.get_ids().to_vec())
     }
 
-    /// [`Tokenizer::encode_bare`] with the bytes of the text that each id stands for.
+    /// [`Tokenizer::encode_bare`] with each id's bytes of the text.
     ///
     /// # Errors
     /// [`ModelError::Tokenizer`].
@@ -261,8 +263,8 @@ impl Tokenizer {
         Ok(ids.zip(offsets).collect())
     }
 
-    /// A training text as the transformers library tokenises it: with all special tokens that the checkpoint asks for,
-    /// leading and trailing, whatever [`Tokenizer::with_bos`] chose. Added ids have an empty range.
+    /// A training text as tokenised by the transformers library: with all leading and trailing special tokens of the
+    /// checkpoint, regardless of [`Tokenizer::with_bos`]. Added ids have an empty range.
     ///
     /// # Errors
     /// [`ModelError::Tokenizer`].
@@ -286,12 +288,12 @@ impl Tokenizer {
         decoded.map_err(wrong(&self.source))
     }
 
-    /// The text of one id; bytes that are no text by themselves show as U+FFFD.
+    /// The text of one id; bytes that are not valid UTF-8 by themselves show as U+FFFD.
     pub fn token(&self, id: u32) -> String {
         let Ok(text) = self.decode(&[id]) else {
             return format!("<{id}>");
         };
-        // SentencePiece's decoder takes the blank from the first token of a text.
+        // SentencePiece's decoder removes the space of a text's first token.
         let spelt = self.inner.id_to_token(id).unwrap_or_default();
         match spelt.starts_with('▁') && !text.starts_with([' ', '▁']) {
             true => format!(" {text}"),
@@ -311,7 +313,7 @@ impl Tokenizer {
     }
 }
 
-/// A text's tokens with others before and after it; those before only where it does not begin with them.
+/// A text's tokens with special tokens before and after it; leading ones only if the text does not begin with them.
 fn around(
     before: &[u32],
     own: Vec<(u32, Range<usize>)>,

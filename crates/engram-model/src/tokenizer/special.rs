@@ -1,9 +1,9 @@
-//! Special tokens that a tokenizer puts before and after a text.
+//! Special tokens before and after a text.
 
 use serde_json::{Value, json};
 use tokenizers::{Encoding, PostProcessor, PostProcessorWrapper, Token};
 
-/// The ids that a post-processor puts before and after a text.
+/// The ids that a post-processor adds before and after a text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Special {
     pub(crate) before: Vec<u32>,
@@ -11,10 +11,10 @@ pub(crate) struct Special {
 }
 
 impl Special {
-    /// Asks the post-processor itself, with a text of one token that no vocabulary has.
+    /// Determines them by running the post-processor on a token that no vocabulary has.
     ///
     /// # Errors
-    /// The post-processor's; one that drops or repeats the text.
+    /// Those of the post-processor; one that drops or repeats the text.
     pub(crate) fn of(processor: Option<&PostProcessorWrapper>) -> tokenizers::Result<Special> {
         const TEXT: u32 = u32::MAX;
         let Some(processor) = processor else {
@@ -37,7 +37,7 @@ impl Special {
 /// A token as the vocabulary spells it, and its id.
 pub(crate) type Named = (String, u32);
 
-/// A post-processor that puts these tokens before and after a text.
+/// A post-processor that adds these tokens before and after a text.
 pub(crate) fn template(
     before: Option<&Named>,
     after: Option<&Named>,

@@ -10,7 +10,7 @@ use crate::kernels::{Dropout, Products};
 use super::layer::{LinearAt, NormAt};
 use super::{Flat, Span, fit};
 
-/// What a block's forward pass leaves for its backward pass; one row a token.
+/// Activations of a block's forward pass that its backward pass needs; one row per token.
 #[derive(Default)]
 pub(super) struct Saved {
     normal_1: Vec<f32>,
@@ -22,10 +22,10 @@ pub(super) struct Saved {
     post: Vec<f32>,
 }
 
-/// Memory that every block uses in turn.
+/// Memory shared by all blocks.
 #[derive(Default)]
 pub(super) struct Scratch {
-    /// The gradient at the residual stream, [rows, d].
+    /// Gradient of the residual stream, [rows, d].
     pub stream: Vec<f32>,
     /// [rows, d].
     pub narrow: Vec<f32>,
@@ -35,7 +35,7 @@ pub(super) struct Scratch {
     wide: Vec<f32>,
 }
 
-/// Where a block's parameters stand, and its constants.
+/// Offsets of a block's parameters, and its constants.
 pub(super) struct BlockAt {
     layer: usize,
     d: usize,
@@ -53,7 +53,7 @@ pub(super) struct BlockAt {
     resid_drop: f64,
 }
 
-/// Which of a block's masks; the numbers are those of the forward pass through the taps.
+/// A block's dropout masks, numbered as in the forward pass with taps.
 #[derive(Clone, Copy)]
 enum Mask {
     Attention = 1,
@@ -118,12 +118,12 @@ impl BlockAt {
         }
     }
 
-    /// Whether any row is dropped after a sublayer.
+    /// Whether dropout applies to the output of a sublayer.
     fn drops(&self, spans: &[Span]) -> bool {
         self.resid_drop > 0.0 && spans.iter().any(|s| s.seed.is_some())
     }
 
-    /// out = x + attention(ln_1 x), then + mlp(ln_2 ·); x, out: [rows, d].
+    /// out = x + attention(ln_1 x), then + mlp(ln_2 ·). x, out: [rows, d].
     pub fn forward(
         &self,
         weights: &[f32],
@@ -206,7 +206,7 @@ impl BlockAt {
         }
     }
 
-    /// The gradient that reaches a sublayer's output: the residual stream's, masked where rows were dropped.
+    /// The gradient of a sublayer's output: that of the residual stream, times the dropout mask.
     fn reaching<'a>(
         &self,
         spans: &[Span],
@@ -223,8 +223,8 @@ impl BlockAt {
         masked
     }
 
-    /// Turns the gradient at the block's output (in `scratch.stream`) into the one at its input `x`, and
-    /// adds the parameters' gradients.
+    /// Replaces the gradient of the block's output (in `scratch.stream`) by that of its input `x`, and adds the
+    /// parameters' gradients.
     pub fn backward(
         &self,
         weights: &[f32],

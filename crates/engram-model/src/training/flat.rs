@@ -1,4 +1,4 @@
-//! All parameters of a model side by side in one vector.
+//! All parameters of a model as one vector.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use crate::checkpoint::Parameters;
 use crate::error::{ModelError, Result};
 use crate::families::Gpt2Config;
 
-/// One number for every element of every parameter: weights, gradients, moments.
+/// One number for every element of every parameter: weights, gradients or moments.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Flat {
     entries: IndexMap<String, (Range<usize>, Vec<usize>)>,
@@ -17,7 +17,7 @@ pub struct Flat {
 }
 
 impl Flat {
-    /// Zeros in the layout of a configuration.
+    /// Zeros, laid out for a configuration.
     pub fn zeros(config: &Gpt2Config) -> Flat {
         let mut end = 0;
         let mut entries = IndexMap::new();
@@ -35,7 +35,7 @@ impl Flat {
     /// The values of named parameters.
     ///
     /// # Errors
-    /// [`ModelError::NoParameter`], [`ModelError::ParameterShape`].
+    /// [`ModelError::NoParameter`] if one is missing; [`ModelError::ParameterShape`] if one has another shape.
     pub fn of(config: &Gpt2Config, parameters: &Parameters) -> Result<Flat> {
         let mut flat = Flat::zeros(config);
         for (name, (range, shape)) in &flat.entries {
@@ -58,7 +58,7 @@ impl Flat {
     /// The parameters as tensors.
     ///
     /// # Errors
-    /// As the tensor library's.
+    /// Those of the tensor library.
     pub fn parameters(&self, device: &Device) -> Result<Parameters> {
         let tensor = |(name, (range, shape)): (&String, &(Range<usize>, Vec<usize>))| {
             let values = self.values[range.clone()].to_vec();
@@ -68,7 +68,7 @@ impl Flat {
         self.entries.iter().map(tensor).collect()
     }
 
-    /// Names and where they stand, in the order of the forward pass.
+    /// Names and element ranges of the parameters, in the order of the forward pass.
     pub fn ranges(&self) -> impl Iterator<Item = (&str, Range<usize>)> {
         self.entries
             .iter()
@@ -81,7 +81,7 @@ impl Flat {
         self.values.get(range.clone())
     }
 
-    /// The parameter with the largest absolute value, and that value; the first with NaN where there is one.
+    /// The parameter with the largest absolute value, and that value; the first parameter with NaN if there is one.
     pub fn largest(&self) -> (&str, f32) {
         let larger = |most: f32, v: f32| {
             if most.is_nan() || v <= most { most } else { v }
@@ -98,7 +98,7 @@ impl Flat {
         found
     }
 
-    /// Where a parameter stands; parameters that the configuration lacks have no place.
+    /// Element range of a parameter.
     pub(crate) fn range(&self, name: &str) -> Result<Range<usize>> {
         match self.entries.get(name) {
             Some((range, _)) => Ok(range.clone()),
@@ -113,7 +113,7 @@ impl Flat {
         &self.values
     }
 
-    /// All values, to be changed.
+    /// All values, mutable.
     pub fn values_mut(&mut self) -> &mut [f32] {
         &mut self.values
     }

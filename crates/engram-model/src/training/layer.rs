@@ -1,4 +1,4 @@
-//! Linear maps, LayerNorms and activations on slices, each with its backward pass.
+//! Linear maps, LayerNorms and activations on slices, with backward passes.
 
 use std::ops::Range;
 
@@ -10,7 +10,7 @@ use crate::kernels::matrix::{Products, View};
 
 use super::Flat;
 
-/// Where x·W + b stands among the parameters; W: [inputs, outputs].
+/// Offsets of the parameters of x·W + b; W: [inputs, outputs].
 #[derive(Debug, Clone)]
 pub(super) struct LinearAt {
     weight: Range<usize>,
@@ -32,7 +32,7 @@ impl LinearAt {
         })
     }
 
-    /// out = x·W + b + rest, rest taken as 0 where there is none.
+    /// out = x·W + b + rest, or x·W + b without a rest.
     pub fn forward(&self, weights: &[f32], x: &[f32], rest: Option<&[f32]>, out: &mut [f32]) {
         let (weight, bias) = (&weights[self.weight.clone()], &weights[self.bias.clone()]);
         match rest {
@@ -87,7 +87,7 @@ impl LinearAt {
     }
 }
 
-/// Where a LayerNorm stands among the parameters: its weight, then its bias.
+/// Offset of a LayerNorm's parameters: weight, then bias.
 #[derive(Debug, Clone)]
 pub(super) struct NormAt {
     both: Range<usize>,
@@ -111,7 +111,7 @@ impl NormAt {
         layer_norm::forward(x, weight, bias, self.epsilon, out);
     }
 
-    /// dx += the gradient at x of rows whose normalised form has the gradient g.
+    /// dx += the gradient of the input x, from the gradient g of the normalised rows.
     pub fn backward(
         &self,
         weights: &[f32],

@@ -1,10 +1,9 @@
-//! The pass that training makes: losses and their gradients at every parameter, written out by hand.
+//! Training's forward and backward pass: losses and the gradient of every parameter, written by hand.
 //!
-//! It computes what [`crate::Transformer::forward`] and the tensor library's automatic differentiation
-//! compute, with the same kernels, and the tests hold it to that. It exists because it is several times faster:
-//! sequences of any lengths stand one after another without padding, nothing is copied or zeroed
-//! between operations, the table of logits never exists as a whole, and each thread runs through its own
-//! sequences without waiting for another.
+//! It computes the same as [`crate::Transformer::forward`] with the tensor library's automatic differentiation, with
+//! the same kernels; tests compare the two. It is several times faster: sequences of any lengths are concatenated
+//! without padding, nothing is copied or zeroed between operations, the table of logits is never held as a whole, and
+//! each thread processes its own sequences without waiting for others.
 
 mod block;
 mod flat;
@@ -24,25 +23,25 @@ use crate::model::Model;
 use block::{BlockAt, Saved, Scratch};
 use layer::NormAt;
 
-/// Rows that go through the network together: enough for the matrix products' full rate, few enough that
-/// what a layer leaves behind stays in the cache.
+/// Rows that go through the network together: enough for the full speed of matrix products, few enough that a layer's
+/// activations stay in the cache.
 const ROWS: usize = 1024;
-/// Rows whose logits exist at one time.
+/// Rows whose logits are held at a time.
 const LOGIT_ROWS: usize = 128;
 
-/// A sequence to learn or to be measured on: every token but the first is predicted.
+/// A sequence for training or evaluation: every token but the first is predicted.
 #[derive(Debug, Clone, Copy)]
 pub struct Sequence<'a> {
     /// At least two ids.
     pub ids: &'a [u32],
-    /// How many ids from the first on are attended to, at least one: no position sees the rest, its padding.
+    /// Number of ids that are attended to, from the first on, at least one; the rest is masked padding.
     pub attended: usize,
-    /// Seed of the dropout masks; none turns dropout off.
+    /// Seed of the dropout masks; `None` turns dropout off.
     pub seed: Option<u64>,
 }
 
 impl<'a> Sequence<'a> {
-    /// All ids attended to, without dropout.
+    /// A sequence without padding or dropout.
     pub fn new(ids: &'a [u32]) -> Sequence<'a> {
         Sequence {
             ids,
@@ -52,14 +51,14 @@ impl<'a> Sequence<'a> {
     }
 }
 
-/// Rows of the workspace that a sequence stands in, how many of them are attended to, and its masks' seed.
+/// A sequence's rows in the workspace, how many of them are attended to, and the seed of its masks.
 struct Span {
     rows: Range<usize>,
     keys: usize,
     seed: Option<u64>,
 }
 
-/// One thread's pass over a GPT-2: where its parameters stand, and the memory that it works in.
+/// One thread's pass over a GPT-2: offsets of the parameters, and working memory.
 pub struct Pass {
     config: Gpt2Config,
     wte: Range<usize>,
@@ -78,10 +77,11 @@ pub struct Pass {
 }
 
 impl Pass {
-    /// A pass over a model's architecture; `dropout` replaces all three dropout probabilities of its configuration.
+    /// A pass for a model; `dropout` replaces all three dropout probabilities of its configuration.
     ///
     /// # Errors
-    /// [`ModelError::NoParameter`] where the configuration contradicts itself.
+    /// [`ModelError::OnlyGpt2`] for another family; [`ModelError::NoParameter`] if the configuration contradicts
+    /// itself.
     pub fn new(model: &Model, dropout: Option<f64>) -> Result<Pass> {
         let mut config = model.gpt2("training")?.clone();
         if let Some(probability) = dropout {
@@ -115,7 +115,7 @@ impl Pass {
         })
     }
 
-    /// The same with another number format of its products with weights.
+    /// The same pass with another number format of products with weights.
     pub fn with_products(mut self, products: Products) -> Pass {
         self.products = products;
         self.blocks
@@ -124,7 +124,7 @@ impl Pass {
         self
     }
 
-    /// The memory that a pass works in for sequences of at most `length` tokens, in bytes.
+    /// Working memory of a pass, in bytes, for sequences of at most `length` tokens.
     pub fn workspace_bytes(model: &Model, length: usize) -> u64 {
         let shape = model.shape();
         let (d, d_mlp) = (shape.d_model, shape.d_mlp);
@@ -135,10 +135,12 @@ impl Pass {
         4 * (rows * (shape.layers * of_layer + once) + tables) as u64
     }
 
-    /// −ln p of every token but the first of each sequence, in nats, sequence after sequence.
+    /// The loss −ln p (nats) of every token but the first of each sequence, sequence after sequence.
     ///
     /// # Errors
-    /// [`ModelError::Batch`], [`ModelError::Context`], [`ModelError::TokenId`], [`ModelError::FlatLength`].
+    /// [`ModelError::Batch`] for a sequence of fewer than two ids; [`ModelError::Context`] for one beyond the context;
+    /// [`ModelError::TokenId`] for an id outside the vocabulary; [`ModelError::FlatLength`] for weights of another
+    /// model.
     pub fn losses(&mut self, weights: &Flat, sequences: &[Sequence]) -> Result<Vec<f32>> {
         self.check(weights, sequences)?;
         let mut losses = Vec::new();
@@ -150,7 +152,7 @@ impl Pass {
         Ok(losses)
     }
 
-    /// As [`Pass::losses`], and adds the gradient of `factor` times their sum to `gradients`.
+    /// As [`Pass::losses`]; also adds the gradient of `factor`·Σ losses to `gradients`.
     ///
     /// # Errors
     /// As [`Pass::losses`].
@@ -185,7 +187,7 @@ impl Pass {
         Ok(losses)
     }
 
-    /// Embeds and runs the blocks; gives where the sequences stand and what each row is to predict.
+    /// Embeds the group and runs the blocks. Returns the sequences' rows and the target of each row.
     fn forward(&mut self, weights: &[f32], group: &[Sequence]) -> (Vec<Span>, Vec<u32>) {
         let d = self.config.n_embd;
         let mut spans = Vec::with_capacity(group.len());
@@ -231,8 +233,8 @@ impl Pass {
         (spans, targets)
     }
 
-    /// Last LayerNorm, logits and losses; with `backward` also the gradient of factor·Σ loss at the head, at the
-    /// LayerNorm and at the last residual stream, which is left in the scratch.
+    /// Last LayerNorm, logits and losses. With `backward`, also the gradient of factor·Σ loss for the unembedding, the
+    /// LayerNorm and the last residual stream (left in the scratch).
     fn head(
         &mut self,
         weights: &[f32],
@@ -345,7 +347,7 @@ impl Pass {
     }
 }
 
-/// Sequences by groups of at most [`ROWS`] rows, in order; a longer one goes alone.
+/// Groups of consecutive sequences of at most [`ROWS`] rows; a longer sequence is a group by itself.
 fn groups<'a, 'b>(sequences: &'b [Sequence<'a>]) -> impl Iterator<Item = &'b [Sequence<'a>]> {
     let mut rest = sequences;
     std::iter::from_fn(move || {
@@ -361,7 +363,7 @@ fn groups<'a, 'b>(sequences: &'b [Sequence<'a>]) -> impl Iterator<Item = &'b [Se
     })
 }
 
-/// The first `n` elements, after growing where there are fewer. What they hold is left over.
+/// The first `n` elements, grown if necessary; their content is arbitrary.
 fn fit(values: &mut Vec<f32>, n: usize) -> &mut [f32] {
     if values.len() < n {
         values.resize(n, 0.0);

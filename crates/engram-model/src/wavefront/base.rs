@@ -6,7 +6,7 @@ use engram_core::{NamedSite, Site};
 use rayon::prelude::*;
 
 use super::{Block, Norm, Wavefront};
-use crate::architecture::{Rotary, Turn};
+use crate::architecture::{Rotary, Rotation};
 use crate::error::{ModelError, Result};
 use crate::kernels::suffix_attention::{Heads, probabilities, weigh};
 use crate::kernels::tensor_rows;
@@ -56,7 +56,7 @@ pub struct Caches {
     /// Rows of each run.
     runs: Vec<Range<usize>>,
     /// For each rotary embedding, the turns of position after position.
-    turns: Vec<Vec<Turn>>,
+    turns: Vec<Vec<Rotation>>,
     pub(crate) layers: Vec<LayerCache>,
     pub(crate) embed: Vec<f32>,
     pub(crate) last: Vec<f32>,
@@ -84,7 +84,7 @@ impl Caches {
         front: &Wavefront,
         block: &Block,
         position: usize,
-    ) -> Option<&[Turn]> {
+    ) -> Option<&[Rotation]> {
         let turns = block.turns?;
         let n = front.rotaries[turns].frequencies.len();
         Some(&self.turns[turns][position * n..(position + 1) * n])

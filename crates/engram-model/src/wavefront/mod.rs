@@ -31,7 +31,7 @@ use crate::kernels::activation::Activation;
 use crate::kernels::matrix::{View, multiply};
 use crate::kernels::packed::Packed;
 use crate::kernels::suffix_attention::Heads;
-use crate::kernels::{Seen, layer_norm, scratch, tensor_values, with_slices};
+use crate::kernels::{AttentionWindow, layer_norm, scratch, tensor_values, with_slices};
 use crate::model::Model;
 
 pub use base::{Caches, NotFinite, Run};
@@ -346,7 +346,7 @@ fn block(model: &Model, rotaries: &[Rotary], layer: usize) -> Result<Block> {
     };
     let c_attn = match &weights.qkv {
         Qkv::Fused(linear) => Linear::beside(&[linear])?,
-        Qkv::Apart([q, k, v]) => Linear::beside(&[q, k, v])?,
+        Qkv::Separate([q, k, v]) => Linear::beside(&[q, k, v])?,
     };
     let fc: Vec<_> = std::iter::once(&weights.fc).chain(&weights.up).collect();
     let turns = attention.rotary.as_ref();
@@ -357,7 +357,7 @@ fn block(model: &Model, rotaries: &[Rotary], layer: usize) -> Result<Block> {
             width: shape.d_head,
             scale: attention.scale,
             cap: architecture.score_cap,
-            seen: Seen(attention.window),
+            seen: AttentionWindow(attention.window),
         },
         turns: turns.and_then(|own| rotaries.iter().position(|r| r == own)),
         query_key_norms: match &weights.query_key_norms {

@@ -1,4 +1,4 @@
-//! Westfall and Young's max-T: the chance of any false call over the layers.
+//! Westfall and Young's max-T: the familywise error rate over the layers.
 
 use crate::{nominal, normal, share};
 use engram_stats::*;

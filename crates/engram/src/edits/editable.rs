@@ -101,7 +101,7 @@ impl Editable {
         observer: &mut dyn Observer,
     ) -> Result<Vec<Covariance>> {
         let texts = kept.texts.iter().map(String::as_str);
-        let sample = Sample::of(self.reader.model(), texts, settings.taking())?;
+        let sample = Sample::of(self.reader.model(), texts, settings.sample_settings())?;
         let folder = match kept.folder {
             Some(folder) => folder.to_owned(),
             None => statistics_folder()?,

@@ -2,7 +2,7 @@
 
 use engram_core::Score;
 use engram_edit::tokens::continued;
-use engram_edit::{Asked, Case, Delta, EditError, EditSettings, Editor, Method, Reader};
+use engram_edit::{Case, Delta, EditError, EditSettings, Editor, Method, Questions, Reader};
 use serde::Serialize;
 
 use super::editable::{Editable, Kept};
@@ -50,7 +50,7 @@ pub struct Effect {
 /// The facts of these names, in this order; all where none is named.
 ///
 /// # Errors
-/// [`Error::Asked`] for a name that no fact has.
+/// [`Error::Questions`] for a name that no fact has.
 pub fn named(cases: Vec<Case>, names: &[String]) -> Result<Vec<Case>> {
     if names.is_empty() {
         return Ok(cases);
@@ -130,7 +130,7 @@ impl Editable {
     /// What an edit changes: the model is asked the first prompt, and scored on all facts, before and after.
     ///
     /// # Errors
-    /// The model's; [`Error::Asked`] where there is no fact.
+    /// The model's; [`Error::Questions`] where there is no fact.
     pub fn effect(&self, made: &Made, cases: &[Case], layers: &[usize]) -> Result<Effect> {
         let before = self.reader();
         let after = before.of_edited(made.delta.lay_over(before.model())?, layers)?;
@@ -138,8 +138,8 @@ impl Editable {
         let first = first.ok_or_else(|| Error::asked("the edit", "it is of no fact"))?;
         let prompt = &first.request.prompt;
         Ok(Effect {
-            before: before.said(prompt, SAID)?,
-            after: after.said(prompt, SAID)?,
+            before: before.continuation(prompt, SAID)?,
+            after: after.continuation(prompt, SAID)?,
             score_before: mean_score(before, cases)?,
             score_after: mean_score(&after, cases)?,
         })
@@ -149,7 +149,7 @@ impl Editable {
 fn mean_score(reader: &Reader, cases: &[Case]) -> Result<Option<Score>> {
     let mut scores = Vec::new();
     for case in cases {
-        if let Some(asked) = Asked::of(reader.model().tokenizer(), case)? {
+        if let Some(asked) = Questions::of(reader.model().tokenizer(), case)? {
             scores.push(asked.score(reader)?);
         }
     }

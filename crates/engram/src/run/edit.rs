@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use engram_core::{Direction, Row, Site, Suite, files};
 use engram_edit::covariance::covariances;
-use engram_edit::{Choosing, Facts, Reader, Sample};
+use engram_edit::{ChoiceSettings, Facts, Reader, Sample};
 use engram_model::Model;
 use serde_json::json;
 
@@ -103,7 +103,7 @@ impl Run<'_> {
                     label: &label,
                     reader: &reader,
                     facts: Facts::Suite(&suite),
-                    choosing: Choosing {
+                    choosing: ChoiceSettings {
                         most: edit.facts,
                         all_facts: false,
                     },
@@ -132,7 +132,7 @@ impl Run<'_> {
                 let swept = sweep.run(&chosen, &sets, observer, |layers, observer| {
                     let texts = texts_of(&texts)?;
                     let texts = texts.iter().map(String::as_str);
-                    let sample = Sample::of(&model, texts, settings.taking())?;
+                    let sample = Sample::of(&model, texts, settings.sample_settings())?;
                     let total = sample.tokens() as u64;
                     observer.begins(&format!("{label}, covariance, tokens"), total);
                     let hear = &mut |done: usize| observer.at(done as u64, "");

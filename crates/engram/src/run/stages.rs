@@ -7,7 +7,7 @@ use engram_core::{Confounds, Pair, Suite, files};
 use engram_corpus::{Abstract, read, read_suite, stats};
 use engram_patch::{BuildSettings, Reading, build, build_counterfact};
 use engram_report::{Excluded, Fact};
-use engram_train::{Keep, TrainingRecord};
+use engram_train::{CheckpointSettings, TrainingRecord};
 use serde_json::json;
 
 use super::{Run, Setup};
@@ -182,7 +182,7 @@ impl Run<'_> {
         let inputs = json!([settings, hashes, self.setup.inputs["base"], threads, device]);
         let stage = format!("models/{name}");
         let stage_folder = self.folder.path().join(&stage);
-        let keep = Keep {
+        let keep = CheckpointSettings {
             folder: partial(&stage_folder),
             every: CHECKPOINT_EVERY,
             resume: true,

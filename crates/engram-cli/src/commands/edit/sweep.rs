@@ -9,7 +9,7 @@ use engram::layers::{chosen_layers, recovery};
 use engram::stage::Output;
 use engram_core::{Row, Suite};
 use engram_corpus::CounterFact;
-use engram_edit::{Choosing, EditSettings, Facts, Reader};
+use engram_edit::{ChoiceSettings, EditSettings, Facts, Reader};
 use engram_report::editing_text;
 
 use super::{kept, kept_texts, method, open, settings};
@@ -92,7 +92,7 @@ impl Inputs {
                 Some(_) => Facts::CounterFact(&self.counterfact),
                 None => Facts::Suite(&self.suite),
             },
-            choosing: Choosing {
+            choosing: ChoiceSettings {
                 most: args.most,
                 all_facts: args.all_facts,
             },

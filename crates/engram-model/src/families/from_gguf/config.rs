@@ -1,4 +1,4 @@
-//! The `config.json` that GGUF's metadata amounts to.
+//! Converts GGUF metadata to a `config.json`.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -11,7 +11,7 @@ use crate::families::rope::{ROTARY_DIM, Rope};
 use crate::families::settings::MOST_LAYERS;
 use crate::gguf::{self, FromMetadata, Gguf};
 
-/// Architectures that are read by GGUF's names, the families that they are, and the transformers library's classes.
+/// Supported architectures: GGUF's name, the family, and the transformers library's class.
 const ARCHITECTURES: [(&str, &str, &str); 8] = [
     ("gpt2", "gpt2", "GPT2LMHeadModel"),
     ("gptneox", "gpt_neox", "GPTNeoXForCausalLM"),
@@ -23,10 +23,10 @@ const ARCHITECTURES: [(&str, &str, &str); 8] = [
     ("gemma3", "gemma3_text", "Gemma3ForCausalLM"),
 ];
 
-/// The base of rotary embedding where the file names none.
+/// Base of the rotary embedding if the file has none.
 const BASE: f64 = 10_000.0;
 
-/// The fields of a `config.json`; what the file does not say is left out.
+/// The fields of a `config.json`; those that the file lacks are omitted.
 pub(super) fn config(file: &Gguf) -> Result<Map<String, Value>> {
     if let Some(kind) = file
         .get::<&str>("general.type")?
@@ -83,7 +83,7 @@ fn object(value: Value) -> Map<String, Value> {
     }
 }
 
-/// Keys that change nothing that is computed: a tokenizer's size, how the weights came about.
+/// Keys that do not affect the computation: the tokenizer's size, how the weights were made.
 const NEUTRAL: [&str; 4] = [
     "vocab_size",
     "tensor_data_layout",
@@ -91,7 +91,7 @@ const NEUTRAL: [&str; 4] = [
     "rope.scaling.original_context_length",
 ];
 
-/// Factors: 1 changes nothing.
+/// Factors, for which 1 means no effect.
 const FACTORS: [&str; 6] = [
     "rope.scaling.attn_factor",
     "rope.scaling.yarn_attn_factor",
@@ -101,7 +101,7 @@ const FACTORS: [&str; 6] = [
     "embedding_scale",
 ];
 
-/// The metadata of an architecture; what is asked for is remembered, so that the rest can be refused.
+/// The metadata of an architecture. Keys that were read are recorded, so that the others can be rejected.
 struct Keys<'a> {
     file: &'a Gguf,
     name: &'a str,
@@ -127,25 +127,25 @@ impl<'a> Keys<'a> {
         self.get(name)
     }
 
-    /// A float32 as the decimal number that it was written from.
+    /// A float32 as the decimal number that it was rounded from.
     fn number(&self, name: &str) -> Result<Option<f64>> {
         let value = self.get::<f32>(name)?;
         Ok(value.map(|v| v.to_string().parse().unwrap_or(f64::from(v))))
     }
 
-    /// Refuses what engram computes without.
+    /// The error for a setting that engram does not implement.
     fn refused(&self, name: &str, why: &str) -> ModelError {
         let key = self.key(name);
         let value = self.file.metadata().get(&key);
-        let value = value.map_or_else(String::new, gguf::Value::to_string);
+        let value = value.map_or_else(String::new, gguf::MetadataValue::to_string);
         ModelError::GgufKind {
             path: self.file.path().to_owned(),
             why: format!("metadata {} is {value}; {why}", shown(&key)),
         }
     }
 
-    /// Refuses keys of the architecture that nothing asked for: they may change what is computed. One whose value is 0
-    /// or false is off.
+    /// Fails for keys of the architecture that nothing has read: they may affect the computation. A value of 0 or false
+    /// is allowed, because it switches a feature off.
     fn refuse_unread(&self) -> Result<()> {
         if self.get::<bool>("attention.causal")? == Some(false) {
             return Err(self.refused("attention.causal", "engram reads causal models"));
@@ -155,16 +155,16 @@ impl<'a> Keys<'a> {
         for (key, value) in self.file.metadata() {
             let read = self.read.borrow().contains(key);
             let off = match value {
-                gguf::Value::Unsigned(0) | gguf::Value::Signed(0) | gguf::Value::Bool(false) => {
-                    true
-                }
-                gguf::Value::Float(value) => *value == 0.0,
+                gguf::MetadataValue::Unsigned(0)
+                | gguf::MetadataValue::Signed(0)
+                | gguf::MetadataValue::Bool(false) => true,
+                gguf::MetadataValue::Float(value) => *value == 0.0,
                 _ => false,
             };
             let Some(name) = key.strip_prefix(&prefix) else {
                 continue;
             };
-            let one = FACTORS.contains(&name) && *value == gguf::Value::Float(1.0);
+            let one = FACTORS.contains(&name) && *value == gguf::MetadataValue::Float(1.0);
             if !(read || off || one) {
                 return Err(self.refused(name, "engram does not read it, and computes without it"));
             }
@@ -172,16 +172,16 @@ impl<'a> Keys<'a> {
         Ok(())
     }
 
-    /// How many dimensions of a head turn, where the file says so and not all do.
+    /// Number of rotated dimensions of a head, if the file says that not all are.
     fn rotary_dim(&self, family: &str, d_head: u32) -> Result<Option<u32>> {
         const NAME: &str = "rope.dimension_count";
-        match self.given_size(NAME)?.filter(|turned| *turned != d_head) {
-            // llama.cpp refuses it, too.
+        match self.given_size(NAME)?.filter(|rotated| *rotated != d_head) {
+            // llama.cpp rejects it, too.
             Some(_) if family == "llama" => {
                 let why = format!("expected {d_head}, the width of a head");
                 Err(self.refused(NAME, &why))
             }
-            turned => Ok(turned),
+            rotated => Ok(rotated),
         }
     }
 
@@ -189,7 +189,7 @@ impl<'a> Keys<'a> {
         self.file.tensors().contains_key(name)
     }
 
-    /// Width of a head where the file does not say.
+    /// Width of a head if the file does not say.
     fn even_share(&self) -> Result<u32> {
         let heads = self.size("attention.head_count")?;
         Ok(self
@@ -211,9 +211,9 @@ fn gpt2(keys: &Keys<'_>) -> Result<Map<String, Value>> {
 }
 
 fn gpt_neox(keys: &Keys<'_>) -> Result<Map<String, Value>> {
-    let turned = keys.given_size("rope.dimension_count")?;
-    let share =
-        turned.map(|turned| Ok::<_, ModelError>(f64::from(turned) / f64::from(keys.even_share()?)));
+    let rotated = keys.given_size("rope.dimension_count")?;
+    let share = rotated
+        .map(|rotated| Ok::<_, ModelError>(f64::from(rotated) / f64::from(keys.even_share()?)));
     Ok(object(json!({
         "hidden_size": keys.size("embedding_length")?,
         "num_hidden_layers": keys.size("block_count")?,
@@ -255,7 +255,7 @@ fn decoder(keys: &Keys<'_>, family: &str) -> Result<Map<String, Value>> {
         let why = format!("expected {d_head}, the width of queries and keys");
         return Err(keys.refused("attention.value_length", &why));
     }
-    // Qwen 2 has those of queries, keys and values always, and no other.
+    // Qwen 2 has biases exactly on queries, keys and values.
     if family != "qwen2" {
         config.insert(
             "attention_bias".to_owned(),
@@ -276,7 +276,8 @@ fn decoder(keys: &Keys<'_>, family: &str) -> Result<Map<String, Value>> {
 
 fn gemma(keys: &Keys<'_>, family: &str, d_head: u32) -> Result<Map<String, Value>> {
     let layers = keys.size("block_count")?;
-    // The largest of each generation divides by the width of a head without its own setting; the file does not say.
+    // The largest model of each generation divides scores by the square root of another width than the head's; the file
+    // does not say.
     let scalar = match (family, layers) {
         ("gemma2", 46) | ("gemma3_text", 62) => keys.even_share()?,
         _ => d_head,
@@ -304,10 +305,11 @@ fn gemma(keys: &Keys<'_>, family: &str, d_head: u32) -> Result<Map<String, Value
     })))
 }
 
-/// Which layers see a window, where the file says: each for itself, or by the place of the first that sees all.
+/// Which layers have a sliding window, if the file says: layer by layer, or by the index of the first layer without
+/// one.
 fn slides(keys: &Keys<'_>, layers: usize) -> Result<Option<Vec<bool>>> {
     let key = keys.key("attention.sliding_window_pattern");
-    if let Some(gguf::Value::Array(_)) = keys.file.metadata().get(&key) {
+    if let Some(gguf::MetadataValue::Array(_)) = keys.file.metadata().get(&key) {
         return keys.file.get(&key);
     }
     let period = keys
@@ -320,7 +322,7 @@ fn slides(keys: &Keys<'_>, layers: usize) -> Result<Option<Vec<bool>>> {
     Ok(period.map(of))
 }
 
-/// How rotary embedding is scaled. Llama 3's scaling is in the file as the factors that it amounts to.
+/// Scaling of the rotary embedding. For Llama 3's scaling the file holds the resulting factors.
 fn rope_scaling(keys: &Keys<'_>, d_head: u32, theta: f64) -> Result<Value> {
     if keys.has_tensor(ROPE_FACTORS) {
         let found = keys.file.tensor(ROPE_FACTORS)?;
@@ -342,7 +344,7 @@ fn rope_scaling(keys: &Keys<'_>, d_head: u32, theta: f64) -> Result<Value> {
         });
     }
     let kind: Option<&str> = keys.get("rope.scaling.type")?;
-    // The second is an older key, which llama.cpp still takes.
+    // The second is an older key that llama.cpp still reads.
     let factors = ["rope.scaling.factor", "rope.scale_linear"].map(|name| keys.number(name));
     let [factor, older] = factors;
     let factor = factor?.or(older?);
@@ -359,9 +361,9 @@ fn rope_scaling(keys: &Keys<'_>, d_head: u32, theta: f64) -> Result<Value> {
     })
 }
 
-/// Whether a scaling divides each frequency by these factors.
+/// Whether a scaling divides each frequency by exactly these factors.
 fn amounts_to(scaling: &Value, d_head: u32, theta: f64, factors: &[f32]) -> bool {
-    // Held against the file first: it bounds what is allocated.
+    // Checked against the file first: it bounds the allocation.
     if factors.len() != d_head as usize / 2 {
         return false;
     }

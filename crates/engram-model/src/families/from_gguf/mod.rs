@@ -1,7 +1,7 @@
-//! GGUF's metadata and tensors as the configuration and the tensors of a family.
+//! Converts GGUF metadata and tensors to the configuration and tensors of a family.
 //!
-//! llama.cpp names and orders things its own way. Here all of that is undone, so that a family's file reads a GGUF as
-//! it reads any other checkpoint.
+//! llama.cpp has names and layouts of its own. They are converted here, so that a family reads a GGUF file like any
+//! other checkpoint.
 
 mod config;
 mod tensors;
@@ -18,15 +18,15 @@ pub use tensors::parameters;
 /// Opens a GGUF file as a model of a family.
 ///
 /// # Errors
-/// As [`Gguf::open`]; [`ModelError::GgufKind`] for an architecture that is not read, [`ModelError::Config`] for
-/// metadata that describes no model.
+/// As [`Gguf::open`]; [`ModelError::GgufKind`] for an unsupported architecture; [`ModelError::Config`] for metadata
+/// that do not describe a model.
 pub fn open(path: &Path) -> Result<(Gguf, Arc<dyn Family>)> {
     let file = Gguf::open(path)?;
     let family = family(&file)?;
     Ok((file, family))
 }
 
-/// The family and configuration that a file's metadata amount to.
+/// The family and configuration described by a file's metadata.
 ///
 /// # Errors
 /// As [`open`].
@@ -37,5 +37,5 @@ pub fn family(file: &Gguf) -> Result<Arc<dyn Family>> {
     })
 }
 
-/// By this tensor Llama 3's frequencies of rotary embedding are divided; every other one is a parameter.
+/// The only tensor that is not a parameter: Llama 3's rotary frequencies are divided by it.
 const ROPE_FACTORS: &str = "rope_freqs.weight";

@@ -1,4 +1,4 @@
-//! GGUF's tensors under a family's names and in its order.
+//! GGUF's tensors under a family's names, in its order.
 
 use std::collections::HashSet;
 
@@ -11,11 +11,12 @@ use crate::error::{ModelError, Result, shown};
 use crate::families::Family;
 use crate::gguf::{Gguf, unpermute};
 
-/// Reads all parameters that a family calls for, in float32.
+/// Reads all parameters that a family needs, in float32.
 ///
 /// # Errors
-/// [`ModelError::MissingTensor`], [`ModelError::TensorShape`], [`ModelError::NotFinite`]; [`ModelError::GgufKind`] for
-/// a tensor that the family has no use for.
+/// [`ModelError::MissingTensor`] if the file lacks one; [`ModelError::TensorShape`] for another shape than the
+/// configuration says; [`ModelError::NotFinite`] for NaN or infinity; [`ModelError::GgufKind`] for a tensor that the
+/// family does not use.
 pub fn parameters(file: &Gguf, family: &dyn Family, device: &Device) -> Result<Parameters> {
     let architecture = family.architecture();
     let path = || file.path().to_owned();
@@ -58,21 +59,21 @@ pub fn parameters(file: &Gguf, family: &dyn Family, device: &Device) -> Result<P
     Ok(parameters)
 }
 
-/// What llama.cpp's converter does to a tensor.
+/// The change that llama.cpp's converter makes to a tensor.
 enum Change {
     None,
-    /// Of so many heads, rows that turn together are neighbours.
+    /// In each of so many heads, rows that are rotated together are adjacent.
     Paired(usize),
-    /// The 1 that Gemma adds to the weights of normalisations is in them.
+    /// Gemma's 1 has been added to the weights of norms.
     FromZero,
-    /// GPT-2's [in, out] is [out, in], as in all others.
+    /// GPT-2's [in, out] is stored as [out, in], as in all other families.
     Transposed,
-    /// GPT-NeoX's rows of each head (query, key, value) are all queries, all keys, all values.
+    /// GPT-NeoX's rows, stored head by head (query, key, value), are regrouped: all queries, all keys, all values.
     ByPart(usize),
 }
 
 impl Change {
-    /// What was done to a family's parameter.
+    /// The change made to a parameter of a family.
     fn of(name: &str, architecture: &Architecture) -> Change {
         match architecture.family.as_str() {
             "llama" if name.contains("q_proj") => Change::Paired(architecture.heads),
@@ -84,7 +85,7 @@ impl Change {
         }
     }
 
-    /// The tensor as the family has it, from the elements of one of this shape.
+    /// The tensor as the family expects it, from the stored elements and shape.
     fn undone(self, values: Vec<f32>, shape: &[usize], device: &Device) -> Result<Tensor> {
         let tensor = |values: Vec<f32>| Tensor::from_vec(values, shape, device);
         Ok(match self {

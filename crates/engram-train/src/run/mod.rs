@@ -1,70 +1,32 @@
 //! The training loop.
 
+mod observer;
+mod plan;
+
 use std::time::Instant;
 
 use engram_core::files::{sha256, sha256_of_parts};
 use engram_model::Model;
-use engram_model::training::{Flat, Pass, Sequence};
+use engram_model::training::{Flat, Sequence};
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+pub use self::observer::{NoObserver, TrainingEvent, TrainingObserver};
+pub use self::plan::plan;
+use self::plan::{plan_of, schedule};
 use crate::adamw::{AdamW, decayed};
-use crate::checkpoint::{Keep, Keeper, State, Vectors};
+use crate::checkpoint::{CheckpointSettings, Keeper, State, Vectors};
 use crate::data::{Encoded, Texts, TrainText, prepare};
 use crate::error::{Result, TrainError};
 use crate::evaluate::{Mean, evaluate};
 use crate::learner::Learner;
 use crate::record::{
-    EpochRecord, Metric, Plan, Rate, StepRecord, Timing, TrainingRecord, Validation,
+    EpochRecord, LearningRate, MetricsLine, StepRecord, Timing, TrainingPlan, TrainingRecord,
 };
-use crate::schedule::{Schedule, Stopper, Verdict};
+use crate::schedule::{EarlyStopping, LearningRateSchedule, Verdict};
 use crate::settings::TrainSettings;
 
-/// Hears how a run goes, while it goes.
-pub trait Observer {
-    /// Something happened.
-    fn event(&mut self, event: &Event);
-
-    /// Whether the run is to stop. It is asked after each step; a run that stops writes a checkpoint first.
-    fn is_cancelled(&self) -> bool {
-        false
-    }
-}
-
-/// Hears nothing.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Silent;
-
-impl Observer for Silent {
-    fn event(&mut self, _: &Event) {}
-}
-
-/// Something that happened in a run.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Event<'a> {
-    /// The run is about to start.
-    Planned(&'a Plan),
-    /// The run goes on from a checkpoint that was written after this optimizer step.
-    Resumed(usize),
-    /// The model before training was measured.
-    Base(&'a Validation),
-    /// An optimizer step was taken.
-    Step {
-        /// The step.
-        record: &'a StepRecord,
-        /// Planned steps.
-        steps: usize,
-        /// Training tokens a second since the run started, evaluations left out.
-        tokens_per_second: f64,
-        /// Seconds until the last planned step, evaluations left out.
-        eta_s: f64,
-    },
-    /// An epoch was evaluated.
-    Epoch(&'a EpochRecord),
-}
-
-/// What a run gives.
+/// The result of a run.
 pub struct Trained {
     /// The model with the weights of the best epoch.
     pub model: Model,
@@ -74,110 +36,30 @@ pub struct Trained {
     pub timing: Timing,
 }
 
-/// The size of a run, without running it.
+/// Fine-tunes a model with AdamW, linear warm-up and decay. The model is evaluated after every epoch; training stops
+/// when the validation loss has not fallen for `patience` epochs. The weights of the best epoch are kept.
+///
+/// An optimizer step takes batch_size × accumulation sequences. Its loss is the mean over all of their tokens, so that
+/// accumulation equals one large batch. Shuffling and dropout use ChaCha8 with the seed of the settings. The same input
+/// on the same number of threads gives the same bits, in one run or, with checkpoints in the folder of `keep`, in
+/// several resumed ones.
 ///
 /// # Errors
-/// As [`train`], as far as settings and texts go.
-pub fn plan(
-    model: &Model,
-    train: &[TrainText],
-    validation: &[TrainText],
-    settings: &TrainSettings,
-) -> Result<Plan> {
-    let (texts, held_out) = prepare(model, train, validation, settings)?;
-    plan_of(model, train, &texts, &held_out, settings)
-}
-
-fn plan_of(
-    model: &Model,
-    train: &[TrainText],
-    texts: &Texts,
-    held_out: &[Encoded],
-    settings: &TrainSettings,
-) -> Result<Plan> {
-    let sequences_per_step = settings.batch_size * settings.accumulation;
-    let drawn = settings.epoch_steps * sequences_per_step;
-    // Sequences and predicted tokens of an epoch, padding among these, and tokens that no sequence holds.
-    let (sequences, tokens_per_epoch, padded_tokens, cut_tokens) = match texts {
-        Texts::Sequences(all) => {
-            let predicted: usize = all.iter().map(Encoded::predicted).sum();
-            let real: usize = all.iter().map(Encoded::real_predicted).sum();
-            let mut text_tokens = 0usize;
-            for text in train {
-                text_tokens += model.tokenizer().encode_training(&text.text)?.len();
-            }
-            let kept: usize = all.iter().map(|s| s.real).sum();
-            let count = match drawn {
-                0 => all.len(),
-                drawn => drawn,
-            };
-            let share =
-                |tokens: usize| (tokens as f64 * count as f64 / all.len() as f64).round() as usize;
-            let cut = text_tokens.saturating_sub(kept);
-            (count, share(predicted), share(predicted - real), cut)
-        }
-        Texts::Stream { length, .. } => (drawn, drawn * (length - 1), 0, 0),
-    };
-    let steps_per_epoch = sequences.div_ceil(sequences_per_step);
-    let total_steps = match settings.max_steps {
-        0 => steps_per_epoch * settings.epochs,
-        most => most.min(steps_per_epoch * settings.epochs),
-    };
-    let parameters = model.shape().parameters;
-    let threads = rayon::current_num_threads() as u64;
-    // The model, the weights, the best ones and two moments; a gradient and a workspace for each thread.
-    let copies = 5 * parameters as u64 * 4;
-    let of_thread = parameters as u64 * 4 + Pass::workspace_bytes(model, settings.max_length);
-    Ok(Plan {
-        texts: train.len(),
-        sequences,
-        validation_sequences: held_out.len(),
-        sequences_per_step,
-        steps_per_epoch,
-        total_steps,
-        warmup_steps: settings.warmup(total_steps),
-        rate: Some(Rate::of(&schedule(settings, total_steps), total_steps)),
-        tokens_per_epoch,
-        padded_tokens,
-        cut_tokens,
-        parameters,
-        memory_bytes: copies + threads * of_thread,
-    })
-}
-
-fn schedule(settings: &TrainSettings, total: usize) -> Schedule {
-    Schedule {
-        peak: settings.learning_rate,
-        warmup: settings.warmup(total),
-        total,
-        decay: settings.decay,
-        last: settings.final_rate,
-    }
-}
-
-/// Fine-tunes a model: AdamW with linear warm-up and decay, evaluated after every epoch, stopped when the
-/// validation loss has not fallen for `patience` epochs; the best epoch's weights are kept.
-///
-/// An optimizer step takes batch_size × accumulation sequences, and its loss is the mean over all of their tokens,
-/// so that accumulating equals one large batch. Shuffling and dropout draw from ChaCha8 under the settings' seed;
-/// the same input on the same number of threads gives the same bits, in one run or, where `keep` names a folder
-/// for checkpoints, in several that go on from each other.
-///
-/// # Errors
-/// Settings that no run can have, texts without a token to predict, [`TrainError::Diverged`] with the step at
-/// which a loss or a gradient was no number any more, and [`TrainError::Checkpoint`] where the folder's checkpoint is
-/// damaged or of another run.
+/// As [`check`](crate::check) for the settings; [`TrainError::NoSequence`] for texts without a token to predict;
+/// [`TrainError::Start`] and [`TrainError::Diverged`] for a loss or gradient that is not finite;
+/// [`TrainError::Checkpoint`] if the folder's checkpoint is damaged or belongs to another run;
+/// [`TrainError::Cancelled`] if the observer cancels.
 pub fn train(
     model: &Model,
     train: &[TrainText],
     validation: &[TrainText],
     settings: &TrainSettings,
-    keep: Option<&Keep>,
-    observer: &mut dyn Observer,
+    keep: Option<&CheckpointSettings>,
+    observer: &mut dyn TrainingObserver,
 ) -> Result<Trained> {
     let (texts, held_out) = prepare(model, train, validation, settings)?;
     let plan = plan_of(model, train, &texts, &held_out, settings)?;
-    observer.event(&Event::Planned(&plan));
+    observer.event(&TrainingEvent::Planned(&plan));
     let mut run = Run::start(
         model,
         settings,
@@ -187,8 +69,8 @@ pub fn train(
         keep,
     )?;
     match run.state.steps.len() {
-        0 => observer.event(&Event::Base(&run.state.base)),
-        steps => observer.event(&Event::Resumed(steps)),
+        0 => observer.event(&TrainingEvent::Base(&run.state.base)),
+        steps => observer.event(&TrainingEvent::Resumed(steps)),
     }
     while !run.ended() {
         run.epoch(&texts, observer)?;
@@ -211,7 +93,7 @@ pub fn train(
             plan,
             base: state.base,
             stopped_early: state.steps.len() < total_steps,
-            rate: Some(Rate::of(&schedule, state.steps.len())),
+            rate: Some(LearningRate::of(&schedule, state.steps.len())),
             steps: state.steps,
             epochs: state.epochs,
             best_epoch: state.best_epoch,
@@ -222,11 +104,11 @@ pub fn train(
     })
 }
 
-/// A run under way.
+/// A run in progress.
 struct Run<'a> {
     settings: &'a TrainSettings,
-    plan: &'a Plan,
-    schedule: Schedule,
+    plan: &'a TrainingPlan,
+    schedule: LearningRateSchedule,
     weights: Flat,
     best: Flat,
     optimizer: AdamW,
@@ -236,14 +118,14 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// A new run, or one that goes on from a checkpoint.
+    /// Starts a new run, or resumes one from its checkpoint.
     fn start(
         model: &Model,
         settings: &'a TrainSettings,
-        plan: &'a Plan,
+        plan: &'a TrainingPlan,
         trained_on: &Texts,
         (held_out, texts): (&[Encoded], usize),
-        keep: Option<&Keep>,
+        keep: Option<&CheckpointSettings>,
     ) -> Result<Run<'a>> {
         let mut weights = model.flat()?;
         let mut best = weights.clone();
@@ -259,7 +141,7 @@ impl<'a> Run<'a> {
         if let Some(keeper) = &keeper {
             state = keeper.resume(vectors(&mut weights, &mut best, &mut optimizer))?;
         }
-        // Every step of the record was applied.
+        // Every recorded step was applied.
         *optimizer.state_mut().2 = state.as_ref().map_or(0, |s| s.steps.len()) as i32;
         let products = settings.precision.products();
         let mut learner =
@@ -280,7 +162,7 @@ impl<'a> Run<'a> {
                     epoch_loss: Mean::default(),
                     steps: Vec::new(),
                     epochs: Vec::new(),
-                    stopper: Stopper::new(settings.patience),
+                    stopper: EarlyStopping::new(settings.patience),
                     base,
                     best_texts: base_texts.clone(),
                     base_texts,
@@ -311,8 +193,8 @@ impl<'a> Run<'a> {
         self.state.order.is_empty() && (taken || self.state.stopper.stopped())
     }
 
-    /// What is left of an epoch: all sequences once, in a new order.
-    fn epoch(&mut self, texts: &Texts, observer: &mut dyn Observer) -> Result<()> {
+    /// The rest of an epoch: all sequences once, in a new order.
+    fn epoch(&mut self, texts: &Texts, observer: &mut dyn TrainingObserver) -> Result<()> {
         if self.state.order.is_empty() {
             self.state.order = texts.order(self.plan.sequences, &mut self.state.random);
         }
@@ -334,14 +216,14 @@ impl<'a> Run<'a> {
             self.state.taken = end;
             self.state.train_s += start.elapsed().as_secs_f64();
             let left = self.plan.total_steps.saturating_sub(record.step) as f64;
-            observer.event(&Event::Step {
+            observer.event(&TrainingEvent::Step {
                 record: &record,
                 steps: self.plan.total_steps,
                 tokens_per_second: self.timing().tokens_per_second,
                 eta_s: left * self.state.train_s / record.step as f64,
             });
             if let Some(keeper) = &mut self.keeper {
-                keeper.metric(&Metric::step(&record))?;
+                keeper.metric(&MetricsLine::step(&record))?;
             }
             self.state.steps.push(record);
             let cancelled = observer.is_cancelled();
@@ -353,12 +235,12 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Ends an epoch: measures the weights and keeps them where they are the best so far.
+    /// Ends an epoch: evaluates the weights and keeps them if they are the best so far.
     fn assess(
         &mut self,
         held_out: &[Encoded],
         texts: usize,
-        observer: &mut dyn Observer,
+        observer: &mut dyn TrainingObserver,
     ) -> Result<()> {
         let start = Instant::now();
         let (validation, by_text) = evaluate(
@@ -387,10 +269,10 @@ impl<'a> Run<'a> {
             validation,
             best,
         };
-        observer.event(&Event::Epoch(&record));
+        observer.event(&TrainingEvent::Epoch(&record));
         if let Some(keeper) = &mut self.keeper {
             let step = record.step;
-            keeper.metric(&Metric::evaluation(step, epoch, &record.validation))?;
+            keeper.metric(&MetricsLine::evaluation(step, epoch, &record.validation))?;
         }
         self.state.epochs.push(record);
         self.state.order.clear();
@@ -399,7 +281,7 @@ impl<'a> Run<'a> {
         self.checkpoint(false)
     }
 
-    /// Where one is due, or now.
+    /// Writes a checkpoint if one is due, or if `now`.
     fn checkpoint(&mut self, now: bool) -> Result<()> {
         match &mut self.keeper {
             Some(keeper) if now || keeper.is_due() => {
@@ -462,7 +344,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What is not finite though no step has changed a weight.
+/// The error for a value that is not finite before any step has changed a weight.
 fn bad_start(weights: &Flat, what: &'static str, value: f64) -> TrainError {
     let (name, largest) = weights.largest();
     TrainError::Start {
@@ -483,7 +365,7 @@ fn vectors<'a>(weights: &'a mut Flat, best: &'a mut Flat, optimizer: &'a mut Ada
     }
 }
 
-/// A hash of all that a run's weights depend on.
+/// A hash of everything that a run's weights depend on.
 fn inputs(
     model: &Model,
     settings: &TrainSettings,
