@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use engram_model::wavefront::RowFunction;
 
-use crate::plan::{Place, Tokens};
+use crate::place::{Place, Tokens};
 use crate::prepare::PreparedPair;
 use crate::spec::SweepSpec;
 
@@ -221,7 +221,7 @@ impl Cell {
         pair: &PreparedPair,
         mapped: Tokens,
     ) -> Result<Vec<Intervention>, String> {
-        let prompt = crate::plan::runs(pair, spec.direction).0.len();
+        let prompt = crate::place::runs(pair, spec.direction).0.len();
         let of = |(site, at, value): &(NamedSite, At, Value)| {
             let from_source = *value.inner() == Value::Source;
             let place = match at {
@@ -231,7 +231,7 @@ impl Cell {
                 At::All => Place::All,
                 At::Last => Place::At(prompt.saturating_sub(1)),
                 At::Position(position) => Place::At(*position),
-                At::Subject => Place::Span(crate::plan::subject(pair, spec.direction)?),
+                At::Subject => Place::Span(crate::place::subject(pair, spec.direction)?),
             };
             let part = match site.select {
                 engram_core::Select::Some(part) => Some(part),

@@ -2,7 +2,6 @@
 //! of it. Pure: no tensors.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 
 use engram_core::{Align, Corruption, Direction, Metric, NamedSite, Part, Positions, Select, Site};
 use engram_model::Shape;
@@ -13,51 +12,10 @@ use crate::check::Unfit;
 use crate::error::{PatchError, Result};
 use crate::intervention::{Intervention, Value, without_partner};
 use crate::noise::{Noise, resampled};
+use crate::place::{Place, Tokens, mapping, places, runs};
 use crate::prepare::PreparedPair;
-use crate::reach::{Agreement, Fate, Written, fates};
+use crate::reach::{Fate, Written, agreement, fates};
 use crate::spec::SweepSpec;
-
-/// The positions of the prompt that a cell covers.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Place {
-    /// Every position of the prompt.
-    All,
-    /// One position.
-    At(usize),
-    /// The subject's.
-    Span(Tokens),
-    /// Every position that has a partner in the other prompt.
-    Mapped(Tokens),
-}
-
-/// Some tokens of a prompt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Tokens {
-    /// First.
-    pub start: usize,
-    /// One past the last.
-    pub end: usize,
-}
-
-impl Place {
-    /// The position, where it is a single one.
-    pub fn position(&self) -> Option<usize> {
-        match self {
-            Place::At(position) => Some(*position),
-            Place::All | Place::Span(_) | Place::Mapped(_) => None,
-        }
-    }
-
-    /// The positions as a range, in a prompt of `prompt` tokens.
-    pub fn range(&self, prompt: usize) -> Range<usize> {
-        match self {
-            Place::All => 0..prompt,
-            Place::At(position) => *position..position.saturating_add(1),
-            Place::Span(span) | Place::Mapped(span) => span.start..span.end,
-        }
-    }
-}
 
 /// A run that is to be made: a base run with interventions, and what names its rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -457,46 +415,12 @@ impl PairPlan {
     }
 }
 
-/// The prompt written into and the prompt whose values are written.
-pub(crate) fn runs(pair: &PreparedPair, direction: Direction) -> (&[u32], &[u32]) {
-    match direction {
-        Direction::Denoise => (&pair.corrupt, &pair.clean),
-        Direction::Noise => (&pair.clean, &pair.corrupt),
-    }
-}
-
 /// How many tokens of answer or foil stand after the prompt where the metrics read them.
 pub(crate) fn appended(pair: &PreparedPair, metrics: &[Metric]) -> usize {
     match metrics.iter().any(|m| m.reads_continuation()) {
         true => pair.answer.len().max(pair.foil.len()).saturating_sub(1),
         false => 0,
     }
-}
-
-/// Where base and source run agree before the first block.
-fn agreement(
-    spec: &SweepSpec,
-    pair: &PreparedPair,
-    shift: i64,
-    noise: Option<&Noise>,
-) -> Agreement {
-    let (base, source) = runs(pair, spec.direction);
-    let noisy = |p: usize| noise.is_some_and(|n| n.span.start <= p && p < n.span.end);
-    let partner = |p: usize| usize::try_from(p as i64 + shift).ok();
-    let same = |p: usize| match noise {
-        Some(_) => !noisy(p),
-        None => partner(p).and_then(|q| source.get(q)) == base.get(p),
-    };
-    let mut agree = Agreement {
-        tokens: (0..base.len()).map(same).collect(),
-        shift,
-        prompt: base.len(),
-        source: source.len(),
-    };
-    let appended = appended(pair, &spec.metrics);
-    let together = agree.ends_together();
-    agree.tokens.extend(std::iter::repeat_n(together, appended));
-    agree
 }
 
 /// The layers that a cell at `at` covers: a window centred on its own, clipped to the model (Meng et
@@ -551,101 +475,6 @@ fn parts(at: &NamedSite, count: Option<usize>) -> Result<Vec<Option<Part>>> {
                 name: at.name.clone(),
                 count,
             });
-        }
-    })
-}
-
-/// How far apart partners stand, and the positions of the run written into that have one.
-fn mapping(spec: &SweepSpec, pair: &PreparedPair) -> Result<(i64, Tokens), String> {
-    let (base, source) = runs(pair, spec.direction);
-    let shift = |base: usize, source: usize| source as i64 - base as i64;
-    Ok(match spec.align {
-        Align::Strict => (
-            0,
-            Tokens {
-                start: 0,
-                end: base.len(),
-            },
-        ),
-        Align::Last => (
-            shift(base.len(), source.len()),
-            Tokens {
-                start: base.len().saturating_sub(source.len()),
-                end: base.len(),
-            },
-        ),
-        Align::Subject => {
-            let clean = subject(pair, Direction::Noise)?;
-            let corrupt = within(&pair.corrupt_subject, &pair.corrupt, "corrupted")?;
-            let (base, source) = match spec.direction {
-                Direction::Denoise => (corrupt, clean),
-                Direction::Noise => (clean, corrupt),
-            };
-            let both = base.end.min(source.end);
-            (
-                shift(base.end, source.end),
-                Tokens {
-                    start: base.end - both,
-                    end: base.end,
-                },
-            )
-        }
-    })
-}
-
-/// The subject's tokens in the prompt written into. Corrupted prompts for which no subject is given have it where the
-/// clean prompt has it.
-pub(crate) fn subject(pair: &PreparedPair, direction: Direction) -> Result<Tokens, String> {
-    let corrupt = pair.corrupt_subject.as_ref();
-    match direction {
-        Direction::Denoise if corrupt.is_some() => {
-            within(&pair.corrupt_subject, &pair.corrupt, "corrupted")
-        }
-        Direction::Denoise => within(&pair.subject, &pair.corrupt, "corrupted"),
-        Direction::Noise => within(&pair.subject, &pair.clean, "clean"),
-    }
-}
-
-/// A subject's tokens within a prompt.
-fn within(subject: &Option<Range<usize>>, prompt: &[u32], which: &str) -> Result<Tokens, String> {
-    match subject {
-        None => Err(format!("no subject is given for the {which} prompt")),
-        Some(span) if span.is_empty() || span.end > prompt.len() => Err(format!(
-            "the subject's tokens {} to {} are not all within the {which} prompt of {} tokens",
-            span.start,
-            span.end,
-            prompt.len()
-        )),
-        Some(span) => Ok(Tokens {
-            start: span.start,
-            end: span.end,
-        }),
-    }
-}
-
-/// Where the cells of a pair are.
-fn places(spec: &SweepSpec, pair: &PreparedPair, mapped: Tokens) -> Result<Vec<Place>, String> {
-    let prompt = runs(pair, spec.direction).0.len();
-    let whole = mapped.start == 0 && mapped.end == prompt;
-    let no_partner = |what: &str| {
-        let align = spec.align;
-        Err(format!(
-            "no cell is left to patch: {what} has no partner under alignment {align}"
-        ))
-    };
-    Ok(match spec.positions {
-        Positions::Each => (mapped.start..mapped.end).map(Place::At).collect(),
-        Positions::All if whole => vec![Place::All],
-        Positions::All => vec![Place::Mapped(mapped)],
-        Positions::Last if mapped.end < prompt => return no_partner("the last position"),
-        Positions::Last => vec![Place::At(prompt - 1)],
-        Positions::Subject => {
-            let span = subject(pair, spec.direction)?;
-            let (start, end) = (span.start.max(mapped.start), span.end.min(mapped.end));
-            if start >= end {
-                return no_partner("the subject");
-            }
-            vec![Place::Span(Tokens { start, end })]
         }
     })
 }

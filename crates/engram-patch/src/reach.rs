@@ -13,6 +13,12 @@ use engram_model::Shape;
 use engram_model::block::{Graph, Made};
 use serde::{Deserialize, Serialize};
 
+use crate::noise::Noise;
+use crate::place::runs;
+use crate::plan::appended;
+use crate::prepare::PreparedPair;
+use crate::spec::SweepSpec;
+
 /// What the graph says of the logits that a metric reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -258,4 +264,30 @@ pub(crate) fn fates(shape: &Shape, agree: &Agreement, written: &[Written]) -> [F
             Fate::Open
         }
     })
+}
+
+/// Where base and source run agree before the first block.
+pub(crate) fn agreement(
+    spec: &SweepSpec,
+    pair: &PreparedPair,
+    shift: i64,
+    noise: Option<&Noise>,
+) -> Agreement {
+    let (base, source) = runs(pair, spec.direction);
+    let noisy = |p: usize| noise.is_some_and(|n| n.span.start <= p && p < n.span.end);
+    let partner = |p: usize| usize::try_from(p as i64 + shift).ok();
+    let same = |p: usize| match noise {
+        Some(_) => !noisy(p),
+        None => partner(p).and_then(|q| source.get(q)) == base.get(p),
+    };
+    let mut agree = Agreement {
+        tokens: (0..base.len()).map(same).collect(),
+        shift,
+        prompt: base.len(),
+        source: source.len(),
+    };
+    let appended = appended(pair, &spec.metrics);
+    let together = agree.ends_together();
+    agree.tokens.extend(std::iter::repeat_n(together, appended));
+    agree
 }

@@ -206,7 +206,7 @@ pub fn read_suite(path: &Path) -> Result<Suite> {
 /// Refuses a suite without a fact that can be edited.
 ///
 /// # Errors
-/// [`Error::Questions`].
+/// [`Error::Asked`].
 pub fn check_suite(suite: &Suite) -> Result<()> {
     match engram_edit::of_suite(suite, &|_| true).is_empty() {
         true => Err(Error::asked(

@@ -15,6 +15,7 @@ mod cost;
 mod ending;
 mod function;
 pub(crate) mod geometry;
+mod group;
 mod readout;
 mod world;
 mod write;

@@ -186,3 +186,33 @@ pub fn rows(
 pub fn sites(model: &Model, site: Site) -> Vec<NamedSite> {
     model.sites().everywhere(site)
 }
+
+#[track_caller]
+pub fn close(a: f64, b: f64) {
+    assert!((a - b).abs() < 1e-4 * (1.0 + b.abs()), "{a} for {b}");
+}
+
+#[track_caller]
+pub fn same_values(a: &[Row], b: &[Row]) {
+    assert_eq!(a.len(), b.len());
+    assert!(!a.is_empty());
+    for (a, b) in a.iter().zip(b) {
+        assert_eq!(
+            (a.metric, a.position, a.layer),
+            (b.metric, b.position, b.layer)
+        );
+        close(a.patched, b.patched);
+    }
+}
+
+pub fn named(model: &Model, name: &str) -> Vec<NamedSite> {
+    model.sites().resolve(name).unwrap()
+}
+
+pub fn with_subject(id: &str, length: usize, differ: &[usize], seed: u64) -> Pair {
+    Pair {
+        subject: Some(Span::Tokens(1, 3)),
+        corrupt_subject: Some(Span::Tokens(1, 3)),
+        ..pair(id, length, differ, seed)
+    }
+}

@@ -50,7 +50,7 @@ pub struct Effect {
 /// The facts of these names, in this order; all where none is named.
 ///
 /// # Errors
-/// [`Error::Questions`] for a name that no fact has.
+/// [`Error::Asked`] for a name that no fact has.
 pub fn named(cases: Vec<Case>, names: &[String]) -> Result<Vec<Case>> {
     if names.is_empty() {
         return Ok(cases);
@@ -130,7 +130,7 @@ impl Editable {
     /// What an edit changes: the model is asked the first prompt, and scored on all facts, before and after.
     ///
     /// # Errors
-    /// The model's; [`Error::Questions`] where there is no fact.
+    /// The model's; [`Error::Asked`] where there is no fact.
     pub fn effect(&self, made: &Made, cases: &[Case], layers: &[usize]) -> Result<Effect> {
         let before = self.reader();
         let after = before.of_edited(made.delta.lay_over(before.model())?, layers)?;
