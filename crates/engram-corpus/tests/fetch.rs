@@ -334,7 +334,7 @@ fn a_run_that_was_broken_off_goes_on_and_ends_with_the_same_bytes() {
     );
     assert!(written.is_empty());
     let (found, ..) = run(&asked, folder.path());
-    assert!(found.unwrap_err().contains("--resume continues"));
+    assert!(found.unwrap_err().contains("resume it with --resume"));
     asked.resume = true;
     let mut other = asked.clone();
     other.query = "migraine".to_owned();

@@ -203,7 +203,7 @@ fn metadata_of_rotary_embedding_are_used() {
     let folder = tempfile::tempdir().unwrap();
     let error = model.write(folder.path()).unwrap_err().to_string();
     assert!(
-        error.contains("turns 4 of a head's 6 dimensions"),
+        error.contains("rotates 4 of a head's 6 dimensions"),
         "{error}"
     );
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
