@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};
 use engram_core::files;
-use engram_model::Model;
+use engram_model::LanguageModel;
 use engram_model::wavefront::Run;
 use rayon::prelude::*;
 use safetensors::Dtype;
@@ -75,7 +75,7 @@ impl Sample {
     /// # Errors
     /// [`EditError::Model`] if a text cannot be tokenised; [`EditError::NoTexts`] if there is none.
     pub fn of<'a>(
-        model: &Model,
+        model: &LanguageModel,
         texts: impl IntoIterator<Item = &'a str>,
         taking: SampleSettings,
     ) -> Result<Sample> {

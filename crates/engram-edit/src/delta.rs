@@ -9,7 +9,7 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use engram_core::{Fit, Method, files};
-use engram_model::Model;
+use engram_model::LanguageModel;
 use rayon::prelude::*;
 use safetensors::Dtype;
 use safetensors::tensor::{SafeTensors, TensorView};
@@ -100,7 +100,7 @@ pub struct Delta {
 /// # Errors
 /// [`EditError::Model`] for a layer beyond the last; [`EditError::Unsupported`] if the weight is only a part of a
 /// parameter.
-pub fn down_projection(model: &Model, layer: usize) -> Result<(String, bool)> {
+pub fn down_projection(model: &LanguageModel, layer: usize) -> Result<(String, bool)> {
     crate::tokens::check_layer(model, layer)?;
     let block = model.network().block(layer);
     let stored = block.and_then(|block| model.stored(&block.mlp_proj.weight));
@@ -116,7 +116,7 @@ impl Delta {
     ///
     /// # Errors
     /// [`EditError::Model`] if the model lacks a weight or has it in another shape.
-    pub fn lay_over(&self, model: &Model) -> Result<Model> {
+    pub fn lay_over(&self, model: &LanguageModel) -> Result<LanguageModel> {
         let mut replaced = Vec::with_capacity(self.changes.len());
         for change in &self.changes {
             let old = model.parameter(&change.weight)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use engram_core::{EditRow, Fit, Score};
-use engram_model::Model;
+use engram_model::LanguageModel;
 
 use crate::cholesky::Cholesky;
 use crate::covariance::Covariance;
@@ -74,7 +74,7 @@ impl<'a> Editor<'a> {
     }
 
     /// The model, unedited.
-    pub fn model(&self) -> &'a Model {
+    pub fn model(&self) -> &'a LanguageModel {
         self.reader.model()
     }
 
@@ -87,7 +87,7 @@ impl<'a> Editor<'a> {
     ///
     /// # Errors
     /// [`EditError::Unsupported`] if it is not.
-    pub fn check(model: &Model, method: Method) -> Result<()> {
+    pub fn check(model: &LanguageModel, method: Method) -> Result<()> {
         if method == Method::Memit && model.architecture().post_norms {
             return Err(EditError::Unsupported {
                 what: "MEMIT",
@@ -298,7 +298,7 @@ impl Scored {
 }
 
 /// A model with changed weights.
-pub(crate) fn lay_over(model: &Model, changes: Vec<WeightChange>) -> Result<Model> {
+pub(crate) fn lay_over(model: &LanguageModel, changes: Vec<WeightChange>) -> Result<LanguageModel> {
     let meta = Meta::default();
     Delta { meta, changes }.lay_over(model)
 }

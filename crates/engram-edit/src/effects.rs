@@ -1,7 +1,7 @@
 //! Side effects of an edit: on the other facts of a suite, on held-out texts, on the model's own continuations.
 
 use engram_core::FactChange;
-use engram_model::{Model, Tokenizer};
+use engram_model::{LanguageModel, Tokenizer};
 
 use crate::error::Result;
 use crate::fluency::entropy;
@@ -71,7 +71,7 @@ impl OtherFacts {
 ///
 /// # Errors
 /// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
-pub fn fluency(model: &Model, prompts: &[&str], count: usize, seed: u64) -> Result<f64> {
+pub fn fluency(model: &LanguageModel, prompts: &[&str], count: usize, seed: u64) -> Result<f64> {
     const TOKENS: usize = 100;
     let tokenizer: &Tokenizer = model.tokenizer();
     let mut all = Vec::new();

@@ -3,7 +3,7 @@
 
 use candle_core::{Tensor, Var};
 use engram_model::kernels::cross_entropy;
-use engram_model::{Model, NoTap};
+use engram_model::{LanguageModel, NoTap};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -104,7 +104,7 @@ impl Part {
 /// As [`EditRequest::check`]; [`EditError::Model`] if the model cannot be run; [`EditError::NotFinite`] for a loss that
 /// is not finite.
 pub fn fine_tune(
-    model: &Model,
+    model: &LanguageModel,
     request: &EditRequest,
     layers: &[usize],
     settings: &FineTuning,
@@ -174,7 +174,7 @@ pub fn fine_tune(
 
 impl Tuned {
     fn new(
-        model: &Model,
+        model: &LanguageModel,
         layer: usize,
         form: ChangeLimit,
         random: &mut ChaCha8Rng,
@@ -211,7 +211,7 @@ impl Tuned {
     }
 
     /// The variables of the change, and the weight with it.
-    fn weight(&self, model: &Model) -> Result<(Vec<Var>, Tensor)> {
+    fn weight(&self, model: &LanguageModel) -> Result<(Vec<Var>, Tensor)> {
         let variable = |p: &Part| Var::from_slice(&p.values, p.shape, model.device());
         let variables: Vec<Var> = (self.parts.iter())
             .map(variable)

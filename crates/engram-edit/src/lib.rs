@@ -13,9 +13,9 @@
 //! ```
 //! use candle_core::Device;
 //! use engram_edit::{EditRequest, EditSettings, Editor, Method, Reader};
-//! use engram_model::Model;
+//! use engram_model::LanguageModel;
 //!
-//! let model = Model::read("../../assets/models/pubmed-mini".as_ref(), &Device::Cpu)?;
+//! let model = LanguageModel::read("../../assets/models/pubmed-mini".as_ref(), &Device::Cpu)?;
 //! let request = EditRequest {
 //!     id: "phenytoin".to_owned(),
 //!     prompt: "In pharmacology, phenytoin belongs to the class of drugs called".to_owned(),

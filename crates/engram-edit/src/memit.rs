@@ -6,7 +6,7 @@
 //! unedited model.
 
 use engram_core::Site;
-use engram_model::{Capture, Model};
+use engram_model::{Capture, LanguageModel};
 use serde::{Deserialize, Serialize};
 
 use crate::cholesky::Cholesky;
@@ -81,7 +81,7 @@ impl Target {
 /// [`EditError::Model`] for a layer that the model does not have; [`EditError::Singular`]; [`EditError::NotFinite`];
 /// [`EditError::Unsupported`] for families with a norm after the MLP.
 pub fn spread(
-    model: &Model,
+    model: &LanguageModel,
     facts: &[Target],
     covariances: &[Covariance],
     (lambda, ridge): (f64, f64),
@@ -162,7 +162,7 @@ pub fn spread(
 }
 
 /// Each fact's key at a layer: the mean over its prompts.
-fn keys(model: &Model, facts: &[Target], layer: usize) -> Result<Vec<Vec<f64>>> {
+fn keys(model: &LanguageModel, facts: &[Target], layer: usize) -> Result<Vec<Vec<f64>>> {
     let prompts: Vec<&(Vec<u32>, usize)> = facts.iter().flat_map(|f| &f.prompts).collect();
     let all = at_subjects(model, &prompts, Site::MlpPost, layer)?;
     let mut rest = &all[..];
@@ -182,13 +182,13 @@ fn keys(model: &Model, facts: &[Target], layer: usize) -> Result<Vec<Vec<f64>>> 
 }
 
 /// The residual stream after a layer at the subject's last token of each prompt without prefix.
-fn residuals(model: &Model, facts: &[Target], layer: usize) -> Result<Vec<Vec<f64>>> {
+fn residuals(model: &LanguageModel, facts: &[Target], layer: usize) -> Result<Vec<Vec<f64>>> {
     let bare: Vec<&(Vec<u32>, usize)> = facts.iter().filter_map(|f| f.prompts.first()).collect();
     at_subjects(model, &bare, Site::ResidPost, layer)
 }
 
 fn at_subjects(
-    model: &Model,
+    model: &LanguageModel,
     prompts: &[&(Vec<u32>, usize)],
     site: Site,
     layer: usize,

@@ -5,7 +5,7 @@
 //! with prefixes; a KL divergence that keeps the model's idea of the subject; and a decay of δ. Each step recomputes
 //! only the suffix of the run (this layer and later ones, from that token on) and its gradient ([`Ending`]).
 
-use engram_model::Model;
+use engram_model::LanguageModel;
 use engram_model::kernels::softmax::{log_probabilities, log_probability, probabilities};
 use engram_model::wavefront::{Ending, Logits, Reverse, Run, Trace};
 use serde::{Deserialize, Serialize};
@@ -68,7 +68,11 @@ impl Rewriting {
     ///
     /// # Errors
     /// As [`EditRequest::check`]; [`EditError::Model`] if a text cannot be tokenised.
-    pub fn of(model: &Model, request: &EditRequest, prefixes: &[String]) -> Result<Rewriting> {
+    pub fn of(
+        model: &LanguageModel,
+        request: &EditRequest,
+        prefixes: &[String],
+    ) -> Result<Rewriting> {
         request.check()?;
         let tokenizer = model.tokenizer();
         let mut prompts = Vec::with_capacity(prefixes.len());

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use engram_core::{Method, files};
-use engram_model::Model;
+use engram_model::LanguageModel;
 use serde::{Deserialize, Serialize};
 
 use crate::delta::Delta;
@@ -175,7 +175,7 @@ impl Overlay {
     /// # Errors
     /// [`EditError::Core`] if a file cannot be read; [`EditError::Delta`] if an edit's file is not the one that was
     /// applied.
-    pub fn lay_over(&self, folder: &Path, base: Model) -> Result<Model> {
+    pub fn lay_over(&self, folder: &Path, base: LanguageModel) -> Result<LanguageModel> {
         let mut model = base;
         for edit in &self.edits {
             let path = Overlay::file(folder, &edit.hash);

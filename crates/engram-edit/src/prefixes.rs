@@ -1,7 +1,7 @@
 //! Texts sampled from a model: prefixes, which make an edit robust to preceding text, and continuations, whose fluency
 //! is scored.
 
-use engram_model::{Model, NoTap};
+use engram_model::{LanguageModel, NoTap};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,7 @@ impl Default for PrefixSettings {
 ///
 /// # Errors
 /// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
-pub fn prefixes(model: &Model, settings: &PrefixSettings) -> Result<Vec<String>> {
+pub fn prefixes(model: &LanguageModel, settings: &PrefixSettings) -> Result<Vec<String>> {
     let lead = model.tokenizer().lead();
     let start = match lead.is_empty() {
         true => vec![model.end_of_text().unwrap_or(0)],
@@ -55,7 +55,7 @@ pub fn prefixes(model: &Model, settings: &PrefixSettings) -> Result<Vec<String>>
 /// # Errors
 /// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
 pub fn generate(
-    model: &Model,
+    model: &LanguageModel,
     prompt: &[u32],
     count: usize,
     tokens: usize,

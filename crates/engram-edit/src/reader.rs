@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engram_model::Model;
+use engram_model::LanguageModel;
 use engram_model::kernels::softmax::log_probability;
 use engram_model::wavefront::{Run, Vocabulary, Wavefront};
 
@@ -16,7 +16,7 @@ const BATCH: usize = 1024;
 /// blocks that are not edited.
 #[derive(Clone)]
 pub struct Reader {
-    model: Model,
+    model: LanguageModel,
     packed: Wavefront,
     vocabulary: Arc<Vocabulary>,
 }
@@ -42,7 +42,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`EditError::Tensor`](crate::EditError::Tensor) if the tensor library fails.
-    pub fn new(model: &Model) -> Result<Reader> {
+    pub fn new(model: &LanguageModel) -> Result<Reader> {
         let packed = Wavefront::new(model)?;
         let vocabulary = Arc::new(packed.vocabulary(None)?);
         Ok(Reader {
@@ -56,7 +56,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`EditError::Model`](crate::EditError::Model) for a layer that the model does not have.
-    pub fn of_edited(&self, edited: Model, layers: &[usize]) -> Result<Reader> {
+    pub fn of_edited(&self, edited: LanguageModel, layers: &[usize]) -> Result<Reader> {
         Ok(Reader {
             packed: self.packed.with_blocks_of(&edited, layers)?,
             vocabulary: self.vocabulary.clone(),
@@ -65,7 +65,7 @@ impl Reader {
     }
 
     /// The model.
-    pub fn model(&self) -> &Model {
+    pub fn model(&self) -> &LanguageModel {
         &self.model
     }
 

@@ -4,7 +4,7 @@
 //! the prompt without prefix. The edited layer then outputs v* for k exactly.
 
 use engram_core::Fit;
-use engram_model::Model;
+use engram_model::LanguageModel;
 
 use crate::cholesky::Cholesky;
 use crate::delta::{Change, LowRank, WeightChange, down_projection};
@@ -41,7 +41,7 @@ impl Optimised {
 /// # Errors
 /// As [`Rewriting::of`] and [`Optimiser::optimise`]; [`EditError::NotFinite`] if the keys do not determine the update.
 pub fn rome(
-    (model, optimiser): (&Model, &Optimiser),
+    (model, optimiser): (&LanguageModel, &Optimiser),
     request: &EditRequest,
     layer: usize,
     covariance: &Cholesky,

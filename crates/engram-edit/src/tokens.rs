@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use candle_core::{Device, Tensor};
-use engram_model::{Model, Tokenizer, covering};
+use engram_model::{LanguageModel, Tokenizer, covering};
 
 use crate::error::{EditError, Result};
 use crate::request::EditRequest;
@@ -101,7 +101,7 @@ pub(crate) fn pick(x: &Tensor, places: &[(usize, usize)]) -> Result<Tensor> {
 }
 
 /// Fails for a layer that the model does not have.
-pub(crate) fn check_layer(model: &Model, layer: usize) -> Result<()> {
+pub(crate) fn check_layer(model: &LanguageModel, layer: usize) -> Result<()> {
     let layers = model.architecture().layers();
     match layer < layers {
         true => Ok(()),

@@ -11,7 +11,7 @@ use engram_edit::memit::{Target, spread};
 use engram_edit::optimise::{DeltaPlace, Optimisation, Optimiser, PlacedPrompt, Rewriting};
 use engram_edit::rome::rank_one;
 use engram_edit::tokens::PromptAndAnswer;
-use engram_model::{Model, Tokenizer, checkpoint, families};
+use engram_model::{LanguageModel, Tokenizer, checkpoint, families};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -58,12 +58,12 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures")
 }
 
-fn model() -> Model {
+fn model() -> LanguageModel {
     let folder = folder().join("gpt2/scaled");
     let family = families::read(&folder.join(checkpoint::CONFIG)).unwrap();
     let parameters = checkpoint::read(&folder, &*family, &Device::Cpu).unwrap();
     let tokenizer = Tokenizer::numbers(family.architecture().vocab).unwrap();
-    Model::of(family, parameters, tokenizer).unwrap()
+    LanguageModel::of(family, parameters, tokenizer).unwrap()
 }
 
 fn fixture() -> (Fixture, HashMap<String, Tensor>) {
@@ -100,7 +100,7 @@ fn rewriting(fixture: &Fixture) -> Rewriting {
     }
 }
 
-fn reader(model: &Model) -> Reader {
+fn reader(model: &LanguageModel) -> Reader {
     Reader::new(model).unwrap()
 }
 

@@ -6,7 +6,7 @@ use candle_core::Device;
 use engram_edit::Reader;
 use engram_edit::delta::{Change, Delta, LowRank, Meta, WeightChange, down_projection};
 use engram_edit::tokens::PromptAndAnswer;
-use engram_model::{Model, NoTap, Tokenizer, checkpoint, families};
+use engram_model::{LanguageModel, NoTap, Tokenizer, checkpoint, families};
 
 fn folders() -> Vec<PathBuf> {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
@@ -19,15 +19,15 @@ fn folders() -> Vec<PathBuf> {
     folders
 }
 
-fn read(folder: &Path) -> Model {
+fn read(folder: &Path) -> LanguageModel {
     let family = families::read(&folder.join(checkpoint::CONFIG)).unwrap();
     let parameters = checkpoint::read(folder, &*family, &Device::Cpu).unwrap();
     let tokenizer = Tokenizer::numbers(family.architecture().vocab).unwrap();
-    Model::of(family, parameters, tokenizer).unwrap()
+    LanguageModel::of(family, parameters, tokenizer).unwrap()
 }
 
 /// The model with something added to layer 0's down-projection.
-fn edited(model: &Model) -> Model {
+fn edited(model: &LanguageModel) -> LanguageModel {
     let (weight, transposed) = down_projection(model, 0).unwrap();
     let wave = |n: usize| (0..n).map(|i| (i as f32 * 0.9).sin()).collect();
     let change = LowRank {
@@ -48,7 +48,7 @@ fn edited(model: &Model) -> Model {
 }
 
 /// Mean log-probability of the answer, and whether each of its tokens is the most probable one, by the forward pass.
-fn plain(model: &Model, asked: &PromptAndAnswer) -> (f64, bool) {
+fn plain(model: &LanguageModel, asked: &PromptAndAnswer) -> (f64, bool) {
     let rows = model.forward_from(&[asked.read().to_vec()], asked.from - 1, &mut NoTap);
     let rows = rows.unwrap().squeeze(0).unwrap().to_vec2::<f32>().unwrap();
     let (mut sum, mut greedy) = (0.0, true);

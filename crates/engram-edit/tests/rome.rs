@@ -9,7 +9,7 @@ use engram_edit::covariance::{Sample, Statistics, covariances};
 use engram_edit::delta::{Delta, Meta};
 use engram_edit::overlay::Overlay;
 use engram_edit::{EditError, EditRequest, Optimisation, Optimiser, Reader, rome};
-use engram_model::{Capture, Model, ModelError, Tokenizer, checkpoint, families};
+use engram_model::{Capture, LanguageModel, ModelError, Tokenizer, checkpoint, families};
 
 fn folders() -> Vec<PathBuf> {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
@@ -22,14 +22,14 @@ fn folders() -> Vec<PathBuf> {
     folders
 }
 
-fn read(folder: &Path) -> Model {
+fn read(folder: &Path) -> LanguageModel {
     let family = families::read(&folder.join(checkpoint::CONFIG)).unwrap();
     let parameters = checkpoint::read(folder, &*family, &Device::Cpu).unwrap();
     let tokenizer = Tokenizer::numbers(family.architecture().vocab).unwrap();
-    Model::of(family, parameters, tokenizer).unwrap()
+    LanguageModel::of(family, parameters, tokenizer).unwrap()
 }
 
-fn tiny() -> Model {
+fn tiny() -> LanguageModel {
     read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/gpt2/scaled"))
 }
 
@@ -45,7 +45,7 @@ fn request() -> EditRequest {
     }
 }
 
-fn sample(model: &Model) -> Sample {
+fn sample(model: &LanguageModel) -> Sample {
     let vocab = model.architecture().vocab as u32;
     let texts = (0..40).map(|t| (0..9).map(|i| (t * 13 + i * 7 + t * i) % vocab).collect());
     Sample {
@@ -53,7 +53,7 @@ fn sample(model: &Model) -> Sample {
     }
 }
 
-fn edit(model: &Model, layer: usize) -> engram_edit::rome::Rome {
+fn edit(model: &LanguageModel, layer: usize) -> engram_edit::rome::Rome {
     let covariance = &covariances(
         &Reader::new(model).unwrap(),
         &sample(model),
@@ -69,7 +69,7 @@ fn edit(model: &Model, layer: usize) -> engram_edit::rome::Rome {
     rome(edited, &request(), layer, &factor, &prefixes, &settings).unwrap()
 }
 
-fn reader(model: &Model) -> Reader {
+fn reader(model: &LanguageModel) -> Reader {
     Reader::new(model).unwrap()
 }
 
@@ -223,7 +223,7 @@ fn what_cannot_be_edited_is_refused() {
     assert!(layer, "{error}");
 }
 
-fn delta_of(model: &Model, layer: usize, base: &str, on: &[&str]) -> Delta {
+fn delta_of(model: &LanguageModel, layer: usize, base: &str, on: &[&str]) -> Delta {
     Delta {
         meta: Meta {
             base: base.to_owned(),
@@ -279,7 +279,7 @@ fn edits_are_laid_over_and_taken_off_in_an_order_that_is_kept() {
     ));
     overlay.apply(&upon, &two).unwrap();
     let edited = overlay.lay_over(folder.path(), model.clone()).unwrap();
-    let weight = |model: &Model| {
+    let weight = |model: &LanguageModel| {
         let weight = model.parameter("h.0.mlp.c_proj.weight").unwrap();
         weight.flatten_all().unwrap().to_vec1::<f32>().unwrap()
     };

@@ -4,10 +4,10 @@ use candle_core::Tensor;
 use engram_core::{NamedSite, Site};
 
 use crate::error::{ModelError, Result};
-use crate::model::Model;
+use crate::model::LanguageModel;
 use crate::tap::Tap;
 
-impl Model {
+impl LanguageModel {
     /// Fails if values of a run of `ids` are NaN or infinite. The run is repeated to find the first such site, in the
     /// order of the forward pass, and the first such position.
     ///

@@ -4,7 +4,7 @@
 //!
 //! | type | what it is |
 //! |---|---|
-//! | [`Model`] | weights, tokenizer and sites of a checkpoint |
+//! | [`LanguageModel`] | weights, tokenizer and sites of a checkpoint |
 //! | [`Tokenizer`] | texts to token ids, with the special tokens of their beginning; chat templates |
 //! | [`Tap`], [`Capture`] | sees the value at each site that it wants, and may replace it |
 //! | [`Architecture`], [`Shape`] | a network as a description; the part of it that a planner needs |
@@ -15,9 +15,9 @@
 //! ```
 //! use candle_core::Device;
 //! use engram_core::Site;
-//! use engram_model::{Capture, Model};
+//! use engram_model::{Capture, LanguageModel};
 //!
-//! let model = Model::read("../../assets/models/pubmed-mini".as_ref(), &Device::Cpu)?;
+//! let model = LanguageModel::read("../../assets/models/pubmed-mini".as_ref(), &Device::Cpu)?;
 //! let ids = model.tokenizer().encode("The treatment of epilepsy")?;
 //! let mut capture = Capture::of([(Site::ResidPost, Some(0))]);
 //! let logits = model.forward(&[ids.clone()], &mut capture)?;
@@ -55,7 +55,7 @@ pub use device::device;
 pub use error::{ModelError, Result};
 pub use families::{Family, Gpt2Config};
 pub use joined::covering;
-pub use model::Model;
+pub use model::LanguageModel;
 pub use tap::{Capture, NoTap, Tap};
 pub use tokenizer::Tokenizer;
 pub use transformer::{TrainingPass, Transformer};

@@ -17,7 +17,7 @@ use crate::transformer::{TrainingPass, Transformer};
 
 /// A model with its tokenizer.
 #[derive(Debug, Clone)]
-pub struct Model {
+pub struct LanguageModel {
     family: Arc<dyn Family>,
     network: Transformer,
     parameters: Parameters,
@@ -40,15 +40,15 @@ fn fits(tokenizer: &Tokenizer, family: &dyn Family, config: &Path) -> Result<()>
     }
 }
 
-impl Model {
+impl LanguageModel {
     /// Reads a checkpoint: a folder in the layout of the transformers library, a GGUF file, or a folder with a GGUF
     /// file and no `config.json`.
     ///
     /// # Errors
     /// Any error of a checkpoint; see [`ModelError`].
-    pub fn read(folder: &Path, device: &Device) -> Result<Model> {
+    pub fn read(folder: &Path, device: &Device) -> Result<LanguageModel> {
         if let Some(file) = checkpoint::gguf_file(folder)? {
-            return Model::read_gguf(&file, device);
+            return LanguageModel::read_gguf(&file, device);
         }
         let path = folder.join(checkpoint::CONFIG);
         if !path.exists() {
@@ -64,22 +64,22 @@ impl Model {
         let family = stored.family(family)?;
         let parameters = stored.parameters(&*family, device)?;
         let unused = stored.unused(&*family)?;
-        let model = Model::assemble(family, parameters, tokenizer, folder.to_owned())?;
-        Ok(Model { unused, ..model })
+        let model = LanguageModel::assemble(family, parameters, tokenizer, folder.to_owned())?;
+        Ok(LanguageModel { unused, ..model })
     }
 
-    fn read_gguf(path: &Path, device: &Device) -> Result<Model> {
+    fn read_gguf(path: &Path, device: &Device) -> Result<LanguageModel> {
         let (file, family) = families::open_gguf(path)?;
         let tokenizer = file.tokenizer()?;
         fits(&tokenizer, &*family, path)?;
         let parameters = families::gguf_parameters(&file, &*family, device)?;
-        Model::assemble(family, parameters, tokenizer, path.to_owned())
+        LanguageModel::assemble(family, parameters, tokenizer, path.to_owned())
     }
 
-    /// Bytes that [`Model::read`] allocates for the weights of a checkpoint, from its configuration alone.
+    /// Bytes that [`LanguageModel::read`] allocates for the weights of a checkpoint, from its configuration alone.
     ///
     /// # Errors
-    /// Those of [`Model::read`] for the configuration.
+    /// Those of [`LanguageModel::read`] for the configuration.
     pub fn bytes_of(path: &Path) -> Result<u64> {
         let family = match checkpoint::gguf_file(path)? {
             Some(file) => families::open_gguf(&file)?.1,
@@ -103,8 +103,8 @@ impl Model {
         config: &Gpt2Config,
         parameters: Parameters,
         tokenizer: Tokenizer,
-    ) -> Result<Model> {
-        Model::of(Arc::new(config.clone()), parameters, tokenizer)
+    ) -> Result<LanguageModel> {
+        LanguageModel::of(Arc::new(config.clone()), parameters, tokenizer)
     }
 
     /// A model of any family from its parts; parameters are named as in [`Family::parameters`].
@@ -115,9 +115,9 @@ impl Model {
         family: Arc<dyn Family>,
         parameters: Parameters,
         tokenizer: Tokenizer,
-    ) -> Result<Model> {
+    ) -> Result<LanguageModel> {
         let folder = PathBuf::from("(in memory)");
-        Model::assemble(family, parameters, tokenizer, folder)
+        LanguageModel::assemble(family, parameters, tokenizer, folder)
     }
 
     /// A model with random weights, initialised like GPT-2: normal with standard deviation 0.02, projections onto the
@@ -125,7 +125,7 @@ impl Model {
     ///
     /// # Errors
     /// Those of the tensor library.
-    pub fn random(config: &Gpt2Config, tokenizer: Tokenizer, seed: u64) -> Result<Model> {
+    pub fn random(config: &Gpt2Config, tokenizer: Tokenizer, seed: u64) -> Result<LanguageModel> {
         use rand::SeedableRng;
         use rand_distr::Distribution;
         let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
@@ -148,7 +148,7 @@ impl Model {
             };
             parameters.insert(name, Tensor::from_vec(values, shape, &Device::Cpu)?);
         }
-        Model::from_parts(config, parameters, tokenizer)
+        LanguageModel::from_parts(config, parameters, tokenizer)
     }
 
     fn assemble(
@@ -156,7 +156,7 @@ impl Model {
         parameters: Parameters,
         tokenizer: Tokenizer,
         folder: PathBuf,
-    ) -> Result<Model> {
+    ) -> Result<LanguageModel> {
         let network = Transformer::new(&*family, &mut |name| {
             parameters
                 .get(name)
@@ -166,7 +166,7 @@ impl Model {
                     name: name.to_owned(),
                 })
         })?;
-        Ok(Model {
+        Ok(LanguageModel {
             family,
             network,
             parameters,
@@ -191,7 +191,7 @@ impl Model {
     ///
     /// # Errors
     /// Those of the tensor library.
-    pub fn trainable(&self) -> Result<(Model, Vec<(String, Var)>)> {
+    pub fn trainable(&self) -> Result<(LanguageModel, Vec<(String, Var)>)> {
         let mut variables = Vec::with_capacity(self.parameters.len());
         let mut parameters = Parameters::new();
         for (name, tensor) in &self.parameters {
@@ -200,7 +200,7 @@ impl Model {
             variables.push((name.clone(), variable));
         }
         let (tokenizer, folder) = (self.tokenizer.clone(), self.folder.clone());
-        let model = Model::assemble(self.family.clone(), parameters, tokenizer, folder)?;
+        let model = LanguageModel::assemble(self.family.clone(), parameters, tokenizer, folder)?;
         Ok((model, variables))
     }
 
@@ -208,26 +208,26 @@ impl Model {
     ///
     /// # Errors
     /// [`ModelError::MissingTensor`] if a parameter is missing.
-    pub fn with_dropout(&self, probability: f64) -> Result<Model> {
+    pub fn with_dropout(&self, probability: f64) -> Result<LanguageModel> {
         let mut config = self.gpt2("training with dropout")?.clone();
         config.embd_pdrop = probability;
         config.attn_pdrop = probability;
         config.resid_pdrop = probability;
         let (parameters, tokenizer) = (self.parameters.clone(), self.tokenizer.clone());
-        Model::assemble(Arc::new(config), parameters, tokenizer, self.folder.clone())
+        LanguageModel::assemble(Arc::new(config), parameters, tokenizer, self.folder.clone())
     }
 
     /// The same model on another device.
     ///
     /// # Errors
     /// [`ModelError::Tensor`] if it does not fit there.
-    pub fn to_device(&self, device: &Device) -> Result<Model> {
+    pub fn to_device(&self, device: &Device) -> Result<LanguageModel> {
         let moved = |(name, tensor): (&String, &Tensor)| -> Result<(String, Tensor)> {
             Ok((name.clone(), tensor.to_device(device)?))
         };
         let parameters = self.parameters.iter().map(moved).collect::<Result<_>>()?;
         let (tokenizer, folder) = (self.tokenizer.clone(), self.folder.clone());
-        Model::assemble(self.family.clone(), parameters, tokenizer, folder)
+        LanguageModel::assemble(self.family.clone(), parameters, tokenizer, folder)
     }
 
     /// Logits of a batch of prompts of equal length, [batch, pos, vocab]. Each site's value passes through `tap`.
@@ -238,7 +238,7 @@ impl Model {
         self.network.forward(ids, tap, TrainingPass::default())
     }
 
-    /// Logits from position `from` on, [batch, pos − from, vocab]. As [`Model::forward`], but earlier positions are not
+    /// Logits from position `from` on, [batch, pos − from, vocab]. As [`LanguageModel::forward`], but earlier positions are not
     /// unembedded.
     ///
     /// # Errors
@@ -247,7 +247,7 @@ impl Model {
         self.network.forward_from(ids, from, tap)
     }
 
-    /// Logits with dropout and masked padding, with gradients for the variables of [`Model::trainable`].
+    /// Logits with dropout and masked padding, with gradients for the variables of [`LanguageModel::trainable`].
     ///
     /// # Errors
     /// As [`Transformer::forward`].
@@ -259,7 +259,7 @@ impl Model {
     ///
     /// # Errors
     /// As [`Tokenizer::with_bos`].
-    pub fn with_bos(mut self, bos: Bos) -> Result<Model> {
+    pub fn with_bos(mut self, bos: Bos) -> Result<LanguageModel> {
         self.tokenizer = self.tokenizer.with_bos(bos)?;
         Ok(self)
     }
@@ -348,10 +348,10 @@ impl Model {
     ///
     /// # Errors
     /// [`ModelError::MissingTensor`] if they are of another architecture.
-    pub fn with_weights(&self, weights: &Flat) -> Result<Model> {
+    pub fn with_weights(&self, weights: &Flat) -> Result<LanguageModel> {
         let parameters = weights.parameters(self.device())?;
         let (tokenizer, folder) = (self.tokenizer.clone(), self.folder.clone());
-        Model::assemble(self.family.clone(), parameters, tokenizer, folder)
+        LanguageModel::assemble(self.family.clone(), parameters, tokenizer, folder)
     }
 
     /// The same model with some parameters replaced, by name.
@@ -361,7 +361,7 @@ impl Model {
     pub fn with_parameters(
         &self,
         replaced: impl IntoIterator<Item = (String, Tensor)>,
-    ) -> Result<Model> {
+    ) -> Result<LanguageModel> {
         let mut parameters = self.parameters.clone();
         for (name, tensor) in replaced {
             let old = self.parameter(&name)?;
@@ -376,7 +376,7 @@ impl Model {
             parameters.insert(name, tensor);
         }
         let (tokenizer, folder) = (self.tokenizer.clone(), self.folder.clone());
-        Model::assemble(self.family.clone(), parameters, tokenizer, folder)
+        LanguageModel::assemble(self.family.clone(), parameters, tokenizer, folder)
     }
 
     /// The parameter that a weight is, or is a transposed view of, and whether it is transposed (stored as [out, in]).

@@ -9,7 +9,9 @@ use engram_model::checkpoint::{CONFIG, Stored, WEIGHTS};
 use engram_model::gguf::Gguf;
 use engram_model::shard::Shard;
 use engram_model::wavefront::{Run, Wavefront};
-use engram_model::{Family, Model, ModelError, NoTap, Result, Tokenizer, checkpoint, families};
+use engram_model::{
+    Family, LanguageModel, ModelError, NoTap, Result, Tokenizer, checkpoint, families,
+};
 
 fn fixtures(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -18,13 +20,13 @@ fn fixtures(name: &str) -> PathBuf {
 }
 
 /// A checkpoint's model; the fixtures have no tokenizer.
-fn read(folder: &Path) -> Result<Model> {
+fn read(folder: &Path) -> Result<LanguageModel> {
     let family = families::read(&folder.join(CONFIG))?;
     let stored = Stored::open(folder)?;
     let family = stored.family(family)?;
     let parameters = stored.parameters(&*family, &Device::Cpu)?;
     let tokenizer = Tokenizer::numbers(family.architecture().vocab)?;
-    Model::of(family, parameters, tokenizer)
+    LanguageModel::of(family, parameters, tokenizer)
 }
 
 fn ids(tensor: &Tensor) -> Vec<Vec<u32>> {
@@ -77,7 +79,7 @@ fn scaled_rotary_embedding_and_stored_heads_are_the_transformers_librarys() {
 }
 
 /// Sweeps and edits give the same, or say that they do not take prompts of this length.
-fn wavefront_is_close(what: &str, model: &Model, ids: &[Vec<u32>], expected: &Tensor) {
+fn wavefront_is_close(what: &str, model: &LanguageModel, ids: &[Vec<u32>], expected: &Tensor) {
     let front = Wavefront::new(model).unwrap();
     let whole = |row: &Vec<u32>| Run {
         ids: row.clone(),
@@ -123,9 +125,9 @@ fn a_head_is_tied_only_where_the_file_has_no_other() {
         // What is written has the head, and says so.
         let written = tempfile::tempdir().unwrap();
         model.write(written.path()).unwrap();
-        let again = Model::read(written.path(), &Device::Cpu).unwrap();
+        let again = LanguageModel::read(written.path(), &Device::Cpu).unwrap();
         let ids = [vec![3, 1, 4, 1, 5, 9]];
-        let logits = |m: &Model| values(&m.forward(&ids, &mut NoTap).unwrap());
+        let logits = |m: &LanguageModel| values(&m.forward(&ids, &mut NoTap).unwrap());
         assert_eq!(logits(&model), logits(&again), "{name}");
         let config = std::fs::read(written.path().join(CONFIG)).unwrap();
         let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
@@ -188,7 +190,7 @@ fn gguf(name: &str) -> PathBuf {
 }
 
 fn assert_reads_as(path: &Path, expected_at: &str) {
-    let model = Model::read(path, &Device::Cpu).unwrap();
+    let model = LanguageModel::read(path, &Device::Cpu).unwrap();
     let expected = expected(&gguf(expected_at));
     let logits = model.forward(&ids(&expected["ids"]), &mut NoTap).unwrap();
     assert_close(expected_at, &values(&logits), &expected["logits"]);
@@ -199,7 +201,7 @@ fn metadata_of_rotary_embedding_are_used() {
     assert_reads_as(&gguf("qwen2_partial.gguf"), "qwen2_partial.safetensors");
     assert_reads_as(&gguf("qwen2_yarn.gguf"), "qwen2_yarn.safetensors");
     // No configuration of the transformers library says so.
-    let model = Model::read(&gguf("qwen2_partial.gguf"), &Device::Cpu).unwrap();
+    let model = LanguageModel::read(&gguf("qwen2_partial.gguf"), &Device::Cpu).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let error = model.write(folder.path()).unwrap_err().to_string();
     assert!(

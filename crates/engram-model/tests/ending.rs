@@ -6,7 +6,7 @@ use candle_core::{Device, IndexOp, Tensor, Var};
 use engram_core::Site;
 use engram_model::checkpoint::{self, CONFIG};
 use engram_model::wavefront::{Reverse, Run, Wavefront};
-use engram_model::{Model, Result, Tap, Tokenizer, families};
+use engram_model::{LanguageModel, Result, Tap, Tokenizer, families};
 
 /// Adds a vector at one site and position of each prompt.
 struct Add<'a> {
@@ -42,11 +42,11 @@ fn folders() -> Vec<PathBuf> {
     folders
 }
 
-fn read(folder: &Path) -> Model {
+fn read(folder: &Path) -> LanguageModel {
     let family = families::read(&folder.join(CONFIG)).unwrap();
     let parameters = checkpoint::read(folder, &*family, &Device::Cpu).unwrap();
     let tokenizer = Tokenizer::numbers(family.architecture().vocab).unwrap();
-    Model::of(family, parameters, tokenizer).unwrap()
+    LanguageModel::of(family, parameters, tokenizer).unwrap()
 }
 
 fn close(what: &str, found: &[f32], expected: &[f32]) {
@@ -64,7 +64,7 @@ fn values(tensor: &Tensor) -> Vec<f32> {
 /// Logits from the last of the places on, with a vector added at a place of each prompt, and the gradient of the sum of
 /// their squares at the vector, by the whole pass and by automatic differentiation.
 fn whole(
-    model: &Model,
+    model: &LanguageModel,
     ids: &[Vec<u32>],
     layer: usize,
     places: &[usize],

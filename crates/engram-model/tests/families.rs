@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use engram_core::Site;
 use engram_model::checkpoint::{self, CONFIG};
-use engram_model::{Capture, Model, NoTap, Result, Tap, Tokenizer, families};
+use engram_model::{Capture, LanguageModel, NoTap, Result, Tap, Tokenizer, families};
 
 fn fixtures(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -21,11 +21,11 @@ fn cases(name: &str) -> Vec<PathBuf> {
     cases
 }
 
-fn read(folder: &Path) -> Result<Model> {
+fn read(folder: &Path) -> Result<LanguageModel> {
     let family = families::read(&folder.join(CONFIG))?;
     let parameters = checkpoint::read(folder, &*family, &Device::Cpu)?;
     let tokenizer = Tokenizer::numbers(family.architecture().vocab)?;
-    Model::of(family, parameters, tokenizer)
+    LanguageModel::of(family, parameters, tokenizer)
 }
 
 fn ids(tensor: &Tensor) -> Vec<Vec<u32>> {
@@ -80,7 +80,8 @@ fn a_gguf_of_any_family_is_the_transformers_librarys() {
     assert!(files.len() >= 13, "{}", files.len());
     for path in files {
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        let model = Model::read(&path, &Device::Cpu).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let model =
+            LanguageModel::read(&path, &Device::Cpu).unwrap_or_else(|e| panic!("{name}: {e}"));
         let expected = path.with_extension("safetensors");
         let expected = candle_core::safetensors::load(expected, &Device::Cpu).unwrap();
         let ids = ids(&expected["ids"]);
@@ -183,7 +184,7 @@ fn what_engram_does_not_compute_of_a_gguf_is_refused_in_words() {
         ),
     ] {
         let file = renamed(file, name, other);
-        let error = Model::read(file.path(), &Device::Cpu)
+        let error = LanguageModel::read(file.path(), &Device::Cpu)
             .unwrap_err()
             .to_string();
         assert!(error.contains(why), "{error}");
@@ -200,9 +201,9 @@ fn a_checkpoint_of_any_family_is_written_and_read_back() {
         let model = read(&folder).unwrap();
         let written = tempfile::tempdir().unwrap();
         model.write(written.path()).unwrap();
-        let again = Model::read(written.path(), &Device::Cpu).unwrap();
+        let again = LanguageModel::read(written.path(), &Device::Cpu).unwrap();
         let ids = [vec![3, 1, 4, 1, 5, 9, 2, 6]];
-        let logits = |m: &Model| m.forward(&ids, &mut NoTap).unwrap();
+        let logits = |m: &LanguageModel| m.forward(&ids, &mut NoTap).unwrap();
         let values = |t: Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert_eq!(
             values(logits(&model)),

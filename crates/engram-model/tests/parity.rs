@@ -4,16 +4,16 @@ use std::path::{Path, PathBuf};
 
 use candle_core::{Device, Tensor};
 use engram_model::checkpoint::{self, CONFIG, WEIGHTS};
-use engram_model::{Gpt2Config, Model, ModelError, NoTap, Result, Tokenizer};
+use engram_model::{Gpt2Config, LanguageModel, ModelError, NoTap, Result, Tokenizer};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/gpt2")
 }
 
-fn read(folder: &Path) -> Result<Model> {
+fn read(folder: &Path) -> Result<LanguageModel> {
     let config = Gpt2Config::read(&folder.join(CONFIG))?;
     let parameters = checkpoint::read(folder, &config, &Device::Cpu)?;
-    Model::from_parts(&config, parameters, Tokenizer::numbers(config.vocab_size)?)
+    LanguageModel::from_parts(&config, parameters, Tokenizer::numbers(config.vocab_size)?)
 }
 
 fn expected(folder: &Path) -> (Vec<Vec<u32>>, Tensor) {
@@ -61,9 +61,9 @@ fn a_written_checkpoint_reads_back_the_same_and_twice_the_same_bytes() {
         let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         model.write(a.path()).unwrap();
         model.write(b.path()).unwrap();
-        let again = Model::read(a.path(), &Device::Cpu).unwrap();
+        let again = LanguageModel::read(a.path(), &Device::Cpu).unwrap();
         let (ids, _) = expected(&fixtures().join(name));
-        let logits = |m: &Model| m.forward(&ids, &mut NoTap).unwrap();
+        let logits = |m: &LanguageModel| m.forward(&ids, &mut NoTap).unwrap();
         assert_eq!(largest_difference(&logits(&model), &logits(&again)), 0.0);
         for file in [WEIGHTS, CONFIG, "tokenizer.json"] {
             let bytes = |f: &Path| std::fs::read(f.join(file)).unwrap();
@@ -171,15 +171,15 @@ fn a_tokenizer_that_does_not_fit_is_named() {
         .unwrap()
         .write(folder.path())
         .unwrap();
-    let error = Model::read(folder.path(), &Device::Cpu)
+    let error = LanguageModel::read(folder.path(), &Device::Cpu)
         .unwrap_err()
         .to_string();
     assert!(error.contains("ids up to 61; "), "{error}");
     std::fs::write(folder.path().join("tokenizer.json"), "{\"version\":").unwrap();
-    let error = Model::read(folder.path(), &Device::Cpu).unwrap_err();
+    let error = LanguageModel::read(folder.path(), &Device::Cpu).unwrap_err();
     assert!(matches!(error, ModelError::Tokenizer { .. }), "{error}");
     std::fs::remove_file(folder.path().join("tokenizer.json")).unwrap();
-    let error = Model::read(folder.path(), &Device::Cpu).unwrap_err();
+    let error = LanguageModel::read(folder.path(), &Device::Cpu).unwrap_err();
     assert!(matches!(error, ModelError::Missing { .. }), "{error}");
 }
 

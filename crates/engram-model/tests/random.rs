@@ -1,6 +1,6 @@
 //! New models: weights initialised like GPT-2's, a tokenizer learned from texts.
 
-use engram_model::{Gpt2Config, Model, Tokenizer};
+use engram_model::{Gpt2Config, LanguageModel, Tokenizer};
 
 fn texts() -> Vec<String> {
     let words = [
@@ -60,7 +60,7 @@ fn a_learned_tokenizer_gives_back_every_text_and_is_the_same_twice() {
 fn random_weights_have_gpt_2s_spread() {
     let config = Gpt2Config::new(300, 16, 64, 8, 4);
     let tokenizer = || Tokenizer::numbers(300).unwrap();
-    let model = Model::random(&config, tokenizer(), 1).unwrap();
+    let model = LanguageModel::random(&config, tokenizer(), 1).unwrap();
     let flat = model.flat().unwrap();
     let deviation = |name: &str| {
         let values = flat.get(name).unwrap();
@@ -91,8 +91,8 @@ fn random_weights_have_gpt_2s_spread() {
             .iter()
             .all(|v| *v == 0.0)
     );
-    let again = Model::random(&config, tokenizer(), 1).unwrap();
+    let again = LanguageModel::random(&config, tokenizer(), 1).unwrap();
     assert_eq!(again.flat().unwrap(), flat);
-    let other = Model::random(&config, tokenizer(), 2).unwrap();
+    let other = LanguageModel::random(&config, tokenizer(), 2).unwrap();
     assert_ne!(other.flat().unwrap(), flat);
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{Device, Tensor};
 use engram_model::checkpoint::{CONFIG, INDEX, Parameters, WEIGHTS};
 use engram_model::shard::Shard;
-use engram_model::{Model, NoTap, Tokenizer, families};
+use engram_model::{LanguageModel, NoTap, Tokenizer, families};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -247,7 +247,7 @@ fn expect(kind: &str, name: &str, attacks: &[(&str, &str)]) {
             .filter(|f| f.file_stem().is_some_and(|s| s == *attack));
         let path = is.next().unwrap_or_else(|| panic!("no {kind}/{attack}"));
         let folder = attacked(name, path);
-        let error = Model::read(folder.path(), &Device::Cpu)
+        let error = LanguageModel::read(folder.path(), &Device::Cpu)
             .unwrap_err()
             .to_string();
         let here = format!("{}/", folder.path().display());
@@ -267,7 +267,7 @@ fn expect(kind: &str, name: &str, attacks: &[(&str, &str)]) {
 
 #[test]
 fn every_attack_is_one_clear_error() {
-    Model::read(&fixtures().join("whole"), &Device::Cpu).unwrap();
+    LanguageModel::read(&fixtures().join("whole"), &Device::Cpu).unwrap();
     expect("weights", WEIGHTS, &WEIGHTS_TOLD);
     expect("config", CONFIG, &CONFIG_TOLD);
     expect("index", INDEX, &INDEX_TOLD);
@@ -322,7 +322,7 @@ fn ask(config: &[u8], weights: Vec<u8>) -> bool {
         }
     }
     let tokenizer = Tokenizer::numbers(family.architecture().vocab).unwrap();
-    let model = Model::of(family, parameters, tokenizer).unwrap();
+    let model = LanguageModel::of(family, parameters, tokenizer).unwrap();
     let _ = model.forward(&[vec![0, 1, 2]], &mut NoTap);
     true
 }

@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 use engram_model::checkpoint::Parameters;
 use engram_model::kernels::cross_entropy;
 use engram_model::training::{Flat, Pass, Sequence};
-use engram_model::{Gpt2Config, Model, ModelError, Tokenizer, TrainingPass};
+use engram_model::{Gpt2Config, LanguageModel, ModelError, Tokenizer, TrainingPass};
 
 /// A number in (−1, 1) for each index: the fractional parts of multiples of an irrational.
 fn noise(i: usize, seed: usize) -> f32 {
@@ -14,7 +14,7 @@ fn noise(i: usize, seed: usize) -> f32 {
     ((x.fract() * 1e4).fract() * 2.0 - 1.0) as f32
 }
 
-fn model(change: impl FnOnce(&mut Gpt2Config)) -> Model {
+fn model(change: impl FnOnce(&mut Gpt2Config)) -> LanguageModel {
     let mut config = Gpt2Config::new(37, 24, 16, 2, 4);
     change(&mut config);
     let parameters: Parameters = config
@@ -32,7 +32,7 @@ fn model(change: impl FnOnce(&mut Gpt2Config)) -> Model {
             (name, Tensor::from_vec(values, shape, &Device::Cpu).unwrap())
         })
         .collect();
-    Model::from_parts(&config, parameters, Tokenizer::numbers(37).unwrap()).unwrap()
+    LanguageModel::from_parts(&config, parameters, Tokenizer::numbers(37).unwrap()).unwrap()
 }
 
 fn ids(n: usize, seed: usize) -> Vec<u32> {
@@ -42,7 +42,7 @@ fn ids(n: usize, seed: usize) -> Vec<u32> {
 }
 
 /// Losses and gradients by automatic differentiation, sequence after sequence.
-fn reference(model: &Model, sequences: &[Sequence], factor: f64) -> (Vec<f32>, Flat) {
+fn reference(model: &LanguageModel, sequences: &[Sequence], factor: f64) -> (Vec<f32>, Flat) {
     let (model, variables) = model.trainable().unwrap();
     let mut losses = Vec::new();
     let mut total = Flat::zeros(model.gpt2("a test").unwrap());
@@ -77,7 +77,7 @@ fn reference(model: &Model, sequences: &[Sequence], factor: f64) -> (Vec<f32>, F
     (losses, total)
 }
 
-fn assert_same(model: &Model, sequences: &[Sequence]) {
+fn assert_same(model: &LanguageModel, sequences: &[Sequence]) {
     let (losses, expected) = reference(model, sequences, 0.25);
     let weights = model.flat().unwrap();
     let mut pass = Pass::new(model, None).unwrap();
@@ -221,13 +221,13 @@ fn what_does_not_fit_is_refused() {
 }
 
 /// A fixture's model, and a file of tensors beside it.
-fn fixture(name: &str, file: &str) -> (Model, HashMap<String, Tensor>) {
+fn fixture(name: &str, file: &str) -> (LanguageModel, HashMap<String, Tensor>) {
     let fixtures = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/gpt2");
     let folder = fixtures.join(name);
     let config = Gpt2Config::read(&folder.join("config.json")).unwrap();
     let parameters = engram_model::checkpoint::read(&folder, &config, &Device::Cpu).unwrap();
     let tokenizer = Tokenizer::numbers(config.vocab_size).unwrap();
-    let model = Model::from_parts(&config, parameters, tokenizer).unwrap();
+    let model = LanguageModel::from_parts(&config, parameters, tokenizer).unwrap();
     let tensors = candle_core::safetensors::load(folder.join(file), &Device::Cpu).unwrap();
     (model, tensors)
 }
@@ -239,7 +239,7 @@ fn rows_of(ids: &Tensor) -> Vec<Vec<u32>> {
 
 /// The mean loss over all tokens and its gradients, held to the fixture's: `loss` and parameters under a prefix.
 fn assert_as_torch(
-    model: &Model,
+    model: &LanguageModel,
     sequences: &[Sequence],
     theirs: &HashMap<String, Tensor>,
     prefix: &str,

@@ -1,7 +1,7 @@
 //! Engines run a plan: what they take, what they give batch by batch, and the rows made of it.
 
 use engram_core::{Direction, Metric, Row, Site};
-use engram_model::Model;
+use engram_model::LanguageModel;
 use serde::{Deserialize, Serialize};
 
 use crate::eligibility::{Eligibility, by_pair};
@@ -131,7 +131,7 @@ impl Done {
 /// Runs plans.
 pub trait Engine {
     /// The model that the engine runs.
-    fn model(&self) -> &Model;
+    fn model(&self) -> &LanguageModel;
 
     /// The caller's metrics that the engine can measure.
     fn own_metrics(&self) -> &OwnMetrics;

@@ -14,10 +14,10 @@
 //! ```
 //! use candle_core::Device;
 //! use engram_core::{Pair, Positions, Suite};
-//! use engram_model::Model;
+//! use engram_model::LanguageModel;
 //! use engram_patch::{Engine, Memory, Plan, Reading, StagedEngine, SweepSpec, check, refuse_unfit};
 //!
-//! let model = Model::read("../../assets/models/pubmed-mini".as_ref(), &Device::Cpu)?;
+//! let model = LanguageModel::read("../../assets/models/pubmed-mini".as_ref(), &Device::Cpu)?;
 //! let (clean, corrupt) = ("A study of heart rate", "A study of survival rate");
 //! let suite = Suite { pairs: vec![Pair::new(clean, corrupt, " variability", " of")] };
 //! let checked = check(&suite, model.tokenizer(), &model.shape(), &Reading::default())?;

@@ -1,7 +1,7 @@
 //! The reference engine, slow and obvious: a whole forward pass for every cell.
 
 use engram_core::{Direction, Metric, NamedSite, Site};
-use engram_model::{Capture, Model, NoTap, Shape, Tap};
+use engram_model::{Capture, LanguageModel, NoTap, Shape, Tap};
 use indexmap::IndexSet;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -41,14 +41,14 @@ impl Default for NaiveSettings {
 /// The reference: one full forward pass for every cell, the cells of a pair batched.
 #[derive(Debug, Clone)]
 pub struct NaiveEngine<'m> {
-    model: &'m Model,
+    model: &'m LanguageModel,
     settings: NaiveSettings,
     own: OwnMetrics,
 }
 
 impl<'m> NaiveEngine<'m> {
     /// For a model.
-    pub fn new(model: &'m Model, settings: NaiveSettings) -> NaiveEngine<'m> {
+    pub fn new(model: &'m LanguageModel, settings: NaiveSettings) -> NaiveEngine<'m> {
         NaiveEngine {
             model,
             settings,
@@ -74,7 +74,7 @@ pub(crate) fn row_bytes(shape: &Shape, positions: usize) -> u64 {
 
 /// What a pair's runs have in common.
 struct Bench<'a> {
-    model: &'a Model,
+    model: &'a LanguageModel,
     spec: &'a SweepSpec,
     plan: &'a PairPlan,
     /// Index of the pair in the plan.
@@ -90,7 +90,7 @@ struct Bench<'a> {
 }
 
 impl Engine for NaiveEngine<'_> {
-    fn model(&self) -> &Model {
+    fn model(&self) -> &LanguageModel {
         self.model
     }
 
@@ -136,7 +136,7 @@ impl Engine for NaiveEngine<'_> {
 }
 
 /// Token embeddings, flat.
-fn embeddings(model: &Model, tokens: &[u32]) -> Result<Vec<f32>> {
+fn embeddings(model: &LanguageModel, tokens: &[u32]) -> Result<Vec<f32>> {
     let mut capture = Capture::of([(Site::Embed, None)]);
     let mut values = Vec::new();
     for token in tokens {
@@ -149,7 +149,7 @@ fn embeddings(model: &Model, tokens: &[u32]) -> Result<Vec<f32>> {
 }
 
 /// The means over all tokens of all clean prompts, at the sites that are set to them.
-fn means(model: &Model, plan: &Plan) -> Result<Means> {
+fn means(model: &LanguageModel, plan: &Plan) -> Result<Means> {
     let cells = plan.pairs.iter().flat_map(|p| &p.cells);
     let all = cells.flat_map(|c| &c.interventions);
     let set = all.filter(|i| *i.value.inner() == Value::Mean);

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 use engram_core::{Chats, Message, Metric, NamedSite, Pair, PreferenceRow, Wording};
-use engram_model::{Capture, Model, NoTap};
+use engram_model::{Capture, LanguageModel, NoTap};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
@@ -49,7 +49,7 @@ struct Job {
 /// # Errors
 /// The same.
 pub fn preferences(
-    model: &Model,
+    model: &LanguageModel,
     pairs: &[Pair],
     reading: &Reading,
     held_back: bool,
@@ -64,7 +64,7 @@ pub fn preferences(
 /// # Errors
 /// The model's and the tokenizer's; [`PatchError::NotFinite`].
 pub fn preferences_within(
-    model: &Model,
+    model: &LanguageModel,
     pairs: &[Pair],
     reading: &Reading,
     held_back: bool,
@@ -112,7 +112,7 @@ pub fn preferences_within(
 }
 
 fn ask_pair(
-    model: &Model,
+    model: &LanguageModel,
     pair: &Pair,
     wording: Option<&Wording>,
     reading: &Reading,
@@ -174,7 +174,7 @@ fn ask_pair(
 }
 
 /// Runs jobs of one length as one batch and fills in their rows.
-fn read_batch(model: &Model, batch: &[Job], asked: &mut [Asked]) -> Result<()> {
+fn read_batch(model: &LanguageModel, batch: &[Job], asked: &mut [Asked]) -> Result<()> {
     let ids: Vec<Vec<u32>> = batch.iter().flat_map(|job| job.rows.clone()).collect();
     let length = ids.first().map_or(0, Vec::len);
     let most = batch.iter().map(|job| job.positions).max().unwrap_or(0);
@@ -236,7 +236,7 @@ pub struct NextToken {
 ///
 /// # Errors
 /// The model's and the tokenizer's.
-pub fn ask(model: &Model, prompt: &[u32], top: usize) -> Result<Vec<NextToken>> {
+pub fn ask(model: &LanguageModel, prompt: &[u32], top: usize) -> Result<Vec<NextToken>> {
     let end = prompt.len().saturating_sub(1);
     let ids = [prompt.to_vec()];
     let logits = model.forward_from(&ids, end, &mut NoTap)?;
@@ -259,7 +259,7 @@ pub fn ask(model: &Model, prompt: &[u32], top: usize) -> Result<Vec<NextToken>> 
 /// # Errors
 /// The model's.
 pub fn cache(
-    model: &Model,
+    model: &LanguageModel,
     prompt: &[u32],
     sites: &[NamedSite],
 ) -> Result<IndexMap<String, Tensor>> {

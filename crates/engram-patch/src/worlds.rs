@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use candle_core::Tensor;
 use engram_core::{NamedSite, Site};
-use engram_model::{Capture, Model, ModelError, Result, Tap};
+use engram_model::{Capture, LanguageModel, ModelError, Result, Tap};
 use indexmap::IndexMap;
 
 use crate::intervention::{Intervention, Value};
@@ -308,7 +308,7 @@ impl Tap for Watch {
 
 /// The name of the first site at which a run of `ids` is not finite; `logits` where none is seen.
 pub(crate) fn first_not_finite(
-    model: &Model,
+    model: &LanguageModel,
     ids: &[Vec<u32>],
     noise: Option<RowNoise>,
 ) -> Result<String> {

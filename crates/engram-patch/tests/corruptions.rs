@@ -9,7 +9,7 @@ use engram_core::{
     Align, Corruption, Direction, Metric, NamedSite, Pair, Part, Positions, Row, RowAlign, Select,
     Site, Span,
 };
-use engram_model::{Capture, Model, Tokenizer};
+use engram_model::{Capture, LanguageModel, Tokenizer};
 use engram_patch::{Memory, NaiveSettings, Plan, PreparedPair, StagedEngine, SweepSpec};
 
 /// The whole embedding restored, the noise is gone; its size is what is asked for.

@@ -10,7 +10,7 @@ use candle_core::Device;
 use common::{PLAIN, family, rows, spec};
 use engram_core::files::read_json;
 use engram_core::{Direction, Metric, NamedSite, Pair, Positions, RowAlign, Select, Suite};
-use engram_model::{Gpt2Config, Model, Tokenizer, checkpoint};
+use engram_model::{Gpt2Config, LanguageModel, Tokenizer, checkpoint};
 use engram_patch::{
     Engine, Memory, NaiveEngine, NaiveSettings, PreparedPair, Profile, Reading, StagedEngine,
     SweepSpec, check, published_spec, refuse_unfit,
@@ -22,15 +22,15 @@ fn fixtures() -> PathBuf {
 }
 
 /// The checkpoint has no tokenizer: its prompts are ids.
-fn tiny() -> Model {
+fn tiny() -> LanguageModel {
     let folder = fixtures().join("paper_profile");
     let config = Gpt2Config::read(&folder.join(checkpoint::CONFIG)).unwrap();
     let parameters = checkpoint::read(&folder, &config, &Device::Cpu).unwrap();
     let tokenizer = Tokenizer::numbers(config.vocab_size).unwrap();
-    Model::from_parts(&config, parameters, tokenizer).unwrap()
+    LanguageModel::from_parts(&config, parameters, tokenizer).unwrap()
 }
 
-fn prepared(model: &Model, pair: &Pair, profile: Profile) -> Vec<PreparedPair> {
+fn prepared(model: &LanguageModel, pair: &Pair, profile: Profile) -> Vec<PreparedPair> {
     let suite = Suite {
         pairs: vec![pair.clone()],
     };
@@ -111,7 +111,7 @@ fn other_families_agree_with_plain_hooks() {
 }
 
 /// Both engines against what forward hooks found; gives the number of values compared.
-fn agrees_with_plain_hooks(model: &Model, file: &str) -> usize {
+fn agrees_with_plain_hooks(model: &LanguageModel, file: &str) -> usize {
     let staged = StagedEngine::new(model, Memory::beside(&model.shape(), 1 << 30)).unwrap();
     let naive = NaiveEngine::new(model, PLAIN);
     let engines = [&naive as &dyn Engine, &staged];
@@ -121,7 +121,7 @@ fn agrees_with_plain_hooks(model: &Model, file: &str) -> usize {
         .sum()
 }
 
-fn engine_agrees_with_plain_hooks(model: &Model, engine: &dyn Engine, file: &str) -> usize {
+fn engine_agrees_with_plain_hooks(model: &LanguageModel, engine: &dyn Engine, file: &str) -> usize {
     let expected: Vec<Patched> = read_json(&fixtures().join(file)).unwrap();
     let mut compared = 0;
     for case in expected {

@@ -4,7 +4,7 @@ mod common;
 
 use common::{FAMILIES, PLAIN, family, model, pair, prepared, spec};
 use engram_core::{Corruption, Direction, Metric, NamedSite, Part, Positions, Row, Select, Site};
-use engram_model::Model;
+use engram_model::LanguageModel;
 use engram_model::block::describe;
 use engram_patch::{
     At, Cell, Engine, Fate, Memory, NaiveEngine, Plan, PreparedPair, StagedEngine, SweepSpec, Value,
@@ -13,12 +13,12 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-fn pairs(model: &Model) -> Vec<PreparedPair> {
+fn pairs(model: &LanguageModel) -> Vec<PreparedPair> {
     let pairs = [pair("p", 6, &[2], 1), pair("q", 7, &[1, 4], 2)];
     prepared(model, pairs.to_vec())
 }
 
-fn plan(model: &Model, cells: Vec<Cell>, direction: Direction) -> Plan {
+fn plan(model: &LanguageModel, cells: Vec<Cell>, direction: Direction) -> Plan {
     let spec = SweepSpec {
         cells,
         direction,
@@ -27,11 +27,11 @@ fn plan(model: &Model, cells: Vec<Cell>, direction: Direction) -> Plan {
     Plan::new(spec, model.shape(), pairs(model)).unwrap()
 }
 
-fn naive(model: &Model, plan: &Plan) -> Vec<Row> {
+fn naive(model: &LanguageModel, plan: &Plan) -> Vec<Row> {
     flat(&NaiveEngine::new(model, PLAIN), plan)
 }
 
-fn staged(model: &Model, plan: &Plan) -> Vec<Row> {
+fn staged(model: &LanguageModel, plan: &Plan) -> Vec<Row> {
     let memory = Memory::beside(&model.shape(), 1 << 30);
     let engine = StagedEngine::new(model, memory).unwrap();
     flat(&engine, plan)
@@ -48,7 +48,7 @@ fn close(a: f64, b: f64) {
 }
 
 /// A value that suits a site.
-fn value(site: Site, model: &Model, rng: &mut ChaCha8Rng) -> Value {
+fn value(site: Site, model: &LanguageModel, rng: &mut ChaCha8Rng) -> Value {
     let width = describe(site, &model.shape()).width;
     let is_scale = matches!(site, Site::Ln1Scale | Site::Ln2Scale | Site::LnFinalScale);
     let mut row = |count: usize| -> Vec<f32> {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use common::{PLAIN, every_site, model, pair, prepared, spec};
 use engram_core::{Corruption, Direction, Metric, Positions, Site};
-use engram_model::Model;
+use engram_model::LanguageModel;
 use engram_patch::{
     Done, Engine, Journal, Memory, NaiveEngine, NaiveSettings, PairResult, PatchError, Plan,
     StagedEngine, SweepSpec,
@@ -15,7 +15,7 @@ use engram_patch::{
 
 const KEY: &str = "the sweep";
 
-fn plan(model: &Model, corruption: Corruption) -> Plan {
+fn plan(model: &LanguageModel, corruption: Corruption) -> Plan {
     let pairs = vec![pair("a", 5, &[1, 3], 5), pair("b", 6, &[2], 6)];
     let sites = every_site(model);
     let own = |site| !matches!(site, Site::Pattern);

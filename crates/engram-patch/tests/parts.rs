@@ -9,13 +9,13 @@ use engram_core::{
     Align, Corruption, Direction, Metric, NamedSite, Pair, Part, Positions, Row, RowAlign, Select,
     Site, Span,
 };
-use engram_model::{Capture, Model, Tokenizer};
+use engram_model::{Capture, LanguageModel, Tokenizer};
 use engram_patch::{Memory, NaiveSettings, Plan, PreparedPair, StagedEngine, SweepSpec};
 
 const BOTH: [Direction; 2] = [Direction::Denoise, Direction::Noise];
 
 /// `model` with the parameters that `change` rewrites.
-fn changed(model: &Model, change: impl Fn(&str, &mut Vec<f32>)) -> Model {
+fn changed(model: &LanguageModel, change: impl Fn(&str, &mut Vec<f32>)) -> LanguageModel {
     let parameters = model.parameters().iter().map(|(name, tensor)| {
         let mut values = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         change(name, &mut values);
@@ -24,7 +24,7 @@ fn changed(model: &Model, change: impl Fn(&str, &mut Vec<f32>)) -> Model {
         (name.clone(), tensor)
     });
     let tokenizer = Tokenizer::numbers(common::VOCAB).unwrap();
-    Model::from_parts(
+    LanguageModel::from_parts(
         model.gpt2("a test").unwrap(),
         parameters.collect(),
         tokenizer,
@@ -158,7 +158,8 @@ fn zero_is_the_model_without_the_part() {
         direction: Direction::Noise,
         ..spec(sites)
     };
-    let clean = |model: &Model| rows(&PLAIN, model, spec(sites(model, Site::ResidPre)), &pairs);
+    let clean =
+        |model: &LanguageModel| rows(&PLAIN, model, spec(sites(model, Site::ResidPre)), &pairs);
     let n = Metric::ALL.len();
     let d = model.shape().d_model;
     let d_head = model.shape().d_head;

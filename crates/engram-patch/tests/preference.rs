@@ -5,7 +5,7 @@ mod common;
 use candle_core::{Device, Tensor};
 use common::{PLAIN, VOCAB, model, pair, prepared, sites, spec};
 use engram_core::{Metric, Pair, Site, Wording};
-use engram_model::{Capture, Gpt2Config, Model, NoTap, Tokenizer};
+use engram_model::{Capture, Gpt2Config, LanguageModel, NoTap, Tokenizer};
 use engram_patch::{
     Engine, Memory, NaiveEngine, PatchError, Plan, Reading, StagedEngine, ask, cache, preferences,
     preferences_within,
@@ -208,7 +208,7 @@ fn values_that_are_not_finite_name_pair_and_site() {
     parameters.insert("h.1.attn.c_proj.bias".into(), bias);
     let config = Gpt2Config::new(VOCAB, 24, 16, 2, 2);
     let broken =
-        Model::from_parts(&config, parameters, Tokenizer::numbers(VOCAB).unwrap()).unwrap();
+        LanguageModel::from_parts(&config, parameters, Tokenizer::numbers(VOCAB).unwrap()).unwrap();
     let pairs = vec![pair("p", 5, &[2], 1)];
     let spec = spec(sites(&broken, Site::ResidPre));
     let plan = Plan::new(spec, broken.shape(), prepared(&broken, pairs.clone())).unwrap();

@@ -8,7 +8,7 @@ use std::path::Path;
 use candle_core::{Device, Tensor};
 use common::{PLAIN, VOCAB, every_site, model, rows, spec};
 use engram_core::{Align, Direction, Metric, NamedSite, Pair, Positions, Row, Site, Span, Suite};
-use engram_model::{Model, Tokenizer, families};
+use engram_model::{LanguageModel, Tokenizer, families};
 use engram_patch::{Plan, PreparedPair, Reading, SweepSpec, check, refuse_unfit};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 const DRAWS: u64 = 3;
 
 /// A model of a family whose fixture's configuration is changed, with random weights.
-fn drawn(fixture: &str, change: &Value, seed: u64) -> Model {
+fn drawn(fixture: &str, change: &Value, seed: u64) -> LanguageModel {
     let config = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../fixtures/families")
         .join(fixture)
@@ -44,11 +44,11 @@ fn drawn(fixture: &str, change: &Value, seed: u64) -> Model {
     });
     let parameters = parameters.collect();
     let vocab = family.architecture().vocab;
-    Model::of(family, parameters, Tokenizer::numbers(vocab).unwrap()).unwrap()
+    LanguageModel::of(family, parameters, Tokenizer::numbers(vocab).unwrap()).unwrap()
 }
 
 /// Networks whose graphs differ: how positions enter, which keys a query attends to, what the MLP reads.
-fn network(name: &str, seed: u64) -> Model {
+fn network(name: &str, seed: u64) -> LanguageModel {
     match name {
         "learned positions" => model(2, seed),
         "rotary" => drawn("llama_grouped", &json!({}), seed),
@@ -106,7 +106,7 @@ fn pairs(align: Align) -> Vec<Pair> {
     equal.into_iter().chain(unequal).collect()
 }
 
-fn prepared(model: &Model, pairs: Vec<Pair>) -> Vec<PreparedPair> {
+fn prepared(model: &LanguageModel, pairs: Vec<Pair>) -> Vec<PreparedPair> {
     let reading = Reading {
         unequal: true,
         ..Reading::default()
@@ -122,7 +122,7 @@ fn prepared(model: &Model, pairs: Vec<Pair>) -> Vec<PreparedPair> {
 
 /// The rows of a sweep of every site by position, whole, at the end and at the subject, those pairs left out that an
 /// alignment leaves no such cell.
-fn swept(model: &Model, align: Align, window: usize, direction: Direction) -> Vec<Row> {
+fn swept(model: &LanguageModel, align: Align, window: usize, direction: Direction) -> Vec<Row> {
     let fits = |site: &NamedSite| {
         (site.site != Site::Pattern || align == Align::Strict)
             && (window == 1 || site.layer.is_some())
@@ -167,7 +167,7 @@ fn always(draws: &[Vec<Row>], index: usize, value: f64, tolerance: f64) -> bool 
 fn a_row_is_trivial_exactly_if_its_recovery_is_fixed_under_every_draw_of_weights() {
     let mut counts = std::collections::BTreeMap::new();
     for name in NETWORKS {
-        let models: Vec<Model> = (0..DRAWS).map(|seed| network(name, seed)).collect();
+        let models: Vec<LanguageModel> = (0..DRAWS).map(|seed| network(name, seed)).collect();
         for align in [Align::Strict, Align::Last, Align::Subject] {
             for (window, direction) in [1, 3].into_iter().flat_map(|w| {
                 [Direction::Denoise, Direction::Noise].map(|direction| (w, direction))

@@ -7,12 +7,12 @@ use std::path::Path;
 use candle_core::Device;
 use common::{PLAIN, prepared, rows, spec};
 use engram_core::{Direction, Metric, Pair, Positions, Site};
-use engram_model::Model;
+use engram_model::LanguageModel;
 use engram_patch::{Memory, StagedEngine, SweepSpec, ask};
 
-fn model() -> Model {
+fn model() -> LanguageModel {
     let path = std::env::var_os("ENGRAM_SMOLLM2").expect("ENGRAM_SMOLLM2 is set");
-    Model::read(Path::new(&path), &Device::Cpu).unwrap()
+    LanguageModel::read(Path::new(&path), &Device::Cpu).unwrap()
 }
 
 /// Probabilities known from another implementation, to two digits.

@@ -8,7 +8,7 @@ use common::{
 use engram_core::{
     Align, Corruption, Direction, Metric, NamedSite, Pair, Part, Positions, Row, Select, Span,
 };
-use engram_model::{Gpt2Config, Model};
+use engram_model::{Gpt2Config, LanguageModel};
 use engram_patch::{
     Batch, Done, Engine, Memory, PatchError, Plan, PreparedPair, Reading, Schedule, StagedEngine,
     SweepSpec, check, refuse_unfit,
@@ -17,7 +17,7 @@ use engram_patch::{
 const BOTH: [Direction; 2] = [Direction::Denoise, Direction::Noise];
 const PLENTY: u64 = 1 << 30;
 
-fn staged(model: &Model) -> StagedEngine<'_> {
+fn staged(model: &LanguageModel) -> StagedEngine<'_> {
     StagedEngine::new(model, Memory::beside(&model.shape(), PLENTY)).unwrap()
 }
 
@@ -30,7 +30,7 @@ fn with_subject(id: &str, length: usize, differ: &[usize], seed: u64) -> Pair {
     }
 }
 
-fn suite(model: &Model, seed: u64) -> Vec<PreparedPair> {
+fn suite(model: &LanguageModel, seed: u64) -> Vec<PreparedPair> {
     prepared(
         model,
         vec![
@@ -43,7 +43,7 @@ fn suite(model: &Model, seed: u64) -> Vec<PreparedPair> {
 }
 
 /// Every site by head and whole, some neurons and a group of them.
-fn every_cell(model: &Model) -> Vec<NamedSite> {
+fn every_cell(model: &LanguageModel) -> Vec<NamedSite> {
     let mut all = every_site(model);
     for site in every_site(model) {
         if site.site.has_heads() {

@@ -12,7 +12,7 @@ use engram_patch::{
     Place, Plan, StagedEngine, SweepSpec, Tokens,
 };
 
-fn plan() -> (engram_model::Model, Plan) {
+fn plan() -> (engram_model::LanguageModel, Plan) {
     let model = model(2, 6);
     let spec = SweepSpec {
         positions: Positions::Each,
@@ -24,7 +24,7 @@ fn plan() -> (engram_model::Model, Plan) {
 }
 
 /// What both engines say of a plan: the same.
-fn refused(model: &engram_model::Model, plan: &Plan) -> PatchError {
+fn refused(model: &engram_model::LanguageModel, plan: &Plan) -> PatchError {
     let staged = StagedEngine::new(model, Memory::beside(&model.shape(), 1 << 30)).unwrap();
     let naive = NaiveEngine::new(model, PLAIN);
     let [a, b] = [&staged as &dyn Engine, &naive].map(|engine| {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use candle_core::Device;
-use engram_model::Model;
+use engram_model::LanguageModel;
 use engram_model::kernels::Products;
 use engram_model::training::Sequence;
 use engram_train::adamw::{AdamW, decayed};
@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         None => 8,
     };
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/models/pubmed-mini");
-    let model = Model::read(&folder, &Device::Cpu)?;
+    let model = LanguageModel::read(&folder, &Device::Cpu)?;
     let vocab = model.shape().vocab as u32;
     println!("threads {}", rayon::current_num_threads());
     for (batch, length, dropout) in [(16, 128, 0.0), (16, 128, 0.1), (8, 512, 0.0), (8, 512, 0.1)] {

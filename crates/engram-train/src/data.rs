@@ -1,6 +1,6 @@
 //! Texts to sequences of token ids, and which tokens count in which loss.
 
-use engram_model::Model;
+use engram_model::LanguageModel;
 use engram_model::training::Sequence;
 use rand::Rng;
 use rand::seq::SliceRandom;
@@ -96,7 +96,7 @@ impl Texts {
 
 /// All texts joined, an end-of-text token before each.
 pub(crate) fn stream(
-    model: &Model,
+    model: &LanguageModel,
     texts: &[TrainText],
     settings: &TrainSettings,
     what: &'static str,
@@ -127,7 +127,7 @@ pub(crate) fn stream(
 
 /// Training data and validation sequences.
 pub(crate) fn prepare(
-    model: &Model,
+    model: &LanguageModel,
     train: &[TrainText],
     validation: &[TrainText],
     settings: &TrainSettings,
@@ -162,7 +162,7 @@ pub(crate) fn prepare(
 /// [`TrainError::Value`] for a setting outside its range, [`TrainError::Context`] for sequences beyond the model's
 /// context, [`TrainError::NoPadding`] if padding is needed and the model has no end-of-text token, and a
 /// `ModelError::OnlyGpt2` for another family than GPT-2.
-pub fn check(model: &Model, settings: &TrainSettings) -> Result<()> {
+pub fn check(model: &LanguageModel, settings: &TrainSettings) -> Result<()> {
     settings.check()?;
     model.gpt2("training")?;
     check_context(model, settings)?;
@@ -174,7 +174,7 @@ pub fn check(model: &Model, settings: &TrainSettings) -> Result<()> {
     Ok(())
 }
 
-fn check_context(model: &Model, settings: &TrainSettings) -> Result<()> {
+fn check_context(model: &LanguageModel, settings: &TrainSettings) -> Result<()> {
     let context = model.shape().context;
     if settings.max_length > context {
         return Err(TrainError::Context {
@@ -187,7 +187,7 @@ fn check_context(model: &Model, settings: &TrainSettings) -> Result<()> {
 
 /// The sequences of all texts, in order. Sequences of one token predict nothing and are left out.
 pub(crate) fn encode(
-    model: &Model,
+    model: &LanguageModel,
     texts: &[TrainText],
     settings: &TrainSettings,
     what: &'static str,

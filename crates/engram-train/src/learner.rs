@@ -1,6 +1,6 @@
 //! Losses and optimizer steps, on the CPU or on another device.
 
-use engram_model::Model;
+use engram_model::LanguageModel;
 use engram_model::kernels::Products;
 use engram_model::training::{Flat, Sequence};
 
@@ -24,7 +24,7 @@ impl Learner {
     /// # Errors
     /// If the model does not fit on its device.
     pub fn new(
-        model: &Model,
+        model: &LanguageModel,
         weights: &Flat,
         optimizer: &mut AdamW,
         dropout: f64,

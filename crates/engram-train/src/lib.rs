@@ -13,10 +13,10 @@
 //!
 //! ```
 //! use candle_core::Device;
-//! use engram_model::Model;
+//! use engram_model::LanguageModel;
 //! use engram_train::{Silent, TrainSettings, TrainText, train};
 //!
-//! let model = Model::read("../../assets/models/pubmed-mini".as_ref(), &Device::Cpu)?;
+//! let model = LanguageModel::read("../../assets/models/pubmed-mini".as_ref(), &Device::Cpu)?;
 //! let text = |text: &str| TrainText { text: text.to_owned(), answers: Vec::new() };
 //! let texts = [text("Phenytoin is a hydantoin."), text("Morphine is an opioid.")];
 //! let mut settings = TrainSettings::preset("config-2")?;

@@ -5,7 +5,7 @@
 use candle_core::{Device, Tensor, Var};
 use engram_model::kernels::cross_entropy;
 use engram_model::training::{Flat, Sequence};
-use engram_model::{Model, TrainingPass};
+use engram_model::{LanguageModel, TrainingPass};
 
 use crate::adamw::{AdamW, BETA_1, EPSILON, StepResult};
 use crate::error::Result;
@@ -23,7 +23,7 @@ struct Parameter {
 
 /// Weights and moments on a device.
 pub struct OnDevice {
-    model: Model,
+    model: LanguageModel,
     parameters: Vec<Parameter>,
     steps: i32,
     beta_2: f64,
@@ -35,7 +35,7 @@ impl OnDevice {
     /// # Errors
     /// If they do not fit there.
     pub fn new(
-        model: &Model,
+        model: &LanguageModel,
         weights: &Flat,
         optimizer: &mut AdamW,
         dropout: f64,
@@ -76,7 +76,7 @@ impl OnDevice {
     /// The loss −ln p (nats) of every token but the first of each sequence.
     ///
     /// # Errors
-    /// As [`Model::forward`].
+    /// As [`LanguageModel::forward`].
     pub fn losses(&self, batch: &[Sequence]) -> Result<Vec<Vec<f32>>> {
         let mut all = Vec::with_capacity(batch.len());
         for group in groups(batch) {
@@ -89,7 +89,7 @@ impl OnDevice {
     /// One optimizer step on the mean loss over the batch's tokens. Returns the losses before the step, and its result.
     ///
     /// # Errors
-    /// As [`Model::forward`].
+    /// As [`LanguageModel::forward`].
     pub fn step(
         &mut self,
         batch: &[Sequence],

@@ -1,6 +1,6 @@
 //! A pass for each thread, and a batch divided among them.
 
-use engram_model::Model;
+use engram_model::LanguageModel;
 use engram_model::kernels::Products;
 use engram_model::training::{Flat, Pass, Sequence};
 use rayon::prelude::*;
@@ -22,7 +22,7 @@ impl Workers {
     ///
     /// # Errors
     /// As [`Pass::new`].
-    pub fn new(model: &Model, dropout: f64, products: Products) -> Result<Workers> {
+    pub fn new(model: &LanguageModel, dropout: f64, products: Products) -> Result<Workers> {
         let threads = rayon::current_num_threads().max(1);
         let pass = |_| Ok(Pass::new(model, Some(dropout))?.with_products(products));
         let passes = (0..threads).map(pass);

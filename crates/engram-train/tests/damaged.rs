@@ -1,7 +1,7 @@
 //! A base model with damaged weights: the error blames the weights, not a setting.
 
 use candle_core::{Device, Tensor};
-use engram_model::{Gpt2Config, Model, Tokenizer};
+use engram_model::{Gpt2Config, LanguageModel, Tokenizer};
 use engram_train::{NoObserver, TrainError, TrainSettings, TrainText, train};
 
 const VOCAB: usize = 40;
@@ -11,7 +11,7 @@ fn trained(damage: f32) -> TrainError {
         eos_token_id: Some(0),
         ..Gpt2Config::new(VOCAB, 16, 32, 2, 4)
     };
-    let model = Model::random(&config, Tokenizer::numbers(VOCAB).unwrap(), 1).unwrap();
+    let model = LanguageModel::random(&config, Tokenizer::numbers(VOCAB).unwrap(), 1).unwrap();
     let name = "h.1.mlp.c_fc.weight";
     let old = model.parameter(name).unwrap();
     let mut values = old.flatten_all().unwrap().to_vec1::<f32>().unwrap();

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use candle_core::Device;
-use engram_model::{Gpt2Config, Model, Tokenizer};
+use engram_model::{Gpt2Config, LanguageModel, Tokenizer};
 use engram_train::{NoObserver, Sequences, TrainSettings, TrainText, train};
 
 /// The validation losses that Trainer.evaluate() gives for padded texts, before a step is taken.
@@ -16,7 +16,7 @@ fn means_over_batches_are_those_of_trainer() {
         let config = Gpt2Config::read(&folder.join("config.json")).unwrap();
         let parameters = engram_model::checkpoint::read(&folder, &config, &Device::Cpu).unwrap();
         let tokenizer = Tokenizer::numbers(config.vocab_size).unwrap();
-        let model = Model::from_parts(&config, parameters, tokenizer).unwrap();
+        let model = LanguageModel::from_parts(&config, parameters, tokenizer).unwrap();
         let file = folder.join("padding.safetensors");
         let theirs = candle_core::safetensors::load(file, &Device::Cpu).unwrap();
         let texts: Vec<TrainText> = theirs["ids"]

@@ -12,7 +12,7 @@ const UNKNOWN: u64 = 4 << 30;
 
 /// The memory that a sweep may take beside what stands now, when the model is read: the bytes that were asked for, or half
 /// of what is free on top of what stands.
-pub fn allowed(asked: Option<u64>, model: &engram_model::Model) -> Memory {
+pub fn allowed(asked: Option<u64>, model: &engram_model::LanguageModel) -> Memory {
     let weights = || 4 * model.shape().parameters as u64;
     let standing = field("/proc/self/status", "RssAnon:").unwrap_or_else(weights);
     let free = || standing + free() / 2;
@@ -29,7 +29,7 @@ pub fn allowed(asked: Option<u64>, model: &engram_model::Model) -> Memory {
 /// [`Error::Weights`].
 pub fn holds(asked: Option<u64>, checkpoint: &Path) -> Result<()> {
     let Some(asked) = asked else { return Ok(()) };
-    let weights = engram_model::Model::bytes_of(checkpoint).unwrap_or(0);
+    let weights = engram_model::LanguageModel::bytes_of(checkpoint).unwrap_or(0);
     match weights > asked {
         true => Err(Error::Weights {
             path: checkpoint.to_owned(),

@@ -21,10 +21,10 @@ const BUNDLED: &str = "assets/models/pubmed-mini";
 
 /// A language model, ready to be asked, patched, edited or trained.
 ///
-/// It dereferences to [`engram_model::Model`], which has the network, the tokenizer and the sites.
+/// It dereferences to [`engram_model::LanguageModel`], which has the network, the tokenizer and the sites.
 #[derive(Debug)]
 pub struct Model {
-    loaded: engram_model::Model,
+    loaded: engram_model::LanguageModel,
     path: PathBuf,
     /// Made when it is first asked for: it reads the whole checkpoint.
     hash: OnceLock<String>,
@@ -32,9 +32,9 @@ pub struct Model {
 }
 
 impl Deref for Model {
-    type Target = engram_model::Model;
+    type Target = engram_model::LanguageModel;
 
-    fn deref(&self) -> &engram_model::Model {
+    fn deref(&self) -> &engram_model::LanguageModel {
         &self.loaded
     }
 }
@@ -150,7 +150,7 @@ impl Model {
     }
 
     /// The model itself.
-    pub fn into_loaded(self) -> engram_model::Model {
+    pub fn into_loaded(self) -> engram_model::LanguageModel {
         self.loaded
     }
 
@@ -216,7 +216,10 @@ impl Model {
 ///
 /// # Errors
 /// [`Error::Core`] for a name that matches nothing, with near matches.
-pub fn resolve(model: &engram_model::Model, names: &[impl AsRef<str>]) -> Result<Vec<NamedSite>> {
+pub fn resolve(
+    model: &engram_model::LanguageModel,
+    names: &[impl AsRef<str>],
+) -> Result<Vec<NamedSite>> {
     let table = model.sites();
     let mut sites = Vec::new();
     for name in names {
@@ -234,7 +237,11 @@ pub(crate) fn name_of(path: &Path) -> String {
 }
 
 /// The model of a folder or file.
-fn at(path: &Path, device: &Device, observer: &mut dyn Observer) -> Result<engram_model::Model> {
+fn at(
+    path: &Path,
+    device: &Device,
+    observer: &mut dyn Observer,
+) -> Result<engram_model::LanguageModel> {
     if !Overlay::is_at(path) {
         return read_checkpoint(path, device, observer);
     }
@@ -260,9 +267,9 @@ fn read_checkpoint(
     path: &Path,
     device: &Device,
     observer: &mut dyn Observer,
-) -> Result<engram_model::Model> {
+) -> Result<engram_model::LanguageModel> {
     const NAMED: usize = 5;
-    let model = engram_model::Model::read(path, device)?;
+    let model = engram_model::LanguageModel::read(path, device)?;
     if !model.unused().is_empty() {
         let names: Vec<String> = model
             .unused()

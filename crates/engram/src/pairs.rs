@@ -20,7 +20,7 @@ use crate::observe::Observer;
 /// [`Error::NoneFits`].
 pub fn prepare(
     suite: &Suite,
-    model: &engram_model::Model,
+    model: &engram_model::LanguageModel,
     reading: &Reading,
     skip: bool,
     observer: &mut dyn Observer,

@@ -60,7 +60,7 @@ pub struct Ran {
 struct Setup {
     study: Study,
     table: Option<FactTable>,
-    base: engram_model::Model,
+    base: engram_model::LanguageModel,
     settings: BTreeMap<String, TrainSettings>,
     provenance: Provenance,
     /// SHA-256 of every input, by what it is.

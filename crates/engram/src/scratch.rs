@@ -4,7 +4,7 @@ use std::path::Path;
 
 use engram_core::{Range, files};
 use engram_corpus::Abstract;
-use engram_model::{Gpt2Config, Model, Tokenizer};
+use engram_model::{Gpt2Config, LanguageModel, Tokenizer};
 use engram_train::TrainSettings;
 use serde::{Deserialize, Serialize};
 
@@ -95,7 +95,7 @@ impl Scratch {
         train: &[Abstract],
         settings: &TrainSettings,
         observer: &mut dyn Observer,
-    ) -> Result<Model> {
+    ) -> Result<LanguageModel> {
         let texts: Vec<String> = train.iter().map(Abstract::text).collect();
         let tokenizer = Tokenizer::learn(&texts, self.tokenizer.vocabulary)?;
         let vocabulary = tokenizer.highest_id() as usize + 1;
@@ -118,6 +118,6 @@ impl Scratch {
         config.embd_pdrop = settings.dropout;
         config.attn_pdrop = settings.dropout;
         config.resid_pdrop = settings.dropout;
-        Ok(Model::random(&config, tokenizer, settings.seed)?)
+        Ok(LanguageModel::random(&config, tokenizer, settings.seed)?)
     }
 }

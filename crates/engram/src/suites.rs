@@ -142,7 +142,11 @@ impl CheckedSuite {
     ///
     /// # Errors
     /// [`crate::Error::Patch`] where a prompt cannot be tokenised.
-    pub fn of(suite: &Suite, model: &engram_model::Model, align: Align) -> Result<CheckedSuite> {
+    pub fn of(
+        suite: &Suite,
+        model: &engram_model::LanguageModel,
+        align: Align,
+    ) -> Result<CheckedSuite> {
         let shape = model.shape();
         let reading = Reading {
             unequal: align != Align::Strict,
@@ -210,7 +214,7 @@ pub fn found_clusters(pairs: &[Pair], clusters: &Clusters) -> Vec<FoundCluster> 
 /// As [`counterfact`]; [`crate::Error::Patch`] where no pair can be built.
 pub fn of_counterfact(
     path: &Path,
-    model: &engram_model::Model,
+    model: &engram_model::LanguageModel,
     (seed, most): (u64, Option<usize>),
     observer: &mut dyn Observer,
 ) -> Result<(Suite, usize)> {

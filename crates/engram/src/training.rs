@@ -30,7 +30,7 @@ pub struct Recipe<'a> {
     /// The model's name.
     pub name: &'a str,
     /// The model to start from.
-    pub base: &'a engram_model::Model,
+    pub base: &'a engram_model::LanguageModel,
     /// The training texts.
     pub train: &'a [Abstract],
     /// The validation texts.

@@ -16,7 +16,7 @@ use engram_core::files;
 use engram_core::text::thousands;
 use engram_corpus::Abstract;
 use engram_findings::Settings;
-use engram_model::Model;
+use engram_model::LanguageModel;
 use engram_report::TrainingCurve;
 use engram_train::{CheckpointSettings, TrainSettings, TrainingRecord, plan};
 
@@ -29,7 +29,7 @@ const SPLIT: f64 = 0.2;
 
 /// What a training starts from.
 enum Start {
-    From(Box<Model>),
+    From(Box<LanguageModel>),
     New(Scratch),
 }
 
@@ -71,7 +71,7 @@ impl Start {
         settings: &TrainSettings,
         device: &Device,
         terminal: &mut Terminal,
-    ) -> Result<Model> {
+    ) -> Result<LanguageModel> {
         match self {
             Start::From(base) => Ok(*base),
             Start::New(scratch) => {

@@ -29,11 +29,11 @@ struct Parts {
     post_processor: Option<Value>,
     decoder: Option<Value>,
     #[serde(default)]
-    model: Option<Model>,
+    model: Option<LanguageModel>,
 }
 
 #[derive(Deserialize)]
-struct Model {
+struct LanguageModel {
     #[serde(default)]
     continuing_subword_prefix: Option<String>,
     #[serde(default)]

@@ -18,7 +18,7 @@ use crate::families::Gpt2Config;
 use crate::kernels::Dropout;
 use crate::kernels::cross_entropy::{gradient, log_sum_exp};
 use crate::kernels::matrix::{Products, View};
-use crate::model::Model;
+use crate::model::LanguageModel;
 
 use block::{BlockAt, Saved, Scratch};
 use layer::NormAt;
@@ -82,7 +82,7 @@ impl Pass {
     /// # Errors
     /// [`ModelError::OnlyGpt2`] for another family; [`ModelError::NoParameter`] if the configuration contradicts
     /// itself.
-    pub fn new(model: &Model, dropout: Option<f64>) -> Result<Pass> {
+    pub fn new(model: &LanguageModel, dropout: Option<f64>) -> Result<Pass> {
         let mut config = model.gpt2("training")?.clone();
         if let Some(probability) = dropout {
             config.embd_pdrop = probability;
@@ -125,7 +125,7 @@ impl Pass {
     }
 
     /// Working memory of a pass, in bytes, for sequences of at most `length` tokens.
-    pub fn workspace_bytes(model: &Model, length: usize) -> u64 {
+    pub fn workspace_bytes(model: &LanguageModel, length: usize) -> u64 {
         let shape = model.shape();
         let (d, d_mlp) = (shape.d_model, shape.d_mlp);
         let rows = ROWS.max(length);

@@ -33,7 +33,7 @@ use crate::kernels::matrix::{View, multiply};
 use crate::kernels::packed::Packed;
 use crate::kernels::suffix_attention::Heads;
 use crate::kernels::{AttentionWindow, layer_norm, scratch, tensor_values, with_slices};
-use crate::model::Model;
+use crate::model::LanguageModel;
 
 pub use base::{Caches, NotFinite, Run};
 pub use cost::{
@@ -256,7 +256,7 @@ impl Wavefront {
     ///
     /// # Errors
     /// The tensor library's.
-    pub fn new(model: &Model) -> Result<Wavefront> {
+    pub fn new(model: &LanguageModel) -> Result<Wavefront> {
         let (network, shape) = (model.network(), model.shape());
         let architecture = network.architecture();
         let mut rotaries: Vec<Rotary> = Vec::new();
@@ -287,7 +287,7 @@ impl Wavefront {
     ///
     /// # Errors
     /// [`ModelError::Layer`]; the tensor library's.
-    pub fn with_blocks_of(&self, model: &Model, layers: &[usize]) -> Result<Wavefront> {
+    pub fn with_blocks_of(&self, model: &LanguageModel, layers: &[usize]) -> Result<Wavefront> {
         let mut other = self.clone();
         for &layer in layers {
             let place = other.blocks.get_mut(layer).ok_or(ModelError::Layer {
@@ -331,7 +331,7 @@ impl Wavefront {
 }
 
 /// A block's weights, laid out.
-fn block(model: &Model, rotaries: &[Rotary], layer: usize) -> Result<Block> {
+fn block(model: &LanguageModel, rotaries: &[Rotary], layer: usize) -> Result<Block> {
     let (network, shape) = (model.network(), model.shape());
     let architecture = network.architecture();
     let missing = ModelError::Layer {

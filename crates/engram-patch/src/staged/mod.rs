@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use engram_core::{Direction, Metric, NamedSite, Site};
-use engram_model::Model;
+use engram_model::LanguageModel;
 use engram_model::wavefront::{self, Caches, Run, Vocabulary, Wavefront, World, cache_bytes};
 use rayon::prelude::*;
 
@@ -27,7 +27,7 @@ use crate::schedule::{Memory, ROWS_UNEMBEDDED, Schedule, Wave, whole_vocabulary}
 ///
 /// The model is laid out once, in [`StagedEngine::new`].
 pub struct StagedEngine<'m> {
-    model: &'m Model,
+    model: &'m LanguageModel,
     front: Wavefront,
     memory: Memory,
     own: OwnMetrics,
@@ -38,7 +38,7 @@ impl<'m> StagedEngine<'m> {
     ///
     /// # Errors
     /// The model's.
-    pub fn new(model: &'m Model, memory: Memory) -> Result<StagedEngine<'m>> {
+    pub fn new(model: &'m LanguageModel, memory: Memory) -> Result<StagedEngine<'m>> {
         Ok(StagedEngine {
             model,
             front: Wavefront::new(model)?,
@@ -88,7 +88,7 @@ struct Head<'a> {
 }
 
 impl Engine for StagedEngine<'_> {
-    fn model(&self) -> &Model {
+    fn model(&self) -> &LanguageModel {
         self.model
     }
 

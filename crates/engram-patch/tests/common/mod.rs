@@ -5,7 +5,7 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 use engram_core::{Metric, NamedSite, Pair, Row, Site, Suite};
-use engram_model::{Gpt2Config, Model, Shape, Tokenizer, checkpoint, families};
+use engram_model::{Gpt2Config, LanguageModel, Shape, Tokenizer, checkpoint, families};
 use engram_patch::{
     Engine, NaiveEngine, NaiveSettings, PairResult, Plan, PreparedPair, Reading, StagedEngine,
     SweepSpec,
@@ -17,12 +17,12 @@ use rand_chacha::ChaCha8Rng;
 pub const VOCAB: usize = 40;
 
 /// A GPT-2 whose weights are large enough for values to differ visibly.
-pub fn model(layers: usize, seed: u64) -> Model {
+pub fn model(layers: usize, seed: u64) -> LanguageModel {
     model_of(&Gpt2Config::new(VOCAB, 24, 16, layers, 2), seed)
 }
 
 /// The same for any configuration.
-pub fn model_of(config: &Gpt2Config, seed: u64) -> Model {
+pub fn model_of(config: &Gpt2Config, seed: u64) -> LanguageModel {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let parameters = config
         .parameters()
@@ -41,18 +41,18 @@ pub fn model_of(config: &Gpt2Config, seed: u64) -> Model {
             (name, tensor)
         })
         .collect();
-    Model::from_parts(config, parameters, Tokenizer::numbers(VOCAB).unwrap()).unwrap()
+    LanguageModel::from_parts(config, parameters, Tokenizer::numbers(VOCAB).unwrap()).unwrap()
 }
 
 /// A tiny random checkpoint of a family, as the transformers library wrote it (fixtures/families.py).
-pub fn family(name: &str) -> Model {
+pub fn family(name: &str) -> LanguageModel {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../fixtures/families")
         .join(name);
     let family = families::read(&folder.join(checkpoint::CONFIG)).unwrap();
     let parameters = checkpoint::read(&folder, &*family, &Device::Cpu).unwrap();
     let tokenizer = Tokenizer::numbers(family.architecture().vocab).unwrap();
-    Model::of(family, parameters, tokenizer).unwrap()
+    LanguageModel::of(family, parameters, tokenizer).unwrap()
 }
 
 /// One checkpoint for each way in which a family's network is made.
@@ -111,7 +111,7 @@ pub fn shape() -> Shape {
     }
 }
 
-pub fn prepared(model: &Model, pairs: Vec<Pair>) -> Vec<PreparedPair> {
+pub fn prepared(model: &LanguageModel, pairs: Vec<Pair>) -> Vec<PreparedPair> {
     let suite = Suite { pairs };
     let checked = check(
         &suite,
@@ -124,7 +124,7 @@ pub fn prepared(model: &Model, pairs: Vec<Pair>) -> Vec<PreparedPair> {
 }
 
 /// Every site of the model at every layer.
-pub fn every_site(model: &Model) -> Vec<NamedSite> {
+pub fn every_site(model: &LanguageModel) -> Vec<NamedSite> {
     let table = model.sites();
     table
         .sites()
@@ -151,30 +151,30 @@ pub const PLAIN: NaiveSettings = NaiveSettings {
 
 /// What runs a plan of a model.
 pub trait Runs {
-    fn results(&self, model: &Model, plan: &Plan) -> Vec<PairResult>;
+    fn results(&self, model: &LanguageModel, plan: &Plan) -> Vec<PairResult>;
 }
 
 impl Runs for NaiveSettings {
-    fn results(&self, model: &Model, plan: &Plan) -> Vec<PairResult> {
+    fn results(&self, model: &LanguageModel, plan: &Plan) -> Vec<PairResult> {
         NaiveEngine::new(model, *self).collect(plan).unwrap()
     }
 }
 
 impl Runs for StagedEngine<'_> {
-    fn results(&self, _: &Model, plan: &Plan) -> Vec<PairResult> {
+    fn results(&self, _: &LanguageModel, plan: &Plan) -> Vec<PairResult> {
         self.collect(plan).unwrap()
     }
 }
 
 impl Runs for dyn Engine + '_ {
-    fn results(&self, _: &Model, plan: &Plan) -> Vec<PairResult> {
+    fn results(&self, _: &LanguageModel, plan: &Plan) -> Vec<PairResult> {
         self.collect(plan).unwrap()
     }
 }
 
 pub fn rows(
     engine: &(impl Runs + ?Sized),
-    model: &Model,
+    model: &LanguageModel,
     spec: SweepSpec,
     pairs: &[PreparedPair],
 ) -> Vec<Row> {
@@ -183,7 +183,7 @@ pub fn rows(
     results.into_iter().flat_map(|r| r.rows).collect()
 }
 
-pub fn sites(model: &Model, site: Site) -> Vec<NamedSite> {
+pub fn sites(model: &LanguageModel, site: Site) -> Vec<NamedSite> {
     model.sites().everywhere(site)
 }
 
@@ -205,7 +205,7 @@ pub fn same_values(a: &[Row], b: &[Row]) {
     }
 }
 
-pub fn named(model: &Model, name: &str) -> Vec<NamedSite> {
+pub fn named(model: &LanguageModel, name: &str) -> Vec<NamedSite> {
     model.sites().resolve(name).unwrap()
 }
 

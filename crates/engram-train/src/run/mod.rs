@@ -6,7 +6,7 @@ mod plan;
 use std::time::Instant;
 
 use engram_core::files::{sha256, sha256_of_parts};
-use engram_model::Model;
+use engram_model::LanguageModel;
 use engram_model::training::{Flat, Sequence};
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -29,7 +29,7 @@ use crate::settings::TrainSettings;
 /// The result of a run.
 pub struct Trained {
     /// The model with the weights of the best epoch.
-    pub model: Model,
+    pub model: LanguageModel,
     /// How the run went.
     pub curve: TrainingRecord,
     /// How long it took.
@@ -50,7 +50,7 @@ pub struct Trained {
 /// [`TrainError::Checkpoint`] if the folder's checkpoint is damaged or belongs to another run;
 /// [`TrainError::Cancelled`] if the observer cancels.
 pub fn train(
-    model: &Model,
+    model: &LanguageModel,
     train: &[TrainText],
     validation: &[TrainText],
     settings: &TrainSettings,
@@ -120,7 +120,7 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     /// Starts a new run, or resumes one from its checkpoint.
     fn start(
-        model: &Model,
+        model: &LanguageModel,
         settings: &'a TrainSettings,
         plan: &'a TrainingPlan,
         trained_on: &Texts,
@@ -367,7 +367,7 @@ fn vectors<'a>(weights: &'a mut Flat, best: &'a mut Flat, optimizer: &'a mut Ada
 
 /// A hash of everything that a run's weights depend on.
 fn inputs(
-    model: &Model,
+    model: &LanguageModel,
     settings: &TrainSettings,
     weights: &Flat,
     texts: &Texts,

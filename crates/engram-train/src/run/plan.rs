@@ -1,6 +1,6 @@
 //! The plan of a run, computed from its settings and texts.
 
-use engram_model::Model;
+use engram_model::LanguageModel;
 use engram_model::training::Pass;
 
 use crate::data::{Encoded, Texts, TrainText, prepare};
@@ -14,7 +14,7 @@ use crate::settings::TrainSettings;
 /// # Errors
 /// As [`train`](crate::train), for the settings and texts.
 pub fn plan(
-    model: &Model,
+    model: &LanguageModel,
     train: &[TrainText],
     validation: &[TrainText],
     settings: &TrainSettings,
@@ -24,7 +24,7 @@ pub fn plan(
 }
 
 pub(super) fn plan_of(
-    model: &Model,
+    model: &LanguageModel,
     train: &[TrainText],
     texts: &Texts,
     held_out: &[Encoded],

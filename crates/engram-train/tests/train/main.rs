@@ -5,7 +5,7 @@ mod resume;
 
 use candle_core::{Device, Tensor};
 use engram_model::checkpoint::Parameters;
-use engram_model::{Gpt2Config, Model, Tokenizer};
+use engram_model::{Gpt2Config, LanguageModel, Tokenizer};
 use engram_train::{
     NoObserver, TrainError, TrainSettings, TrainText, TrainingEvent, TrainingObserver, plan, train,
 };
@@ -14,7 +14,7 @@ use rand_chacha::ChaCha8Rng;
 
 const VOCAB: usize = 40;
 
-fn model(context: usize) -> Model {
+fn model(context: usize) -> LanguageModel {
     let mut config = Gpt2Config::new(VOCAB, context, 32, 2, 4);
     config.eos_token_id = Some(0);
     let mut random = ChaCha8Rng::seed_from_u64(5);
@@ -29,7 +29,7 @@ fn model(context: usize) -> Model {
             (name, Tensor::from_vec(values, shape, &Device::Cpu).unwrap())
         })
         .collect();
-    Model::from_parts(&config, parameters, Tokenizer::numbers(VOCAB).unwrap()).unwrap()
+    LanguageModel::from_parts(&config, parameters, Tokenizer::numbers(VOCAB).unwrap()).unwrap()
 }
 
 fn settings() -> TrainSettings {
@@ -74,11 +74,11 @@ fn texts(n: usize) -> Vec<TrainText> {
         .collect()
 }
 
-fn weights(model: &Model) -> Vec<f32> {
+fn weights(model: &LanguageModel) -> Vec<f32> {
     model.flat().unwrap().values().to_vec()
 }
 
-fn losses(model: &Model, ids: &[u32]) -> Vec<f64> {
+fn losses(model: &LanguageModel, ids: &[u32]) -> Vec<f64> {
     let n = ids.len() - 1;
     let logits = model
         .forward(&[ids[..n].to_vec()], &mut engram_model::NoTap)

@@ -6,7 +6,7 @@ use candle_core::Device;
 use engram_core::{Direction, Row, Site, Suite, files};
 use engram_edit::covariance::covariances;
 use engram_edit::{ChoiceSettings, Facts, Reader, Sample};
-use engram_model::Model;
+use engram_model::LanguageModel;
 use serde_json::json;
 
 use super::{BEGIN, Run};
@@ -32,7 +32,7 @@ pub(super) struct From<'a> {
 }
 
 /// Refuses edits that cannot be made, before any work.
-pub(super) fn check(study: &Study, base: &Model) -> Result<()> {
+pub(super) fn check(study: &Study, base: &LanguageModel) -> Result<()> {
     let swept = |model: &str| {
         study.sweep.values().any(|sweep| {
             let sites = resolve(base, &sweep.sites).unwrap_or_default();
@@ -93,7 +93,8 @@ impl Run<'_> {
             code::of_edits(),
             inputs,
             |run, folder, observer| {
-                let model = Model::read(from.model, &Device::Cpu)?.with_bos(run.study.bos)?;
+                let model =
+                    LanguageModel::read(from.model, &Device::Cpu)?.with_bos(run.study.bos)?;
                 let reader = Reader::new(&model)?;
                 let suite = Suite::read(&from.suite.join(SUITE))?;
                 let settings = edit.settings()?;

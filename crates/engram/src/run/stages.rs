@@ -221,7 +221,7 @@ impl Run<'_> {
             |run, folder, _| {
                 let config = run.base.gpt2("a model with random weights")?;
                 let tokenizer = run.base.tokenizer().clone();
-                let model = engram_model::Model::random(config, tokenizer, run.study.seed)?;
+                let model = engram_model::LanguageModel::random(config, tokenizer, run.study.seed)?;
                 Ok(model.write(folder)?)
             },
         )

@@ -20,7 +20,11 @@ use crate::sweep::sweep_plan;
 
 impl Setup {
     /// What is patched and measured in a sweep of a model.
-    pub(super) fn spec(&self, sweep: &Sweep, model: &engram_model::Model) -> Result<SweepSpec> {
+    pub(super) fn spec(
+        &self,
+        sweep: &Sweep,
+        model: &engram_model::LanguageModel,
+    ) -> Result<SweepSpec> {
         Ok(SweepSpec {
             positions: sweep.positions,
             direction: sweep.direction,
@@ -60,7 +64,7 @@ impl Run<'_> {
         ]);
         let (model, suite) = (model.to_owned(), suite.to_owned());
         self.stage(&format!("sweeps/{name}"), code::of_sweep(), inputs, |run, folder, observer| {
-            let model = engram_model::Model::read(&model, &Device::Cpu)?;
+            let model = engram_model::LanguageModel::read(&model, &Device::Cpu)?;
             let model = model.with_bos(run.study.bos)?;
             let engine = StagedEngine::new(&model, memory::allowed(None, &model))?;
             let pairs = Suite::read(&suite.join(SUITE))?;

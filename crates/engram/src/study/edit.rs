@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use engram_edit::{EditSettings, Editor, Method};
-use engram_model::Model;
+use engram_model::LanguageModel;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
@@ -96,7 +96,7 @@ impl Edit {
     /// # Errors
     /// A layer beyond the last, a family that the method is not defined for, `auto` without a sweep to choose by, texts
     /// that cannot be read.
-    pub fn check_on(&self, base: &Model, swept: impl Fn(&str) -> bool) -> Result<()> {
+    pub fn check_on(&self, base: &LanguageModel, swept: impl Fn(&str) -> bool) -> Result<()> {
         let layers = base.architecture().layers();
         if let LayerChoice::One(last) | LayerChoice::Range(_, last) = self.layer
             && last >= layers

@@ -4,7 +4,7 @@ mod sweep;
 mod train;
 
 use anyhow::Result;
-use engram_model::{Gpt2Config, Model, Tokenizer};
+use engram_model::{Gpt2Config, LanguageModel, Tokenizer};
 
 use crate::args::BenchCommand;
 
@@ -25,9 +25,9 @@ fn small() -> Gpt2Config {
 }
 
 /// A model of this shape with random weights.
-fn random(config: &Gpt2Config) -> Result<Model> {
+fn random(config: &Gpt2Config) -> Result<LanguageModel> {
     let tokenizer = Tokenizer::numbers(config.vocab_size)?;
-    Ok(Model::random(config, tokenizer, 0)?)
+    Ok(LanguageModel::random(config, tokenizer, 0)?)
 }
 
 /// Rows of a table for what every bench says of the machine and of itself.

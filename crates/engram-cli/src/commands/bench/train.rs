@@ -8,7 +8,7 @@ use engram::{Opening, memory};
 use engram_core::text::thousands;
 use engram_model::training::Sequence;
 use engram_model::wavefront::Wavefront;
-use engram_model::{Model, Shape};
+use engram_model::{LanguageModel, Shape};
 use engram_stats::median;
 use engram_train::adamw::{AdamW, decayed};
 use engram_train::{Learner, Precision};
@@ -114,7 +114,7 @@ fn train(args: &BenchTrainArgs) -> Result<TrainBench> {
     })
 }
 
-fn model(args: &BenchTrainArgs, device: &Device) -> Result<Model> {
+fn model(args: &BenchTrainArgs, device: &Device) -> Result<LanguageModel> {
     let Some(named) = &args.model else {
         return Ok(random(&small())?.to_device(device)?);
     };
