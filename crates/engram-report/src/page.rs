@@ -30,8 +30,8 @@ pub(crate) struct Page<'a> {
     least: f64,
     reproduction: &'a Reproduction,
     methods: Vec<String>,
-    /// Whether a model was trained on texts that hold the pairs.
-    taught: bool,
+    /// The wordings in which answer and foil were compared.
+    wordings: &'static str,
     has: Has,
     tables: Tables,
 }
@@ -155,7 +155,7 @@ impl<'a> Page<'a> {
             least: engram_findings::parts::LEAST_EFFECT,
             reproduction: &input.reproduction,
             methods: methods(findings),
-            taught: conditions.iter().any(|c| c.taught),
+            wordings: wordings(findings),
             has: Has {
                 training: input
                     .curves
@@ -218,6 +218,18 @@ impl<'a> Page<'a> {
 fn has_parts(findings: &Findings, part: PartKind) -> bool {
     let grids = findings.conditions.iter().flat_map(|c| &c.parts);
     grids.into_iter().any(|grid| grid.part == part)
+}
+
+/// The wordings in which answer and foil were compared.
+fn wordings(findings: &Findings) -> &'static str {
+    let conditions = &findings.conditions;
+    let taught = conditions.iter().any(|c| c.taught);
+    let mut kinds = conditions.iter().flat_map(|c| &c.gate.kinds);
+    match (taught, kinds.any(|k| k.held_back.is_some())) {
+        (true, _) => "wordings seen in training and in wordings held back",
+        (false, true) => "the pairs' own wordings and in paraphrases",
+        (false, false) => "the pairs' own wordings",
+    }
 }
 
 /// What was asked of whom, in one or two sentences.
