@@ -30,7 +30,7 @@
 //! let edited = editor.edit(&requests, &layers, &mut |_| {})?;
 //! let delta = editor.delta(edited, &requests, &layers, "SHA-256 of the checkpoint", &[]);
 //! let after = reader.of_edited(delta.lay_over(&model)?, &layers)?;
-//! assert_ne!(reader.said(&requests[0].prompt, 4)?, after.said(&requests[0].prompt, 4)?);
+//! assert_ne!(reader.continuation(&requests[0].prompt, 4)?, after.continuation(&requests[0].prompt, 4)?);
 //! # Ok::<(), engram_edit::EditError>(())
 //! ```
 

@@ -6,7 +6,8 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{PatchError, Result};
-use crate::plan::{Plan, Tokens};
+use crate::place::Tokens;
+use crate::plan::Plan;
 use crate::prepare::PreparedPair;
 use crate::spec::SweepSpec;
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use engram_core::{Align, Corruption, Direction, Metric, NamedSite, Part, Positions, Select, Site};
+use engram_core::{Align, Corruption, Direction, Metric, NamedSite, Part, Select, Site};
 use engram_model::Shape;
 use engram_model::block::describe;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use crate::check::Unfit;
 use crate::error::{PatchError, Result};
 use crate::intervention::{Intervention, Value, without_partner};
 use crate::noise::{Noise, resampled};
-use crate::place::{Place, Tokens, mapping, places, runs};
+use crate::place::{Place, mapping, places, runs};
 use crate::prepare::PreparedPair;
 use crate::reach::{Fate, Written, agreement, fates};
 use crate::spec::SweepSpec;

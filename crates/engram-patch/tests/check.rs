@@ -4,14 +4,10 @@ mod common;
 
 use std::path::Path;
 
-use common::{model, pair, prepared, sites, spec};
-use engram_core::{
-    Align, Bos, Corruption, NamedSite, Pair, Positions, Site, Span, SubjectAt, Suite,
-};
+use common::model;
+use engram_core::{Bos, Pair, Span, SubjectAt, Suite};
 use engram_model::{Shape, Tokenizer};
-use engram_patch::{
-    PatchError, Place, Plan, Reading, SweepSpec, Tokens, check, refuse_unfit, skip_unfit,
-};
+use engram_patch::{PatchError, Reading, check, refuse_unfit, skip_unfit};
 
 fn tokenizer() -> Tokenizer {
     let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets");

@@ -3,14 +3,11 @@
 mod common;
 
 use common::{
-    PLAIN, close, model, named, pair, prepared, rows, same_values, sites, spec, with_subject,
+    PLAIN, changed, close, model, named, pair, prepared, rows, same_values, spec, with_subject,
 };
-use engram_core::{
-    Align, Corruption, Direction, Metric, NamedSite, Pair, Part, Positions, Row, RowAlign, Select,
-    Site, Span,
-};
-use engram_model::{Capture, LanguageModel, Tokenizer};
-use engram_patch::{Memory, NaiveSettings, Plan, PreparedPair, StagedEngine, SweepSpec};
+use engram_core::{Align, Corruption, Direction, Metric, Positions, RowAlign, Site};
+use engram_model::Capture;
+use engram_patch::{Plan, PreparedPair, SweepSpec};
 
 /// The whole embedding restored, the noise is gone; its size is what is asked for.
 #[test]
@@ -157,7 +154,7 @@ fn resampling_is_seeded_and_takes_another_prompt_of_equal_length() {
 fn alignment_from_the_end_of_equal_prompts_is_strict() {
     let model = model(2, 29);
     let pairs = prepared(&model, vec![with_subject("p", 6, &[2], 8)]);
-    for direction in BOTH {
+    for direction in [Direction::Denoise, Direction::Noise] {
         for positions in [Positions::Each, Positions::All] {
             let of = |align| SweepSpec {
                 align,

@@ -3,34 +3,14 @@
 mod common;
 
 use common::{
-    PLAIN, close, model, named, pair, prepared, rows, same_values, sites, spec, with_subject,
+    PLAIN, changed, close, model, named, pair, prepared, rows, same_values, sites, spec,
+    with_subject,
 };
-use engram_core::{
-    Align, Corruption, Direction, Metric, NamedSite, Pair, Part, Positions, Row, RowAlign, Select,
-    Site, Span,
-};
-use engram_model::{Capture, LanguageModel, Tokenizer};
-use engram_patch::{Memory, NaiveSettings, Plan, PreparedPair, StagedEngine, SweepSpec};
+use engram_core::{Corruption, Direction, Metric, NamedSite, Part, Positions, Select, Site};
+use engram_model::LanguageModel;
+use engram_patch::{Memory, NaiveSettings, Plan, StagedEngine, SweepSpec};
 
 const BOTH: [Direction; 2] = [Direction::Denoise, Direction::Noise];
-
-/// `model` with the parameters that `change` rewrites.
-fn changed(model: &LanguageModel, change: impl Fn(&str, &mut Vec<f32>)) -> LanguageModel {
-    let parameters = model.parameters().iter().map(|(name, tensor)| {
-        let mut values = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        change(name, &mut values);
-        let tensor =
-            candle_core::Tensor::from_vec(values, tensor.shape(), tensor.device()).unwrap();
-        (name.clone(), tensor)
-    });
-    let tokenizer = Tokenizer::numbers(common::VOCAB).unwrap();
-    LanguageModel::from_parts(
-        model.gpt2("a test").unwrap(),
-        parameters.collect(),
-        tokenizer,
-    )
-    .unwrap()
-}
 
 #[test]
 fn all_neurons_together_are_the_mlp_output() {

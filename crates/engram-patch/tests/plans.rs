@@ -3,8 +3,8 @@
 mod common;
 
 use common::{model, pair, prepared, sites, spec};
-use engram_core::{Align, Corruption, NamedSite, Pair, Positions, Site};
-use engram_patch::{PatchError, Place, Plan, Reading, SweepSpec, Tokens, check, refuse_unfit};
+use engram_core::{Align, Corruption, NamedSite, Positions, Site};
+use engram_patch::{Place, Plan, SweepSpec, Tokens};
 
 #[test]
 fn plans_refuse_what_cannot_be_done_before_any_work() {

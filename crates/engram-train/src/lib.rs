@@ -6,22 +6,22 @@
 //! |---|---|
 //! | [`TrainSettings`] | every setting, its range, and the presets of the published study |
 //! | [`TrainText`] | a text, and where its answers are |
-//! | [`plan()`], [`Plan`] | steps, tokens and memory of a run, without running it |
+//! | [`plan()`], [`TrainingPlan`] | steps, tokens and memory of a run, without running it |
 //! | [`train()`], [`Trained`] | the run; the best epoch's model with its [`TrainingRecord`] |
-//! | [`Observer`], [`Event`] | progress and cancellation |
-//! | [`Keep`] | the folder for checkpoints, which a run resumes from |
+//! | [`TrainingObserver`], [`TrainingEvent`] | progress and cancellation |
+//! | [`CheckpointSettings`] | the folder for checkpoints, which a run resumes from |
 //!
 //! ```
 //! use candle_core::Device;
 //! use engram_model::LanguageModel;
-//! use engram_train::{Silent, TrainSettings, TrainText, train};
+//! use engram_train::{NoObserver, TrainSettings, TrainText, train};
 //!
 //! let model = LanguageModel::read("../../assets/models/pubmed-mini".as_ref(), &Device::Cpu)?;
 //! let text = |text: &str| TrainText { text: text.to_owned(), answers: Vec::new() };
 //! let texts = [text("Phenytoin is a hydantoin."), text("Morphine is an opioid.")];
 //! let mut settings = TrainSettings::preset("config-2")?;
 //! settings.set("epochs", "1")?;
-//! let trained = train(&model, &texts, &texts[..1], &settings, None, &mut Silent)?;
+//! let trained = train(&model, &texts, &texts[..1], &settings, None, &mut NoObserver)?;
 //! assert_eq!(trained.curve.epochs.len(), 1);
 //! # Ok::<(), engram_train::TrainError>(())
 //! ```

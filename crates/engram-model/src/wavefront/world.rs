@@ -1,20 +1,16 @@
 //! Worlds through the network, block by block.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::ops::Range;
 
-use engram_core::Site;
 use rayon::prelude::*;
 
-use super::band::Band;
+use super::Wavefront;
 use super::base::Caches;
 use super::geometry::{Flow, Spans, spans};
-use super::write::{Placed, Value, Write, place};
-use super::{Block, Linear, Norm, Wavefront};
+use super::group::{Group, State};
+use super::write::{Placed, Write, place};
 use crate::block::{Effect, Stage};
 use crate::kernels::scratch;
-use crate::kernels::suffix_attention::{probabilities, weigh};
 
 /// Rows that one task takes through a block at most: their activations stay near the processor.
 pub(crate) const ROWS_PER_TASK: usize = 252;

@@ -2,12 +2,11 @@
 
 mod values;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 
-use engram_core::{Direction, Metric, NamedSite, Site};
+use engram_core::{Direction, Metric, NamedSite};
 use engram_model::LanguageModel;
-use engram_model::wavefront::{self, Caches, Run, Vocabulary, Wavefront, World, cache_bytes};
+use engram_model::wavefront::{Caches, Run, Vocabulary, Wavefront, World};
 use rayon::prelude::*;
 
 use values::Constants;

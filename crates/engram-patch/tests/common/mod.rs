@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use engram_core::{Metric, NamedSite, Pair, Row, Site, Suite};
+use engram_core::{Metric, NamedSite, Pair, Row, Site, Span, Suite};
 use engram_model::{Gpt2Config, LanguageModel, Shape, Tokenizer, checkpoint, families};
 use engram_patch::{
     Engine, NaiveEngine, NaiveSettings, PairResult, Plan, PreparedPair, Reading, StagedEngine,
@@ -215,4 +215,21 @@ pub fn with_subject(id: &str, length: usize, differ: &[usize], seed: u64) -> Pai
         corrupt_subject: Some(Span::Tokens(1, 3)),
         ..pair(id, length, differ, seed)
     }
+}
+
+/// `model` with the parameters that `change` rewrites.
+pub fn changed(model: &LanguageModel, change: impl Fn(&str, &mut Vec<f32>)) -> LanguageModel {
+    let parameters = model.parameters().iter().map(|(name, tensor)| {
+        let mut values = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        change(name, &mut values);
+        let tensor = Tensor::from_vec(values, tensor.shape(), tensor.device()).unwrap();
+        (name.clone(), tensor)
+    });
+    let tokenizer = Tokenizer::numbers(VOCAB).unwrap();
+    LanguageModel::from_parts(
+        model.gpt2("a test").unwrap(),
+        parameters.collect(),
+        tokenizer,
+    )
+    .unwrap()
 }
