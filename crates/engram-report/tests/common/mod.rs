@@ -1,7 +1,7 @@
 //! Simulated studies and their pages.
 
 // Each test file uses some of it.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test program uses some of these")]
 
 use std::sync::LazyLock;
 
