@@ -32,7 +32,7 @@ fn a_new_suite_is_fit_and_can_be_patched() {
             (code, stdout.as_str()),
             (
                 0,
-                "9 of 9 pairs are fit\n9 pairs in 9 clusters: no two share a prompt, or a fact and its foil\n"
+                "13 of 13 pairs are fit\n13 pairs in 13 clusters: no two share a prompt, or a fact and its foil\n"
             ),
             "{stderr}"
         );
