@@ -2,7 +2,7 @@
 //!
 //! [`snapshot`] fetches the files that a checkpoint needs, each checked against the checksum that the hub
 //! gives, and returns where they lie; [`locate`] does so for a text that names a local path or a model.
-//! A [`Reference`] is such a name, [`Options`] say which hub and which cache, [`Progress`] how it goes.
+//! A [`Reference`] is such a name, [`Options`] say which hub and which cache, [`DownloadProgress`] how it goes.
 //! The cache is huggingface_hub's, so that each finds what the other has fetched:
 //!
 //! ```text

@@ -20,7 +20,7 @@ impl<'a> Logits<'a> {
         }
     }
 
-    /// All of them: [vocab].
+    /// All of them: one for each token of the vocabulary.
     pub fn values(&self) -> &'a [f32] {
         self.values
     }

@@ -16,7 +16,7 @@ use crate::spec::SweepSpec;
 pub struct Outcome<'a> {
     /// The pair's id.
     pub pair: &'a str,
-    /// The logits of the whole vocabulary at the prompt's last position: [vocab].
+    /// The logits of the whole vocabulary at the prompt's last position, one for each token.
     pub logits: &'a [f32],
     /// The answer's tokens.
     pub answer: &'a [u32],
@@ -34,7 +34,7 @@ pub trait LogitMetric: Send + Sync {
     /// [`PatchError::MetricNotFinite`].
     fn measure(&self, outcome: Outcome<'_>) -> f64;
 
-    /// ∂ value / ∂ logits, [vocab], for what estimates effects by gradients; `None` where the caller has none.
+    /// ∂ value / ∂ logits, one for each token, for what estimates effects by gradients; `None` where the caller has none.
     fn gradient(&self, outcome: Outcome<'_>) -> Option<Vec<f32>> {
         let _ = outcome;
         None
