@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`build()`], [`check()`] | a suite from a fact table; a suite against a tokenizer, as [`PreparedPair`]s |
 //! | [`SweepSpec`] | sites, positions, direction, corruption and metrics of a sweep |
+//! | [`Cell`], [`Value`], [`LogitMetric`] | what a caller's cell changes in a run; a metric of the caller's |
 //! | [`Plan`] | every cell of a sweep, those included whose value the graph alone fixes |
 //! | [`Engine`] | runs a plan: [`StagedEngine`] is fast, [`NaiveEngine`] runs the whole model for each cell |
 //! | [`PairResult`] | a pair's rows, and whether it is eligible |

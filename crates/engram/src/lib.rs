@@ -9,6 +9,7 @@
 //! | [`Model`], [`Opening`] | a model, from a folder, a GGUF file, a name of the Hugging Face hub or a folder of edits |
 //! | [`Pair`], [`Suite`] | a clean and a corrupted prompt with answer and foil; a file of them |
 //! | [`Sweep`], [`PlannedSweep`], [`SweepResult`] | which activations are patched, what that costs, what came back |
+//! | [`Cell`], [`Value`], [`LogitMetric`] | interventions and a metric of your own, in a sweep |
 //! | [`Hooks`], [`activations`] | any function at any site; activations as arrays in a file |
 //! | [`training`], [`edits`], [`overlay`] | fine-tuning; edits of facts; edits laid over a checkpoint |
 //! | [`run()`], [`study::Study`] | a whole study from its TOML file to its report |
