@@ -32,7 +32,7 @@ fn a_new_suite_is_fit_and_can_be_patched() {
             (code, stdout.as_str()),
             (
                 0,
-                "13 of 13 pairs are fit\n13 pairs in 13 clusters: no two share a prompt, or a fact and its foil\n"
+                "12 of 12 pairs are fit\n12 pairs in 12 clusters: no two share a prompt, or a fact and its foil\n"
             ),
             "{stderr}"
         );

@@ -152,6 +152,7 @@ pub trait Engine {
             });
         }
         plan.check()?;
+        check_sites(plan, self.model())?;
         self.own_metrics().check(&plan.spec)?;
         self.run(plan, done, sink)
     }
@@ -181,6 +182,24 @@ pub trait Engine {
         })?;
         Ok(done.results(plan))
     }
+}
+
+/// Refuses a plan that writes sites which the model never computes.
+fn check_sites(plan: &Plan, model: &LanguageModel) -> Result<()> {
+    let table = model.sites();
+    for pair in &plan.pairs {
+        for cell in &pair.cells {
+            let sites = cell.interventions.iter().map(|i| i.site);
+            if let Some(site) = sites.into_iter().find(|s| !table.sites().contains(s)) {
+                return Err(PatchError::Plan {
+                    pair: pair.pair.id.clone(),
+                    site: Some(cell.at.name.clone()),
+                    why: format!("this model has no {site}"),
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The rows of a pair, cells in the plan's order, from what was computed and what the graph fixes.
@@ -237,7 +256,7 @@ fn row(spec: &SweepSpec, plan: &PairPlan, cell: &PlannedCell, metric: Metric) ->
         token: plan.token(&cell.place, spec.direction),
         query: position.filter(|_| site == Site::Pattern),
         unit: first(site.has_neurons()),
-        window: Some(spec.window as i64),
+        window: (!cell.is_own).then_some(spec.window as i64),
         direction: spec.direction,
         corruption: spec.corruption,
         sample: plan.noise.map(|n| n.sample as i64),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engram_core::{NamedSite, Part, Site};
+use engram_core::{Align, NamedSite, Part, Select, Site};
 use engram_model::Shape;
 use engram_model::block::describe;
 use serde::{Deserialize, Serialize};
@@ -103,7 +103,16 @@ impl Value {
             Some(_) => (rows.iter().find(|v| !v.is_finite()))
                 .map(|value| format!("the value {value} is given, which is not finite")),
         };
+        let is_scale = matches!(
+            at.site,
+            Site::Ln1Scale | Site::Ln2Scale | Site::LnFinalScale
+        );
         match self {
+            Value::Zero if is_scale => Some("it would divide by 0".to_owned()),
+            Value::Mean if at.site == Site::Logits && shape.capped => {
+                let why = "this model's logits are capped: their mean is no token's logits";
+                Some(why.to_owned())
+            }
             Value::Source | Value::Zero | Value::Function(_) => None,
             Value::Mean if at.site == Site::Pattern => {
                 Some("patterns of different prompts have no mean".to_owned())
@@ -114,6 +123,8 @@ impl Value {
             Value::Added { scale, .. } if !scale.is_finite() => {
                 Some(format!("the scale {scale} is not finite"))
             }
+            // Nothing is added.
+            Value::Added { value, .. } if **value == Value::Zero => None,
             Value::Added { value, .. } => value.fault(at, shape, positions),
         }
     }
@@ -138,6 +149,15 @@ impl Intervention {
     /// What is wrong with it in a run of `prompt` tokens: a layer, a part, a position or a value that the model does not
     /// have.
     pub(crate) fn fault(&self, shape: &Shape, prompt: usize) -> Option<String> {
+        let is_there = match self.site {
+            Site::MlpUp => shape.gated,
+            Site::PosEmbed => shape.learned_positions,
+            Site::ResidMid => !shape.parallel,
+            _ => true,
+        };
+        if !is_there {
+            return Some(format!("this model has no {}", self.site));
+        }
         let layers = shape.layers;
         if self.layer.is_some() != self.site.has_layer() || self.layer.is_some_and(|l| l >= layers)
         {
@@ -194,7 +214,8 @@ pub enum At {
 pub struct Cell {
     /// The name that its rows have.
     pub name: String,
-    /// Each site with its place and value. Those of one site are made in this order; otherwise the forward pass decides.
+    /// Each site with its place and value. Those of one site are made in this order; otherwise the forward pass decides. A
+    /// site of heads without brackets (`z.3`) is all of them together.
     pub interventions: Vec<(NamedSite, At, Value)>,
 }
 
@@ -222,8 +243,12 @@ impl Cell {
         mapped: Tokens,
     ) -> Result<Vec<Intervention>, String> {
         let prompt = crate::place::runs(pair, spec.direction).0.len();
-        let of = |(site, at, value): &(NamedSite, At, Value)| {
+        let align = spec.align;
+        let of = |(site, at, value): &(NamedSite, At, Value)| -> Result<Intervention, String> {
             let from_source = *value.inner() == Value::Source;
+            if from_source && site.site == Site::Pattern && align != Align::Strict {
+                return Err("a pattern's keys are positions of one prompt".to_owned());
+            }
             let place = match at {
                 At::All if from_source && (mapped.start, mapped.end) != (0, prompt) => {
                     Place::Mapped(mapped)
@@ -233,10 +258,24 @@ impl Cell {
                 At::Position(position) => Place::At(*position),
                 At::Subject => Place::Span(crate::place::subject(pair, spec.direction)?),
             };
+            let positions = place.range(prompt);
+            let is_within = positions.start >= mapped.start && positions.end <= mapped.end;
+            if from_source && positions.end <= prompt && !is_within {
+                return Err(format!(
+                    "positions {positions:?} have no partner under alignment {align}"
+                ));
+            }
             let part = match site.select {
-                engram_core::Select::Some(part) => Some(part),
-                // A name without brackets is the whole site: one run has one value.
-                _ => None,
+                Select::Some(part) => Some(part),
+                Select::Whole => None,
+                // A bare name of a site of heads.
+                Select::Each if site.site.has_heads() => None,
+                Select::Each | Select::Groups(_) => {
+                    return Err(format!(
+                        "{} stands for several parts; a cell is one run: name one part, or the whole as {}[:]",
+                        site.name, site.site
+                    ));
+                }
             };
             Ok(Intervention {
                 site: site.site,
@@ -246,7 +285,13 @@ impl Cell {
                 value: value.clone(),
             })
         };
-        self.interventions.iter().map(of).collect()
+        let named = |all: &(NamedSite, At, Value)| of(all).map_err(|why| self.says(&all.0, &why));
+        self.interventions.iter().map(named).collect()
+    }
+
+    /// A fault of one of its interventions, with the names of both.
+    pub(crate) fn says(&self, site: &NamedSite, why: &str) -> String {
+        format!("cell {}, site {}: {why}", self.name, site.name)
     }
 }
 
@@ -258,6 +303,9 @@ pub(crate) fn without_partner(
 ) -> Option<String> {
     if *intervention.value.inner() != Value::Source {
         return None;
+    }
+    if intervention.site == Site::Pattern && shift != 0 {
+        return Some("a pattern's keys are positions of one prompt".to_owned());
     }
     let mut positions = intervention.place.range(prompt);
     let outside = |from: i64| from < 0 || from >= source as i64;

@@ -96,13 +96,16 @@ pub(crate) fn mapping(spec: &SweepSpec, pair: &PreparedPair) -> Result<(i64, Tok
     })
 }
 
-/// The subject's tokens in the prompt written into. Corrupted prompts for which no subject is given have it where the
-/// clean prompt has it.
+/// The subject's tokens in the prompt written into. A corrupted prompt for which no subject is given has it where the clean
+/// prompt has it, if both are of one length.
 pub(crate) fn subject(pair: &PreparedPair, direction: Direction) -> Result<Tokens, String> {
     let corrupt = pair.corrupt_subject.as_ref();
     match direction {
         Direction::Denoise if corrupt.is_some() => {
             within(&pair.corrupt_subject, &pair.corrupt, "corrupted")
+        }
+        Direction::Denoise if pair.clean.len() != pair.corrupt.len() => {
+            within(&None, &pair.corrupt, "corrupted")
         }
         Direction::Denoise => within(&pair.subject, &pair.corrupt, "corrupted"),
         Direction::Noise => within(&pair.subject, &pair.clean, "clean"),
@@ -112,7 +115,15 @@ pub(crate) fn subject(pair: &PreparedPair, direction: Direction) -> Result<Token
 /// A subject's tokens within a prompt.
 fn within(subject: &Option<Range<usize>>, prompt: &[u32], which: &str) -> Result<Tokens, String> {
     match subject {
-        None => Err(format!("no subject is given for the {which} prompt")),
+        None => {
+            let field = match which {
+                "clean" => "subject",
+                _ => "corrupt_subject",
+            };
+            Err(format!(
+                "no subject is given for the {which} prompt; give it as {field}"
+            ))
+        }
         Some(span) if span.is_empty() || span.end > prompt.len() => Err(format!(
             "the subject's tokens {} to {} are not all within the {which} prompt of {} tokens",
             span.start,

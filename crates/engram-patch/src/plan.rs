@@ -30,6 +30,8 @@ pub struct PlannedCell {
     pub interventions: Vec<Intervention>,
     /// An earlier cell of this pair that is the same under another name: its values serve here too.
     pub same_as: Option<usize>,
+    /// Whether it is the caller's, and not a site's.
+    pub is_own: bool,
     /// What the graph fixes where a metric reads the logits at the prompt's last position.
     pub fate: Fate,
     /// What it fixes where a metric also reads after appended tokens of answer and foil.
@@ -351,6 +353,7 @@ impl PairPlan {
                         place: place.clone(),
                         interventions,
                         same_as: (first < index).then_some(first),
+                        is_own: false,
                         fate,
                         fate_continued,
                     });
@@ -360,17 +363,15 @@ impl PairPlan {
         for cell in &spec.cells {
             let interventions = cell.planned(spec, &pair, mapped).map_err(wrong)?;
             let lengths = (prompt, source.len());
-            let fault = interventions.iter().find_map(|i| {
-                let fault = i.fault(shape, prompt);
-                fault.or_else(|| without_partner(i, shift, lengths))
-            });
+            for (intervention, (at, _, _)) in interventions.iter().zip(&cell.interventions) {
+                let fault = intervention.fault(shape, prompt);
+                if let Some(why) = fault.or_else(|| without_partner(intervention, shift, lengths)) {
+                    return Err(wrong(cell.says(at, &why)));
+                }
+            }
             let first = interventions.first().zip(cell.interventions.first());
-            let (None, Some((first, (at, _, _)))) = (&fault, first) else {
-                return Err(PatchError::Plan {
-                    pair: pair.id.clone(),
-                    site: Some(cell.name.clone()),
-                    why: fault.unwrap_or_else(|| "the cell has no intervention".to_owned()),
-                });
+            let Some((first, (at, _, _))) = first else {
+                return Err(wrong(format!("cell {} has no intervention", cell.name)));
             };
             let together = interventions.iter().all(|i| i.place == first.place);
             let written = written(&interventions, shape, prompt);
@@ -385,6 +386,7 @@ impl PairPlan {
                 },
                 interventions,
                 same_as: None,
+                is_own: true,
                 fate,
                 fate_continued,
             });

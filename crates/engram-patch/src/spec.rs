@@ -1,5 +1,7 @@
 //! What is asked of a sweep.
 
+use std::collections::BTreeSet;
+
 use engram_core::{Align, Corruption, Direction, Metric, NamedSite, Positions, RowAlign, Site};
 use engram_model::Shape;
 use serde::{Deserialize, Serialize};
@@ -153,6 +155,19 @@ impl SweepSpec {
         }
         if self.samples == 0 {
             return unsupported("number of samples", "0".to_owned(), "1 or more");
+        }
+        if self.overwrite && !self.cells.is_empty() {
+            let why = "the published script patches whole outputs of modules";
+            return contradiction(
+                "profile paper".to_owned(),
+                "a cell of its own".to_owned(),
+                why,
+            );
+        }
+        let mut names: BTreeSet<&str> = self.sites.iter().map(|s| s.name.as_str()).collect();
+        if let Some(cell) = self.cells.iter().find(|c| !names.insert(&c.name)) {
+            let (what, why) = (format!("cell {}", cell.name), "rows are told apart by name");
+            return contradiction(what, "another cell or site of that name".to_owned(), why);
         }
         let continues = self.metrics.iter().find(|m| m.reads_continuation());
         if let (true, Some(metric)) = (self.overwrite, continues) {

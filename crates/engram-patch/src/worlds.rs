@@ -193,9 +193,10 @@ impl Tap for Worlds<'_> {
         let mut values = value.flatten_all()?.to_vec1::<f32>()?;
         let row_size = values.len() / shape.dims().first().copied().unwrap_or(1).max(1);
         for (row, intervention) in patches {
-            let Some(target) = values.get_mut(row * row_size..(row + 1) * row_size) else {
-                continue;
-            };
+            let target = values.get_mut(row * row_size..(row + 1) * row_size);
+            let target = target.ok_or_else(|| ModelError::Cache {
+                site: NamedSite::canonical(site, layer).name,
+            })?;
             let dims = &shape.dims()[1..];
             let value = (&intervention.value, *intervention);
             let places = intervention.place.range(self.prompt).enumerate();

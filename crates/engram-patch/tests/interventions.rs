@@ -3,7 +3,9 @@
 mod common;
 
 use common::{FAMILIES, PLAIN, family, model, pair, prepared, spec};
-use engram_core::{Corruption, Direction, Metric, NamedSite, Part, Positions, Row, Select, Site};
+use engram_core::{
+    Align, Corruption, Direction, Metric, NamedSite, Part, Positions, Row, Select, Site,
+};
 use engram_model::LanguageModel;
 use engram_model::block::describe;
 use engram_patch::{
@@ -93,7 +95,7 @@ fn both_engines_agree_on_lists_of_interventions() {
                     Some(site) => site,
                     None => *table.sites().choose(&mut rng).unwrap(),
                 };
-                // Capped logits are no linear image, and a sum of patterns is a pattern of none.
+                // Capped logits are no linear image.
                 if site == Site::Logits && shape.capped {
                     continue;
                 }
@@ -281,7 +283,7 @@ fn wrong_interventions_are_named() {
             ),
             "patterns of different prompts have no mean",
         ),
-        (vec![Cell::new("mine")], "the cell has no intervention"),
+        (vec![Cell::new("mine")], "cell mine has no intervention"),
     ];
     for (cells, expected) in cases {
         let spec = SweepSpec {
@@ -290,8 +292,12 @@ fn wrong_interventions_are_named() {
         };
         let error = Plan::new(spec, shape.clone(), pairs(&model)).unwrap_err();
         let text = error.to_string();
-        let named = format!("pair \"p\", site mine: {expected}");
-        assert!(text.starts_with(&named), "{text} for {named}");
+        assert!(
+            text.contains("cell mine")
+                && text.contains(expected)
+                && (text.contains("pair \"p\"") || text.contains("p (")),
+            "{text} for {expected}"
+        );
     }
     // A function may give what is not finite: the run says so.
     let nan = Value::function(|_, values| values.fill(f32::NAN));
@@ -334,4 +340,109 @@ fn cells_stand_beside_those_of_the_sites() {
     };
     assert!(!named("none").is_empty());
     assert_eq!(named("none"), named("mlp_out.0"));
+}
+
+/// What a cell is refused for as a site is, and names that would be one row's.
+#[test]
+fn cells_are_held_to_what_sites_are_held_to() {
+    let model = model(2, 8);
+    let named = |site, layer| NamedSite::canonical(site, layer);
+    let one = |site, at, value| vec![Cell::new("mine").with(site, at, value)];
+    let of = |cells, align, pair| {
+        let spec = SweepSpec {
+            cells,
+            align,
+            ..spec(Vec::new())
+        };
+        let checked = engram_patch::check(
+            &engram_core::Suite { pairs: vec![pair] },
+            model.tokenizer(),
+            &model.shape(),
+            &engram_patch::Reading {
+                unequal: true,
+                ..Default::default()
+            },
+        );
+        let pairs = engram_patch::refuse_unfit(checked.unwrap()).unwrap();
+        let plan = Plan::new(spec, model.shape(), pairs);
+        plan.map_err(|e| e.to_string())
+    };
+    let longer = || {
+        let mut pair = pair("p", 6, &[2], 1);
+        let corrupt = pair.corrupt_ids.as_mut().unwrap();
+        corrupt.insert(0, 7);
+        pair.subject = Some(engram_core::Span::Tokens(1, 3));
+        pair
+    };
+    let pattern = || one(named(Site::Pattern, Some(0)), At::Last, Value::Source);
+    let error = of(pattern(), Align::Last, longer()).unwrap_err();
+    assert!(error.contains("positions of one prompt"), "{error}");
+    // The corrupted prompt has a position more, whose partner there is not.
+    let resid = || named(Site::ResidPre, Some(0));
+    let error = of(
+        one(resid(), At::Position(0), Value::Source),
+        Align::Last,
+        longer(),
+    )
+    .unwrap_err();
+    assert!(error.contains("no partner under alignment last"), "{error}");
+    of(
+        one(resid(), At::Position(0), Value::Zero),
+        Align::Last,
+        longer(),
+    )
+    .unwrap();
+    of(one(resid(), At::Last, Value::Source), Align::Last, longer()).unwrap();
+    // Where the subject stands in a corrupted prompt of another length is not known.
+    let subject = || one(resid(), At::Subject, Value::Zero);
+    let error = of(subject(), Align::Last, longer()).unwrap_err();
+    assert!(error.contains("corrupt_subject"), "{error}");
+    let error = of(
+        one(named(Site::MlpUp, Some(0)), At::Last, Value::Zero),
+        Align::Strict,
+        pair("p", 6, &[2], 1),
+    );
+    assert!(error.unwrap_err().contains("this model has no mlp_up"));
+    let scale = one(named(Site::Ln1Scale, Some(0)), At::Last, Value::Zero);
+    let error = of(scale, Align::Strict, pair("p", 6, &[2], 1)).unwrap_err();
+    assert!(error.contains("divide by 0"), "{error}");
+    let groups = named(Site::Z, Some(0)).with(Select::Groups(1));
+    let error = of(
+        one(groups, At::Last, Value::Zero),
+        Align::Strict,
+        pair("p", 6, &[2], 1),
+    );
+    assert!(error.unwrap_err().contains("several parts"));
+    let twice = [pattern(), pattern()].concat();
+    let error = of(twice, Align::Strict, pair("p", 6, &[2], 1)).unwrap_err();
+    assert!(error.contains("told apart by name"), "{error}");
+}
+
+/// A function at the queries, keys and values of the last block is given all of them, at every position.
+#[test]
+fn a_function_of_all_queries_keys_and_values_sees_them() {
+    // Queries as wide as a panel of the kernel, where the last block computes only those that are read.
+    let model = common::model_of(
+        &engram_model::Gpt2Config::new(common::VOCAB, 24, 64, 2, 2),
+        5,
+    );
+    let normalise = Value::function(|_, row| {
+        let norm = row.iter().map(|x| x * x).sum::<f32>().sqrt();
+        row.iter_mut().for_each(|x| *x /= norm);
+    });
+    let cell = Cell::new("normalised")
+        .with(
+            NamedSite::canonical(Site::ResidPre, Some(1)),
+            At::All,
+            Value::Source.added(0.5),
+        )
+        .with(
+            NamedSite::canonical(Site::CAttn, Some(1)),
+            At::All,
+            normalise,
+        );
+    let plan = plan(&model, vec![cell], Direction::Denoise);
+    for (a, b) in staged(&model, &plan).iter().zip(&naive(&model, &plan)) {
+        close(a.patched, b.patched);
+    }
 }

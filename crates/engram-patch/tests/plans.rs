@@ -67,7 +67,7 @@ fn plans_refuse_what_cannot_be_done_before_any_work() {
     };
     assert_eq!(
         refused(subject),
-        "pair \"p\": no subject is given for the corrupted prompt"
+        "pair \"p\": no subject is given for the corrupted prompt; give it as corrupt_subject"
     );
     let beyond = SweepSpec {
         sites: vec![NamedSite::canonical(Site::Q, Some(2))],

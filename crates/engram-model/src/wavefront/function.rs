@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 /// A function of a row of a site: of all its values, or of those of the heads or neurons that are patched. It is given the
 /// position and the values, which it changes in place; of a pattern, the probabilities of one head's query for the keys up
-/// to its own position. A row is handed over once for each head where these stand apart (patterns), otherwise once. It may be
-/// called from several threads at once, in any order.
+/// to its own position. A pattern's row is handed over for
+/// each head. A run has one row for each position, and several where answer and foil are appended to the prompt; rows that no
+/// metric reads may be left out. It may be called from several threads at once, in any order.
 #[derive(Clone)]
 pub struct RowFunction(Arc<Function>);
 

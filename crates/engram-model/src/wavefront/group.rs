@@ -309,7 +309,12 @@ impl Group<'_, '_> {
         let (d, queries, all) = (shape.d_model, shape.d_queries(), self.front.d_qkv());
         let linear = &self.block.c_attn;
         let last = self.layer + 1 == shape.layers;
-        if !last || !queries.is_multiple_of(crate::kernels::packed::PANEL) {
+        // A function of queries, keys and values together is given all of them.
+        let is_function = |w: &Placed| w.site == Site::CAttn && !w.value.replaces();
+        let here = |w: &&Placed| w.layer == self.layer && w.stage == Stage::Qkv;
+        let mut states = self.states.iter();
+        let whole = states.any(|s| s.writes.iter().filter(here).any(is_function));
+        if !last || whole || !queries.is_multiple_of(crate::kernels::packed::PANEL) {
             return self.times(normal, linear);
         }
         let rows = normal.data.len() / d;

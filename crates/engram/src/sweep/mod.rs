@@ -15,7 +15,7 @@ use engram_patch::{
 
 #[cfg(doc)]
 use crate::error::Error;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::memory;
 use crate::model::Model;
 use crate::observe::{Observer, Silent};
@@ -171,9 +171,13 @@ impl<'m> Sweep<'m> {
     /// resumed, and runs in memory only.
     ///
     /// # Errors
-    /// [`crate::Error::Patch`] for a name that is none.
+    /// [`Error::Patch`] for a name that is none; [`Error::Asked`] for a least gap below 0 or none.
     pub fn measure(mut self, metric: impl LogitMetric + 'static) -> Result<Sweep<'m>> {
         let gap = (metric.name().to_owned(), metric.least_gap());
+        if !gap.1.is_finite() || gap.1 < 0.0 {
+            let why = format!("its least gap is {}; it must be 0 or more", gap.1);
+            return Err(Error::asked(format!("metric \"{}\"", gap.0), why));
+        }
         let name = self.own.add(Arc::new(metric))?;
         self.spec.own_gaps.push(gap);
         self.spec.metrics.retain(|m| *m != Metric::Own(name));
@@ -191,7 +195,17 @@ impl<'m> Sweep<'m> {
     /// The published script's way: whole outputs are overwritten, at its sites, by its metric; rows say so.
     #[must_use]
     pub fn published(mut self) -> Sweep<'m> {
-        self.spec = published_spec(&self.model.sites());
+        let SweepSpec {
+            cells, own_gaps, ..
+        } = self.spec.clone();
+        let mut spec = published_spec(&self.model.sites());
+        let own = self.spec.metrics.iter();
+        (spec.metrics).extend(own.filter(|m| matches!(m, Metric::Own(_))));
+        self.spec = SweepSpec {
+            cells,
+            own_gaps,
+            ..spec
+        };
         self.reading.profile = Profile::Published;
         self
     }

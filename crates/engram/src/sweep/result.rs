@@ -33,7 +33,7 @@ pub struct SweepResult {
 
 impl SweepResult {
     /// Recovery of the logit difference of a pair by layer and position: `[layer][position]` of the sweep's first site, the
-    /// mean over noise samples, NaN where there is none. Heads and neurons are for [`SweepResult::rows`].
+    /// mean over noise samples, NaN where there is none. Heads, neurons and cells of the caller's are for [`SweepResult::rows`].
     pub fn recovery(&self, pair: usize) -> Vec<Vec<f64>> {
         let Some(pair) = self.suite.pairs.get(pair) else {
             return Vec::new();
@@ -43,7 +43,8 @@ impl SweepResult {
             .rows
             .iter()
             .filter(|r| r.pair == pair.id && r.metric == metric);
-        let plain = |r: &&Row| r.head.is_none() && r.unit.is_none();
+        // Cells of the caller's have no window.
+        let plain = |r: &&Row| r.head.is_none() && r.unit.is_none() && r.window.is_some();
         let Some(first) = of_pair.clone().find(plain) else {
             return Vec::new();
         };
