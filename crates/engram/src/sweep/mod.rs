@@ -13,8 +13,6 @@ use engram_patch::{
     Cell, LogitMetric, OwnMetrics, Plan, Profile, Reading, SweepSpec, published_spec,
 };
 
-#[cfg(doc)]
-use crate::error::Error;
 use crate::error::{Error, Result};
 use crate::memory;
 use crate::model::Model;
