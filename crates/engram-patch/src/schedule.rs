@@ -7,8 +7,7 @@ use engram_core::Site;
 use engram_core::row::ROWS_PER_GROUP;
 use engram_model::Shape;
 use engram_model::wavefront::{
-    self, World, Write, cache_bytes, head_bytes, panel_bytes, run_flops, task_bytes, world_bytes,
-    world_flops,
+    self, Work, World, Write, cache_bytes, head_bytes, panel_bytes, task_bytes, world_bytes,
 };
 use serde::Serialize;
 
@@ -252,8 +251,9 @@ impl Schedule {
         let room = memory.allowed.saturating_sub(standing);
         let mut least = schedule.bytes;
         let mut group = OpenGroup::default();
+        let work = Work::of(shape);
         for (index, pair) in plan.pairs.iter().enumerate() {
-            let worlds = schedule.worlds(plan, (index, pair), done);
+            let worlds = schedule.worlds(plan, (index, pair), done, &work);
             let runs = !worlds.is_empty() || !done.has_unpatched(index);
             let bytes = if runs { pair.run_bytes(spec, shape) } else { 0 };
             let most = worlds.iter().map(|w| w.bytes).max().unwrap_or(0);
@@ -263,7 +263,7 @@ impl Schedule {
             }
             group.bytes += bytes;
             group.most = group.most.max(most);
-            group.flops += if runs { run_work(plan, pair) } else { 0 };
+            group.flops += if runs { run_work(plan, pair, &work) } else { 0 };
             group.rows += worlds.iter().map(|w| w.rows).sum::<usize>();
             group.worlds.extend(worlds);
             group.pairs += 1;
@@ -301,13 +301,13 @@ impl Schedule {
         plan: &Plan,
         (index, pair): (usize, &PairPlan),
         done: &Done,
+        work: &Work<'_>,
     ) -> Vec<Costed> {
         let (spec, shape) = (&plan.spec, &plan.shape);
         let continuation = pair.continuation(spec);
         let (base, _) = pair.runs(spec.direction);
         let positions = base.len() + continuation.appended();
-        let a_run =
-            run_flops(shape, positions) + unembedding(shape.vocab, shape.d_model, positions);
+        let a_run = work.run(positions) + unembedding(shape.vocab, shape.d_model, positions);
         let reads = 1 + continuation.appended();
         let tokens = read_tokens(plan, pair);
         let mut worlds = Vec::new();
@@ -334,7 +334,7 @@ impl Schedule {
                 cell: cell_index,
                 joins: first_layer(cell, shape.layers),
                 rows: rows * (positions - first.unwrap_or(0).min(positions)),
-                flops: rows as u64 * (world_flops(shape, &world, positions) + read),
+                flops: rows as u64 * (work.world(&world, positions) + read),
                 bytes: rows as u64 * world_bytes(shape, &world, positions),
             });
         }
@@ -400,13 +400,13 @@ fn first_layer(cell: &PlannedCell, layers: usize) -> usize {
 }
 
 /// Operations of a pair's unpatched runs.
-fn run_work(plan: &Plan, pair: &PairPlan) -> u64 {
+fn run_work(plan: &Plan, pair: &PairPlan, work: &Work<'_>) -> u64 {
     let (base, source) = pair.runs(plan.spec.direction);
     let continuation = pair.continuation(&plan.spec);
     let tokens = read_tokens(plan, pair);
     let run = |prompt: usize| {
         let read = unembedding(tokens, plan.shape.d_model, 1 + continuation.appended());
-        run_flops(&plan.shape, prompt + continuation.appended()) + read
+        work.run(prompt + continuation.appended()) + read
     };
     continuation.rows() as u64 * (run(base.len()) + run(source.len()))
 }

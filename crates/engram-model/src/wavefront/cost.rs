@@ -37,45 +37,62 @@ fn products(shape: &Shape) -> Vec<Product> {
     block.filter_map(product).collect()
 }
 
-/// Operations of a run of `positions` tokens whose activations are kept, the unembedding left out.
-pub fn run_flops(shape: &Shape, positions: usize) -> u64 {
-    let n = positions as u64;
-    let products = products(shape);
-    let products = products.iter().map(|p| 2 * p.inputs * p.outputs * n);
-    let attention = 4 * shape.d_queries() as u64 * (n * (n + 1) / 2);
-    shape.layers as u64 * (products.sum::<u64>() + attention)
+/// What runs and worlds of a network cost in operations: its products and the stages that read each other, worked out once.
+pub struct Work<'s> {
+    shape: &'s Shape,
+    flow: Flow,
+    products: Vec<Product>,
 }
 
-/// Operations of a world of `positions` tokens, the unembedding left out.
-pub fn world_flops(shape: &Shape, world: &World, positions: usize) -> u64 {
-    let writes = place(&world.writes, shape);
-    let Some(first) = writes.first() else {
-        return 0;
-    };
-    let (flow, products) = (Flow::of(shape), products(shape));
-    let width = shape.d_queries() as u64;
-    let mut range = 0..0;
-    let mut total = 0;
-    for layer in first.layer..shape.layers {
-        let entry = range.clone();
-        let spans = spans(&writes, layer, &flow, entry, positions, world.read);
-        for product in &products {
-            let rows = &spans[product.rows];
-            total += 2 * product.inputs * product.outputs * rows.len() as u64;
-            // In the last block only queries that attend are computed.
-            if product.of == Site::CAttn && layer + 1 == shape.layers {
-                let attending = &spans[Stage::Pattern];
-                let read = attending.start.max(rows.start);
-                let queries = rows.end.min(attending.end).saturating_sub(read);
-                total -= 2 * product.inputs * width * (rows.len() - queries) as u64;
-            }
+impl<'s> Work<'s> {
+    /// Of a network of given sizes.
+    pub fn of(shape: &'s Shape) -> Work<'s> {
+        Work {
+            shape,
+            flow: Flow::of(shape),
+            products: products(shape),
         }
-        let attending = spans[Stage::Pattern].clone();
-        total += 4 * width * attending.map(|q| q as u64 + 1).sum::<u64>();
-        total += differences(shape, &writes, layer);
-        range = spans.out;
     }
-    total
+
+    /// Operations of a run of `positions` tokens whose activations are kept, the unembedding left out.
+    pub fn run(&self, positions: usize) -> u64 {
+        let n = positions as u64;
+        let products = self.products.iter().map(|p| 2 * p.inputs * p.outputs * n);
+        let attention = 4 * self.shape.d_queries() as u64 * (n * (n + 1) / 2);
+        self.shape.layers as u64 * (products.sum::<u64>() + attention)
+    }
+
+    /// Operations of a world of `positions` tokens, the unembedding left out.
+    pub fn world(&self, world: &World, positions: usize) -> u64 {
+        let shape = self.shape;
+        let writes = place(&world.writes, shape);
+        let Some(first) = writes.first() else {
+            return 0;
+        };
+        let width = shape.d_queries() as u64;
+        let mut range = 0..0;
+        let mut total = 0;
+        for layer in first.layer..shape.layers {
+            let entry = range.clone();
+            let spans = spans(&writes, layer, &self.flow, entry, positions, world.read);
+            for product in &self.products {
+                let rows = &spans[product.rows];
+                total += 2 * product.inputs * product.outputs * rows.len() as u64;
+                // In the last block only queries that attend are computed.
+                if product.of == Site::CAttn && layer + 1 == shape.layers {
+                    let attending = &spans[Stage::Pattern];
+                    let read = attending.start.max(rows.start);
+                    let queries = rows.end.min(attending.end).saturating_sub(read);
+                    total -= 2 * product.inputs * width * (rows.len() - queries) as u64;
+                }
+            }
+            let attending = spans[Stage::Pattern].clone();
+            total += 4 * width * attending.map(|q| q as u64 + 1).sum::<u64>();
+            total += differences(shape, &writes, layer);
+            range = spans.out;
+        }
+        total
+    }
 }
 
 /// Operations of heads and neurons written as differences.

@@ -7,7 +7,7 @@
 //! the last block only the rows that are read are computed.
 //!
 //! `geometry.rs` says, without a tensor, which rows each stage of each block computes for a world; cost
-//! ([`world_flops`]) and execution both follow it.
+//! ([`Work`]) and execution both follow it.
 
 mod band;
 mod base;
@@ -36,9 +36,7 @@ use crate::kernels::{AttentionWindow, layer_norm, scratch, tensor_values, with_s
 use crate::model::LanguageModel;
 
 pub use base::{Caches, NotFinite, Run};
-pub use cost::{
-    cache_bytes, head_bytes, panel_bytes, run_flops, task_bytes, world_bytes, world_flops,
-};
+pub use cost::{Work, cache_bytes, head_bytes, panel_bytes, task_bytes, world_bytes};
 pub use ending::{Ending, Logits, Reverse, Trace};
 pub use function::RowFunction;
 pub use readout::Vocabulary;
