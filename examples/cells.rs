@@ -2,7 +2,7 @@
 //!
 //!     cargo run --release --example cells
 
-use engram::{At, Cell, Model, Pair, Silent, Sweep, Value};
+use engram::{At, Cell, Model, Pair, Silent, Sweep, Term, Value};
 
 fn main() -> engram::Result<()> {
     let model = Model::open("assets/models/pubmed-mini")?;
@@ -25,8 +25,13 @@ fn main() -> engram::Result<()> {
             Value::function(|_, row| row.iter_mut().for_each(|x| *x *= 0.5)),
         )
         .with(model.site("mlp_out.5")?, At::Last, Value::Source);
+    let edge = Cell::new("a1.h3->a4.h0<q>").with(
+        model.site("q.4[0]")?,
+        At::All,
+        Value::Reading(vec![Term::head(1, 3, Value::Source)]),
+    );
     let result = Sweep::of(&model)
-        .cells([steered, halved])
+        .cells([steered, halved, edge])
         .pairs([pair])
         .run(&mut Silent)?;
     for row in result.rows {

@@ -12,6 +12,7 @@ pub use engram_model::wavefront::RowFunction;
 use crate::place::{Place, Tokens};
 use crate::prepare::PreparedPair;
 use crate::spec::SweepSpec;
+use crate::term::{self, Term};
 
 /// What an intervention puts in place of the present value, which is that of the run as the interventions before it leave
 /// it.
@@ -37,6 +38,10 @@ pub enum Value {
         /// How many times.
         scale: f32,
     },
+    /// What the site has where it alone reads some terms of the residual stream otherwise; everything else reads this
+    /// run's own. The site is a destination of a circuit: some heads of q, k or v, ln1 (all of them), ln2 (the MLP) or
+    /// ln_final (the logits).
+    Reading(Vec<Term>),
     /// What a function makes of the present value. A plan that has one cannot be written to a file.
     #[serde(skip)]
     Function(RowFunction),
@@ -77,7 +82,26 @@ impl Value {
 
     /// Whether it is a function's, which cannot be written to a file.
     pub fn has_function(&self) -> bool {
-        matches!(self.inner(), Value::Function(_))
+        match self.inner() {
+            Value::Reading(terms) => terms.iter().any(|term| term.value.has_function()),
+            inner => matches!(inner, Value::Function(_)),
+        }
+    }
+
+    /// Whether some of it is the source run's.
+    pub(crate) fn has_source(&self) -> bool {
+        match self.inner() {
+            Value::Reading(terms) => terms.iter().any(|term| term.value.has_source()),
+            inner => *inner == Value::Source,
+        }
+    }
+
+    /// Whether nothing but the source run's values takes the place of what was there.
+    pub(crate) fn is_source(&self) -> bool {
+        match self {
+            Value::Reading(terms) => terms.iter().all(|term| term.value == Value::Source),
+            value => *value == Value::Source,
+        }
     }
 
     /// What is put there in the end, with all that it is added to left out.
@@ -120,8 +144,14 @@ impl Value {
             Value::Mean => None,
             Value::Row(row) => given(row, 1, "a row"),
             Value::Rows(rows) => given(rows, positions, &format!("{positions} rows")),
+            // The intervention looks at it.
+            Value::Reading(_) => None,
             Value::Added { scale, .. } if !scale.is_finite() => {
                 Some(format!("the scale {scale} is not finite"))
+            }
+            Value::Added { value, .. } if matches!(value.inner(), Value::Reading(_)) => {
+                let why = "a reading cannot be added; add within the terms that are read";
+                Some(why.to_owned())
             }
             // Nothing is added.
             Value::Added { value, .. } if **value == Value::Zero => None,
@@ -179,7 +209,21 @@ impl Intervention {
         if place.start > place.end || place.end > prompt {
             return Some(format!("positions {place:?} of {prompt} tokens"));
         }
-        self.value.fault(self, shape, place.len())
+        match &self.value {
+            Value::Reading(terms) => term::fault(self, terms, shape, prompt),
+            value => value.fault(self, shape, place.len()),
+        }
+    }
+
+    /// Each value that is put somewhere in the end, with its site: its own, or those of the terms that it reads.
+    pub(crate) fn values(&self) -> Vec<((Site, Option<usize>), &Value)> {
+        match &self.value {
+            Value::Reading(terms) => {
+                let of = |term: &'_ Term| (term.site, term.layer);
+                terms.iter().map(|t| (of(t), &t.value)).collect()
+            }
+            value => vec![((self.site, self.layer), value)],
+        }
     }
 }
 
@@ -245,7 +289,7 @@ impl Cell {
         let prompt = crate::place::runs(pair, spec.direction).0.len();
         let align = spec.align;
         let of = |(site, at, value): &(NamedSite, At, Value)| -> Result<Intervention, String> {
-            let from_source = *value.inner() == Value::Source;
+            let from_source = value.has_source();
             if from_source && site.site == Site::Pattern && align != Align::Strict {
                 return Err("a pattern's keys are positions of one prompt".to_owned());
             }
@@ -301,7 +345,7 @@ pub(crate) fn without_partner(
     shift: i64,
     (prompt, source): (usize, usize),
 ) -> Option<String> {
-    if *intervention.value.inner() != Value::Source {
+    if !intervention.value.has_source() {
         return None;
     }
     if intervention.site == Site::Pattern && shift != 0 {

@@ -7,6 +7,7 @@
 //! | [`build()`], [`check()`] | a suite from a fact table; a suite against a tokenizer, as [`PreparedPair`]s |
 //! | [`SweepSpec`] | sites, positions, direction, corruption and metrics of a sweep |
 //! | [`Cell`], [`Value`], [`LogitMetric`] | what a caller's cell changes in a run; a metric of the caller's |
+//! | [`Term`] | what one destination alone reads otherwise: an edge of a circuit |
 //! | [`Plan`] | every cell of a sweep, those included whose value the graph alone fixes |
 //! | [`Engine`] | runs a plan: [`StagedEngine`] is fast, [`NaiveEngine`] runs the whole model for each cell |
 //! | [`PairResult`] | a pair's rows, and whether it is eligible |
@@ -60,6 +61,7 @@ pub mod reach;
 pub mod schedule;
 pub mod spec;
 pub mod staged;
+pub mod term;
 mod verdict;
 mod wording;
 mod worlds;
@@ -85,6 +87,7 @@ pub use reach::Fate;
 pub use schedule::{Memory, Schedule};
 pub use spec::SweepSpec;
 pub use staged::StagedEngine;
+pub use term::Term;
 
 /// A hash of this crate's code: what it computed under another is computed again.
 pub const SOURCE: &str = env!("ENGRAM_SOURCE");

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::continuation::Continuation;
 use crate::engine::{Batch, Done, Engine, Sink, Unpatched, Values};
 use crate::error::{PatchError, Result};
-use crate::intervention::Value;
+use crate::intervention::{Intervention, Value};
 use crate::metric::Readout;
 use crate::noise::{deviation, subject_tokens};
 use crate::own_metric::{OwnMetrics, check_finite};
@@ -152,8 +152,9 @@ fn embeddings(model: &LanguageModel, tokens: &[u32]) -> Result<Vec<f32>> {
 fn means(model: &LanguageModel, plan: &Plan) -> Result<Means> {
     let cells = plan.pairs.iter().flat_map(|p| &p.cells);
     let all = cells.flat_map(|c| &c.interventions);
-    let set = all.filter(|i| *i.value.inner() == Value::Mean);
-    let sites: IndexSet<_> = set.map(|i| (i.site, i.layer)).collect();
+    let set = all.flat_map(Intervention::values);
+    let set = set.filter(|(_, value)| *value.inner() == Value::Mean);
+    let sites: IndexSet<_> = set.map(|(site, _)| site).collect();
     let mut means = Means::default();
     if sites.is_empty() {
         return Ok(means);
@@ -216,8 +217,9 @@ impl Bench<'_> {
             .iter()
             .map(|i| &self.plan.cells[*i])
             .flat_map(|c| &c.interventions)
-            .filter(|i| *i.value.inner() == Value::Source)
-            .map(|i| (i.site, i.layer))
+            .flat_map(Intervention::values)
+            .filter(|(_, value)| *value.inner() == Value::Source)
+            .map(|(site, _)| site)
             .collect();
         let mut capture = Capture::of(sites);
         let denoise = self.spec.direction == Direction::Denoise;
@@ -279,7 +281,7 @@ impl Bench<'_> {
             .flat_map(|_| self.continuation.of_prompt(base))
             .collect();
         let planned: Vec<&PlannedCell> = cells.iter().map(|i| &self.plan.cells[*i]).collect();
-        let values = (sources, self.means);
+        let values = (self.model, sources, self.means);
         let mut worlds = Worlds::of(&planned, rows, (base.len(), self.plan.shift), values);
         let corrupted = self.spec.direction == Direction::Denoise;
         let mut worlds = Noisy::of(self.noise(corrupted, ids.len()), &mut worlds);

@@ -16,6 +16,7 @@ use crate::place::{Place, mapping, places, runs};
 use crate::prepare::PreparedPair;
 use crate::reach::{Fate, Written, agreement, fates};
 use crate::spec::SweepSpec;
+use crate::term::conflict;
 
 /// A run that is to be made: a base run with interventions, and what names its rows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -246,6 +247,9 @@ impl PairPlan {
             if cell.interventions.is_empty() {
                 return Err(wrong("it has no intervention".to_owned()));
             }
+            if let Some(why) = conflict(&cell.interventions, base.len()) {
+                return Err(wrong(why));
+            }
             for intervention in &cell.interventions {
                 let lengths = (base.len(), source.len());
                 let fault = intervention.fault(shape, base.len());
@@ -368,6 +372,11 @@ impl PairPlan {
                 if let Some(why) = fault.or_else(|| without_partner(intervention, shift, lengths)) {
                     return Err(wrong(cell.says(at, &why)));
                 }
+            }
+            if let (Some(why), Some((at, _, _))) =
+                (conflict(&interventions, prompt), cell.interventions.first())
+            {
+                return Err(wrong(cell.says(at, &why)));
             }
             let first = interventions.first().zip(cell.interventions.first());
             let Some((first, (at, _, _))) = first else {

@@ -171,7 +171,7 @@ impl PairPlan {
     ) -> Vec<Write> {
         let (base, _) = self.runs(spec.direction);
         let all = cell.interventions.iter();
-        let first = match all.clone().all(|i| i.value == Value::Source) {
+        let first = match all.clone().all(|i| i.value.is_source()) {
             true => self.first_difference(spec),
             false => 0,
         };
@@ -321,7 +321,18 @@ impl Schedule {
             if done.has(index, cell_index) {
                 continue;
             }
-            let value = |_: &_, _| wavefront::Value::Run { run: 0, shift: 0 };
+            // What is written does not matter, but how many terms are read does.
+            let any = wavefront::Value::Run { run: 0, shift: 0 };
+            let value = |at: &Intervention, _| match &at.value {
+                Value::Reading(terms) => wavefront::Value::Reading(
+                    (terms
+                        .iter()
+                        .map(|term| term.written(any.clone()))
+                        .collect::<Vec<_>>())
+                    .into(),
+                ),
+                _ => any.clone(),
+            };
             let world = World {
                 base: 0,
                 writes: pair.writes(spec, cell, value),

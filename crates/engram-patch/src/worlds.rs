@@ -4,21 +4,29 @@ use std::ops::Range;
 
 use candle_core::Tensor;
 use engram_core::{NamedSite, Site};
-use engram_model::{Capture, LanguageModel, ModelError, Result, Tap};
+use engram_model::{Capture, LanguageModel, ModelError, Result, Shape, Tap};
 use indexmap::IndexMap;
 
 use crate::intervention::{Intervention, Value};
 use crate::plan::PlannedCell;
+use crate::term::Term;
 
-/// A source run's values at one site.
-#[derive(Debug)]
+/// A run's values at one site.
+#[derive(Debug, Default)]
 struct Source {
     values: Vec<f32>,
-    /// Without the batch: [pos, …], or [head, query, key] for patterns.
+    /// Of a source run, without the batch: [pos, …], or [head, query, key] for patterns. Of a batch, [row, pos, …].
     dims: Vec<usize>,
 }
 
 impl Source {
+    /// A batch's values at a position of one of its rows.
+    fn row(&self, row: usize, position: usize) -> Option<&[f32]> {
+        let width: usize = self.dims.get(2..)?.iter().product();
+        let start = (row * self.dims[1] + position) * width;
+        self.values.get(start..start + width)
+    }
+
     /// A pattern's probabilities of a head's query.
     fn keys(&self, head: usize, query: usize) -> Option<&[f32]> {
         let (queries, keys) = (*self.dims.get(1)?, *self.dims.get(2)?);
@@ -81,6 +89,9 @@ type Patched<'a> = (usize, &'a Intervention);
 
 /// Changes each row of a batch by the interventions of its own cell. Rows of one world stand together.
 pub(crate) struct Worlds<'a> {
+    model: &'a LanguageModel,
+    /// This batch's own values at the sites that some destination reads otherwise: the stream and its terms.
+    own: IndexMap<(Site, Option<usize>), Source>,
     sources: &'a Sources,
     means: &'a Means,
     patches: IndexMap<(Site, Option<usize>), Vec<Patched<'a>>>,
@@ -93,6 +104,8 @@ struct Entries {
     /// Where they stand in a row of the site, or the head of a pattern's query.
     columns: Range<usize>,
     position: usize,
+    /// The row of the batch.
+    row: usize,
     /// The place of the position among those that are patched.
     index: usize,
     /// Values of a row of the site.
@@ -106,7 +119,7 @@ impl<'a> Worlds<'a> {
         cells: &[&'a PlannedCell],
         rows: usize,
         (prompt, shift): (usize, i64),
-        (sources, means): (&'a Sources, &'a Means),
+        (model, sources, means): (&'a LanguageModel, &'a Sources, &'a Means),
     ) -> Worlds<'a> {
         let mut patches: IndexMap<_, Vec<Patched<'a>>> = IndexMap::new();
         for (world, cell) in cells.iter().enumerate() {
@@ -116,7 +129,21 @@ impl<'a> Worlds<'a> {
                 at.extend((world * rows..(world + 1) * rows).map(|row| (row, intervention)));
             }
         }
+        let shape = model.shape();
+        let readings = patches
+            .values()
+            .flatten()
+            .flat_map(|(_, i)| match &i.value {
+                Value::Reading(terms) => {
+                    let terms = terms.iter().map(|term| (term.site, term.layer));
+                    terms.chain([stream_of(i, &shape)]).collect()
+                }
+                _ => Vec::new(),
+            });
+        let own = readings.map(|key| (key, Source::default())).collect();
         Worlds {
+            model,
+            own,
             sources,
             means,
             patches,
@@ -134,6 +161,7 @@ impl<'a> Worlds<'a> {
     ) -> Result<()> {
         let Entries {
             columns,
+            row: _,
             position,
             index,
             width,
@@ -175,17 +203,89 @@ impl<'a> Worlds<'a> {
                 pairs.for_each(|(present, added)| *present += scale * added);
             }
             Value::Function(function) => function.apply(*position, present),
+            Value::Reading(terms) => self.read_otherwise(terms, at, entries, present)?,
         }
         Ok(())
+    }
+
+    /// Puts what a site computes from the residual stream with some terms replaced.
+    fn read_otherwise(
+        &self,
+        terms: &[Term],
+        at: &Intervention,
+        entries: &Entries,
+        present: &mut [f32],
+    ) -> Result<()> {
+        let missing = |site, layer| ModelError::Cache {
+            site: NamedSite::canonical(site, layer).name,
+        };
+        let of = |site: Site, layer: Option<usize>| {
+            let own = self.own.get(&(site, layer));
+            let row = own.and_then(|own| own.row(entries.row, entries.position));
+            row.ok_or_else(|| missing(site, layer))
+        };
+        let (site, layer) = stream_of(at, &self.model.shape());
+        let mut stream = of(site, layer)?.to_vec();
+        let d = stream.len();
+        for term in terms {
+            let own = of(term.site, term.layer)?;
+            let heads = match term.part {
+                Some(part) => part.start * d..part.end * d,
+                None => 0..own.len(),
+            };
+            let own_part = &own[heads.clone()];
+            let mut new = own_part.to_vec();
+            let of_term = Entries {
+                columns: heads,
+                row: entries.row,
+                position: entries.position,
+                index: entries.index,
+                width: own.len(),
+            };
+            self.put((&term.value, &term.at(at)), &of_term, &mut new)?;
+            for (index, (new, own)) in new.iter().zip(own_part).enumerate() {
+                stream[index % d] += new - own;
+            }
+        }
+        let stream = Tensor::from_vec(stream, (1, d), self.model.device())?;
+        let read = (self.model.network()).reading((at.site, at.layer), &stream)?;
+        let read = read.ok_or_else(|| missing(at.site, at.layer))?;
+        let read = read.flatten_all()?.to_vec1::<f32>()?;
+        present.copy_from_slice(&read[entries.columns.clone()]);
+        Ok(())
+    }
+}
+
+/// The residual stream that a destination reads.
+fn stream_of(destination: &Intervention, shape: &Shape) -> (Site, Option<usize>) {
+    match destination.site {
+        Site::LnFinal => (Site::ResidPost, shape.layers.checked_sub(1)),
+        Site::Ln2 if !shape.parallel => (Site::ResidMid, destination.layer),
+        _ => (Site::ResidPre, destination.layer),
     }
 }
 
 impl Tap for Worlds<'_> {
     fn wants(&self, site: Site, layer: Option<usize>) -> bool {
-        self.patches.contains_key(&(site, layer))
+        let key = (site, layer);
+        self.patches.contains_key(&key) || self.own.contains_key(&key)
     }
 
     fn at(&mut self, site: Site, layer: Option<usize>, value: Tensor) -> Result<Tensor> {
+        let value = self.patched(site, layer, value)?;
+        if let Some(own) = self.own.get_mut(&(site, layer)) {
+            *own = Source {
+                values: value.flatten_all()?.to_vec1::<f32>()?,
+                dims: value.dims().to_vec(),
+            };
+        }
+        Ok(value)
+    }
+}
+
+impl Worlds<'_> {
+    /// A site's values with the interventions of each row.
+    fn patched(&self, site: Site, layer: Option<usize>, value: Tensor) -> Result<Tensor> {
         let Some(patches) = self.patches.get(&(site, layer)) else {
             return Ok(value);
         };
@@ -208,6 +308,7 @@ impl Tap for Worlds<'_> {
                         let table = &mut target[(head * dims[1] + query) * width..][..=query];
                         let entries = Entries {
                             columns: head..head + 1,
+                            row: *row,
                             position: query,
                             index,
                             width,
@@ -226,6 +327,7 @@ impl Tap for Worlds<'_> {
                 let present = &mut target[position * width..][columns.clone()];
                 let entries = Entries {
                     columns: columns.clone(),
+                    row: *row,
                     position,
                     index,
                     width,

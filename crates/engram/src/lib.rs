@@ -67,7 +67,7 @@ pub mod training;
 pub use engram_core::{
     Align, Bos, Corruption, Direction, Metric, Pair, Positions, Row, Site, Suite,
 };
-pub use engram_patch::{At, Cell, Intervention, LogitMetric, Outcome, Value};
+pub use engram_patch::{At, Cell, Intervention, LogitMetric, Outcome, Term, Value};
 pub use error::{Error, Result, Within, faults_of, with_causes};
 pub use hooks::Hooks;
 pub use layers::LayerChoice;

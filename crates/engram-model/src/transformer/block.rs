@@ -72,6 +72,31 @@ impl Block {
         see(tap, Site::ResidPost, layer, (mid + mlp_out)?)
     }
 
+    /// What the block computes at a site from rows of the residual stream that it reads, [batch, pos, d_model]: `ln_1` and
+    /// `ln_2` with d_model values, `q`, `k` and `v` with those of all heads side by side. `None` for other sites.
+    pub(super) fn reading(&self, site: Site, stream: &Tensor) -> Result<Option<Tensor>> {
+        let (weights, a) = (&self.weights, &*self.architecture);
+        let normal = |norm: &Norm| self.normalise().rows(stream, norm);
+        let projection = match site {
+            Site::Ln1 => return Ok(Some(normal(&weights.ln_1)?)),
+            Site::Ln2 => return Ok(Some(normal(&weights.ln_2)?)),
+            Site::Q => 0,
+            Site::K => 1,
+            Site::V => 2,
+            _ => return Ok(None),
+        };
+        let normal = normal(&weights.ln_1)?;
+        let read = match &weights.qkv {
+            Qkv::Separate(of_each) => of_each[projection].forward(&normal)?,
+            Qkv::Fused(linear) => {
+                let (q, k) = (a.d_queries(), a.d_keys());
+                let columns = [0..q, q..q + k, q + k..q + 2 * k][projection].clone();
+                linear.forward(&normal)?.i((.., .., columns))?
+            }
+        };
+        Ok(Some(read.contiguous()?))
+    }
+
     /// The output of a sublayer, after its post-norm if the family has one.
     fn after(&self, added: Tensor, norm: Option<&Norm>) -> Result<Tensor> {
         match norm {

@@ -164,6 +164,29 @@ impl Transformer {
         Ok(logits.squeeze(0)?)
     }
 
+    /// What a site that reads the residual stream computes from given rows of it, [rows, d_model]: `ln_1`, `ln_2` and
+    /// `ln_final` give [rows, d_model], `q`, `k` and `v` the values of all heads side by side. `None` for other sites and
+    /// layers that there are not.
+    ///
+    /// # Errors
+    /// Those of the tensor library.
+    pub fn reading(
+        &self,
+        (site, layer): (Site, Option<usize>),
+        stream: &Tensor,
+    ) -> Result<Option<Tensor>> {
+        let stream = stream.unsqueeze(0)?;
+        let read = match (site, layer) {
+            (Site::LnFinal, _) => Some(self.last_norm(&stream, &mut NoTap)?),
+            (_, Some(layer)) => match self.blocks.get(layer) {
+                Some(block) => block.reading(site, &stream)?,
+                None => None,
+            },
+            (_, None) => None,
+        };
+        Ok(read.map(|read| read.squeeze(0)).transpose()?)
+    }
+
     /// The residual stream after the last block: [batch, pos, d_model].
     fn through_blocks(
         &self,

@@ -5,7 +5,7 @@ use engram_core::Site;
 
 use super::geometry::{Flow, spans};
 use super::world::World;
-use super::write::{Placed, Write, place};
+use super::write::{Placed, Value, Write, place};
 use crate::architecture::Shape;
 use crate::block::{Described, Graph, Made, Stage};
 use crate::kernels::packed::{DEPTH, PANEL};
@@ -88,7 +88,7 @@ impl<'s> Work<'s> {
             }
             let attending = spans[Stage::Pattern].clone();
             total += 4 * width * attending.map(|q| q as u64 + 1).sum::<u64>();
-            total += differences(shape, &writes, layer);
+            total += differences(shape, &writes, layer) + readings(shape, &writes, layer);
             range = spans.out;
         }
         total
@@ -102,6 +102,26 @@ fn differences(shape: &Shape, writes: &[Placed], layer: usize) -> u64 {
         let unit = w.difference?.unit(shape) as u64;
         let part = w.part.as_ref().map_or(0, |p| p.len()) as u64;
         Some(2 * part * unit * shape.d_model as u64 * w.positions.len() as u64)
+    })
+    .sum()
+}
+
+/// Operations of destinations that read terms otherwise.
+fn readings(shape: &Shape, writes: &[Placed], layer: usize) -> u64 {
+    let here = writes.iter().filter(|w| w.layer == layer);
+    here.filter_map(|write| {
+        let Value::Reading(terms) = &write.value else {
+            return None;
+        };
+        let columns = match (write.stage, &write.part) {
+            (Stage::Qkv, Some(part)) => part.len() * shape.d_head,
+            (Stage::Qkv, None) => shape.d_queries(),
+            _ => 0,
+        };
+        let heads = terms.iter().filter(|t| t.site == Site::HeadOut);
+        let heads = heads.map(|t| t.part.as_ref().map_or(shape.heads, |p| p.len()));
+        let inputs = columns + heads.sum::<usize>() * shape.d_head;
+        Some(2 * (inputs * shape.d_model * write.positions.len()) as u64)
     })
     .sum()
 }
@@ -144,8 +164,17 @@ pub fn world_bytes(shape: &Shape, world: &World, positions: usize) -> u64 {
     let rows = positions - first.unwrap_or(positions).min(positions);
     let read = positions.saturating_sub(world.read);
     let writes = world.writes.len() * (size_of::<Write>() + size_of::<Placed>());
+    // The terms that a destination reads otherwise, and the run's own at each position.
+    let readings = world.writes.iter().map(|write| match &write.value {
+        Value::Reading(terms) => {
+            let widest = shape.d_model.max(shape.d_queries());
+            terms.len() * (size_of::<Write>() + write.positions.len() * (4 * widest + 100))
+        }
+        _ => 0,
+    });
+    let writes = writes + readings.sum::<usize>();
     // The world and its state, its values, and its ranges at each stage.
-    4 * ((rows + read) * shape.d_model) as u64 + (writes + 800) as u64
+    4 * ((rows + read) * shape.d_model) as u64 + (writes + 900) as u64
 }
 
 /// Bytes of the activations of the tasks that `threads` threads work on, the longest world of `positions`.

@@ -8,7 +8,8 @@ use engram_core::Site;
 use super::band::Band;
 use super::base::Caches;
 use super::geometry::Spans;
-use super::write::{Placed, Value};
+use super::reading::Terms;
+use super::write::{Placed, Value, Write};
 use super::{Block, Linear, Norm, Wavefront};
 use crate::block::{Effect, Stage};
 use crate::kernels::scratch;
@@ -22,6 +23,7 @@ pub(super) struct State<'x> {
     pub(super) read: usize,
     pub(super) len: usize,
     pub(super) writes: Vec<Placed>,
+    pub(super) terms: Terms,
     /// Positions whose residual stream differs from the base run's.
     pub(super) range: Range<usize>,
     /// Their rows, and room for all from its first write on.
@@ -68,8 +70,37 @@ impl Group<'_, '_> {
         }
     }
 
-    /// Overwrites the rows (or their heads, their neurons) that this stage's writes touch.
-    fn overwrite(&self, stage: Stage, band: &mut Band) {
+    /// Keeps the rows of a term of the residual stream that a destination reads otherwise.
+    fn keep(&mut self, site: Site, band: &Band) {
+        for (w, state) in self.states.iter_mut().enumerate() {
+            let positions: Vec<usize> = state.terms.positions(site, self.layer).collect();
+            for p in positions {
+                if let Some(row) = band.row(w, p) {
+                    state.terms.keep((site, self.layer, p), row);
+                }
+            }
+        }
+    }
+
+    /// A row of the residual stream as one destination reads it: `x` are the worlds' rows, `base` the base runs'.
+    fn stream(
+        &self,
+        (x, base): (&Band, &[f32]),
+        (world, position): (usize, usize),
+        terms: &[Write],
+    ) -> Vec<f32> {
+        let row = x.row(world, position);
+        let row = row.unwrap_or_else(|| self.base(world, position, base, self.front.shape.d_model));
+        let mut stream = row.to_vec();
+        let state = &self.states[world];
+        let own = (state.base, &state.terms);
+        (self.front).read_otherwise(self.caches, own, terms, position, &mut stream);
+        stream
+    }
+
+    /// Overwrites the rows (or their heads, their neurons) that this stage's writes touch. `x` is the residual stream
+    /// that the block reads, for stages that a destination may read.
+    fn overwrite(&self, stage: Stage, band: &mut Band, x: Option<&Band>) {
         self.writes(stage, |world, position, write| {
             let Some(row) = band.row_mut(world, position) else {
                 return;
@@ -87,7 +118,15 @@ impl Group<'_, '_> {
                 Some(part) => part.start * unit..part.end * unit,
                 None => 0..self.front.width(write.site).unwrap_or_default(),
             };
-            let present = &mut row[offset + part.start..offset + part.end];
+            let columns = offset + part.start..offset + part.end;
+            if let (Value::Reading(terms), Some(x)) = (&write.value, x) {
+                let base = &self.caches.layers[self.layer].resid_pre;
+                let mut stream = self.stream((x, base), (world, position), terms);
+                self.block.ln_1.apply(&mut stream);
+                let read = self.block.c_attn.columns(&stream, columns.clone());
+                return row[columns].copy_from_slice(&read);
+            }
+            let present = &mut row[columns];
             self.front
                 .put(self.caches, write, (position, part), present);
         });
@@ -122,7 +161,12 @@ impl Group<'_, '_> {
                     norm.by_scale(x, *scale, to);
                 }
                 Effect::Row | Effect::Columns { .. } | Effect::Token | Effect::Position => {
-                    self.front.put(self.caches, write, (p, 0..d), to);
+                    match &write.value {
+                        Value::Reading(terms) => {
+                            norm.forward(&self.stream((x, base), (w, p), terms), to);
+                        }
+                        _ => self.front.put(self.caches, write, (p, 0..d), to),
+                    }
                 }
             }
         });
@@ -130,7 +174,7 @@ impl Group<'_, '_> {
     }
 
     /// One block for all worlds of the group.
-    pub(super) fn forward(self) {
+    pub(super) fn forward(mut self) {
         let shape = &self.front.shape;
         let (d, d_z, d_qkv) = (shape.d_model, shape.d_queries(), self.front.d_qkv());
         let (m, d_hidden) = (shape.d_mlp, shape.d_hidden());
@@ -143,21 +187,23 @@ impl Group<'_, '_> {
         let mut qkv = qkv.widened(self.ranges(Stage::Qkv), |w, p, to| {
             to.copy_from_slice(self.base(w, p, &cache.qkv, d_qkv));
         });
-        self.overwrite(Stage::Qkv, &mut qkv);
+        self.overwrite(Stage::Qkv, &mut qkv, Some(&x));
         self.meet(&mut qkv);
         let z = self.attend(&qkv);
         drop(qkv);
         let mut z = z.widened(self.ranges(Stage::Z), |w, p, to| {
             to.copy_from_slice(self.base(w, p, &cache.z, d_z));
         });
-        self.overwrite(Stage::Z, &mut z);
+        self.overwrite(Stage::Z, &mut z, None);
+        self.keep(Site::Z, &z);
         let attn_out = self.times(&z, &block.attn_proj);
         drop(z);
         let attn_out = self.after(attn_out, block.post_attention.as_ref());
         let mut attn_out = attn_out.widened(self.ranges(Stage::AttnOut), |w, p, to| {
             to.copy_from_slice(self.base(w, p, &cache.attn_out, d));
         });
-        self.overwrite(Stage::AttnOut, &mut attn_out);
+        self.overwrite(Stage::AttnOut, &mut attn_out, None);
+        self.keep(Site::AttnOut, &attn_out);
 
         let mut mid = Band::zeros(d, self.ranges(Stage::Mid));
         for (w, range) in mid.ranges.clone().into_iter().enumerate() {
@@ -177,7 +223,7 @@ impl Group<'_, '_> {
                 }
             }
         }
-        self.overwrite(Stage::Mid, &mut mid);
+        self.overwrite(Stage::Mid, &mut mid, None);
         drop(attn_out);
 
         let normal = match shape.parallel {
@@ -190,21 +236,22 @@ impl Group<'_, '_> {
         let mut pre = pre.widened(self.ranges(Stage::Pre), |w, p, to| {
             to.copy_from_slice(self.base(w, p, &cache.pre, d_hidden));
         });
-        self.overwrite(Stage::Pre, &mut pre);
+        self.overwrite(Stage::Pre, &mut pre, None);
         let mut post = Band::zeros(m, pre.ranges.clone());
         block.activate_rows(&pre.data, m, &mut post.data);
         drop(pre);
         let mut post = post.widened(self.ranges(Stage::Post), |w, p, to| {
             to.copy_from_slice(self.base(w, p, &cache.post, m));
         });
-        self.overwrite(Stage::Post, &mut post);
+        self.overwrite(Stage::Post, &mut post, None);
         let mlp_out = self.times(&post, &block.mlp_proj);
         drop(post);
         let mlp_out = self.after(mlp_out, block.post_mlp.as_ref());
         let mut mlp_out = mlp_out.widened(self.ranges(Stage::MlpOut), |w, p, to| {
             to.copy_from_slice(self.base(w, p, &cache.mlp_out, d));
         });
-        self.overwrite(Stage::MlpOut, &mut mlp_out);
+        self.overwrite(Stage::MlpOut, &mut mlp_out, None);
+        self.keep(Site::MlpOut, &mlp_out);
 
         for w in 0..self.states.len() {
             let range = self.spans[w].out.clone();
@@ -224,7 +271,7 @@ impl Group<'_, '_> {
     }
 
     /// Each world's residual stream over its span, with the writes before the block.
-    fn residual(&self) -> Band {
+    fn residual(&mut self) -> Band {
         let d = self.front.shape.d_model;
         let cache = &self.caches.layers[self.layer];
         let ranges = self.ranges(Stage::Residual);
@@ -276,6 +323,11 @@ impl Group<'_, '_> {
                     .for_each(|(to, place)| *to += *place);
             }
         });
+        for (site, rows) in [(Site::Embed, tokens), (Site::PosEmbed, places)] {
+            for ((w, p), row) in rows {
+                self.states[w].terms.keep((site, 0, p), &row);
+            }
+        }
         x
     }
 
@@ -433,8 +485,8 @@ impl Group<'_, '_> {
                 pairs.for_each(|(present, added)| *present += scale * added);
             }
             Value::Function(function) => function.apply(query, &mut present[..query + 1]),
-            // No write of a pattern has rows: a plan that has is refused.
-            Value::Rows { .. } => {}
+            // No write of a pattern has rows or reads the residual stream: a plan that has is refused.
+            Value::Rows { .. } | Value::Reading(_) => {}
         }
     }
 }

@@ -16,10 +16,12 @@ mod ending;
 mod function;
 pub(crate) mod geometry;
 mod group;
+mod reading;
 mod readout;
 mod world;
 mod write;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::Tensor;
@@ -30,7 +32,7 @@ use crate::error::{ModelError, Result};
 use crate::families::{self, Qkv};
 use crate::kernels::activation::Activation;
 use crate::kernels::matrix::{View, multiply};
-use crate::kernels::packed::Packed;
+use crate::kernels::packed::{PANEL, Packed};
 use crate::kernels::suffix_attention::Heads;
 use crate::kernels::{AttentionWindow, layer_norm, scratch, tensor_values, with_slices};
 use crate::model::LanguageModel;
@@ -102,6 +104,18 @@ impl Linear {
     fn forward(&self, x: &[f32]) -> Vec<f32> {
         let mut out = self.biases(x.len() / self.weight.inner().max(1));
         self.weight.multiply_onto(x, &mut out);
+        out
+    }
+
+    /// Some columns of a row's product.
+    fn columns(&self, x: &[f32], columns: Range<usize>) -> Vec<f32> {
+        let all = self.bias.len();
+        let whole = columns.start / PANEL * PANEL..columns.end.next_multiple_of(PANEL).min(all);
+        let mut out = self.bias[whole.clone()].to_vec();
+        let width = out.len();
+        (self.weight).multiply_columns_onto(x, whole.clone(), &mut out, width, 0);
+        out.drain(..columns.start - whole.start);
+        out.truncate(columns.len());
         out
     }
 

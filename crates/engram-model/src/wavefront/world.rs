@@ -8,7 +8,8 @@ use super::Wavefront;
 use super::base::Caches;
 use super::geometry::{Flow, Spans, spans};
 use super::group::{Group, State};
-use super::write::{Placed, Write, place};
+use super::reading::Terms;
+use super::write::{Placed, Value, Write, place};
 use crate::block::{Effect, Stage};
 use crate::kernels::scratch;
 
@@ -41,14 +42,18 @@ impl Wavefront {
         let mut x = vec![0f32; worlds.iter().map(room).sum()];
         let mut rest = x.as_mut_slice();
         let mut states: Vec<State> = (worlds.iter().enumerate())
-            .map(|(index, world)| State {
-                index,
-                base: world.base,
-                read: world.read,
-                len: caches.positions(world.base),
-                writes: place(&world.writes, &self.shape),
-                range: 0..0,
-                x: rest.split_off_mut(..room(world)).unwrap_or_default(),
+            .map(|(index, world)| {
+                let writes = place(&world.writes, &self.shape);
+                State {
+                    index,
+                    base: world.base,
+                    read: world.read,
+                    len: caches.positions(world.base),
+                    terms: Terms::of(&writes, &self.shape),
+                    writes,
+                    range: 0..0,
+                    x: rest.split_off_mut(..room(world)).unwrap_or_default(),
+                }
             })
             .collect();
         let flow = Flow::of(&self.shape);
@@ -147,7 +152,14 @@ impl Wavefront {
                         scale = Some(written[0]);
                     }
                     Effect::Row | Effect::Columns { .. } | Effect::Token | Effect::Position => {
-                        self.put(caches, write, (position, 0..d), to);
+                        let Value::Reading(terms) = &write.value else {
+                            self.put(caches, write, (position, 0..d), to);
+                            continue;
+                        };
+                        let mut stream = x.to_vec();
+                        let own = (state.base, &state.terms);
+                        self.read_otherwise(caches, own, terms, position, &mut stream);
+                        self.ln_final.forward(&stream, to);
                     }
                 }
             }

@@ -41,6 +41,10 @@ pub enum Value {
     },
     /// What a function makes of the present value.
     Function(RowFunction),
+    /// What the site, a norm or some heads' queries, keys or values, has where it alone reads some terms of the residual
+    /// stream as these writes have them: of the embeddings, `head_out`, `attn_out` and `mlp_out` before it. The positions
+    /// of these writes are not used, and none of them has such a value.
+    Reading(Arc<Vec<Write>>),
 }
 
 impl Value {
@@ -48,6 +52,7 @@ impl Value {
     pub(super) fn replaces(&self) -> bool {
         match self {
             Value::Run { .. } | Value::Constant(_) | Value::Rows { .. } => true,
+            Value::Reading(_) => true,
             Value::Added { .. } | Value::Function(_) => false,
         }
     }
@@ -282,13 +287,14 @@ impl Wavefront {
         (position, columns): (usize, Range<usize>),
         present: &mut [f32],
     ) {
-        self.put_value(caches, (write, &write.value), (position, columns), present);
+        let site = (write.site, write.layer);
+        self.put_value(caches, (site, &write.value), (position, columns), present);
     }
 
-    fn put_value(
+    pub(super) fn put_value(
         &self,
         caches: &Caches,
-        (write, value): (&Placed, &Value),
+        (site, value): ((Site, usize), &Value),
         (position, columns): (usize, Range<usize>),
         present: &mut [f32],
     ) {
@@ -296,23 +302,25 @@ impl Wavefront {
             Value::Run { run, shift } => {
                 let from = position as i64 + shift;
                 let from = usize::try_from(from).unwrap_or_default();
-                let row = self.placed_value(caches, (write.site, write.layer), (*run, from));
+                let row = self.placed_value(caches, site, (*run, from));
                 present.copy_from_slice(&row[columns]);
             }
             Value::Constant(row) => present.copy_from_slice(&row[columns]),
             Value::Rows { first, rows } => {
-                let width = self.width(write.site).unwrap_or_default();
+                let width = self.width(site.0).unwrap_or_default();
                 let row = &rows[(position - first) * width..][..width];
                 present.copy_from_slice(&row[columns]);
             }
             Value::Added { value, scale } => {
                 let mut added = present.to_vec();
                 let at = (position, columns);
-                self.put_value(caches, (write, value), at, &mut added);
+                self.put_value(caches, (site, value), at, &mut added);
                 let pairs = present.iter_mut().zip(added);
                 pairs.for_each(|(present, added)| *present += scale * added);
             }
             Value::Function(function) => function.apply(position, present),
+            // The stages that read the residual stream put it: a plan that asks it of others is refused.
+            Value::Reading(_) => {}
         }
     }
 

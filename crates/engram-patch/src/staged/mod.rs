@@ -281,8 +281,9 @@ impl Bench<'_> {
     ) -> impl Iterator<Item = World> {
         let spec = &self.plan.spec;
         let source = (self.source, self.pair.shift);
-        let value =
-            |at: &Intervention, first| engine.value((&at.value, at), first, source, constants);
+        let value = |at: &Intervention, first| {
+            engine.value((&at.value, (at.site, at.layer)), first, source, constants)
+        };
         let writes = self.pair.writes(spec, &self.pair.cells[cell], value);
         let read = self.pair.runs(spec.direction).0.len() - 1;
         (0..self.continuation.rows()).map(move |row| World {

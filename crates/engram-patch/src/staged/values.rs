@@ -11,6 +11,7 @@ use crate::error::{PatchError, Result};
 use crate::intervention::{Intervention, Value};
 use crate::plan::Plan;
 use crate::schedule::Schedule;
+use crate::term::Term;
 
 /// Runs whose activations stand side by side while means are taken.
 const RUNS_AT_ONCE: usize = 16;
@@ -26,17 +27,17 @@ impl StagedEngine<'_> {
     pub(super) fn constants(&self, plan: &Plan, schedule: &Schedule) -> Result<Constants> {
         let set_to = |value: Value| {
             let cells = plan.pairs.iter().flat_map(|p| &p.cells);
-            let all = cells.flat_map(|c| &c.interventions);
-            all.filter(move |i| *i.value.inner() == value)
+            let all = cells.flat_map(|c| c.interventions.iter().flat_map(Intervention::values));
+            all.filter(move |(_, set)| *set.inner() == value)
         };
-        let zeros = set_to(Value::Zero).map(|i| i.site);
+        let zeros = set_to(Value::Zero).map(|((site, _), _)| site);
         let zeros: BTreeSet<Site> = zeros.collect();
         let zero = |site| (site, Arc::new(vec![0.0; self.width(site)]));
         let mut constants = Constants {
             means: BTreeMap::new(),
             zeros: zeros.into_iter().map(zero).collect(),
         };
-        let keys: BTreeSet<_> = set_to(Value::Mean).map(|i| (i.site, i.layer)).collect();
+        let keys: BTreeSet<_> = set_to(Value::Mean).map(|(key, _)| key).collect();
         if keys.is_empty() {
             return Ok(constants);
         }
@@ -80,25 +81,27 @@ impl StagedEngine<'_> {
     pub(super) fn check(&self, plan: &Plan) -> Result<()> {
         for pair in &plan.pairs {
             let cells = pair.cells.iter();
-            for (cell, intervention) in
-                cells.flat_map(|c| c.interventions.iter().map(move |i| (c, i)))
-            {
-                let image = matches!(intervention.site, Site::HeadOut | Site::Logits);
+            let all = cells.flat_map(|c| {
+                let values = c.interventions.iter().flat_map(Intervention::values);
+                values.map(move |(site, value)| (c, site, value))
+            });
+            for (cell, (site, _), value) in all {
+                let image = matches!(site, Site::HeadOut | Site::Logits);
                 let own = matches!(
-                    intervention.value.inner(),
+                    value.inner(),
                     Value::Row(_) | Value::Rows(_) | Value::Function(_)
                 );
                 // Capped logits are no linear image.
-                let adds = matches!(intervention.value, Value::Added { .. });
-                let capped = plan.shape.capped && intervention.site == Site::Logits;
+                let adds = matches!(value, Value::Added { .. });
+                let capped = plan.shape.capped && site == Site::Logits;
                 if image && (own || adds && capped) {
                     return Err(PatchError::Plan {
                         pair: pair.pair.id.clone(),
                         site: Some(cell.at.name.clone()),
                         why: format!(
                             "the staged engine writes {} from runs, zeros and means only; take the naive engine, or write {}",
-                            intervention.site,
-                            match intervention.site {
+                            site,
+                            match site {
                                 Site::Logits => "ln_final",
                                 _ => "z or attn_out",
                             }
@@ -113,7 +116,7 @@ impl StagedEngine<'_> {
     /// A planned value as the wavefront takes it; `first` is the first position, and `run` the source run.
     pub(super) fn value(
         &self,
-        (value, at): (&Value, &Intervention),
+        (value, key): (&Value, (Site, Option<usize>)),
         first: usize,
         (run, shift): (usize, i64),
         constants: &Constants,
@@ -121,11 +124,11 @@ impl StagedEngine<'_> {
         match value {
             Value::Source => wavefront::Value::Run { run, shift },
             Value::Zero => {
-                let zeros = constants.zeros.get(&at.site);
+                let zeros = constants.zeros.get(&key.0);
                 wavefront::Value::Constant(zeros.cloned().unwrap_or_default())
             }
             Value::Mean => {
-                let mean = constants.means.get(&(at.site, at.layer));
+                let mean = constants.means.get(&key);
                 wavefront::Value::Constant(mean.cloned().unwrap_or_default())
             }
             Value::Row(row) => wavefront::Value::Constant(row.clone()),
@@ -134,9 +137,16 @@ impl StagedEngine<'_> {
                 rows: rows.clone(),
             },
             Value::Added { value, scale } => wavefront::Value::Added {
-                value: Box::new(self.value((value, at), first, (run, shift), constants)),
+                value: Box::new(self.value((value, key), first, (run, shift), constants)),
                 scale: *scale,
             },
+            Value::Reading(terms) => {
+                let written = |term: &Term| {
+                    let key = (term.site, term.layer);
+                    term.written(self.value((&term.value, key), first, (run, shift), constants))
+                };
+                wavefront::Value::Reading(terms.iter().map(written).collect::<Vec<_>>().into())
+            }
             Value::Function(function) => wavefront::Value::Function(function.clone()),
         }
     }
