@@ -119,6 +119,12 @@ pub enum CoreError {
         /// The file.
         path: PathBuf,
     },
+    /// A suite without a pair.
+    #[error("{}: it has no pair; engram suite new FILE writes some to start from", path.display())]
+    NoPair {
+        /// The file.
+        path: PathBuf,
+    },
     /// An empty file.
     #[error("{}: it is empty", path.display())]
     Empty {
@@ -133,6 +139,9 @@ fn room(source: &std::io::Error) -> &'static str {
             "; make room, or write to another disk"
         }
         ErrorKind::FileTooLarge => "; files of that size are not allowed there",
+        ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
+            "; a file stands where a folder is needed, name another"
+        }
         _ => "",
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::error::{CoreError, Result};
-use crate::files::{io_error, left_over};
+use crate::files::{io_error, left_over, write_error};
 
 /// Name of the lock file inside a folder.
 const WITHIN: &str = ".engram-run.lock";
@@ -48,7 +48,7 @@ impl Lock {
     }
 
     fn at(path: PathBuf, output: &Path) -> Result<Lock> {
-        let made = make_parents(&path).map_err(io_error(output))?;
+        let made = make_parents(&path).map_err(write_error(output))?;
         let undo = |error| {
             remove_empty(&made);
             error

@@ -138,7 +138,7 @@ impl Suite {
     ///
     /// # Errors
     /// [`CoreError::Io`] if the file cannot be read; [`CoreError::Faults`] with every line that is not a pair, every
-    /// unknown and missing field, and every id used twice; [`CoreError::Empty`] if there is no pair.
+    /// unknown and missing field, and every id used twice; [`CoreError::NoPair`] if there is no pair.
     pub fn read(path: &Path) -> Result<Suite> {
         let bytes = files::read(path)?;
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
@@ -266,7 +266,7 @@ impl Reading {
         if self.faults.is_empty() {
             if self.pairs.is_empty() {
                 let path = path.to_owned();
-                return Err(CoreError::Empty { path });
+                return Err(CoreError::NoPair { path });
             }
             let pairs = self.pairs.into_iter().map(|(_, pair)| pair).collect();
             return Ok(Suite { pairs });

@@ -113,7 +113,7 @@ fn csv_rows(path: &Path, bytes: &[u8]) -> Result<Vec<Row>> {
 fn of_rows(path: &Path, mut rows: Vec<Row>) -> Result<Sheet> {
     if rows.is_empty() {
         let path = path.to_owned();
-        return Err(CorpusError::Core(CoreError::Empty { path }));
+        return Err(CorpusError::Core(CoreError::NoPair { path }));
     }
     let header = rows.remove(0);
     Ok(Sheet {

@@ -323,7 +323,7 @@ impl PairPlan {
         for at in &spec.sites {
             let layers = window(at, spec.window, shape.layers);
             let count = describe(at.site, shape).parts;
-            for part in parts(at, count)? {
+            for part in parts(at, count) {
                 // A group that is all of them is the whole.
                 let partial = part.filter(|p| count.is_some_and(|count| p.end - p.start < count));
                 for place in &places {
@@ -463,9 +463,9 @@ fn written(interventions: &[Intervention], shape: &Shape, prompt: usize) -> Vec<
 }
 
 /// The heads or neurons of each cell of a site that has `count`.
-fn parts(at: &NamedSite, count: Option<usize>) -> Result<Vec<Option<Part>>> {
+fn parts(at: &NamedSite, count: Option<usize>) -> Vec<Option<Part>> {
     let Some(count) = count else {
-        return Ok(vec![None]);
+        return vec![None];
     };
     let groups = |size: usize| {
         (0..count)
@@ -476,16 +476,10 @@ fn parts(at: &NamedSite, count: Option<usize>) -> Result<Vec<Option<Part>>> {
             })
             .collect()
     };
-    Ok(match at.select {
+    match at.select {
         Select::Whole => vec![None],
         Select::Each => groups(1),
         Select::Groups(size) => groups(size),
-        Select::Some(part) if part.end <= count => vec![Some(part)],
-        Select::Some(_) => {
-            return Err(PatchError::NoSuchPart {
-                name: at.name.clone(),
-                count,
-            });
-        }
-    })
+        Select::Some(part) => vec![Some(part)],
+    }
 }

@@ -2,8 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use engram_core::{Align, Corruption, Direction, Metric, NamedSite, Positions, RowAlign, Site};
+use engram_core::{
+    Align, Corruption, Direction, Metric, NamedSite, Positions, RowAlign, Select, Site,
+};
 use engram_model::Shape;
+use engram_model::block::describe;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{PatchError, Result};
@@ -103,7 +106,12 @@ impl SweepSpec {
     }
 
     /// Refuses what no engine here can do, and a sweep of nothing.
-    pub(crate) fn check(&self, shape: &Shape) -> Result<()> {
+    /// Whether a model of a shape can be patched as asked, whatever the pairs.
+    ///
+    /// # Errors
+    /// [`PatchError::Unsupported`], [`PatchError::Contradiction`], [`PatchError::Empty`], [`PatchError::NoSuchLayer`],
+    /// [`PatchError::NoSuchPart`].
+    pub fn check(&self, shape: &Shape) -> Result<()> {
         let unsupported = |what, value: String, supported| {
             Err(PatchError::Unsupported {
                 what,
@@ -188,6 +196,15 @@ impl SweepSpec {
                 return Err(PatchError::NoSuchLayer {
                     name: site.name.clone(),
                     layers: shape.layers,
+                });
+            }
+            let count = describe(site.site, shape).parts;
+            if let (Select::Some(part), Some(count)) = (site.select, count)
+                && part.end > count
+            {
+                return Err(PatchError::NoSuchPart {
+                    name: site.name.clone(),
+                    count,
                 });
             }
         }

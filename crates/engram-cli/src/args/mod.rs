@@ -179,6 +179,7 @@ pub enum EngineName {
 
 /// A sweep.
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("pairs").required(true).args(["suite", "clean"]))]
 pub struct PatchArgs {
     /// The checkpoint.
     #[arg(long)]
@@ -187,7 +188,7 @@ pub struct PatchArgs {
     #[arg(long, conflicts_with_all = ["clean", "corrupt", "answer", "foil"])]
     pub suite: Option<PathBuf>,
     /// Clean prompt of one pair.
-    #[arg(long, allow_hyphen_values = true, requires_all = ["corrupt", "answer", "foil"], required_unless_present = "suite")]
+    #[arg(long, allow_hyphen_values = true, requires_all = ["corrupt", "answer", "foil"])]
     pub clean: Option<String>,
     /// Corrupted prompt.
     #[arg(long, allow_hyphen_values = true)]

@@ -36,6 +36,7 @@ pub fn patch(args: &PatchArgs, json: bool) -> Result<()> {
     let opening = Opening::default().device(&device).bos(args.bos);
     let model = opening.open(&args.model, &mut terminal)?;
     let sweep = sweep(args, &model)?.suite(suite, hash).memory(memory);
+    sweep.check()?;
     let planned = sweep.plan_with(&mut terminal);
     let planned = match &args.suite {
         Some(file) => engram::Within::of_file(planned, file)?,

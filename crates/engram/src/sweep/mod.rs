@@ -267,6 +267,14 @@ impl<'m> Sweep<'m> {
         self.plan_with(&mut Silent)
     }
 
+    /// Whether the model can be patched as asked, whatever the pairs.
+    ///
+    /// # Errors
+    /// [`Error::Patch`] for sites that it does not have, and for settings that exclude each other.
+    pub fn check(&self) -> Result<()> {
+        Ok(self.spec.check(&self.model.shape())?)
+    }
+
     /// As [`Sweep::plan`], with notices: pairs that are left out, and a sweep that is trivial throughout.
     ///
     /// # Errors
