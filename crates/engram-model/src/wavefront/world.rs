@@ -9,7 +9,7 @@ use super::base::Caches;
 use super::geometry::{Flow, Spans, spans};
 use super::group::{Group, State};
 use super::write::{Placed, Write, place};
-use crate::block::{Effect, Stage};
+use crate::block::{Stage, WriteEffect};
 use crate::kernels::scratch;
 
 /// Rows that one task takes through a block at most: their activations stay near the processor.
@@ -139,14 +139,17 @@ impl Wavefront {
             let mut scale = None;
             for write in here.iter().filter(|w| w.stage != Stage::Residual) {
                 match write.effect {
-                    Effect::Scale => {
+                    WriteEffect::Scale => {
                         let present = scale.unwrap_or_else(|| self.ln_final.scale(&x));
                         let mut written = [present];
                         self.put(caches, write, (position, 0..1), &mut written);
                         self.ln_final.by_scale(&x, written[0], to);
                         scale = Some(written[0]);
                     }
-                    Effect::Row | Effect::Columns { .. } | Effect::Token | Effect::Position => {
+                    WriteEffect::Row
+                    | WriteEffect::Columns { .. }
+                    | WriteEffect::Token
+                    | WriteEffect::Position => {
                         self.put(caches, write, (position, 0..d), to);
                     }
                 }

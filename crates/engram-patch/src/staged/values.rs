@@ -117,27 +117,27 @@ impl StagedEngine<'_> {
         first: usize,
         (run, shift): (usize, i64),
         constants: &Constants,
-    ) -> wavefront::Value {
+    ) -> wavefront::WrittenValue {
         match value {
-            Value::Source => wavefront::Value::Run { run, shift },
+            Value::Source => wavefront::WrittenValue::Run { run, shift },
             Value::Zero => {
                 let zeros = constants.zeros.get(&at.site);
-                wavefront::Value::Constant(zeros.cloned().unwrap_or_default())
+                wavefront::WrittenValue::Constant(zeros.cloned().unwrap_or_default())
             }
             Value::Mean => {
                 let mean = constants.means.get(&(at.site, at.layer));
-                wavefront::Value::Constant(mean.cloned().unwrap_or_default())
+                wavefront::WrittenValue::Constant(mean.cloned().unwrap_or_default())
             }
-            Value::Row(row) => wavefront::Value::Constant(row.clone()),
-            Value::Rows(rows) => wavefront::Value::Rows {
+            Value::Row(row) => wavefront::WrittenValue::Constant(row.clone()),
+            Value::Rows(rows) => wavefront::WrittenValue::Rows {
                 first,
                 rows: rows.clone(),
             },
-            Value::Added { value, scale } => wavefront::Value::Added {
+            Value::Added { value, scale } => wavefront::WrittenValue::Added {
                 value: Box::new(self.value((value, at), first, (run, shift), constants)),
                 scale: *scale,
             },
-            Value::Function(function) => wavefront::Value::Function(function.clone()),
+            Value::Function(function) => wavefront::WrittenValue::Function(function.clone()),
         }
     }
 }
