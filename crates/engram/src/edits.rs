@@ -13,7 +13,7 @@ use engram_edit::{
     ChoiceSettings, Chosen, Covariance, EditSettings, Editor, Facts, Measures, Method, Reader,
     Sample, SampleSettings, SweepResults, choose, sweep,
 };
-use engram_findings::{Condition, EditFindings, EditResults, Settings, Study, editing};
+use engram_findings::{Condition, EditFindings, EditResults, Settings, StudyResults, editing};
 use engram_patch::{Reading, preferences};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -261,7 +261,7 @@ pub fn write_findings(
         rows,
         ..Condition::default()
     };
-    let study = Study {
+    let study = StudyResults {
         suite: &suite.pairs,
         published: None,
         confounds: &[],
