@@ -34,7 +34,7 @@ pub const SAID: &str = "said.jsonl";
 pub const ASIDES: &str = "asides.jsonl";
 
 /// What is edited, how, and what is measured.
-pub struct Sweep<'a> {
+pub struct EditSweep<'a> {
     /// What the progress bar says.
     pub label: &'a str,
     /// The model.
@@ -91,7 +91,7 @@ pub struct Record {
     pub machine: Machine,
 }
 
-impl Sweep<'_> {
+impl EditSweep<'_> {
     /// The facts to be edited; none where the model says no answer.
     ///
     /// # Errors
@@ -161,7 +161,7 @@ impl Sweep<'_> {
 impl Record {
     /// Of some edits.
     pub fn of(
-        sweep: &Sweep<'_>,
+        sweep: &EditSweep<'_>,
         (name, model, checkpoint): (&str, &str, &str),
         command: &str,
         chosen: &Chosen,
