@@ -7,7 +7,7 @@
 
 use engram_model::LanguageModel;
 use engram_model::kernels::softmax::{log_probabilities, log_probability, probabilities};
-use engram_model::wavefront::{Ending, Logits, Reverse, Run, Trace};
+use engram_model::wavefront::{Ending, LogitRows, Reverse, Run, Trace};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{EditError, Result};
@@ -227,7 +227,7 @@ struct Read {
     nll: f64,
     kl: f64,
     trace: Trace,
-    logits: Logits,
+    logits: LogitRows,
     /// Log-probabilities after "{subject} is a", and their difference from the unedited model's.
     essence: (Vec<f64>, Vec<f64>),
 }

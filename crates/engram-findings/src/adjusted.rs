@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use engram_core::Confounds;
 use engram_stats::{
-    Column, KindPairs, Resampling, StatsError, match_nearest, matched_difference_interval,
+    DesignColumn, KindPairs, Resampling, StatsError, match_nearest, matched_difference_interval,
     permute_kinds_adjusted,
 };
 use serde::{Deserialize, Serialize};
@@ -79,7 +79,7 @@ pub(crate) fn adjusted(
                 .map_or(0.0, |s| s.logit_diff_clean - s.logit_diff_corrupt)
         })
         .collect();
-    let gap = Column::new(GAP, gap);
+    let gap = DesignColumn::new(GAP, gap);
     let mut all = vec![gap.clone()];
     all.extend(columns(context, &values));
     let mut found = vec![matched(context, &values, &gap)?];
@@ -91,7 +91,7 @@ pub(crate) fn adjusted(
 }
 
 /// The confounds that are known of every pair, counts of mentions as ln(1 + n).
-fn columns(context: &Context<'_>, values: &[Value]) -> Vec<Column> {
+fn columns(context: &Context<'_>, values: &[Value]) -> Vec<DesignColumn> {
     type Get = fn(&Confounds) -> Option<f64>;
     let known: [(&str, Get); 6] = [
         ("prompt's tokens", |c| Some(c.prompt_tokens as f64)),
@@ -113,11 +113,15 @@ fn columns(context: &Context<'_>, values: &[Value]) -> Vec<Column> {
     };
     known
         .into_iter()
-        .filter_map(|(name, get)| Some(Column::new(name, of(get)?)))
+        .filter_map(|(name, get)| Some(DesignColumn::new(name, of(get)?)))
         .collect()
 }
 
-fn matched(context: &Context<'_>, values: &[Value], gap: &Column) -> Result<AdjustedDifference> {
+fn matched(
+    context: &Context<'_>,
+    values: &[Value],
+    gap: &DesignColumn,
+) -> Result<AdjustedDifference> {
     let settings = &context.settings;
     let side = |first: bool| -> (Vec<(usize, f64)>, Vec<f64>) {
         let of = values
@@ -183,7 +187,7 @@ enum Over {
 fn held(
     context: &Context<'_>,
     values: &[Value],
-    mut covariates: Vec<Column>,
+    mut covariates: Vec<DesignColumn>,
     over: Over,
 ) -> Result<AdjustedDifference> {
     let settings = &context.settings;

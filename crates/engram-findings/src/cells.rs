@@ -15,19 +15,19 @@ use crate::study::Settings;
 
 /// Where in the prompts of several pairs a cell is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Place {
+pub enum CellPosition {
     /// One patch over several positions.
     Span(Scope),
     /// One position; its role, since prompts differ in length.
     Role(PositionClass),
 }
 
-impl Place {
+impl CellPosition {
     /// In words.
     pub fn words(self) -> &'static str {
         match self {
-            Place::Span(scope) => scope.words(),
-            Place::Role(class) => class.words(),
+            CellPosition::Span(scope) => scope.words(),
+            CellPosition::Role(class) => class.words(),
         }
     }
 }
@@ -44,7 +44,7 @@ pub struct CellMean {
     /// The neuron; of a group, the first.
     pub unit: Option<i64>,
     /// The place in the prompts.
-    pub place: Place,
+    pub place: CellPosition,
     /// The metric.
     pub metric: Metric,
     /// Each pair's cluster and recovery: the mean over its noise samples, and over its positions of this role. Trivial
@@ -103,9 +103,9 @@ pub fn cell_means(pairs: &[Pair], rows: &[Row], settings: Settings) -> Result<Ve
         check_finite("sweep", row)?;
         let pair = context.pair(&row.pair, "sweep")?;
         let place = match (row.position, &row.token) {
-            (Some(position), _) => Place::Role(layouts[&pair].classes[&position]),
-            (None, Some(_)) => Place::Span(Scope::Subject),
-            (None, None) => Place::Span(Scope::All),
+            (Some(position), _) => CellPosition::Role(layouts[&pair].classes[&position]),
+            (None, Some(_)) => CellPosition::Span(Scope::Subject),
+            (None, None) => CellPosition::Span(Scope::All),
         };
         let key = (&row.name, row.layer, row.head, row.unit, place, row.metric);
         let cell = cells.entry(key).or_default();

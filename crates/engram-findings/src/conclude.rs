@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::compare::Comparison;
 use crate::findings::{ConditionFindings, Findings, MetricLeftOut};
 use crate::gate::{KindGate, Share};
-use crate::kinds::{KindTests, Outcome};
+use crate::kinds::{KindOutcome, KindTests};
 use crate::layers::LayerTests;
 use crate::words::{layers, list, number, p_value, percent, plural, site};
 
@@ -105,9 +105,9 @@ fn kinds_in_short(condition: &ConditionFindings) -> String {
     let mut told: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for test in &tests {
         let kind = match test.outcome {
-            Outcome::First => &test.first,
-            Outcome::Second => &test.second,
-            Outcome::NotShown | Outcome::NoVerdict => continue,
+            KindOutcome::First => &test.first,
+            KindOutcome::Second => &test.second,
+            KindOutcome::NotShown | KindOutcome::NoVerdict => continue,
         };
         let p = test.entropy.as_ref().map(|e| p_value(e.p_holm));
         let place = format!("{} ({})", test.measure.label, p.unwrap_or_default());
@@ -128,7 +128,7 @@ fn kinds_in_short(condition: &ConditionFindings) -> String {
             "{name}: recovery is more localised {}{silent}.",
             list(&told)
         )
-    } else if tests.iter().any(|t| t.outcome == Outcome::NotShown) {
+    } else if tests.iter().any(|t| t.outcome == KindOutcome::NotShown) {
         format!("{name}: the kinds are not shown to differ in how localised recovery is.")
     } else {
         format!(

@@ -18,12 +18,12 @@ use crate::localise::{LocalisationSummary, localise};
 use crate::measure::{Measure, Scope};
 use crate::parts::{PartCell, PartGrid, part_grids};
 use crate::positions::{Example, PositionMap, examples, position_maps};
-use crate::profile::{Profile, profiles};
+use crate::profile::{LayerProfile, profiles};
 use crate::published::{Protocol, PublishedFinding, beside, protocol};
 use crate::replicates::{Replicates, replicates};
 use crate::robustness::{Robustness, robustness};
 use crate::sheet::gather;
-use crate::study::{Condition, Settings, Study};
+use crate::study::{Condition, Settings, StudyResults};
 
 /// Everything that a study shows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -93,7 +93,7 @@ pub struct ConditionFindings {
     /// What follows, in plain sentences, in the order in which they are read.
     pub conclusions: Vec<String>,
     /// Recovery by layer.
-    pub profiles: Vec<Profile>,
+    pub profiles: Vec<LayerProfile>,
     /// Do layers differ?
     pub layer_tests: Vec<LayerTests>,
     /// Do kinds differ?
@@ -242,7 +242,7 @@ pub fn check_rows(suite: &[Pair], settings: Settings, condition: &str, rows: &[R
 /// A value that is not finite, with its pair and site; a row of a pair that the suite does not have;
 /// two rows for one cell; a pair whose logit difference was not measured; a name given twice; settings
 /// outside their range.
-pub fn findings(study: &Study<'_>) -> Result<Findings> {
+pub fn findings(study: &StudyResults<'_>) -> Result<Findings> {
     let context = Context::new(study.suite, study.settings)?.with_confounds(study.confounds);
     let published = study
         .published

@@ -57,7 +57,7 @@ pub struct KindTests {
     #[serde(default)]
     pub which: Option<String>,
     /// What this says about localisation.
-    pub outcome: Outcome,
+    pub outcome: KindOutcome,
     /// The same in words; "no verdict" where it says nothing.
     pub verdict: String,
 }
@@ -65,7 +65,7 @@ pub struct KindTests {
 /// What a test between kinds says about localisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum KindOutcome {
     /// Nothing, for the reason that the verdict gives.
     NoVerdict,
     /// No difference is shown.
@@ -115,7 +115,7 @@ pub struct EntropyTest {
     pub cliffs_delta: f64,
 }
 
-impl Outcome {
+impl KindOutcome {
     /// What a test says: the difference of mean entropies, its p adjusted over sites, and its interval. A difference is
     /// shown where both exclude 0.
     pub(crate) fn of(
@@ -123,22 +123,22 @@ impl Outcome {
         p_holm: f64,
         interval: Option<Interval>,
         alpha: f64,
-    ) -> Outcome {
+    ) -> KindOutcome {
         let excludes_zero = interval.is_some_and(|i| i.lower > 0.0 || i.upper < 0.0);
         match p_holm < alpha && excludes_zero {
-            false => Outcome::NotShown,
-            true if difference < 0.0 => Outcome::First,
-            true => Outcome::Second,
+            false => KindOutcome::NotShown,
+            true if difference < 0.0 => KindOutcome::First,
+            true => KindOutcome::Second,
         }
     }
 
     /// In words, of two kinds.
     pub fn words(self, first: &str, second: &str) -> String {
         match self {
-            Outcome::NoVerdict => "no verdict".to_owned(),
-            Outcome::NotShown => "no difference shown".to_owned(),
-            Outcome::First => format!("{first} more localised"),
-            Outcome::Second => format!("{second} more localised"),
+            KindOutcome::NoVerdict => "no verdict".to_owned(),
+            KindOutcome::NotShown => "no difference shown".to_owned(),
+            KindOutcome::First => format!("{first} more localised"),
+            KindOutcome::Second => format!("{second} more localised"),
         }
     }
 }
@@ -227,7 +227,7 @@ pub(crate) fn kind_tests(
         adjusted: Vec::new(),
         power: None,
         which: matrix.which(),
-        outcome: Outcome::NoVerdict,
+        outcome: KindOutcome::NoVerdict,
         verdict: String::new(),
     };
     if matrix.layers.is_empty() || counted.too_few() {

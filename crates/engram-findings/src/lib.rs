@@ -12,7 +12,7 @@
 //!
 //! | type | what it is |
 //! |---|---|
-//! | [`Study`], [`Condition`], [`Settings`] | a suite, what each model did on it, and how to test |
+//! | [`StudyResults`], [`Condition`], [`Settings`] | a suite, what each model did on it, and how to test |
 //! | [`findings()`], [`Findings`], [`ConditionFindings`] | everything that a study shows |
 //! | [`compare_runs`], [`RunComparison`] | two models or two runs, paired by pair |
 //! | [`editing()`], [`EditFindings`] | edits by layer, beside the recovery of the same layers |
@@ -20,12 +20,12 @@
 //!
 //! ```
 //! use engram_findings::simulate::Simulation;
-//! use engram_findings::{Settings, Study, findings};
+//! use engram_findings::{Settings, StudyResults, findings};
 //!
 //! // A model whose middle layer recovers more than the others.
 //! let simulation = Simulation { layer_effect: 0.3, seed: 1, ..Simulation::default() };
 //! let (suite, conditions) = (simulation.suite(), [simulation.condition("model")]);
-//! let found = findings(&Study {
+//! let found = findings(&StudyResults {
 //!     suite: &suite,
 //!     published: None,
 //!     confounds: &[],
@@ -83,4 +83,4 @@ pub use nulls::{NullRejections, null_rejections};
 pub use part_differences::{PartComparison, PartDifference};
 pub use published::PublishedFinding;
 pub use runs::{RunComparison, compare_runs};
-pub use study::{Condition, Settings, Study};
+pub use study::{Condition, Settings, StudyResults};

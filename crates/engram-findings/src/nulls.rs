@@ -14,7 +14,7 @@ use crate::error::{FindingsError, Result};
 use crate::findings::Findings;
 use crate::kinds::LEAST_RELATIONS;
 use crate::layers::stats;
-use crate::study::Study;
+use crate::study::StudyResults;
 
 /// What one test between kinds does where kind means nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ pub struct NullRejections {
 /// # Errors
 /// The suite's; `times` of 0.
 pub fn null_rejections(
-    study: &Study<'_>,
+    study: &StudyResults<'_>,
     found: &Findings,
     times: usize,
 ) -> Result<Vec<NullRejections>> {

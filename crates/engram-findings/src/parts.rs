@@ -45,7 +45,7 @@ impl PartKind {
 /// least [`LEAST_EFFECT`] from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Effect {
+pub enum PartEffect {
     /// Nothing is shown, or next to nothing.
     NotShown,
     /// It restores.
@@ -90,7 +90,7 @@ pub struct PartCell {
     /// Adjusted over all that were measured, at all roles of the position (Benjamini–Hochberg).
     pub p_bh: Option<f64>,
     /// What it is shown to do.
-    pub effect: Effect,
+    pub effect: PartEffect,
     /// Whether the graph alone fixes the recovery.
     pub trivial: bool,
 }
@@ -187,7 +187,7 @@ fn cell(
         interval: None,
         p_value: test.map(|t| t.p_value),
         p_bh: None,
-        effect: Effect::NotShown,
+        effect: PartEffect::NotShown,
         trivial,
     })
 }
@@ -210,9 +210,9 @@ fn adjust(grids: &mut [PartGrid], alpha: f64) -> Result<()> {
         for (cell, p) in cells.iter_mut().zip(adjusted) {
             cell.p_bh = Some(p);
             cell.effect = match p < alpha && cell.mean.abs() >= LEAST_EFFECT {
-                false => Effect::NotShown,
-                true if cell.mean > 0.0 => Effect::Restores,
-                true => Effect::Opposes,
+                false => PartEffect::NotShown,
+                true if cell.mean > 0.0 => PartEffect::Restores,
+                true => PartEffect::Opposes,
             };
         }
     }

@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::error::{FindingsError, Result, if_enough};
 use crate::gate::{Gate, States};
 use crate::measure::Measure;
-use crate::sheet::{ByPair, Cell, Sheet};
+use crate::sheet::{ByPair, Sheet, SheetCell};
 
 /// Which pairs a figure is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -42,7 +42,7 @@ impl Over {
 
 /// Recovery of one measure by layer, for one kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Profile {
+pub struct LayerProfile {
     /// What was patched and read.
     #[serde(flatten)]
     pub measure: Measure,
@@ -79,7 +79,7 @@ pub struct ProfilePoint {
     pub trivial: bool,
     /// Why.
     pub trivial_why: Option<String>,
-    /// The recovery of each of [`Profile::pairs`], to four decimals: for drawing.
+    /// The recovery of each of [`LayerProfile::pairs`], to four decimals: for drawing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub values: Vec<Option<f64>>,
 }
@@ -111,7 +111,10 @@ impl<'a> Selection<'a> {
 
     /// What every figure, table and test is over: the selected pairs that have a recovery, without those whose
     /// recovery the graph fixes. Where it fixes all of them, all are given, and [`Self::is_trivial`] says so.
-    pub fn cells<'b>(&'b self, cells: &'b ByPair) -> impl Iterator<Item = (usize, &'b Cell, f64)> {
+    pub fn cells<'b>(
+        &'b self,
+        cells: &'b ByPair,
+    ) -> impl Iterator<Item = (usize, &'b SheetCell, f64)> {
         let all_trivial = self.is_trivial(cells);
         cells
             .iter()
@@ -138,7 +141,7 @@ pub(crate) fn profiles(
     gate: &Gate,
     states: &States,
     sheet: &Sheet,
-) -> Result<Vec<Profile>> {
+) -> Result<Vec<LayerProfile>> {
     let mut profiles = Vec::new();
     for kind in &context.kinds {
         let selection = Selection::new(gate, states, Some(kind));
@@ -160,7 +163,7 @@ pub(crate) fn profiles(
             pairs.clear();
             points.iter_mut().for_each(|p| p.values.clear());
         }
-        profiles.push(Profile {
+        profiles.push(LayerProfile {
             measure: sheet.measure.clone(),
             kind: kind.clone(),
             over: selection.over,

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, if_enough};
 use crate::findings::ConditionFindings;
-use crate::kinds::Outcome;
+use crate::kinds::KindOutcome;
 use crate::measure::Measure;
-use crate::profile::Profile;
+use crate::profile::LayerProfile;
 use crate::study::Condition;
 use crate::words::{number, plural, site};
 
@@ -45,7 +45,7 @@ pub struct Replicate {
     #[serde(default)]
     pub p_holm: Option<f64>,
     /// What it says.
-    pub outcome: Outcome,
+    pub outcome: KindOutcome,
 }
 
 /// Every model whose training was repeated, at every site that contributions add up at.
@@ -80,7 +80,7 @@ pub(crate) fn replicates(
                     interval: entropy.and_then(|e| e.interval),
                     p_value: entropy.map(|e| e.test.p_value),
                     p_holm: entropy.map(|e| e.p_holm),
-                    outcome: there.map_or(Outcome::NoVerdict, |t| t.outcome),
+                    outcome: there.map_or(KindOutcome::NoVerdict, |t| t.outcome),
                 }
             };
             let mut repeated = Replicates {
@@ -104,7 +104,7 @@ fn agreement(seeds: &[&ConditionFindings], measure: &Measure) -> Result<Option<f
     let profile = |f: &&ConditionFindings| -> Option<Vec<f64>> {
         let of_measure = f.profiles.iter().filter(|p| p.measure == *measure);
         of_measure
-            .flat_map(|p: &Profile| &p.layers)
+            .flat_map(|p: &LayerProfile| &p.layers)
             .map(|l| l.mean)
             .collect()
     };
@@ -121,15 +121,15 @@ fn agreement(seeds: &[&ConditionFindings], measure: &Measure) -> Result<Option<f
 
 impl Replicates {
     /// Seeds that say that this kind is more localised.
-    fn saying(&self, outcome: Outcome) -> usize {
+    fn saying(&self, outcome: KindOutcome) -> usize {
         self.seeds.iter().filter(|s| s.outcome == outcome).count()
     }
 
     fn in_words(&self) -> String {
         let tested: Vec<f64> = self.seeds.iter().filter_map(|s| s.difference).collect();
         let parts: Vec<String> = [
-            (Outcome::First, &self.first),
-            (Outcome::Second, &self.second),
+            (KindOutcome::First, &self.first),
+            (KindOutcome::Second, &self.second),
         ]
         .into_iter()
         .filter(|(outcome, _)| self.saying(*outcome) > 0)

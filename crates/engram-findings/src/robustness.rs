@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::context::Context;
 use crate::error::Result;
 use crate::findings::ConditionFindings;
-use crate::kinds::{Groups, KindTests, Outcome};
+use crate::kinds::{Groups, KindOutcome, KindTests};
 use crate::layers::stats;
 use crate::measure::Scope;
 use crate::words::{number, p_value, site};
@@ -23,7 +23,7 @@ pub struct Robustness {
     /// The kind that is subtracted.
     pub second: String,
     /// What the test says that conclusions are drawn from, p adjusted over sites: the verdict that stands elsewhere.
-    pub outcome: Outcome,
+    pub outcome: KindOutcome,
     /// The logit difference under denoise with swapped prompts, which conclusions are drawn from; then every other
     /// metric, direction, corruption and alignment that was swept.
     pub variants: Vec<Variant>,
@@ -47,7 +47,7 @@ pub struct Variant {
     /// The same adjusted over the sites measured this way.
     pub p_holm: f64,
     /// What it says, by the adjusted p and the interval, as the primary measure's verdict does.
-    pub outcome: Outcome,
+    pub outcome: KindOutcome,
     /// Whether it says what the primary measure says.
     pub agrees: bool,
 }
@@ -79,7 +79,7 @@ pub(crate) fn robustness(
         t.measure.adds_up() && condition.concludes_from(&t.measure) && t.entropy.is_some()
     };
     let mut found = Vec::new();
-    let told = |t: &&KindTests| is_main(t) && t.outcome != Outcome::NoVerdict;
+    let told = |t: &&KindTests| is_main(t) && t.outcome != KindOutcome::NoVerdict;
     for main in tests.iter().filter(told) {
         let same_kinds = |t: &&KindTests| (&t.first, &t.second) == (&main.first, &main.second);
         let same_place = |t: &&KindTests| {
@@ -206,7 +206,7 @@ fn leave_out(
         };
         let p: Vec<f64> = tests.iter().map(|(t, _)| t.p_value).collect();
         let p_holm = holm(&p).map_err(|e| stats("a test between kinds".to_owned(), e))?[0];
-        let outcome = Outcome::of(test.statistic, p_holm, *interval, alpha);
+        let outcome = KindOutcome::of(test.statistic, p_holm, *interval, alpha);
         let found = found.get_or_insert_with(|| LeftOut {
             what: what.to_owned(),
             count: 0,
@@ -233,11 +233,11 @@ fn sentence(main: &KindTests, variants: &[Variant], left_out: &[LeftOut], alpha:
     };
     let (one, two) = (&main.first, &main.second);
     let verdict = match main.outcome {
-        Outcome::NoVerdict => "no verdict on localisation".to_owned(),
-        Outcome::NotShown => {
+        KindOutcome::NoVerdict => "no verdict on localisation".to_owned(),
+        KindOutcome::NotShown => {
             format!("no difference in localisation between {one} and {two} facts is shown")
         }
-        Outcome::First | Outcome::Second => {
+        KindOutcome::First | KindOutcome::Second => {
             format!(
                 "a difference in localisation is shown, {}",
                 main.outcome.words(one, two)
@@ -249,7 +249,7 @@ fn sentence(main: &KindTests, variants: &[Variant], left_out: &[LeftOut], alpha:
         number(first.difference),
         p_value(first.p_holm),
         // The verdict is not that of the p which is printed.
-        match main.outcome == Outcome::NotShown && first.p_holm < alpha {
+        match main.outcome == KindOutcome::NotShown && first.p_holm < alpha {
             true => ", but no interval that excludes 0",
             false => "",
         }

@@ -13,7 +13,7 @@ use crate::parts::PartKind;
 
 /// One pair's value at one place, averaged over noise samples and, where a role has several positions, over those.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Cell {
+pub(crate) struct SheetCell {
     recovery_sum: f64,
     recoveries: usize,
     gain_sum: f64,
@@ -26,7 +26,7 @@ pub(crate) struct Cell {
     pub trivial_why: Option<String>,
 }
 
-impl Cell {
+impl SheetCell {
     fn add(&mut self, row: &Row) -> bool {
         if self.samples.contains(&row.sample) {
             return false;
@@ -51,12 +51,12 @@ impl Cell {
     }
 
     /// The mean of several positions' cells; those that the graph fixes are left out where not all are.
-    fn mean(cells: &[&Cell]) -> Cell {
+    fn mean(cells: &[&SheetCell]) -> SheetCell {
         let trivial = cells.iter().all(|c| c.trivial);
-        let mut mean = Cell {
+        let mut mean = SheetCell {
             trivial,
             trivial_why: cells.iter().find_map(|c| c.trivial_why.clone()),
-            ..Cell::default()
+            ..SheetCell::default()
         };
         for cell in cells.iter().filter(|c| trivial || !c.trivial) {
             if let Some(recovery) = cell.recovery() {
@@ -87,7 +87,7 @@ impl Cell {
 }
 
 /// Values by pair.
-pub(crate) type ByPair = BTreeMap<usize, Cell>;
+pub(crate) type ByPair = BTreeMap<usize, SheetCell>;
 
 /// One value per layer and pair.
 #[derive(Clone)]
@@ -100,7 +100,7 @@ pub(crate) struct Sheet {
 /// One value per pair, layer and position.
 pub(crate) struct PositionSheet {
     pub measure: Measure,
-    pub cells: BTreeMap<usize, BTreeMap<(Option<i64>, i64), Cell>>,
+    pub cells: BTreeMap<usize, BTreeMap<(Option<i64>, i64), SheetCell>>,
     pub tokens: BTreeMap<usize, BTreeMap<i64, Option<String>>>,
     pub layouts: BTreeMap<usize, Layout>,
     /// Values by layer and role. A pair with several positions of a role counts once, with their mean.
@@ -134,7 +134,7 @@ struct Place {
 /// Rows of one measure, whole or in parts, at all positions or one at a time.
 #[derive(Default)]
 struct Gathered {
-    cells: BTreeMap<usize, BTreeMap<Place, Cell>>,
+    cells: BTreeMap<usize, BTreeMap<Place, SheetCell>>,
     tokens: BTreeMap<usize, BTreeMap<i64, Option<String>>>,
 }
 
@@ -230,7 +230,7 @@ fn of_parts(
     for (pair, cells) in &found.cells {
         let layout = (found.tokens.get(pair))
             .map(|tokens| layout(&context.pairs[*pair], measure.direction, tokens));
-        let mut places: BTreeMap<(Scope, i64, i64), Vec<&Cell>> = BTreeMap::new();
+        let mut places: BTreeMap<(Scope, i64, i64), Vec<&SheetCell>> = BTreeMap::new();
         for (place, cell) in cells {
             let class = (place.position).and_then(|p| layout.as_ref()?.classes.get(&p).copied());
             let scope = class.map_or(measure.scope, Scope::from);
@@ -240,7 +240,7 @@ fn of_parts(
         }
         for ((scope, layer, index), cells) in places {
             let by_pair = scopes.entry(scope).or_default().entry((layer, index));
-            by_pair.or_default().insert(*pair, Cell::mean(&cells));
+            by_pair.or_default().insert(*pair, SheetCell::mean(&cells));
         }
     }
     let sheet = |(scope, cells)| PartSheet {
@@ -258,7 +258,7 @@ impl PositionSheet {
             (pair, found)
         });
         let layouts: BTreeMap<usize, Layout> = layouts.collect();
-        let mut by_pair: BTreeMap<usize, BTreeMap<(Option<i64>, i64), Cell>> = BTreeMap::new();
+        let mut by_pair: BTreeMap<usize, BTreeMap<(Option<i64>, i64), SheetCell>> = BTreeMap::new();
         for (pair, cells) in found.cells {
             let of_pair = by_pair.entry(pair).or_default();
             for (place, cell) in cells {
@@ -270,14 +270,14 @@ impl PositionSheet {
         let mut roles: BTreeMap<(Option<i64>, PositionClass), ByPair> = BTreeMap::new();
         for (pair, cells) in &by_pair {
             let classes = &layouts[pair].classes;
-            let mut own: BTreeMap<_, Vec<&Cell>> = BTreeMap::new();
+            let mut own: BTreeMap<_, Vec<&SheetCell>> = BTreeMap::new();
             for ((layer, position), cell) in cells {
                 let place = (*layer, classes[position]);
                 own.entry(place).or_default().push(cell);
             }
             for (place, cells) in own {
                 let of_role = roles.entry(place).or_default();
-                of_role.insert(*pair, Cell::mean(&cells));
+                of_role.insert(*pair, SheetCell::mean(&cells));
             }
         }
         PositionSheet {

@@ -7,7 +7,7 @@ use crate::editing::EditResults;
 
 /// A suite, and what each model did on it. A single sweep is a study of one condition.
 #[derive(Debug, Clone, Copy)]
-pub struct Study<'a> {
+pub struct StudyResults<'a> {
     /// The pairs.
     pub suite: &'a [Pair],
     /// The pairs' confounds; may be empty.

@@ -4,7 +4,7 @@ mod common;
 
 use common::{of, quick};
 use engram_core::{Corruption, Direction, Metric, Pair, Row, RowAlign, Site};
-use engram_findings::{Condition, FindingsError, Scope, Study, findings};
+use engram_findings::{Condition, FindingsError, Scope, StudyResults, findings};
 
 /// Four pairs in two clusters, two layers of `mlp_out` and a residual stream that algebra fixes.
 fn by_hand() -> (Vec<Pair>, Condition) {
@@ -72,7 +72,7 @@ fn profiles_by_hand() {
     let all = condition.gate.kind(None).unwrap();
     assert_eq!((all.pairs, all.eligible, all.used), (4, 3, 3));
     let profile = |direction: Direction| {
-        let wanted = |p: &&engram_findings::profile::Profile| {
+        let wanted = |p: &&engram_findings::profile::LayerProfile| {
             p.measure.site == Site::MlpOut && p.measure.direction == direction
         };
         condition.profiles.iter().find(wanted).unwrap()
@@ -135,7 +135,7 @@ fn bad_rows_are_named() {
     let error = |change: &dyn Fn(&mut Condition)| {
         let mut condition = condition.clone();
         change(&mut condition);
-        let study = Study {
+        let study = StudyResults {
             suite: &suite,
             published: None,
             confounds: &[],

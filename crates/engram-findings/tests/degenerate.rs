@@ -2,8 +2,8 @@
 //! breaks on them, and no sentence says more than its figures.
 
 use engram_core::{Corruption, Direction, Metric, Pair, Row, RowAlign, Site};
-use engram_findings::kinds::Outcome;
-use engram_findings::{Condition, Findings, Settings, Study, findings};
+use engram_findings::kinds::KindOutcome;
+use engram_findings::{Condition, Findings, Settings, StudyResults, findings};
 
 const LAYERS: i64 = 6;
 
@@ -55,7 +55,7 @@ fn analysed(suite: &[Pair], rows: Vec<Row>) -> Findings {
         resamples: 200,
         ..Settings::default()
     };
-    let study = Study {
+    let study = StudyResults {
         suite,
         published: None,
         confounds: &[],
@@ -181,7 +181,7 @@ fn no_effect_size_where_nothing_varies() {
     for test in tests {
         let (verdict, entropy) = (&test.verdict, test.entropy.as_ref().unwrap());
         assert!(!verdict.contains("0.00 [0.00, 0.00]"), "{verdict}");
-        if test.outcome == Outcome::NotShown {
+        if test.outcome == KindOutcome::NotShown {
             let said = [
                 "There is no effect size",
                 "relations to show one",

@@ -7,7 +7,7 @@ use engram_core::{
 use engram_findings::editing::recovery::join;
 use engram_findings::editing::simulate::EditSimulation;
 use engram_findings::simulate::Simulation;
-use engram_findings::{Condition, EditFindings, EditResults, Settings, Study, editing};
+use engram_findings::{Condition, EditFindings, EditResults, Settings, StudyResults, editing};
 
 fn quick() -> Settings {
     Settings {
@@ -18,7 +18,7 @@ fn quick() -> Settings {
 }
 
 fn of(suite: &[Pair], conditions: &[Condition], results: EditResults) -> EditFindings {
-    let study = Study {
+    let study = StudyResults {
         suite,
         published: None,
         confounds: &[],
@@ -250,7 +250,7 @@ fn what_is_wrong_is_named() {
             rows,
             ..EditResults::default()
         };
-        let study = Study {
+        let study = StudyResults {
             suite: &[],
             published: None,
             confounds: &[],

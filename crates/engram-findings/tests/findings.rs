@@ -6,7 +6,7 @@ use common::{of, quick};
 use engram_core::{Metric, Site};
 use engram_findings::profile::Over;
 use engram_findings::simulate::Simulation;
-use engram_findings::{Findings, Scope, Study, findings};
+use engram_findings::{Findings, Scope, StudyResults, findings};
 
 fn simulated(simulation: Simulation) -> Findings {
     of(
@@ -72,7 +72,7 @@ fn a_difference_of_length_is_not_taken_for_one_of_kind() {
     };
     let found = |confounds: &[engram_core::Confounds]| {
         let suite = simulation.suite();
-        let study = Study {
+        let study = StudyResults {
             suite: &suite,
             published: Some(&suite),
             confounds,
@@ -129,7 +129,7 @@ fn a_difference_of_length_is_not_taken_for_one_of_kind() {
         ..simulation
     };
     let suite = of_kind.suite();
-    let study = Study {
+    let study = StudyResults {
         suite: &suite,
         published: Some(&suite),
         confounds: &of_kind.confounds(),
@@ -163,7 +163,7 @@ fn kinds_permuted_over_a_study_s_relations_reject_at_the_nominal_rate() {
     };
     let suite = simulation.suite();
     let conditions = [simulation.condition("config-1")];
-    let study = Study {
+    let study = StudyResults {
         suite: &suite,
         published: Some(&suite),
         confounds: &[],

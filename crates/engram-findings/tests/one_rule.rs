@@ -4,12 +4,12 @@
 use std::collections::BTreeSet;
 
 use engram_core::{Metric, Pair, PreferenceRow, Row, Site};
-use engram_findings::kinds::Outcome;
+use engram_findings::kinds::KindOutcome;
 use engram_findings::layout::PositionClass;
-use engram_findings::parts::{Effect, LEAST_EFFECT};
+use engram_findings::parts::{LEAST_EFFECT, PartEffect};
 use engram_findings::simulate::Simulation;
 use engram_findings::{
-    Condition, ConditionFindings, Findings, Scope, Settings, Study, compare_runs, findings,
+    Condition, ConditionFindings, Findings, Scope, Settings, StudyResults, compare_runs, findings,
 };
 
 fn quick() -> Settings {
@@ -21,7 +21,7 @@ fn quick() -> Settings {
 }
 
 fn of(suite: &[Pair], condition: Condition) -> ConditionFindings {
-    let study = Study {
+    let study = StudyResults {
         suite,
         published: None,
         confounds: &[],
@@ -202,7 +202,7 @@ fn robustness_repeats_the_corrected_verdict() {
             let (own, other) = (p(&robust.site), p(other));
             assert!((robust.variants[0].p_holm - holm_of_two(own, other)).abs() < 1e-12);
             assert_eq!(robust.outcome, test.outcome);
-            let shown = test.outcome != Outcome::NotShown;
+            let shown = test.outcome != KindOutcome::NotShown;
             assert_eq!(
                 shown,
                 !test.verdict.starts_with("No difference in localisation")
@@ -275,9 +275,9 @@ fn heads_at_one_position_are_read_and_only_those_that_matter_are_marked() {
     let mut beyond_chance = 0;
     for cell in &grid.cells {
         let expected = match (cell.layer, cell.index) {
-            (1, 2) => Effect::Restores,
-            (0, 1) => Effect::Opposes,
-            _ => Effect::NotShown,
+            (1, 2) => PartEffect::Restores,
+            (0, 1) => PartEffect::Opposes,
+            _ => PartEffect::NotShown,
         };
         assert_eq!(cell.effect, expected, "{cell:?}");
         beyond_chance += usize::from(cell.p_bh.is_some_and(|p| p < 0.05));
@@ -391,7 +391,7 @@ fn pairs_that_a_metric_leaves_out_are_counted_and_named() {
         .map(|id| (*id).clone())
         .collect();
     let found: Findings = {
-        let study = Study {
+        let study = StudyResults {
             suite: &suite,
             published: None,
             confounds: &[],
@@ -439,7 +439,7 @@ fn a_model_that_hardly_differs_from_the_base_model_is_said_to() {
             row.logit_diff_clean *= scale;
             row.logit_diff_corrupt *= scale;
         }
-        let study = Study {
+        let study = StudyResults {
             suite: &suite,
             published: None,
             confounds: &[],

@@ -6,7 +6,7 @@ mod common;
 use common::{of, quick};
 use engram_core::Pair;
 use engram_findings::simulate::Simulation;
-use engram_findings::{Condition, Findings, Study, findings};
+use engram_findings::{Condition, Findings, StudyResults, findings};
 
 const FULL: Simulation = Simulation {
     relations: 6,
@@ -23,7 +23,7 @@ const FULL: Simulation = Simulation {
 
 /// A study that does not ask for the published figures.
 fn own(suite: &[Pair], conditions: &[Condition]) -> Findings {
-    let study = Study {
+    let study = StudyResults {
         suite,
         published: None,
         confounds: &[],
@@ -117,7 +117,7 @@ fn a_suite_without_pairs_has_no_headline() {
         ..Condition::default()
     };
     let suite = FULL.suite();
-    let study = Study {
+    let study = StudyResults {
         suite: &[],
         published: Some(&suite),
         confounds: &[],

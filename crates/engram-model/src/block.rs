@@ -11,7 +11,7 @@ use crate::architecture::Shape;
 
 /// What a site's value at a position is computed from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Made {
+pub enum ComputedFrom {
     /// From the token at the position.
     OfToken,
     /// From the position's number.
@@ -72,7 +72,7 @@ impl Stage {
 
 /// What a write of a site does to a row of its stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Effect {
+pub(crate) enum WriteEffect {
     /// Takes its place.
     Row,
     /// Takes the place of some columns, a head's or a neuron's `unit` of them, behind `offset` others.
@@ -91,7 +91,7 @@ pub struct Described {
     /// The site.
     pub site: Site,
     /// What it is computed from.
-    pub made: Made,
+    pub made: ComputedFrom,
     /// How many values it has at a position; `None` for a pattern, which has as many as there are keys.
     pub width: Option<usize>,
     /// How many heads or neurons its values are apart by; `None` where they are one whole.
@@ -101,7 +101,7 @@ pub struct Described {
     /// The stage that takes a write of it.
     pub(crate) stage: Stage,
     /// What a write does there.
-    pub(crate) effect: Effect,
+    pub(crate) effect: WriteEffect,
 }
 
 /// The sites of a network in the order of its forward pass.
@@ -161,11 +161,13 @@ impl Graph {
             let is_end = described.site == Site::ResidPost;
             let own = described.stage as usize;
             let from = match described.made {
-                Made::Of(sites) => sites.to_vec(),
-                Made::Scores { queries, keys } => vec![queries, keys],
+                ComputedFrom::Of(sites) => sites.to_vec(),
+                ComputedFrom::Scores { queries, keys } => vec![queries, keys],
                 // The rows that attend are those of the pattern.
-                Made::Weighted { pattern, .. } => vec![pattern],
-                Made::OfToken | Made::OfPosition | Made::Stream => Vec::new(),
+                ComputedFrom::Weighted { pattern, .. } => vec![pattern],
+                ComputedFrom::OfToken | ComputedFrom::OfPosition | ComputedFrom::Stream => {
+                    Vec::new()
+                }
             };
             for stage in from.into_iter().filter_map(stage) {
                 match is_end {
@@ -189,8 +191,8 @@ pub(crate) fn rank(site: Site) -> usize {
 pub fn describe(site: Site, shape: &Shape) -> Described {
     let (d, m) = (shape.d_model, shape.d_mlp);
     let (head, queries, keys) = (shape.d_head, shape.d_queries(), shape.d_keys());
-    let columns = |unit, offset| Effect::Columns { unit, offset };
-    let of = Made::Of;
+    let columns = |unit, offset| WriteEffect::Columns { unit, offset };
+    let of = ComputedFrom::Of;
     // What the MLP's norm reads, alone and with its scale.
     let (read, normalised): (&[Site], &[Site]) = match shape.parallel {
         true => (&[Site::ResidPre], &[Site::ResidPre, Site::Ln2Scale]),
@@ -201,22 +203,22 @@ pub fn describe(site: Site, shape: &Shape) -> Described {
         false => &[Site::MlpPre],
     };
     let (heads, key_heads) = (Some(shape.heads), Some(shape.kv_heads));
-    let scores = Made::Scores {
+    let scores = ComputedFrom::Scores {
         queries: Site::Q,
         keys: Site::K,
     };
-    let weighted = Made::Weighted {
+    let weighted = ComputedFrom::Weighted {
         pattern: Site::Pattern,
         values: Site::V,
     };
-    let row = |stage| (stage, Effect::Row);
-    let scale = |stage| (stage, Effect::Scale);
+    let row = |stage| (stage, WriteEffect::Row);
+    let scale = |stage| (stage, WriteEffect::Scale);
     let (none, one) = (None, Some(1));
     #[rustfmt::skip]
     let (made, width, parts, inputs, (stage, effect)) = match site {
-        Site::Embed => (Made::OfToken, Some(d), none, none, (Stage::Residual, Effect::Token)),
-        Site::PosEmbed => (Made::OfPosition, Some(d), none, none, (Stage::Residual, Effect::Position)),
-        Site::ResidPre => (Made::Stream, Some(d), none, none, row(Stage::Residual)),
+        Site::Embed => (ComputedFrom::OfToken, Some(d), none, none, (Stage::Residual, WriteEffect::Token)),
+        Site::PosEmbed => (ComputedFrom::OfPosition, Some(d), none, none, (Stage::Residual, WriteEffect::Position)),
+        Site::ResidPre => (ComputedFrom::Stream, Some(d), none, none, row(Stage::Residual)),
         Site::Ln1Scale => (of(&[Site::ResidPre]), one, none, none, scale(Stage::Ln1)),
         Site::Ln1 => (of(&[Site::ResidPre, Site::Ln1Scale]), Some(d), none, none, row(Stage::Ln1)),
         Site::CAttn => (of(&[Site::Ln1]), Some(queries + 2 * keys), none, Some(d), (Stage::Qkv, columns(1, 0))),
@@ -273,10 +275,10 @@ mod tests {
             let before = |site: &Site| all[..index].iter().any(|d| d.site == *site);
             assert!(!before(&described.site), "{} twice", described.site);
             let reads = match described.made {
-                Made::Of(sites) => sites.to_vec(),
-                Made::Scores { queries, keys } => vec![queries, keys],
-                Made::Weighted { pattern, values } => vec![pattern, values],
-                Made::OfToken | Made::OfPosition | Made::Stream => vec![],
+                ComputedFrom::Of(sites) => sites.to_vec(),
+                ComputedFrom::Scores { queries, keys } => vec![queries, keys],
+                ComputedFrom::Weighted { pattern, values } => vec![pattern, values],
+                ComputedFrom::OfToken | ComputedFrom::OfPosition | ComputedFrom::Stream => vec![],
             };
             assert!(reads.iter().all(before), "{}", described.site);
             assert_eq!(rank(described.site), index);

@@ -46,12 +46,12 @@ pub(crate) struct Group {
     pub(crate) relation: String,
     /// Characters of the first token of each pair's answer.
     pub(crate) chars: Vec<f64>,
-    pub(crate) fate: Kept,
+    pub(crate) fate: Inclusion,
 }
 
 /// Whether a group is in the suite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kept {
+pub(crate) enum Inclusion {
     Yes,
     DroppedToBalance,
     DroppedToCap,
@@ -79,7 +79,7 @@ pub(crate) fn balance(
         };
         match best(groups, may_go) {
             Some((without, i)) if without < now => {
-                groups[i].fate = Kept::DroppedToBalance;
+                groups[i].fate = Inclusion::DroppedToBalance;
                 now = without;
             }
             _ => break,
@@ -95,7 +95,7 @@ pub(crate) fn balance(
             else {
                 break;
             };
-            groups[i].fate = Kept::DroppedToCap;
+            groups[i].fate = Inclusion::DroppedToCap;
         }
     }
     let after = summary(groups, None);
@@ -112,13 +112,13 @@ pub(crate) fn balance(
         target,
         floor,
         met: difference_after < target,
-        dropped_to_balance: dropped(Kept::DroppedToBalance),
-        dropped_to_cap: dropped(Kept::DroppedToCap),
+        dropped_to_balance: dropped(Inclusion::DroppedToBalance),
+        dropped_to_cap: dropped(Inclusion::DroppedToCap),
     }
 }
 
 fn kept(group: &Group) -> bool {
-    group.fate == Kept::Yes
+    group.fate == Inclusion::Yes
 }
 
 fn count(groups: &[Group], which: impl Fn(&Group) -> bool) -> usize {
@@ -183,7 +183,7 @@ mod tests {
             kind: kind.into(),
             relation: format!("{kind}{}", i % 3),
             chars: vec![*c, *c],
-            fate: Kept::Yes,
+            fate: Inclusion::Yes,
         };
         chars.iter().enumerate().map(group).collect()
     }
@@ -196,7 +196,7 @@ mod tests {
         assert!(report.difference_before > 0.25 && report.met);
         assert!(report.difference_after < 0.25);
         assert!(report.after.values().all(|k| k.pairs >= 4));
-        assert_eq!(all[11].fate, Kept::DroppedToBalance, "9 characters");
+        assert_eq!(all[11].fate, Inclusion::DroppedToBalance, "9 characters");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::balance::{Balance, Group, Kept, balance};
+use crate::balance::{Balance, Group, Inclusion, balance};
 use crate::error::{PatchError, Result};
 use crate::pairing::{Cycle, cycles};
 use crate::verdict::Tally;
@@ -103,7 +103,7 @@ pub(crate) fn assemble(
                     .iter()
                     .map(|f| prompts.first_chars(*f, cycle.wording))
                     .collect(),
-                fate: Kept::Yes,
+                fate: Inclusion::Yes,
             });
             found.push((r, cycle));
         }
@@ -125,7 +125,7 @@ pub(crate) fn assemble(
         let cluster = names.min().unwrap_or_default();
         for (clean, corrupt) in cycle.pairs() {
             let reason = match group.fate {
-                Kept::Yes => {
+                Inclusion::Yes => {
                     let pair = compose(
                         relation,
                         &all_prompts[*r],
@@ -136,10 +136,10 @@ pub(crate) fn assemble(
                     pairs.insert((*r, clean), pair);
                     continue;
                 }
-                Kept::DroppedToBalance => {
+                Inclusion::DroppedToBalance => {
                     "left out to balance the kinds by the length of first answer tokens"
                 }
-                Kept::DroppedToCap => "left out because enough pairs of its kind are there",
+                Inclusion::DroppedToCap => "left out because enough pairs of its kind are there",
             };
             reasons.insert((*r, clean), reason.to_owned());
         }

@@ -6,7 +6,7 @@ use crate::metric::{Logits, Readout};
 /// that serves both, or a row each. Rows are padded on the right to one length, which under causal
 /// attention changes nothing before the padding.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Continuation {
+pub(crate) struct ContinuationRows {
     suffixes: Vec<Vec<u32>>,
     /// The row of the foil; the answer's is the first.
     foil_row: usize,
@@ -14,9 +14,9 @@ pub(crate) struct Continuation {
     foil: usize,
 }
 
-impl Continuation {
+impl ContinuationRows {
     /// For metrics that read answer and foil to their ends, or (`to_end` false) only after the prompt.
-    pub(crate) fn of(answer: &[u32], foil: &[u32], to_end: bool) -> Continuation {
+    pub(crate) fn of(answer: &[u32], foil: &[u32], to_end: bool) -> ContinuationRows {
         let all_but_last = |tokens: &[u32]| match (to_end, tokens.split_last()) {
             (true, Some((_, before))) => before.to_vec(),
             _ => Vec::new(),
@@ -31,7 +31,7 @@ impl Continuation {
         };
         // Any token will do: nothing that is read stands after it.
         suffixes.iter_mut().for_each(|s| s.resize(longest, 0));
-        Continuation {
+        ContinuationRows {
             foil_row: suffixes.len() - 1,
             suffixes,
             answer,
@@ -82,16 +82,16 @@ mod tests {
 
     #[test]
     fn rows_are_shared_where_one_serves_both() {
-        let one = Continuation::of(&[1, 2, 3], &[4], true);
+        let one = ContinuationRows::of(&[1, 2, 3], &[4], true);
         assert_eq!(one.of_prompt(&[9]).collect::<Vec<_>>(), [[9, 1, 2]]);
-        let other = Continuation::of(&[4], &[1, 2, 3], true);
+        let other = ContinuationRows::of(&[4], &[1, 2, 3], true);
         assert_eq!(other.of_prompt(&[9]).collect::<Vec<_>>(), [[9, 1, 2]]);
-        let two = Continuation::of(&[1, 2, 3], &[4, 5], true);
+        let two = ContinuationRows::of(&[1, 2, 3], &[4, 5], true);
         assert_eq!(
             two.of_prompt(&[9]).collect::<Vec<_>>(),
             [[9, 1, 2], [9, 4, 0]]
         );
-        let none = Continuation::of(&[1, 2, 3], &[4, 5], false);
+        let none = ContinuationRows::of(&[1, 2, 3], &[4, 5], false);
         assert_eq!(none.of_prompt(&[9]).collect::<Vec<_>>(), [[9]]);
     }
 }

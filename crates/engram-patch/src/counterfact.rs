@@ -14,7 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::build::no_pair;
 use crate::error::{PatchError, Result};
 use crate::pairing::cycles;
-use crate::verdict::{Answers, Asked, Verdict, Verdicts, compare_all, fits, tally};
+use crate::verdict::{Answers, Asked, PairingVerdict, Verdicts, compare_all, fits, tally};
 
 /// A fact as a model's tokenizer cuts it.
 struct Cut<'a> {
@@ -91,13 +91,13 @@ fn compare(cut: &[Cut<'_>], tokenizer: &Tokenizer) -> Result<Verdicts> {
     compare_all(cut.len(), 1, |a, b, _| {
         let (of_a, of_b) = (&cut[a], &cut[b]);
         if of_a.fact.subject == of_b.fact.subject || of_a.subject_end != of_b.subject_end {
-            return Ok(Verdict::Subject);
+            return Ok(PairingVerdict::Subject);
         }
         if of_a.ids.len() != of_b.ids.len() {
-            return Ok(Verdict::Length);
+            return Ok(PairingVerdict::Length);
         }
         if numbers[a] == numbers[b] {
-            return Ok(Verdict::Answers);
+            return Ok(PairingVerdict::Answers);
         }
         answers.compare(asked(a), asked(b))
     })

@@ -6,7 +6,7 @@ use indexmap::IndexSet;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::continuation::Continuation;
+use crate::continuation::ContinuationRows;
 use crate::engine::{Batch, Done, Engine, Sink, Unpatched, Values};
 use crate::error::{PatchError, Result};
 use crate::intervention::{Intervention, Value};
@@ -79,7 +79,7 @@ struct Bench<'a> {
     plan: &'a PairPlan,
     /// Index of the pair in the plan.
     index: usize,
-    continuation: Continuation,
+    continuation: ContinuationRows,
     vocab: usize,
     /// Log-probabilities of the clean run at the prompt's last position; empty where no metric asks.
     clean: Vec<f64>,

@@ -14,7 +14,7 @@ use crate::intervention::{Intervention, Value, without_partner};
 use crate::noise::{Noise, resampled};
 use crate::place::{Place, mapping, places, runs};
 use crate::prepare::PreparedPair;
-use crate::reach::{Fate, Written, agreement, fates};
+use crate::reach::{Fate, GraphWrite, agreement, fates};
 use crate::spec::SweepSpec;
 use crate::term::conflict;
 
@@ -447,11 +447,11 @@ fn window(at: &NamedSite, width: usize, layers: usize) -> Vec<Option<usize>> {
 }
 
 /// What the graph is told of a cell's interventions.
-fn written(interventions: &[Intervention], shape: &Shape, prompt: usize) -> Vec<Written> {
+fn written(interventions: &[Intervention], shape: &Shape, prompt: usize) -> Vec<GraphWrite> {
     let of = |intervention: &Intervention| {
         let count = describe(intervention.site, shape).parts;
         let part = intervention.part;
-        Written {
+        GraphWrite {
             site: intervention.site,
             layer: intervention.layer,
             positions: intervention.place.range(prompt),

@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::check::Fitness;
-use crate::continuation::Continuation;
+use crate::continuation::ContinuationRows;
 use crate::error::{PatchError, Result};
 use crate::metric::Logits;
 use crate::naive::row_bytes;
@@ -31,7 +31,7 @@ pub struct Preferences {
 struct Asked {
     row: PreferenceRow,
     pair: PreparedPair,
-    continuation: Continuation,
+    continuation: ContinuationRows,
 }
 
 /// A prompt with its continuation, and what it is of: index of the wording, and whether it is the
@@ -145,7 +145,7 @@ fn ask_pair(
         mut problems,
         ..
     } = prepare(&reworded, model.tokenizer(), reading)?;
-    let continuation = Continuation::of(&prepared.answer, &prepared.foil, true);
+    let continuation = ContinuationRows::of(&prepared.answer, &prepared.foil, true);
     let length = prepared.clean.len().max(prepared.corrupt.len()) + continuation.appended();
     let shape = model.shape();
     if length > shape.context {

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use engram_core::Site;
 use engram_model::Shape;
-use engram_model::block::{Graph, Made};
+use engram_model::block::{ComputedFrom, Graph};
 use serde::{Deserialize, Serialize};
 
 use crate::noise::Noise;
@@ -82,7 +82,7 @@ type Flags = Vec<Equal>;
 
 /// What one intervention of a cell writes, as far as the graph is concerned.
 #[derive(Debug, Clone)]
-pub(crate) struct Written {
+pub(crate) struct GraphWrite {
     /// The site.
     pub site: Site,
     /// The layer, for sites that stand in every block.
@@ -96,7 +96,7 @@ pub(crate) struct Written {
 }
 
 struct Patch<'a> {
-    written: &'a [Written],
+    written: &'a [GraphWrite],
     /// Whether a patched entry may differ from what was there.
     differs: bool,
 }
@@ -212,20 +212,20 @@ fn walk(shape: &Shape, agree: &Agreement, patch: &mut Patch<'_>) -> Flags {
         for described in sites {
             let of = |site: &Site| values.get(site).cloned().unwrap_or_default();
             let flags = match described.made {
-                Made::OfToken => agree.tokens.iter().map(|a| agreeing(*a)).collect(),
-                Made::OfPosition => agree.places(shape),
-                Made::Stream if stream == Site::Embed => {
+                ComputedFrom::OfToken => agree.tokens.iter().map(|a| agreeing(*a)).collect(),
+                ComputedFrom::OfPosition => agree.places(shape),
+                ComputedFrom::Stream if stream == Site::Embed => {
                     join(&of(&Site::Embed), &of(&Site::PosEmbed))
                 }
-                Made::Stream => of(&stream),
-                Made::Of(read) => {
+                ComputedFrom::Stream => of(&stream),
+                ComputedFrom::Of(read) => {
                     let all = read.iter().map(of).reduce(|a, b| join(&a, &b));
                     all.unwrap_or_default()
                 }
-                Made::Scores { queries, keys } => {
+                ComputedFrom::Scores { queries, keys } => {
                     agree.pattern(shape, layer.unwrap_or(0), &of(&queries), &of(&keys))
                 }
-                Made::Weighted {
+                ComputedFrom::Weighted {
                     pattern,
                     values: weighed,
                 } => {
@@ -244,7 +244,7 @@ fn walk(shape: &Shape, agree: &Agreement, patch: &mut Patch<'_>) -> Flags {
 
 /// What the graph fixes for a cell: first for metrics that read the logits at the prompt's last
 /// position, then for those that also read the positions appended after it.
-pub(crate) fn fates(shape: &Shape, agree: &Agreement, written: &[Written]) -> [Fate; 2] {
+pub(crate) fn fates(shape: &Shape, agree: &Agreement, written: &[GraphWrite]) -> [Fate; 2] {
     let mut patch = Patch {
         written,
         differs: false,

@@ -11,7 +11,7 @@ use engram_model::wavefront::{
 };
 use serde::Serialize;
 
-use crate::continuation::Continuation;
+use crate::continuation::ContinuationRows;
 use crate::engine::Done;
 use crate::error::{PatchError, Result};
 use crate::intervention::{Intervention, Value};
@@ -118,9 +118,9 @@ pub(crate) fn whole_vocabulary(spec: &SweepSpec) -> bool {
 
 impl PairPlan {
     /// How answer and foil are read.
-    pub(crate) fn continuation(&self, spec: &SweepSpec) -> Continuation {
+    pub(crate) fn continuation(&self, spec: &SweepSpec) -> ContinuationRows {
         let to_end = spec.metrics.iter().any(|m| m.reads_continuation());
-        Continuation::of(&self.pair.answer, &self.pair.foil, to_end)
+        ContinuationRows::of(&self.pair.answer, &self.pair.foil, to_end)
     }
 
     /// Positions of its longest run.
@@ -167,7 +167,7 @@ impl PairPlan {
         &self,
         spec: &SweepSpec,
         cell: &PlannedCell,
-        value: impl Fn(&Intervention, usize) -> wavefront::Value,
+        value: impl Fn(&Intervention, usize) -> wavefront::WrittenValue,
     ) -> Vec<Write> {
         let (base, _) = self.runs(spec.direction);
         let all = cell.interventions.iter();

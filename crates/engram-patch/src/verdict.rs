@@ -10,7 +10,7 @@ use crate::pairing::Fits;
 
 /// Why two facts cannot be paired in a wording, or that they can; in the order in which it is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Verdict {
+pub(crate) enum PairingVerdict {
     /// Another text around the subject.
     Around,
     /// Subjects that are equal, or end at another token.
@@ -30,29 +30,33 @@ pub(crate) enum Verdict {
     Fits,
 }
 
-impl Verdict {
+impl PairingVerdict {
     /// What such pairs have.
     fn phrase(self) -> &'static str {
         match self {
-            Verdict::Around => "another text around the subject",
-            Verdict::Subject => "the same subject, or one that ends at another token",
-            Verdict::Length => "prompts of another number of tokens",
-            Verdict::AnswerLength => "answers of another number of tokens",
-            Verdict::Answers => "the same answer, or one that is true of both",
-            Verdict::Joined => "a prompt whose own tokens change when an answer is joined to it",
-            Verdict::Differs => "an answer with other tokens after the one prompt than the other",
-            Verdict::SameStart => "answers that begin with the same token",
-            Verdict::Fits => "nothing against it",
+            PairingVerdict::Around => "another text around the subject",
+            PairingVerdict::Subject => "the same subject, or one that ends at another token",
+            PairingVerdict::Length => "prompts of another number of tokens",
+            PairingVerdict::AnswerLength => "answers of another number of tokens",
+            PairingVerdict::Answers => "the same answer, or one that is true of both",
+            PairingVerdict::Joined => {
+                "a prompt whose own tokens change when an answer is joined to it"
+            }
+            PairingVerdict::Differs => {
+                "an answer with other tokens after the one prompt than the other"
+            }
+            PairingVerdict::SameStart => "answers that begin with the same token",
+            PairingVerdict::Fits => "nothing against it",
         }
     }
 }
 
 /// How many pairs of facts met which verdict.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Tally(BTreeMap<Verdict, usize>);
+pub(crate) struct Tally(BTreeMap<PairingVerdict, usize>);
 
 impl Tally {
-    pub(crate) fn add(&mut self, verdict: Verdict) {
+    pub(crate) fn add(&mut self, verdict: PairingVerdict) {
         *self.0.entry(verdict).or_default() += 1;
     }
 
@@ -123,37 +127,37 @@ impl<'a> Answers<'a> {
     }
 
     /// Whether both answers can be read after both prompts and told apart by their first tokens.
-    pub(crate) fn compare(&self, a: Asked<'_>, b: Asked<'_>) -> Result<Verdict> {
+    pub(crate) fn compare(&self, a: Asked<'_>, b: Asked<'_>) -> Result<PairingVerdict> {
         let mut firsts = Vec::new();
         for answer in [a.answer, b.answer] {
             match (self.after(a, answer)?, self.after(b, answer)?) {
                 (Some(of_a), Some(of_b)) if of_a == of_b => firsts.push(of_a.first().copied()),
-                (Some(_), Some(_)) => return Ok(Verdict::Differs),
-                _ => return Ok(Verdict::Joined),
+                (Some(_), Some(_)) => return Ok(PairingVerdict::Differs),
+                _ => return Ok(PairingVerdict::Joined),
             }
         }
         Ok(match firsts[..] {
-            [Some(one), Some(other)] if one != other => Verdict::Fits,
-            _ => Verdict::SameStart,
+            [Some(one), Some(other)] if one != other => PairingVerdict::Fits,
+            _ => PairingVerdict::SameStart,
         })
     }
 }
 
 /// [fact][fact][wording], symmetric.
-pub(crate) type Verdicts = Vec<Vec<Vec<Verdict>>>;
+pub(crate) type Verdicts = Vec<Vec<Vec<PairingVerdict>>>;
 
 /// Compares every two facts in each of `wordings`.
 pub(crate) fn compare_all(
     facts: usize,
     wordings: usize,
-    verdict: impl Fn(usize, usize, usize) -> Result<Verdict>,
+    verdict: impl Fn(usize, usize, usize) -> Result<PairingVerdict>,
 ) -> Result<Verdicts> {
     let row = |a, b| {
         (0..wordings)
             .map(|w| verdict(a, b, w))
             .collect::<Result<Vec<_>>>()
     };
-    let mut all = vec![vec![vec![Verdict::Around; wordings]; facts]; facts];
+    let mut all = vec![vec![vec![PairingVerdict::Around; wordings]; facts]; facts];
     for (a, b) in (0..facts).flat_map(|a| (0..a).map(move |b| (a, b))) {
         let found = row(a, b)?;
         all[a][b].clone_from(&found);
@@ -164,7 +168,7 @@ pub(crate) fn compare_all(
 
 /// Who can be paired with whom.
 pub(crate) fn fits(verdicts: &Verdicts) -> Fits {
-    let fits = |row: &Vec<Verdict>| row.iter().map(|v| *v == Verdict::Fits).collect();
+    let fits = |row: &Vec<PairingVerdict>| row.iter().map(|v| *v == PairingVerdict::Fits).collect();
     let rows = verdicts.iter();
     rows.map(|row| row.iter().map(fits).collect()).collect()
 }

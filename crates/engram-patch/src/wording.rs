@@ -5,7 +5,7 @@ use engram_model::Tokenizer;
 
 use crate::error::Result;
 use crate::pairing::Fits;
-use crate::verdict::{Answers, Asked, Tally, Verdict, Verdicts, compare_all, fits, tally};
+use crate::verdict::{Answers, Asked, PairingVerdict, Tally, Verdicts, compare_all, fits, tally};
 
 /// The prompts of one relation.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl Prompts {
     }
 
     pub(crate) fn fits_held_back(&self, a: usize, b: usize, wording: usize) -> bool {
-        self.held_back[a][b][wording] == Verdict::Fits
+        self.held_back[a][b][wording] == PairingVerdict::Fits
     }
 
     pub(crate) fn fits(&self) -> Fits {
@@ -46,7 +46,7 @@ impl Prompts {
         let row = self.verdicts[fact].iter().enumerate();
         for (_, wordings) in row.filter(|(b, _)| *b != fact) {
             match wordings.iter().max() {
-                Some(Verdict::Fits) => {
+                Some(PairingVerdict::Fits) => {
                     return "all facts that it fits are paired with others".to_owned();
                 }
                 Some(nearest) => others.add(*nearest),
@@ -121,13 +121,13 @@ pub(crate) fn statement_prompts(relation: &Relation, tokenizer: &Tokenizer) -> R
         compare_all(facts.len(), wordings, |a, b, w| {
             let (of_a, of_b) = (&filled[a][w], &filled[b][w]);
             if of_a.around != of_b.around {
-                return Ok(Verdict::Around);
+                return Ok(PairingVerdict::Around);
             }
             if of_a.ids.len() != of_b.ids.len() {
-                return Ok(Verdict::Length);
+                return Ok(PairingVerdict::Length);
             }
             if !true_of_one_only(&facts[a], &facts[b]) {
-                return Ok(Verdict::Answers);
+                return Ok(PairingVerdict::Answers);
             }
             answers.compare(of_a.asked(a, w, wordings), of_b.asked(b, w, wordings))
         })
@@ -163,16 +163,16 @@ pub(crate) fn question_prompts(relation: &Relation, tokenizer: &Tokenizer) -> Re
     };
     let verdicts = compare_all(facts.len(), 1, |a, b, _| {
         if answers[a].len() != answers[b].len() {
-            return Ok(Verdict::AnswerLength);
+            return Ok(PairingVerdict::AnswerLength);
         }
         for (own, other) in [(a, b), (b, a)] {
             if input(own, own)?.len() != input(own, other)?.len() {
-                return Ok(Verdict::Length);
+                return Ok(PairingVerdict::Length);
             }
         }
         Ok(match true_of_one_only(&facts[a], &facts[b]) {
-            true => Verdict::Fits,
-            false => Verdict::Answers,
+            true => PairingVerdict::Fits,
+            false => PairingVerdict::Answers,
         })
     })?;
     Ok(Prompts {

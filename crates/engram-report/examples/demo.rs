@@ -5,10 +5,10 @@
 use engram_core::{Method, Pair};
 use engram_findings::editing::simulate::EditSimulation;
 use engram_findings::simulate::Simulation;
-use engram_findings::{Condition, EditResults, Settings, Study, findings};
+use engram_findings::{Condition, EditResults, Settings, StudyResults, findings};
 use engram_report::{
-    ByText, Departure, EpochPoint, Excluded, Fact, Look, ReportInput, Reproduction, StepPoint,
-    TrainingCurve, figures, render, summary_text,
+    ByText, ChangedSetting, EpochPoint, Excluded, Look, NamedValue, ReportInput, Reproduction,
+    StepPoint, TrainingCurve, figures, render, summary_text,
 };
 
 fn curve(condition: &str, epochs: u32, rate: f64) -> TrainingCurve {
@@ -42,7 +42,7 @@ fn curve(condition: &str, epochs: u32, rate: f64) -> TrainingCurve {
         best_epoch: Some(f64::from(epochs - 1)),
         stopped_early: epochs < 10,
         base_validation_loss: Some(5.41),
-        departures: vec![Departure {
+        departures: vec![ChangedSetting {
             setting: "learning_rate".to_owned(),
             preset: "0.00005".to_owned(),
             used: rate.to_string(),
@@ -113,7 +113,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let edits: Vec<EditResults> = (conditions[1..].iter())
         .flat_map(|condition| edits(&suite, condition))
         .collect();
-    let found = findings(&Study {
+    let found = findings(&StudyResults {
         suite: &suite,
         published: Some(&suite),
         confounds: &[],
@@ -127,12 +127,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         findings: found,
         curves: vec![curve("config-1", 12, 5e-4), curve("config-2", 8, 2e-4)],
         corpus: vec![
-            Fact::new("texts", "1,900 training, 240 validation"),
-            Fact::new(
+            NamedValue::new("texts", "1,900 training, 240 validation"),
+            NamedValue::new(
                 "mentions of epilepsy",
                 "3,211 whole words, 3,540 substrings",
             ),
-            Fact::new("exposures of each fact", "24 to 24"),
+            NamedValue::new("exposures of each fact", "24 to 24"),
         ],
         excluded: vec![Excluded {
             pair: "ass-3-7".to_owned(),
@@ -141,9 +141,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }],
         reproduction: Reproduction {
             command: "engram run examples/quickstart.toml --set seed=1".to_owned(),
-            seeds: vec![Fact::new("corpus", 1), Fact::new("training", 42)],
-            versions: vec![Fact::new("engram", env!("CARGO_PKG_VERSION"))],
-            inputs: vec![Fact::new(
+            seeds: vec![
+                NamedValue::new("corpus", 1),
+                NamedValue::new("training", 42),
+            ],
+            versions: vec![NamedValue::new("engram", env!("CARGO_PKG_VERSION"))],
+            inputs: vec![NamedValue::new(
                 "assets/facts/epilepsy.toml",
                 "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
             )],

@@ -2,7 +2,7 @@
 
 use engram_core::{Method, Site};
 use engram_findings::editing::{BeforeAfter, EditFindings, EditScores};
-use engram_findings::profile::Profile;
+use engram_findings::profile::LayerProfile;
 use engram_findings::words::percent;
 use engram_findings::{Findings, Measure, Scope};
 
@@ -54,14 +54,14 @@ pub(crate) fn middle(layers: &[usize]) -> f64 {
 
 /// What says which layers carry the facts: a model's recovery of `mlp_out`, whose output an edit changes, at all
 /// positions, a profile for each kind.
-pub(crate) fn carrying<'a>(findings: &'a Findings, model: &str) -> Vec<&'a Profile> {
+pub(crate) fn carrying<'a>(findings: &'a Findings, model: &str) -> Vec<&'a LayerProfile> {
     let Some(condition) = findings.condition(model) else {
         return Vec::new();
     };
     let says = |m: &Measure| {
         m.site == Site::MlpOut && m.scope == Scope::All && condition.concludes_from(m)
     };
-    let mut found: Vec<&Profile> = (condition.profiles.iter())
+    let mut found: Vec<&LayerProfile> = (condition.profiles.iter())
         .filter(|p| says(&p.measure))
         .collect();
     if let Some(first) = found.first().map(|p| &p.measure) {

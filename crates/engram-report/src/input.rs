@@ -16,7 +16,7 @@ pub struct ReportInput {
     pub curves: Vec<TrainingCurve>,
     /// What the corpus holds: texts, words, tokens, mentions of terms, exposures.
     #[serde(default)]
-    pub corpus: Vec<Fact>,
+    pub corpus: Vec<NamedValue>,
     /// Pairs that were not measured, and why.
     #[serde(default)]
     pub excluded: Vec<Excluded>,
@@ -27,17 +27,17 @@ pub struct ReportInput {
 
 /// A name and a value, both shown as they stand.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Fact {
+pub struct NamedValue {
     /// The name.
     pub name: String,
     /// The value.
     pub value: String,
 }
 
-impl Fact {
-    /// A fact from anything that can be shown.
-    pub fn new(name: impl Into<String>, value: impl ToString) -> Fact {
-        Fact {
+impl NamedValue {
+    /// A value from anything that can be shown.
+    pub fn new(name: impl Into<String>, value: impl ToString) -> NamedValue {
+        NamedValue {
             name: name.into(),
             value: value.to_string(),
         }
@@ -60,7 +60,7 @@ pub struct TrainingCurve {
     /// The base model's validation loss on real tokens (nats per token).
     pub base_validation_loss: Option<f64>,
     /// Where the settings differ from their preset.
-    pub departures: Vec<Departure>,
+    pub departures: Vec<ChangedSetting>,
     /// Validation loss per text, this model less the base model, with an interval over texts.
     pub validation_by_text: Option<ByText>,
     /// How high the learning rate came, where the record says so.
@@ -133,7 +133,7 @@ pub struct EpochPoint {
 
 /// A setting that is not its preset's.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Departure {
+pub struct ChangedSetting {
     /// The setting.
     pub setting: String,
     /// The preset's value.
@@ -173,9 +173,9 @@ pub struct Reproduction {
     /// The command line.
     pub command: String,
     /// Seeds by their use.
-    pub seeds: Vec<Fact>,
+    pub seeds: Vec<NamedValue>,
     /// Versions of what computed it.
-    pub versions: Vec<Fact>,
+    pub versions: Vec<NamedValue>,
     /// SHA-256 of each input.
-    pub inputs: Vec<Fact>,
+    pub inputs: Vec<NamedValue>,
 }

@@ -12,12 +12,12 @@
 //!
 //! ```
 //! use engram_findings::simulate::Simulation;
-//! use engram_findings::{Settings, Study, findings};
+//! use engram_findings::{Settings, StudyResults, findings};
 //! use engram_report::{Look, ReportInput, Reproduction, render, summary_text};
 //!
 //! let simulation = Simulation { layer_effect: 0.3, seed: 1, ..Simulation::default() };
 //! let (suite, conditions) = (simulation.suite(), [simulation.condition("model")]);
-//! let study = Study {
+//! let study = StudyResults {
 //!     suite: &suite,
 //!     published: None,
 //!     confounds: &[],
@@ -58,8 +58,8 @@ pub use error::{ReportError, Result};
 pub use figures::{Figure, Fonts, figures, not_drawn};
 pub use html::render;
 pub use input::{
-    ByText, Departure, EpochPoint, Excluded, Fact, RateReached, ReportInput, Reproduction,
-    StepPoint, TrainingCurve,
+    ByText, ChangedSetting, EpochPoint, Excluded, NamedValue, RateReached, ReportInput,
+    Reproduction, StepPoint, TrainingCurve,
 };
 pub use loss::loss_svg;
 pub use terminal::{Look, editing_text, summary_text};

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::charts;
 use crate::editing;
-use crate::input::{Fact, ReportInput, Reproduction, TrainingCurve};
-use crate::tables::{self, Table};
+use crate::input::{NamedValue, ReportInput, Reproduction, TrainingCurve};
+use crate::tables::{self, ReportTable};
 
 /// The template's context.
 #[derive(Serialize)]
@@ -22,7 +22,7 @@ pub(crate) struct Page<'a> {
     models: Vec<Model<'a>>,
     edit_headline: Vec<String>,
     edits: Vec<Edits<'a>>,
-    corpus: &'a [Fact],
+    corpus: &'a [NamedValue],
     /// Which pairs tests are over that leave out some.
     which: Vec<String>,
     alpha: f64,
@@ -79,37 +79,37 @@ struct Has {
 
 #[derive(Serialize)]
 struct Tables {
-    knowing: Table,
-    comparisons: Table,
-    layer_tests: Table,
-    layer_tests_more: Table,
-    each_layer: Table,
-    kind_tests: Table,
-    kind_tests_more: Table,
-    kind_layers: Table,
-    localisation: Table,
-    localisation_more: Table,
-    claim: Table,
-    robustness: Table,
-    recovery: Table,
-    modules: Table,
-    edit_scores: Table,
-    edit_scores_all: Table,
-    edit_layers: Table,
-    edit_kinds: Table,
-    edit_kinds_all: Table,
-    edit_helps: Table,
-    edit_correlations: Table,
-    edit_said: Table,
-    edit_said_more: Table,
-    parts: Table,
-    metrics_left_out: Table,
-    trivial: Table,
-    training: Table,
-    departures: Table,
-    excluded_by_reason: Table,
-    excluded: Table,
-    unused: Table,
+    knowing: ReportTable,
+    comparisons: ReportTable,
+    layer_tests: ReportTable,
+    layer_tests_more: ReportTable,
+    each_layer: ReportTable,
+    kind_tests: ReportTable,
+    kind_tests_more: ReportTable,
+    kind_layers: ReportTable,
+    localisation: ReportTable,
+    localisation_more: ReportTable,
+    claim: ReportTable,
+    robustness: ReportTable,
+    recovery: ReportTable,
+    modules: ReportTable,
+    edit_scores: ReportTable,
+    edit_scores_all: ReportTable,
+    edit_layers: ReportTable,
+    edit_kinds: ReportTable,
+    edit_kinds_all: ReportTable,
+    edit_helps: ReportTable,
+    edit_correlations: ReportTable,
+    edit_said: ReportTable,
+    edit_said_more: ReportTable,
+    parts: ReportTable,
+    metrics_left_out: ReportTable,
+    trivial: ReportTable,
+    training: ReportTable,
+    departures: ReportTable,
+    excluded_by_reason: ReportTable,
+    excluded: ReportTable,
+    unused: ReportTable,
 }
 
 impl<'a> Page<'a> {

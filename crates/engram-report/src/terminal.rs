@@ -2,13 +2,13 @@
 
 use comfy_table::{ContentArrangement, LineStyle, Table as Grid, TableStyle};
 use engram_core::text::plain;
-use engram_findings::editing::{BeforeAfter, EditScores, Part};
+use engram_findings::editing::{BeforeAfter, EditScores, MeanScore};
 use engram_findings::words::{layer_set, list, number, percent, plural};
 use engram_findings::{ConditionFindings, EditFindings, Findings};
 
 use crate::page::lead;
 use crate::shades::heat;
-use crate::tables::{self, Table};
+use crate::tables::{self, ReportTable};
 
 /// How text is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,9 +136,9 @@ pub fn editing_text(editing: &[EditFindings], look: Look) -> String {
 }
 
 /// Scores by set of layers and kind; columns that nothing was measured for are left out.
-fn scores(scores: &[EditScores]) -> Table {
+fn scores(scores: &[EditScores]) -> ReportTable {
     let none = || "–".to_owned();
-    let share = |part: &Option<Part>| part.map_or_else(none, |p| percent(p.share.after));
+    let share = |score: &Option<MeanScore>| score.map_or_else(none, |p| percent(p.share.after));
     let both = |pair: &Option<BeforeAfter>| {
         let text = |b: BeforeAfter| format!("{} → {}", number(b.before), number(b.after));
         pair.map_or_else(none, text)
@@ -176,7 +176,7 @@ fn scores(scores: &[EditScores]) -> Table {
     let kept: Vec<usize> = (0..head.len())
         .filter(|i| rows.iter().any(|row| row[*i] != "–"))
         .collect();
-    let table = Table {
+    let table = ReportTable {
         caption: String::new(),
         head: head.map(str::to_owned).to_vec(),
         rows,
@@ -185,19 +185,19 @@ fn scores(scores: &[EditScores]) -> Table {
 }
 
 /// Rows of the logit difference under denoise.
-fn primary(table: Table) -> Table {
+fn primary(table: ReportTable) -> ReportTable {
     tables::split(table).0
 }
 
 /// Rows of all kinds together, of tables whose third column is the kind.
-fn pooled(mut table: Table) -> Table {
+fn pooled(mut table: ReportTable) -> ReportTable {
     table.rows.retain(|row| row[2] == "all");
     table
 }
 
-fn columns(table: Table, keep: &[usize]) -> Table {
+fn columns(table: ReportTable, keep: &[usize]) -> ReportTable {
     let pick = |row: &Vec<String>| keep.iter().filter_map(|&i| row.get(i).cloned()).collect();
-    Table {
+    ReportTable {
         caption: table.caption,
         head: pick(&table.head),
         rows: table.rows.iter().map(pick).collect(),
@@ -208,7 +208,7 @@ fn columns(table: Table, keep: &[usize]) -> Table {
 const STYLE: TableStyle =
     TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
 
-fn grid(table: &Table, width: u16) -> Grid {
+fn grid(table: &ReportTable, width: u16) -> Grid {
     let plain = |row: &Vec<String>| -> Vec<String> {
         row.iter()
             .map(|cell| plain(&cell.replace(tables::NO_BREAK, " ")).into_owned())

@@ -5,7 +5,7 @@ mod common;
 use common::{EDITED, FULL, PAGE, PARTS, data, found, input, markup};
 use engram_findings::parts::PartKind;
 use engram_findings::simulate::Simulation;
-use engram_findings::{Settings, Study, findings};
+use engram_findings::{Settings, StudyResults, findings};
 use engram_report::{Look, ReportInput, figures, render, summary_text};
 
 #[test]
@@ -67,7 +67,7 @@ fn two_hundred_pairs_and_three_models_make_less_than_five_megabytes() {
         large.add_heads(&mut condition, 12);
         condition
     });
-    let study = Study {
+    let study = StudyResults {
         suite: &suite,
         published: Some(&suite),
         confounds: &[],

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{FULL, PAGE, found, input, markup};
-use engram_findings::{Condition, Findings, Settings, Study, findings};
+use engram_findings::{Condition, Findings, Settings, StudyResults, findings};
 use engram_report::{Look, ReportInput, render, summary_text};
 
 /// A sweep of one untrained model over pairs of one kind, in a study that does not ask for the published figures.
@@ -14,7 +14,7 @@ fn of_one_kind() -> Findings {
     condition.published.clear();
     let mut suite = FULL.suite();
     suite.retain(|p| p.kind == "associative");
-    let study = Study {
+    let study = StudyResults {
         suite: &suite,
         published: None,
         confounds: &[],

@@ -6,11 +6,11 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::design::Column;
+use crate::design::DesignColumn;
 use crate::error::{StatsError, check, check_count, check_length};
 use crate::permutation::{PermutationTest, Tally, shuffle_front};
 use crate::qr::{Qr, dot};
-use crate::regression::{Errors, Term, ols};
+use crate::regression::{Coefficient, Errors, ols};
 use crate::two_sample::check_relations;
 
 /// The name of the column that is 1 for pairs of the first kind, 0 for others.
@@ -27,7 +27,7 @@ pub struct KindPairs<'a> {
     pub relations: &'a [usize],
     /// Covariates of the pairs, such as the gap, the number of tokens of the
     /// object or its frequency.
-    pub covariates: &'a [Column],
+    pub covariates: &'a [DesignColumn],
 }
 
 /// Result of [`permute_kinds_adjusted`]. Differences are first kind minus second.
@@ -37,11 +37,11 @@ pub struct AdjustedKind {
     pub difference: f64,
     /// The coefficient of the kind in the regression of relation means: the adjusted difference in which each relation
     /// has the same weight, with classical errors.
-    pub relations: Term,
+    pub relations: Coefficient,
     /// The coefficient of the kind in the regression of pairs, in which each pair has the same weight, with errors
     /// clustered by relation. If it disagrees with `relations`, the difference is due to a large relation or to the
     /// slope within relations.
-    pub pairs: Term,
+    pub pairs: Coefficient,
     /// Freedman and Lane's test of `relations`; its statistic is the t there.
     pub test: PermutationTest,
     /// Number of relations of each kind.
@@ -78,14 +78,14 @@ pub fn permute_kinds_adjusted(
     let count = means.kind.iter().filter(|&&kind| kind == 1.0).count();
     check_relations(count, n - count)?;
 
-    let kind = Column::new(KIND, means.kind.clone());
+    let kind = DesignColumn::new(KIND, means.kind.clone());
     let columns = [means.covariates.as_slice(), &[kind]].concat();
     let relations = ols(&means.y, &columns, Errors::Classical, level)?;
     let kind = pairs
         .first_kind
         .iter()
         .map(|&first| f64::from(u8::from(first)));
-    let pair_columns = [pairs.covariates, &[Column::new(KIND, kind.collect())]].concat();
+    let pair_columns = [pairs.covariates, &[DesignColumn::new(KIND, kind.collect())]].concat();
     let clustered = Errors::Clustered(pairs.relations);
     let over_pairs = ols(pairs.y, &pair_columns, clustered, level)?;
 
@@ -110,7 +110,7 @@ pub fn permute_kinds_adjusted(
 struct RelationMeans {
     y: Vec<f64>,
     kind: Vec<f64>,
-    covariates: Vec<Column>,
+    covariates: Vec<DesignColumn>,
 }
 
 impl RelationMeans {
@@ -141,7 +141,7 @@ impl RelationMeans {
         };
         let covariates = pairs.covariates.iter().map(|column| {
             column.check(n)?;
-            Ok(Column::new(column.name.clone(), mean(&column.values)))
+            Ok(DesignColumn::new(column.name.clone(), mean(&column.values)))
         });
         let first = |m: &Vec<usize>| f64::from(u8::from(pairs.first_kind[m[0]]));
         Ok(Self {

@@ -6,14 +6,14 @@ use crate::error::{StatsError, check_length};
 
 /// One explanatory variable of a regression.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Column {
+pub struct DesignColumn {
     /// What results and errors call it.
     pub name: String,
     /// One value per observation.
     pub values: Vec<f64>,
 }
 
-impl Column {
+impl DesignColumn {
     /// A column of this name.
     pub fn new(name: impl Into<String>, values: Vec<f64>) -> Self {
         Self {
@@ -47,7 +47,7 @@ pub fn dummies<S: AsRef<str>>(
     variable: &str,
     values: &[S],
     reference: &str,
-) -> Result<Vec<Column>, StatsError> {
+) -> Result<Vec<DesignColumn>, StatsError> {
     let mut levels: BTreeSet<&str> = values.iter().map(AsRef::as_ref).collect();
     if !levels.contains(reference) {
         return Err(StatsError::UnknownLevel {
@@ -64,7 +64,7 @@ pub fn dummies<S: AsRef<str>>(
     }
     let column = |level: &str| {
         let is = |value: &S| f64::from(u8::from(value.as_ref() == level));
-        Column::new(
+        DesignColumn::new(
             format!("{variable}={level}"),
             values.iter().map(is).collect(),
         )
@@ -81,8 +81,14 @@ mod tests {
         let kinds = ["b", "a", "c", "a"];
         let columns = dummies("kind", &kinds, "a").unwrap();
         assert_eq!(columns.len(), 2);
-        assert_eq!(columns[0], Column::new("kind=b", vec![1.0, 0.0, 0.0, 0.0]));
-        assert_eq!(columns[1], Column::new("kind=c", vec![0.0, 0.0, 1.0, 0.0]));
+        assert_eq!(
+            columns[0],
+            DesignColumn::new("kind=b", vec![1.0, 0.0, 0.0, 0.0])
+        );
+        assert_eq!(
+            columns[1],
+            DesignColumn::new("kind=c", vec![0.0, 0.0, 1.0, 0.0])
+        );
     }
 
     #[test]

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::descriptive::sum_of_squares;
-use crate::design::Column;
+use crate::design::DesignColumn;
 use crate::error::{StatsError, check, check_computable, check_count, check_length};
 use crate::qr::{Qr, dot};
 use crate::regression::{Errors, INTERCEPT};
 
 /// A fitted regression, before errors are computed.
-pub(crate) struct Fit<'a> {
+pub(crate) struct LeastSquares<'a> {
     pub names: Vec<&'a str>,
     qr: Qr,
     pub coefficients: Vec<f64>,
@@ -18,10 +18,10 @@ pub(crate) struct Fit<'a> {
     pub tss: f64,
 }
 
-impl<'a> Fit<'a> {
+impl<'a> LeastSquares<'a> {
     pub fn new(
         y: &[f64],
-        columns: impl IntoIterator<Item = &'a Column>,
+        columns: impl IntoIterator<Item = &'a DesignColumn>,
     ) -> Result<Self, StatsError> {
         check(y, "y of the regression", 2)?;
         let n = y.len();

@@ -44,7 +44,7 @@ pub struct Interval {
 }
 
 /// Replicates and leave-one-out values of a statistic.
-pub(crate) struct Replicates {
+pub(crate) struct ResampledStatistic {
     /// The statistic of the sample.
     pub estimate: f64,
     /// The statistic of each resample.
@@ -55,7 +55,7 @@ pub(crate) struct Replicates {
     pub units: usize,
 }
 
-impl Replicates {
+impl ResampledStatistic {
     /// The interval requested by `how`, which has been checked.
     pub fn interval(mut self, how: Resampling) -> Interval {
         let level = how.level;
@@ -144,8 +144,8 @@ impl Replicates {
 mod tests {
     use super::*;
 
-    fn replicates(estimate: f64, values: Vec<f64>, jackknife: Vec<f64>) -> Replicates {
-        Replicates {
+    fn replicates(estimate: f64, values: Vec<f64>, jackknife: Vec<f64>) -> ResampledStatistic {
+        ResampledStatistic {
             estimate,
             values,
             units: jackknife.len(),
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn each_fallback_is_named() {
-        let method = |r: Replicates| r.interval(Resampling::bca(9, 0.95, 0)).method;
+        let method = |r: ResampledStatistic| r.interval(Resampling::bca(9, 0.95, 0)).method;
         assert_eq!(
             method(replicates(1.0, vec![1.0; 9], vec![1.0, 2.0])),
             IntervalMethod::PercentileNoSpread

@@ -87,7 +87,7 @@ pub use bootstrap::{
 };
 pub use correlation::spearman;
 pub use descriptive::{mean, median, quantile, std_dev};
-pub use design::{Column, dummies};
+pub use design::{DesignColumn, dummies};
 pub use difference::{cluster_difference_interval, difference_interval};
 pub use effect::{cliffs_delta, cohen_d_paired, hedges_g};
 pub use effect_interval::{
@@ -110,7 +110,7 @@ pub use power::{
     smallest_effect_two_groups,
 };
 pub use proportion::{Proportion, binomial_test_greater, proportion_interval};
-pub use regression::{Errors, INTERCEPT, Regression, Term, ols};
+pub use regression::{Coefficient, Errors, INTERCEPT, Regression, ols};
 pub use resampling::{Ends, Resampling, statistic_interval};
 pub use sign_flip::sign_flip;
 pub use step_down::{LayerStatistic, MaxT};

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::design::Column;
+use crate::design::DesignColumn;
 use crate::error::{StatsError, check_computable, check_count};
-use crate::fit::{Fit, positions};
+use crate::fit::{LeastSquares, positions};
 use crate::interval::Interval;
 use crate::qr::{INDEPENDENT, solve_square};
 use crate::regression::Errors;
@@ -45,14 +45,14 @@ pub struct RSquaredGain {
 /// [`StatsError::Undefined`] if `y` is constant in a resample.
 pub fn r_squared_gain(
     y: &[f64],
-    reduced: &[Column],
-    added: &[Column],
+    reduced: &[DesignColumn],
+    added: &[DesignColumn],
     clusters: &[usize],
     how: Resampling,
 ) -> Result<RSquaredGain, StatsError> {
     let q = added.len();
     check_count(q, "added columns", 1)?;
-    let fit = Fit::new(y, reduced.iter().chain(added))?;
+    let fit = LeastSquares::new(y, reduced.iter().chain(added))?;
     let covariance = fit.covariance(Errors::Clustered(clusters))?;
     let first = fit.coefficients.len() - q;
     let members = positions(clusters);
@@ -143,10 +143,11 @@ mod tests {
     use super::*;
     use crate::ols;
 
-    fn data() -> (Vec<f64>, Vec<Column>, Vec<usize>) {
+    fn data() -> (Vec<f64>, Vec<DesignColumn>, Vec<usize>) {
         let wave = |k: usize, i: usize| ((i * k * 37 + 11 * k) % 101) as f64 / 50.0;
-        let column = |k: usize| Column::new(format!("x{k}"), (0..60).map(|i| wave(k, i)).collect());
-        let columns: Vec<Column> = (2..5).map(column).collect();
+        let column =
+            |k: usize| DesignColumn::new(format!("x{k}"), (0..60).map(|i| wave(k, i)).collect());
+        let columns: Vec<DesignColumn> = (2..5).map(column).collect();
         let y = (0..60)
             .map(|i| wave(2, i) - 0.5 * wave(4, i) + wave(9, i))
             .collect();
@@ -161,7 +162,7 @@ mod tests {
         for first in [0, 1, 2] {
             let (reduced, added) = columns.split_at(first);
             let found = r_squared_gain(&y, reduced, added, &clusters, how).unwrap();
-            let of = |columns: &[Column]| ols(&y, columns, errors, 0.95).unwrap();
+            let of = |columns: &[DesignColumn]| ols(&y, columns, errors, 0.95).unwrap();
             let expected = match first {
                 0 => 0.0,
                 _ => of(reduced).r_squared,
@@ -183,7 +184,7 @@ mod tests {
     fn a_rare_level_may_be_missing_from_a_resample() {
         let (y, mut columns, clusters) = data();
         let rare = clusters.iter().map(|&c| f64::from(u8::from(c < 2)));
-        columns.push(Column::new("rare", rare.collect()));
+        columns.push(DesignColumn::new("rare", rare.collect()));
         let how = Resampling::percentile(300, 0.95, 1);
         let found = r_squared_gain(&y, &columns[..3], &columns[3..], &clusters, how).unwrap();
         assert!(found.gain.lower >= 0.0 && found.gain.upper < 1.0);

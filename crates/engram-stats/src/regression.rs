@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::design::Column;
+use crate::design::DesignColumn;
 use crate::error::{StatsError, check_computable, check_level};
-use crate::fit::{Fit, positions};
+use crate::fit::{LeastSquares, positions};
 use crate::student::{t_critical, t_two_sided};
 
 /// The name of the constant term, which every regression has.
@@ -24,7 +24,7 @@ pub enum Errors<'a> {
 
 /// One coefficient of a [`Regression`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Term {
+pub struct Coefficient {
     /// [`INTERCEPT`] or the name of the column.
     pub name: String,
     /// Change of y per unit of the column, the others held fixed.
@@ -45,7 +45,7 @@ pub struct Term {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Regression {
     /// The intercept, and the columns in their order.
-    pub terms: Vec<Term>,
+    pub terms: Vec<Coefficient>,
     /// Number of observations.
     pub n: usize,
     /// Number of clusters; none with [`Errors::Classical`].
@@ -75,12 +75,12 @@ pub struct Regression {
 /// combination without one of them.
 pub fn ols(
     y: &[f64],
-    columns: &[Column],
+    columns: &[DesignColumn],
     errors: Errors,
     level: f64,
 ) -> Result<Regression, StatsError> {
     check_level(level)?;
-    let fit = Fit::new(y, columns)?;
+    let fit = LeastSquares::new(y, columns)?;
     let covariance = fit.covariance(errors)?;
     let (n, k) = (y.len(), fit.coefficients.len());
     let (clusters, df) = match errors {
@@ -95,7 +95,7 @@ pub fn ols(
         let (estimate, std_error) = (fit.coefficients[j], covariance[j][j].sqrt());
         let t = estimate / std_error;
         check_computable(t, "t of a column")?;
-        Ok(Term {
+        Ok(Coefficient {
             name: fit.names[j].to_owned(),
             estimate,
             std_error,

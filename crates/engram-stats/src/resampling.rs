@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{StatsError, check_count, check_level};
-use crate::interval::{Interval, Replicates};
+use crate::interval::{Interval, ResampledStatistic};
 
 /// How the ends of an interval are determined from the sorted replicates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,7 +110,7 @@ pub fn statistic_interval(
     if found > 0 {
         return Err(undefined(found, all().count()));
     }
-    let replicates = Replicates {
+    let replicates = ResampledStatistic {
         estimate,
         values,
         jackknife,

@@ -7,7 +7,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::error::StatsError;
-use crate::interval::{Interval, Replicates};
+use crate::interval::{Interval, ResampledStatistic};
 use crate::resampling::Resampling;
 
 /// Numerator and denominator summed over a unit.
@@ -118,7 +118,7 @@ pub(crate) fn ratios_interval(
             of: how.resamples + units,
         });
     }
-    let replicates = Replicates {
+    let replicates = ResampledStatistic {
         estimate: difference_of_ratios(&totals),
         values,
         jackknife,

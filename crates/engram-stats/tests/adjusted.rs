@@ -38,7 +38,7 @@ fn names_of_relations_and_doubled_pairs_change_nothing_among_relations() {
             y,
             first_kind: &first_kind[..y.len()],
             relations,
-            covariates: &[Column::new("gap", gap)],
+            covariates: &[DesignColumn::new("gap", gap)],
         };
         permute_kinds_adjusted(pairs, 500, 0.9, 1).unwrap()
     };
@@ -56,7 +56,7 @@ fn bad_input_is_named() {
     let y = [A.as_slice(), &B].concat();
     let mut first_kind: Vec<bool> = (0..13).map(|i| i < 7).collect();
     let mut relations: Vec<usize> = (0..13).collect();
-    let run = |first_kind: &[bool], relations: &[usize], covariates: &[Column]| {
+    let run = |first_kind: &[bool], relations: &[usize], covariates: &[DesignColumn]| {
         let pairs = KindPairs {
             y: &y,
             first_kind,
@@ -65,13 +65,13 @@ fn bad_input_is_named() {
         };
         permute_kinds_adjusted(pairs, 9, 0.95, 0)
     };
-    let flat = [Column::new("flat", vec![2.0; 13])];
+    let flat = [DesignColumn::new("flat", vec![2.0; 13])];
     assert!(matches!(
         run(&first_kind, &relations, &flat),
         Err(StatsError::Collinear { column }) if column == "flat"
     ));
     let same = first_kind.iter().map(|&f| 3.0 - f64::from(u8::from(f)));
-    let same = [Column::new("same", same.collect())];
+    let same = [DesignColumn::new("same", same.collect())];
     assert!(matches!(
         run(&first_kind, &relations, &same),
         Err(StatsError::Collinear { column }) if column == KIND

@@ -78,7 +78,7 @@ proptest! {
             let y: Vec<f64> = rows.iter().map(|r| r.0).collect();
             let x = rows.iter().map(|r| by * r.1 + shift).collect();
             let ids: Vec<usize> = rows.iter().map(|r| r.2).collect();
-            ols(&y, &[Column::new("x", x)], Errors::Clustered(&ids), 0.95)
+            ols(&y, &[DesignColumn::new("x", x)], Errors::Clustered(&ids), 0.95)
         };
         let Ok(plain) = run(&rows, 1.0, 0.0) else { return Ok(()) };
         let renamed: Vec<_> = rows.iter().rev().map(|r| (r.0, r.1, 99 - r.2)).collect();

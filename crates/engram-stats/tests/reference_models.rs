@@ -142,8 +142,9 @@ fn same_terms(found: &Regression, expected: &TermsCase) {
 #[test]
 fn regressions_are_statsmodels() {
     for case in reference().regression {
-        let names = |(i, values): (usize, &Vec<f64>)| Column::new(format!("x{i}"), values.clone());
-        let columns: Vec<Column> = case.columns.iter().enumerate().map(names).collect();
+        let names =
+            |(i, values): (usize, &Vec<f64>)| DesignColumn::new(format!("x{i}"), values.clone());
+        let columns: Vec<DesignColumn> = case.columns.iter().enumerate().map(names).collect();
         let classical = ols(&case.y, &columns, Errors::Classical, 0.95).unwrap();
         same_terms(&classical, &case.classical);
         let errors = Errors::Clustered(&case.clusters);
@@ -166,7 +167,7 @@ fn regressions_are_statsmodels() {
 #[test]
 fn adjusted_kinds_are_freedman_and_lanes() {
     let case = reference().adjusted_kind;
-    let covariates = [Column::new("gap", case.gap)];
+    let covariates = [DesignColumn::new("gap", case.gap)];
     let pairs = KindPairs {
         y: &case.y,
         first_kind: &case.first_kind,

@@ -10,12 +10,12 @@ fn y() -> Vec<f64> {
     (0..12).map(|i| f64::from(i * i % 7)).collect()
 }
 
-fn column(name: &str, values: Vec<f64>) -> Column {
-    Column::new(name, values)
+fn column(name: &str, values: Vec<f64>) -> DesignColumn {
+    DesignColumn::new(name, values)
 }
 
 #[track_caller]
-fn refused(columns: &[Column], expected: &str) {
+fn refused(columns: &[DesignColumn], expected: &str) {
     let found = ols(&y(), columns, Errors::Classical, 0.95).unwrap_err();
     assert_eq!(found.to_string(), expected);
 }
@@ -74,7 +74,7 @@ fn bad_values_are_named() {
         &[column("gap", vec![1.0; 5])],
         "column gap: expected 12 values, found 5",
     );
-    let many: Vec<Column> = (0..12).map(|i| column(&format!("x{i}"), x())).collect();
+    let many: Vec<DesignColumn> = (0..12).map(|i| column(&format!("x{i}"), x())).collect();
     refused(
         &many,
         "observations of the regression: needs at least 14, found 12",
@@ -90,7 +90,8 @@ fn bad_values_are_named() {
 #[test]
 fn clusters_that_say_nothing_are_refused() {
     let columns = [column("x", x())];
-    let run = |columns: &[Column], ids: &[usize]| ols(&y(), columns, Errors::Clustered(ids), 0.95);
+    let run =
+        |columns: &[DesignColumn], ids: &[usize]| ols(&y(), columns, Errors::Clustered(ids), 0.95);
     assert!(matches!(
         run(&columns, &[4; 12]),
         Err(StatsError::TooFew {

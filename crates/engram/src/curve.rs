@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use engram_findings::Settings;
-use engram_report::{ByText, Departure, EpochPoint, RateReached, StepPoint, TrainingCurve};
+use engram_report::{ByText, ChangedSetting, EpochPoint, RateReached, StepPoint, TrainingCurve};
 use engram_stats::bootstrap_mean;
 use engram_train::{TrainSettings, TrainingRecord};
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,7 @@ pub fn curve(
         Some(preset) => record.settings.departures(&TrainSettings::preset(preset)?),
         None => Vec::new(),
     };
-    let departures = departures.into_iter().map(|d| Departure {
+    let departures = departures.into_iter().map(|d| ChangedSetting {
         why: origin
             .why
             .get(&d.setting)

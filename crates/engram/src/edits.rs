@@ -13,7 +13,7 @@ use engram_edit::{
     ChoiceSettings, Chosen, Covariance, EditSettings, Editor, Facts, Measures, Method, Reader,
     Sample, SampleSettings, SweepResults, choose, sweep,
 };
-use engram_findings::{Condition, EditFindings, EditResults, Settings, Study, editing};
+use engram_findings::{Condition, EditFindings, EditResults, Settings, StudyResults, editing};
 use engram_patch::{Reading, preferences};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -34,7 +34,7 @@ pub const SAID: &str = "said.jsonl";
 pub const ASIDES: &str = "asides.jsonl";
 
 /// What is edited, how, and what is measured.
-pub struct Sweep<'a> {
+pub struct EditSweep<'a> {
     /// What the progress bar says.
     pub label: &'a str,
     /// The model.
@@ -91,7 +91,7 @@ pub struct Record {
     pub machine: Machine,
 }
 
-impl Sweep<'_> {
+impl EditSweep<'_> {
     /// The facts to be edited; none where the model says no answer.
     ///
     /// # Errors
@@ -161,7 +161,7 @@ impl Sweep<'_> {
 impl Record {
     /// Of some edits.
     pub fn of(
-        sweep: &Sweep<'_>,
+        sweep: &EditSweep<'_>,
         (name, model, checkpoint): (&str, &str, &str),
         command: &str,
         chosen: &Chosen,
@@ -261,7 +261,7 @@ pub fn write_findings(
         rows,
         ..Condition::default()
     };
-    let study = Study {
+    let study = StudyResults {
         suite: &suite.pairs,
         published: None,
         confounds: &[],

@@ -7,7 +7,7 @@ use engram_edit::{Chosen, Method};
 use engram_findings::editing::best_layer;
 use serde::{Deserialize, Serialize};
 
-use crate::edits::Sweep;
+use crate::edits::EditSweep;
 use crate::error::{Error, Result};
 use crate::results::PATCH;
 
@@ -113,7 +113,7 @@ pub fn layer_sets(
 /// The sets of layers of a sweep of edits.
 pub fn chosen_layers(
     choice: LayerChoice,
-    sweep: &Sweep<'_>,
+    sweep: &EditSweep<'_>,
     chosen: &Chosen,
     rows: Option<&[Row]>,
 ) -> Result<Vec<Vec<usize>>> {

@@ -5,10 +5,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use engram_core::{Confounds, PreferenceRow, Row, RowAlign, Suite, files};
-use engram_findings::{Condition, EditResults, Findings, Settings, Study, findings};
+use engram_findings::{Condition, EditResults, Findings, Settings, StudyResults, findings};
 use engram_patch::Ineligible;
 use engram_report::{
-    Excluded, Fact, Fonts, Look, ReportInput, Reproduction, TrainingCurve, summary_text,
+    Excluded, Fonts, Look, NamedValue, ReportInput, Reproduction, TrainingCurve, summary_text,
 };
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -138,7 +138,7 @@ pub struct Results {
     /// How each model was trained.
     pub curves: Vec<TrainingCurve>,
     /// What the corpus holds.
-    pub corpus: Vec<Fact>,
+    pub corpus: Vec<NamedValue>,
     /// What was left out, and why.
     pub excluded: Vec<Excluded>,
 }
@@ -260,8 +260,8 @@ impl Results {
     }
 
     /// What findings are drawn from.
-    pub fn study(&self) -> Study<'_> {
-        Study {
+    pub fn study(&self) -> StudyResults<'_> {
+        StudyResults {
             suite: &self.suite.pairs,
             confounds: &self.confounds,
             conditions: &self.conditions,

@@ -86,7 +86,7 @@ pub struct Study {
     #[serde(default)]
     pub train: IndexMap<String, Training>,
     /// What is patched, by name.
-    pub sweep: IndexMap<String, Sweep>,
+    pub sweep: IndexMap<String, StudySweep>,
     /// Which facts are edited, by name.
     #[serde(default)]
     pub edit: IndexMap<String, Edit>,
@@ -155,7 +155,7 @@ pub struct Training {
 /// One sweep: which cells of which models.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Sweep {
+pub struct StudySweep {
     /// The models' names (`base`, names under `train`, and `random` where the study has it).
     pub models: Vec<String>,
     /// Sites, by any of their names.

@@ -163,7 +163,7 @@ pub struct TrainArgs {
 
 /// How a sweep is made where it is not engram's own way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Profile {
+pub enum ProfileName {
     /// As the published script does it.
     Paper,
 }
@@ -254,7 +254,7 @@ pub struct PatchArgs {
     pub device: String,
     /// `paper`: every module by name, whole outputs overwritten, mean logits of the phrases.
     #[arg(long, value_enum, conflicts_with_all = ["sites", "positions", "direction", "corruption", "align", "metric", "window"])]
-    pub profile: Option<Profile>,
+    pub profile: Option<ProfileName>,
     /// Drop, count and name pairs that cannot be patched, instead of refusing the suite.
     #[arg(long)]
     pub skip_unfit: bool,

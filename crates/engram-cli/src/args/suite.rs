@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use engram::bounds::COUNT;
 use engram_core::{Align, Bos};
 
-use super::{Profile, within};
+use super::{ProfileName, within};
 
 /// A suite to build.
 #[derive(Debug, Args)]
@@ -22,7 +22,7 @@ pub struct BuildArgs {
     pub model: PathBuf,
     /// `paper`: question + answer pairs, as the published script takes them.
     #[arg(long)]
-    pub profile: Option<Profile>,
+    pub profile: Option<ProfileName>,
     /// The most pairs of one kind (0: no limit).
     #[arg(long, default_value_t = 0, value_parser = within::<usize>(COUNT))]
     pub max_pairs_per_kind: usize,

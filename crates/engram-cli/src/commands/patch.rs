@@ -7,7 +7,7 @@ use engram_core::{Pair, Site, Suite, files};
 use engram_findings::Settings;
 
 use super::sweep_text;
-use crate::args::{EngineName, PatchArgs, Profile};
+use crate::args::{EngineName, PatchArgs, ProfileName};
 use crate::invocation::provenance;
 use crate::progress::{Terminal, note};
 
@@ -62,7 +62,7 @@ fn sweep<'m>(args: &PatchArgs, model: &'m Model) -> Result<engram::Sweep<'m>> {
         .skip_unfit(args.skip_unfit)
         .chat(args.chat)
         .provenance(provenance());
-    if args.profile == Some(Profile::Paper) {
+    if args.profile == Some(ProfileName::Paper) {
         return Ok(sweep.published());
     }
     Ok(sweep

@@ -13,7 +13,7 @@ use engram_findings::words::plural;
 use engram_patch::{Balance, BuildSettings, Fitness, build, build_published};
 
 use super::{print, table};
-use crate::args::{BuildArgs, Profile, SuiteCommand};
+use crate::args::{BuildArgs, ProfileName, SuiteCommand};
 use crate::progress::{Terminal, note};
 
 /// Runs a suite command.
@@ -81,7 +81,7 @@ fn built(args: &BuildArgs, json: bool) -> Result<()> {
     };
     let built = match args.profile {
         None => build(&facts, model.tokenizer(), &settings)?,
-        Some(Profile::Paper) => build_published(&facts, model.tokenizer(), &settings)?,
+        Some(ProfileName::Paper) => build_published(&facts, model.tokenizer(), &settings)?,
     };
     built.suite.write(&args.out)?;
     for unpaired in &built.unpaired {

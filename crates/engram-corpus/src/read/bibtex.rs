@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use biblatex::{Bibliography, Chunk, ChunksRef, Entry, RawBibliography, RawChunk};
 
-use super::gather::Record;
+use super::gather::VersionedRecord;
 use super::latex;
 use super::limits::RECORD_LIMIT;
 use super::markup::{spaced, year_of};
@@ -44,7 +44,7 @@ impl Entries {
     }
 
     /// Adds a line with its end; returns the records that end in it.
-    pub fn line(&mut self, number: usize, line: &str) -> Result<Vec<Record>, Fault> {
+    pub fn line(&mut self, number: usize, line: &str) -> Result<Vec<VersionedRecord>, Fault> {
         let mut ended = Vec::new();
         let mut rest = line.trim_start_matches('\u{feff}');
         if self.depth > 0 && begins(rest) {
@@ -134,7 +134,7 @@ impl Entries {
         Ok(())
     }
 
-    fn record(&mut self, entry: &str) -> Result<Option<Record>, String> {
+    fn record(&mut self, entry: &str) -> Result<Option<VersionedRecord>, String> {
         let (kind, inside) = entry.split_once('{').unwrap_or((entry, ""));
         match kind.trim_start_matches('@').trim().to_lowercase().as_str() {
             "comment" | "preamble" => return Ok(None),
@@ -226,7 +226,7 @@ fn begins(line: &str) -> bool {
 }
 
 /// The record of an entry; `source` is its text.
-fn record(entry: &Entry, source: &str) -> Record {
+fn record(entry: &Entry, source: &str) -> VersionedRecord {
     let field = |names: &[&str]| {
         let found = names.iter().find_map(|name| entry.get(name));
         let found = found.map(|chunks| spaced(&text(chunks)));

@@ -8,7 +8,7 @@ use super::tagged;
 
 /// A supported format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Format {
+pub(crate) enum FileFormat {
     /// A table as text, with this separator.
     Csv(u8),
     /// One JSON object per line.
@@ -28,25 +28,28 @@ pub(crate) enum Format {
 pub(crate) const READ: &str = "PubMed XML, MEDLINE (.nbib), RIS, EndNote XML, BibTeX, JATS, Europe PMC (XML, JSON), JSON, JSONL, \
      CSV (comma, semicolon, tab), .xlsx, Parquet, and gzip of these";
 
-impl Format {
+impl FileFormat {
     /// Whether the format has versions and deletions of citations, so that a file is read twice.
     pub fn has_versions(self) -> bool {
-        matches!(self, Format::Xml | Format::Medline | Format::Json)
+        matches!(
+            self,
+            FileFormat::Xml | FileFormat::Medline | FileFormat::Json
+        )
     }
 
     /// The format of a file from the first bytes of its text.
     ///
     /// # Errors
     /// The name of an unsupported format.
-    pub fn of(path: &Path, head: &[u8]) -> Result<Format, String> {
+    pub fn of(path: &Path, head: &[u8]) -> Result<FileFormat, String> {
         if let Some(name) = unread(head) {
             return Err(name.to_owned());
         }
         if head.starts_with(b"PK\x03\x04") {
-            return Ok(Format::Xlsx);
+            return Ok(FileFormat::Xlsx);
         }
         if head.starts_with(b"PAR1") {
-            return Ok(Format::Parquet);
+            return Ok(FileFormat::Parquet);
         }
         let text = head.trim_ascii_start();
         let next = |from: &[u8]| from.iter().find(|b| !b.is_ascii_whitespace()).copied();
@@ -55,20 +58,20 @@ impl Format {
             (Some(b'<'), Some(b'?' | b'!' | b'a'..=b'z' | b'A'..=b'Z')) => {
                 return match html(text) {
                     true => Err("a web page (HTML)".to_owned()),
-                    false => Ok(Format::Xml),
+                    false => Ok(FileFormat::Xml),
                 };
             }
             (Some(b'{'), Some(b'"' | b'}')) => return Ok(json(text)),
-            (Some(b'['), Some(b'{' | b']')) => return Ok(Format::Json),
+            (Some(b'['), Some(b'{' | b']')) => return Ok(FileFormat::Json),
             _ => {}
         }
         let named = of_name(path);
         // Excel's first line may declare the separator.
         if let Some([mark, b'\r' | b'\n', ..]) = text.strip_prefix(b"sep=") {
-            return Ok(Format::Csv(*mark));
+            return Ok(FileFormat::Csv(*mark));
         }
         let default = match named {
-            Some(Format::Csv(mark)) => mark,
+            Some(FileFormat::Csv(mark)) => mark,
             _ => b',',
         };
         let Header {
@@ -79,28 +82,28 @@ impl Format {
         let first = text.split(|b| *b == b'\n').next().unwrap_or_default();
         // The header decides; a line after it may be part of a quoted field.
         if is_whole && of_line(first).is_none() {
-            return Ok(Format::Csv(mark));
+            return Ok(FileFormat::Csv(mark));
         }
         if let Some(format) = by_line(text) {
             return format;
         }
         let is_text = !text.iter().any(|b| *b < 9);
         match named {
-            Some(format) if known == 0 && !matches!(format, Format::Csv(_)) => Ok(format),
+            Some(format) if known == 0 && !matches!(format, FileFormat::Csv(_)) => Ok(format),
             None if known == 0 && !is_text => Err("unknown, and not text".to_owned()),
-            _ => Ok(Format::Csv(mark)),
+            _ => Ok(FileFormat::Csv(mark)),
         }
     }
 }
 
 /// The format that a line begins.
-fn of_line(line: &[u8]) -> Option<Result<Format, String>> {
+fn of_line(line: &[u8]) -> Option<Result<FileFormat, String>> {
     let line = line.trim_ascii_end();
     if line.starts_with(b"PMID-") {
-        return Some(Ok(Format::Medline));
+        return Some(Ok(FileFormat::Medline));
     }
     if tagged::begins_ris(line) {
-        return Some(Ok(Format::Ris));
+        return Some(Ok(FileFormat::Ris));
     }
     if line.starts_with(b"%0 ") {
         return Some(Err("EndNote's tagged text (Refer, .enw)".to_owned()));
@@ -109,13 +112,13 @@ fn of_line(line: &[u8]) -> Option<Result<Format, String>> {
         return Some(Err("Web of Science's plain text".to_owned()));
     }
     if is_entry(line) {
-        return Some(Ok(Format::Bibtex));
+        return Some(Ok(FileFormat::Bibtex));
     }
     None
 }
 
 /// Detects line-based formats.
-fn by_line(text: &[u8]) -> Option<Result<Format, String>> {
+fn by_line(text: &[u8]) -> Option<Result<FileFormat, String>> {
     // RIS files may begin with lines about the database.
     let mut lines = text.split(|b| *b == b'\n').take(40);
     if let Some(format) = lines.find_map(of_line) {
@@ -124,7 +127,7 @@ fn by_line(text: &[u8]) -> Option<Result<Format, String>> {
     let first = text.split(|b| *b == b'\n').next().unwrap_or_default();
     let first = first.trim_ascii_end();
     if tagged::begins_medline(first) {
-        return Some(Ok(Format::Medline));
+        return Some(Ok(FileFormat::Medline));
     }
     let number = first.strip_prefix(b"<").and_then(|f| f.strip_suffix(b">"));
     if number.is_some_and(|n| !n.is_empty() && n.iter().all(u8::is_ascii_digit)) {
@@ -155,17 +158,17 @@ fn html(text: &[u8]) -> bool {
 }
 
 /// One JSON object per line, or a document: its first object does not end with its line.
-fn json(text: &[u8]) -> Format {
+fn json(text: &[u8]) -> FileFormat {
     if super::json::is_lines(text) {
-        return Format::Jsonl;
+        return FileFormat::Jsonl;
     }
     if super::json::is_wrapped(text) {
-        return Format::Json;
+        return FileFormat::Json;
     }
     let end = text.iter().position(|b| *b == b'\n');
     match end.and_then(|end| text.get(..end)) {
-        Some(line) if !super::json::is_whole(line) => Format::Json,
-        _ => Format::Jsonl,
+        Some(line) if !super::json::is_whole(line) => FileFormat::Json,
+        _ => FileFormat::Jsonl,
     }
 }
 
@@ -202,20 +205,20 @@ fn unread(head: &[u8]) -> Option<&'static str> {
     found.map(|(_, name)| *name)
 }
 
-fn of_name(path: &Path) -> Option<Format> {
+fn of_name(path: &Path) -> Option<FileFormat> {
     let name = path.file_name()?.to_str()?.to_ascii_lowercase();
     let name = name.strip_suffix(".gz").unwrap_or(&name);
     [
-        (".csv", Format::Csv(b',')),
-        (".tsv", Format::Csv(b'\t')),
-        (".tab", Format::Csv(b'\t')),
-        (".jsonl", Format::Jsonl),
-        (".ndjson", Format::Jsonl),
-        (".json", Format::Jsonl),
-        (".xml", Format::Xml),
-        (".nbib", Format::Medline),
-        (".ris", Format::Ris),
-        (".bib", Format::Bibtex),
+        (".csv", FileFormat::Csv(b',')),
+        (".tsv", FileFormat::Csv(b'\t')),
+        (".tab", FileFormat::Csv(b'\t')),
+        (".jsonl", FileFormat::Jsonl),
+        (".ndjson", FileFormat::Jsonl),
+        (".json", FileFormat::Jsonl),
+        (".xml", FileFormat::Xml),
+        (".nbib", FileFormat::Medline),
+        (".ris", FileFormat::Ris),
+        (".bib", FileFormat::Bibtex),
     ]
     .into_iter()
     .find(|(ending, _)| name.ends_with(ending))

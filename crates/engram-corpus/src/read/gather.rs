@@ -12,7 +12,7 @@ use crate::error::{CorpusError, Result};
 
 /// A record with the version and date that decide between records of one PMID.
 #[derive(Debug, Default)]
-pub(crate) struct Record {
+pub(crate) struct VersionedRecord {
     pub found: Abstract,
     /// Version of the citation (`PMID Version="2"`); 0 if the format has none.
     pub version: u32,
@@ -20,11 +20,11 @@ pub(crate) struct Record {
     pub revised: u32,
 }
 
-impl From<Abstract> for Record {
-    fn from(found: Abstract) -> Record {
-        Record {
+impl From<Abstract> for VersionedRecord {
+    fn from(found: Abstract) -> VersionedRecord {
+        VersionedRecord {
             found,
-            ..Record::default()
+            ..VersionedRecord::default()
         }
     }
 }
@@ -217,8 +217,8 @@ impl<'a> Gather<'a> {
     ///
     /// # Errors
     /// [`CorpusError::Bomb`] if the file produces too much; any error of the receiver.
-    pub fn push(&mut self, record: impl Into<Record>) -> Result<()> {
-        let Record {
+    pub fn push(&mut self, record: impl Into<VersionedRecord>) -> Result<()> {
+        let VersionedRecord {
             mut found,
             version,
             revised,

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::columns::{AbstractField, Named, Others, set};
-use super::gather::Record;
+use super::gather::VersionedRecord;
 use super::markup::{plain, spaced, year_of};
 use super::values;
 use crate::abstracts::{Abstract, Word, english, some_text};
@@ -25,7 +25,7 @@ pub(crate) struct Keys {
 }
 
 /// Settings for reading an object as a record.
-pub(crate) struct Reading<'a> {
+pub(crate) struct ObjectSeed<'a> {
     /// The columns named by hand.
     pub columns: &'a [Named],
     /// Which keys were used.
@@ -53,10 +53,13 @@ const OWN: [&str; 12] = [
     "other_abstracts",
 ];
 
-impl<'de> DeserializeSeed<'de> for Reading<'_> {
-    type Value = Record;
+impl<'de> DeserializeSeed<'de> for ObjectSeed<'_> {
+    type Value = VersionedRecord;
 
-    fn deserialize<D: serde::Deserializer<'de>>(self, from: D) -> Result<Record, D::Error> {
+    fn deserialize<D: serde::Deserializer<'de>>(
+        self,
+        from: D,
+    ) -> Result<VersionedRecord, D::Error> {
         from.deserialize_map(self)
     }
 }
@@ -141,15 +144,15 @@ struct TypeList {
     kinds: Option<Vec<String>>,
 }
 
-impl<'de> Visitor<'de> for Reading<'_> {
-    type Value = Record;
+impl<'de> Visitor<'de> for ObjectSeed<'_> {
+    type Value = VersionedRecord;
 
     fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str("a JSON object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Record, A::Error> {
-        let mut record = Record::default();
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<VersionedRecord, A::Error> {
+        let mut record = VersionedRecord::default();
         // For each field: the rank of the best key so far, and the key.
         let mut fits: Vec<(AbstractField, usize, String)> = Vec::new();
         let mut is_own = self.is_line;
@@ -212,7 +215,7 @@ impl<'de> Visitor<'de> for Reading<'_> {
     }
 }
 
-impl Reading<'_> {
+impl ObjectSeed<'_> {
     /// Takes a key's value for its field, unless a key of better rank has given a value that is not empty.
     fn member<'de, A: MapAccess<'de>>(
         &mut self,

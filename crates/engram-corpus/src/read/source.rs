@@ -14,11 +14,11 @@ use super::csv::{self, Rows};
 use super::decode::{
     Decoded, Members, consume, declaration, encoding, encoding_named, peek, text_of,
 };
-use super::format::{Format, READ};
+use super::format::{FileFormat, READ};
 use super::gather::Gather;
 use super::json::{self, Objects};
 use super::limits::{self, BOMB_TIMES, Limited, RECORD_LIMIT, TooLong, Unending, Unpacked};
-use super::object::{Keys, Reading};
+use super::object::{Keys, ObjectSeed};
 use super::tagged::{Kind, Tagged};
 use super::xml::{self, Document, Found};
 use crate::error::{CorpusError, Result};
@@ -26,7 +26,7 @@ use crate::error::{CorpusError, Result};
 /// An open file.
 pub(crate) struct Opened<'a> {
     pub source: Source<'a>,
-    pub format: Format,
+    pub format: FileFormat,
     /// The text from its start, for text formats.
     pub reader: Box<dyn BufRead>,
     head: Vec<u8>,
@@ -88,12 +88,12 @@ pub(crate) fn open(path: &Path) -> Result<Opened<'_>> {
     let mark = usize::from(head.starts_with(b"\xef\xbb\xbf")) * 3;
     let mut head = head.get(mark..).unwrap_or_default().to_vec();
     reader.consume(mark);
-    let format = Format::of(path, &head).map_err(refused)?;
-    if is_gzip && matches!(format, Format::Xlsx | Format::Parquet) {
+    let format = FileFormat::of(path, &head).map_err(refused)?;
+    if is_gzip && matches!(format, FileFormat::Xlsx | FileFormat::Parquet) {
         let what = "a spreadsheet, a Parquet file or a zip archive within a gzip; unpack it first";
         return Err(refused(what.to_owned()));
     }
-    if format == Format::Xml
+    if format == FileFormat::Xml
         && let Some((declared, length)) = declaration(&head)
     {
         source.skipped = length as u64;
@@ -125,18 +125,18 @@ impl Opened<'_> {
     pub fn read(mut self, into: &mut Gather) -> Result<()> {
         let (source, reader) = (&mut self.source, self.reader);
         match self.format {
-            Format::Csv(mark) => source.csv(reader, mark, &self.head, into),
-            Format::Jsonl => source.jsonl(reader, into),
-            Format::Json => {
+            FileFormat::Csv(mark) => source.csv(reader, mark, &self.head, into),
+            FileFormat::Jsonl => source.jsonl(reader, into),
+            FileFormat::Json => {
                 let is_wrapped = !json::is_lines(&self.head) && json::is_wrapped(&self.head);
                 source.json(reader, is_wrapped, into)
             }
-            Format::Medline => source.tagged(reader, Kind::Medline, into),
-            Format::Ris => source.tagged(reader, Kind::Ris, into),
-            Format::Bibtex => source.bibtex(reader, into),
-            Format::Xml => source.xml(reader, into),
-            Format::Xlsx => super::xlsx::read(source.path, into),
-            Format::Parquet => super::parquet::read(source.path, into),
+            FileFormat::Medline => source.tagged(reader, Kind::Medline, into),
+            FileFormat::Ris => source.tagged(reader, Kind::Ris, into),
+            FileFormat::Bibtex => source.bibtex(reader, into),
+            FileFormat::Xml => source.xml(reader, into),
+            FileFormat::Xlsx => super::xlsx::read(source.path, into),
+            FileFormat::Parquet => super::parquet::read(source.path, into),
         }
     }
 }
@@ -331,7 +331,7 @@ impl Source<'_> {
             return Err(self.broken(line, "it is not a JSON object"));
         }
         let mut from = serde_json::Deserializer::from_slice(bytes.trim_ascii_end());
-        let reading = Reading {
+        let reading = ObjectSeed {
             columns: into.columns(),
             keys,
             is_wrapped: place == Place::Answer,

@@ -3,7 +3,7 @@
 //! MEDLINE: `PMID-` begins a record; indented lines continue the previous field; blank lines are ignored. RIS: `TY  -`
 //! begins a record and `ER  -` ends it; lines without a tag continue the previous field.
 
-use super::gather::Record;
+use super::gather::VersionedRecord;
 use super::markup::{plain, spaced, year_of};
 use super::values::{self, pmid_noted, pmid_of_address};
 use crate::abstracts::{Abstract, OtherAbstract, english, some_text};
@@ -48,7 +48,7 @@ impl Tagged {
     ///
     /// # Errors
     /// What is wrong with the line.
-    pub fn line(&mut self, number: usize, line: &str) -> Result<Option<Record>, String> {
+    pub fn line(&mut self, number: usize, line: &str) -> Result<Option<VersionedRecord>, String> {
         // Concatenated files have byte order marks in the middle.
         let line = line.trim_start_matches('\u{feff}');
         if line.trim().is_empty() {
@@ -63,7 +63,7 @@ impl Tagged {
         }
     }
 
-    fn medline(&mut self, number: usize, line: &str) -> Result<Option<Record>, String> {
+    fn medline(&mut self, number: usize, line: &str) -> Result<Option<VersionedRecord>, String> {
         if let Some((tag, value)) = medline(line) {
             if tag == "TY" {
                 return Err("a record of RIS within MEDLINE text: two formats in one file".into());
@@ -90,7 +90,7 @@ impl Tagged {
         }
     }
 
-    fn ris(&mut self, number: usize, line: &str) -> Result<Option<Record>, String> {
+    fn ris(&mut self, number: usize, line: &str) -> Result<Option<VersionedRecord>, String> {
         if line.starts_with("PMID-") {
             return Err("a record of MEDLINE within RIS: two formats in one file".into());
         }
@@ -132,7 +132,7 @@ impl Tagged {
     ///
     /// # Errors
     /// A message if the file is truncated.
-    pub fn end(&mut self) -> Result<Option<Record>, String> {
+    pub fn end(&mut self) -> Result<Option<VersionedRecord>, String> {
         match self.is_open {
             true => Err(format!(
                 "the record that begins at line {} has no end (\"ER  - \"): the file is cut short",
@@ -142,7 +142,7 @@ impl Tagged {
         }
     }
 
-    fn take(&mut self) -> Option<Record> {
+    fn take(&mut self) -> Option<VersionedRecord> {
         let fields = Fields(std::mem::take(&mut self.fields));
         if fields.0.is_empty() {
             return None;
@@ -181,7 +181,7 @@ impl Fields {
             .find_map(|tag| some_text(self.all(tag).collect::<Vec<_>>().join(by)))
     }
 
-    fn medline(&self) -> Record {
+    fn medline(&self) -> VersionedRecord {
         let pmid = self.first(&["PMID"]);
         let title = self.first(&["TI"]).filter(|t| !not_available(t));
         let title = title.or_else(|| self.first(&["TT", "BTI", "TI"]));
@@ -195,7 +195,7 @@ impl Fields {
         let is_retracted = self.first(&["RIN", "RRI"]).is_some()
             || self.all("PT").any(|kind| values::is_retracted_kind(&kind));
         let revised = self.first(&["LR"]).and_then(|date| date.parse().ok());
-        Record {
+        VersionedRecord {
             found: Abstract {
                 title: spaced(&plain(&title.unwrap_or_default())),
                 body: spaced(&plain(&body.unwrap_or_default())),
@@ -237,7 +237,7 @@ impl Fields {
         all
     }
 
-    fn ris(&self) -> Record {
+    fn ris(&self) -> VersionedRecord {
         let database = self.first(&["DB", "DP"]).unwrap_or_default().to_lowercase();
         let is_pubmed = database.contains("pubmed") || database.contains("medline");
         let digits = |text: &String| text.len() <= 8 && text.bytes().all(|b| b.is_ascii_digit());

@@ -18,14 +18,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
 use crate::error::{FindingsError, Result};
-use crate::study::{Condition, Study};
+use crate::study::{Condition, StudyResults};
 use crate::words::{number, percent, plural};
 use sheet::Sheet;
 
 pub use best::{BestLayer, LayerComparison};
 pub use kinds::{EditKindLayer, EditKindTests};
 pub use recovery::{Correlation, Helps, Joined, Recovery, best_layer};
-pub use scores::{BeforeAfter, EditScores, Part, Share};
+pub use scores::{BeforeAfter, EditScores, FactShare, MeanScore};
 pub use side_effects::{SideEffects, Spread};
 
 /// One model's edits by one method, as files hold them.
@@ -110,7 +110,7 @@ impl EditFindings {
 /// # Errors
 /// A value that is not finite; two rows for one fact and set of layers; two results of one name and model; settings
 /// outside their range.
-pub fn editing(study: &Study<'_>) -> Result<Vec<EditFindings>> {
+pub fn editing(study: &StudyResults<'_>) -> Result<Vec<EditFindings>> {
     let context = Context::new(study.suite, study.settings)?;
     let mut all: Vec<EditFindings> = Vec::new();
     for results in study.edits {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use engram_core::{EditRow, Row};
 use engram_stats::{
-    Column, Interval, RSquaredGain, StatsError, dummies, r_squared_gain, spearman,
+    DesignColumn, Interval, RSquaredGain, StatsError, dummies, r_squared_gain, spearman,
     statistic_interval,
 };
 use serde::{Deserialize, Serialize};
@@ -108,7 +108,7 @@ fn regressions(sheet: &Sheet<'_>, rows: &[Joined]) -> Result<Vec<Helps>> {
         let y: Vec<f64> = rows.iter().map(|r| r.1).collect();
         let clusters: Vec<usize> = rows.iter().map(|r| place[r.0.fact.as_str()]).collect();
         let facts = clusters.iter().collect::<BTreeSet<_>>().len();
-        let mut known: Vec<Column> = Vec::new();
+        let mut known: Vec<DesignColumn> = Vec::new();
         for (added, columns) in steps(&rows) {
             let gain = r_squared_gain(&y, &known, &columns, &clusters, sheet.resampling());
             // One cluster is too few as well.
@@ -132,9 +132,9 @@ fn regressions(sheet: &Sheet<'_>, rows: &[Joined]) -> Result<Vec<Helps>> {
 }
 
 /// What is added in turn, in words and as columns. Categories are dummies against their first level.
-fn steps(rows: &[(&Joined, f64)]) -> Vec<(&'static str, Vec<Column>)> {
+fn steps(rows: &[(&Joined, f64)]) -> Vec<(&'static str, Vec<DesignColumn>)> {
     let column = |name: &str, f: &dyn Fn(&Joined) -> f64| {
-        Column::new(name, rows.iter().map(|r| f(r.0)).collect())
+        DesignColumn::new(name, rows.iter().map(|r| f(r.0)).collect())
     };
     let of = |name: &str, values: Vec<String>| {
         let reference = values.iter().min().cloned().unwrap_or_default();
@@ -146,14 +146,14 @@ fn steps(rows: &[(&Joined, f64)]) -> Vec<(&'static str, Vec<Column>)> {
     );
     let kinds = of("kind", rows.iter().map(|r| r.0.kind.clone()).collect());
     let recovery = column("recovery", &|r| r.recovery);
-    let both = |a: &Column, b: &Column| {
+    let both = |a: &DesignColumn, b: &DesignColumn| {
         let values = a.values.iter().zip(&b.values).map(|(a, b)| a * b).collect();
-        Column::new(format!("{} × {}", a.name, b.name), values)
+        DesignColumn::new(format!("{} × {}", a.name, b.name), values)
     };
     let of_kind = kinds.iter().flat_map(|kind| {
         std::iter::once(both(&recovery, kind)).chain(layers.iter().map(|l| both(l, kind)))
     });
-    let of_kind: Vec<Column> = of_kind.collect();
+    let of_kind: Vec<DesignColumn> = of_kind.collect();
     let steps = [
         ("layer", layers),
         (RECOVERY_ADDED, vec![recovery.clone()]),

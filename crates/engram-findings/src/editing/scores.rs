@@ -27,7 +27,7 @@ pub struct BeforeAfter {
 
 /// One of the three scores.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Part {
+pub struct MeanScore {
     /// The share of prompts on which the right answer wins, 0 to 1.
     pub share: BeforeAfter,
     /// The mean difference of probability, −1 to 1.
@@ -36,7 +36,7 @@ pub struct Part {
 
 /// A share and its interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Share {
+pub struct FactShare {
     /// The share, 0 to 1.
     pub value: f64,
     /// As that of [`BeforeAfter`], over clusters of edited facts.
@@ -53,11 +53,11 @@ pub struct EditScores {
     /// Facts edited.
     pub edits: usize,
     /// p(new) > p(true) on the edit's own prompt.
-    pub efficacy: Option<Part>,
+    pub efficacy: Option<MeanScore>,
     /// The same on the paraphrases.
-    pub paraphrase: Option<Part>,
+    pub paraphrase: Option<MeanScore>,
     /// p(own answer) > p(new) on the neighbours.
-    pub neighbourhood: Option<Part>,
+    pub neighbourhood: Option<MeanScore>,
     /// S: the harmonic mean of the three mean shares (Meng et al. 2022).
     pub harmonic: BeforeAfter,
     /// The mean last loss of the optimisations (nats).
@@ -67,7 +67,7 @@ pub struct EditScores {
     /// n-gram entropy of the models' own writing (bits), mean over edits.
     pub fluency: Option<BeforeAfter>,
     /// The share of other facts that the model knew before an edit and does not after it, over edits.
-    pub lost: Option<Share>,
+    pub lost: Option<FactShare>,
 }
 
 type Picked = fn(&Score) -> Option<WinRate>;
@@ -87,7 +87,7 @@ pub(crate) fn scores(
     kind: Option<&str>,
 ) -> Result<EditScores> {
     let rows = sheet.of(layers, kind);
-    let part = |i: usize| part(sheet, &rows, PARTS[i].1);
+    let mean_score = |i: usize| mean_score(sheet, &rows, PARTS[i].1);
     let of_kind: BTreeSet<&str> = rows.iter().map(|r| r.request.as_str()).collect();
     let counted = |edit: &str| kind.is_none() || of_kind.contains(edit);
     let asides: Vec<&LanguageEffect> = (results.asides.iter())
@@ -114,16 +114,16 @@ pub(crate) fn scores(
         layers: layers.to_vec(),
         kind: kind.map(str::to_owned),
         edits: rows.len(),
-        efficacy: part(0)?,
-        paraphrase: part(1)?,
-        neighbourhood: part(2)?,
+        efficacy: mean_score(0)?,
+        paraphrase: mean_score(1)?,
+        neighbourhood: mean_score(2)?,
         harmonic: harmonic(sheet, &rows)?,
         loss: mean(&mut rows.iter().map(|r| r.fit.loss), rows.len()),
         perplexity: aside(|a| a.perplexity)?,
         fluency: aside(|a| a.fluency)?,
         lost: match lost.is_empty() {
             true => None,
-            false => Some(Share {
+            false => Some(FactShare {
                 value: mean(&mut lost.iter().map(|l| l.1), lost.len()),
                 interval: sheet.share_interval(&lost)?,
             }),
@@ -131,7 +131,7 @@ pub(crate) fn scores(
     })
 }
 
-fn part(sheet: &Sheet<'_>, rows: &[&EditRow], of: Picked) -> Result<Option<Part>> {
+fn mean_score(sheet: &Sheet<'_>, rows: &[&EditRow], of: Picked) -> Result<Option<MeanScore>> {
     let both = |value: fn(WinRate) -> f64| {
         let found = rows.iter().filter_map(|r| {
             let [before, after] = [of(&r.before)?, of(&r.after)?].map(value);
@@ -148,7 +148,7 @@ fn part(sheet: &Sheet<'_>, rows: &[&EditRow], of: Picked) -> Result<Option<Part>
     }
     Ok(share
         .zip(magnitude)
-        .map(|(share, magnitude)| Part { share, magnitude }))
+        .map(|(share, magnitude)| MeanScore { share, magnitude }))
 }
 
 fn before_after(sheet: &Sheet<'_>, values: &[(&str, [f64; 2])]) -> Result<Option<BeforeAfter>> {

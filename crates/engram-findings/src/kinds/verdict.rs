@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use engram_stats::{MIN_RELATIONS_PER_KIND, holm, least_p_kinds};
 
-use super::{EntropyTest, KindTests, Outcome};
+use super::{EntropyTest, KindOutcome, KindTests};
 use crate::context::Context;
 use crate::error::Result;
 use crate::gate::Gate;
@@ -49,9 +49,9 @@ fn verdict(
     test: &KindTests,
     gate: &Gate,
     sites: usize,
-) -> (Outcome, String) {
+) -> (KindOutcome, String) {
     let alpha = context.settings.alpha();
-    let none = |why: String| (Outcome::NoVerdict, why);
+    let none = |why: String| (KindOutcome::NoVerdict, why);
     let (first, second) = (&test.first, &test.second);
     if !gate.passed_by(first) || !gate.passed_by(second) {
         return none("No verdict: the model is not shown to know facts of both kinds.".to_owned());
@@ -93,16 +93,16 @@ fn verdict(
         )),
         p_value(entropy.p_holm),
     );
-    let outcome = Outcome::of(
+    let outcome = KindOutcome::of(
         entropy.test.statistic,
         entropy.p_holm,
         entropy.interval,
         alpha,
     );
     let (more, less) = match outcome {
-        Outcome::First => (first, second),
-        Outcome::Second => (second, first),
-        Outcome::NotShown | Outcome::NoVerdict => {
+        KindOutcome::First => (first, second),
+        KindOutcome::Second => (second, first),
+        KindOutcome::NotShown | KindOutcome::NoVerdict => {
             return (
                 outcome,
                 format!(

@@ -1,7 +1,7 @@
 //! The published study: its protocol, its figures, and what a model gives beside them.
 //!
-//! It runs for studies that ask for it alone ([`crate::Study::published`]). Nothing else in this crate reads it, and what
-//! it finds enters no conclusion. Its training presets and its pairs and sweep are in modules of the same name in
+//! It runs for studies that ask for it alone ([`crate::StudyResults::published`]). Nothing else in this crate reads it, and
+//! what it finds enters no conclusion. Its training presets and its pairs and sweep are in modules of the same name in
 //! `engram-train` and `engram-patch`.
 
 mod figures;

@@ -9,7 +9,7 @@ use crate::error::{Result, if_enough};
 use crate::findings::ConditionFindings;
 use crate::gate::States;
 use crate::layers::stats;
-use crate::profile::{Profile, ProfilePoint, Selection};
+use crate::profile::{LayerProfile, ProfilePoint, Selection};
 use crate::words::{number, p_value, percent, plural};
 
 use super::figures::{
@@ -290,7 +290,7 @@ fn joined(lines: Vec<(String, String)>) -> Vec<String> {
 fn corrected_profiles<'a>(
     found: &'a ConditionFindings,
     sites: &[Site],
-) -> impl Iterator<Item = &'a Profile> {
+) -> impl Iterator<Item = &'a LayerProfile> {
     found.profiles.iter().filter(move |p| {
         found.concludes_from(&p.measure)
             && p.measure.scope == crate::Scope::All

@@ -1,7 +1,7 @@
 //! What tests of findings share.
 
 use engram_core::Pair;
-use engram_findings::{Condition, Findings, Settings, Study, findings};
+use engram_findings::{Condition, Findings, Settings, StudyResults, findings};
 
 /// Few draws.
 pub fn quick() -> Settings {
@@ -14,7 +14,7 @@ pub fn quick() -> Settings {
 
 /// The findings of a study that asks for the published figures, its own suite in their protocol.
 pub fn of(suite: &[Pair], conditions: &[Condition], settings: Settings) -> Findings {
-    let study = Study {
+    let study = StudyResults {
         suite,
         published: Some(suite),
         confounds: &[],

@@ -22,7 +22,7 @@ use crate::error::{ModelError, Result, shown};
 use crate::tokenizer::Tokenizer;
 use crate::tokenizer::config::Config;
 use crate::tokenizer::folder::QWEN_2;
-use crate::tokenizer::special::{self, Named};
+use crate::tokenizer::special::{self, SpelledToken};
 
 const MODEL: &str = "tokenizer.ggml.model";
 const PRE: &str = "tokenizer.ggml.pre";
@@ -70,13 +70,13 @@ pub(super) fn build(file: &Gguf) -> Result<Tokenizer> {
             });
         }
     };
-    let token = |key: &str, default: Option<u32>| -> Result<Option<Named>> {
+    let token = |key: &str, default: Option<u32>| -> Result<Option<SpelledToken>> {
         let id = file.get::<u32>(key)?.or(default);
         Ok(id.and_then(|id| Some((inner.id_to_token(id)?, id))))
     };
     let bos = token(BOS_ID, defaults.bos)?;
     let eos = token(EOS_ID, defaults.eos)?;
-    let asked = |add: &str, default: bool, key: &str, token: &Option<Named>| match (
+    let asked = |add: &str, default: bool, key: &str, token: &Option<SpelledToken>| match (
         file.get::<bool>(add)?,
         token,
     ) {

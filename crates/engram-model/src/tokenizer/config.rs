@@ -9,7 +9,7 @@ use tokenizers::AddedToken;
 
 use super::END;
 use super::chat::Chat;
-use super::special::Named;
+use super::special::SpelledToken;
 use crate::error::{ModelError, Result, shown};
 
 /// Keys of special tokens, in the order in which the transformers library adds them.
@@ -200,7 +200,10 @@ impl Config {
     ///
     /// # Errors
     /// [`ModelError::Config`] for a token that the vocabulary lacks.
-    pub(crate) fn ends(&self, vocabulary: &tokenizers::Tokenizer) -> Result<[Option<Named>; 2]> {
+    pub(crate) fn ends(
+        &self,
+        vocabulary: &tokenizers::Tokenizer,
+    ) -> Result<[Option<SpelledToken>; 2]> {
         let end = |add: &str, key: &str| {
             if !self.is_true(add) {
                 return Ok(None);

@@ -35,14 +35,14 @@ impl Special {
 }
 
 /// A token as the vocabulary spells it, and its id.
-pub(crate) type Named = (String, u32);
+pub(crate) type SpelledToken = (String, u32);
 
 /// A post-processor that adds these tokens before and after a text.
 pub(crate) fn template(
-    before: Option<&Named>,
-    after: Option<&Named>,
+    before: Option<&SpelledToken>,
+    after: Option<&SpelledToken>,
 ) -> tokenizers::Result<PostProcessorWrapper> {
-    let piece = |token: Option<&Named>, kind: u32| -> Option<Value> {
+    let piece = |token: Option<&SpelledToken>, kind: u32| -> Option<Value> {
         token.map(|(text, _)| json!({"SpecialToken": {"id": text, "type_id": kind}}))
     };
     let sequence = |name: &str, kind: u32| json!({"Sequence": {"id": name, "type_id": kind}});

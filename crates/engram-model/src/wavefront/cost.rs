@@ -7,7 +7,7 @@ use super::geometry::{Flow, spans};
 use super::world::World;
 use super::write::{Placed, Value, Write, place};
 use crate::architecture::Shape;
-use crate::block::{Described, Graph, Made, Stage};
+use crate::block::{ComputedFrom, Described, Graph, Stage};
 use crate::kernels::packed::{DEPTH, PANEL};
 
 /// A matrix product of a block: rows of a stage times a weight of [inputs, outputs].
@@ -25,7 +25,9 @@ fn products(shape: &Shape) -> Vec<Product> {
     let block = graph.block.iter();
     let product = |d: &Described| {
         let (inputs, outputs) = d.inputs.zip(d.width)?;
-        let Made::Of(read) = &d.made else { return None };
+        let ComputedFrom::Of(read) = &d.made else {
+            return None;
+        };
         let read = graph.block.iter().find(|other| read.contains(&other.site));
         Some(Product {
             of: d.site,

@@ -11,7 +11,7 @@ use super::geometry::Spans;
 use super::reading::Terms;
 use super::write::{Placed, Value, Write};
 use super::{Block, Linear, Norm, Wavefront};
-use crate::block::{Effect, Stage};
+use crate::block::{Stage, WriteEffect};
 use crate::kernels::scratch;
 use crate::kernels::suffix_attention::{probabilities, weigh};
 
@@ -111,8 +111,11 @@ impl Group<'_, '_> {
                 return (self.front).add_difference(self.caches, write, base, position, row);
             }
             let (unit, offset) = match write.effect {
-                Effect::Columns { unit, offset } => (unit, offset),
-                Effect::Row | Effect::Scale | Effect::Token | Effect::Position => (1, 0),
+                WriteEffect::Columns { unit, offset } => (unit, offset),
+                WriteEffect::Row
+                | WriteEffect::Scale
+                | WriteEffect::Token
+                | WriteEffect::Position => (1, 0),
             };
             let part = match &write.part {
                 Some(part) => part.start * unit..part.end * unit,
@@ -153,7 +156,7 @@ impl Group<'_, '_> {
                 return;
             };
             match write.effect {
-                Effect::Scale => {
+                WriteEffect::Scale => {
                     let x = x.row(w, p).unwrap_or_else(|| self.base(w, p, base, d));
                     let scale = scales.entry((w, p)).or_insert_with(|| norm.scale(x));
                     let present = std::slice::from_mut(scale);
@@ -303,9 +306,9 @@ impl Group<'_, '_> {
                 value.into_owned()
             };
             let embeddings = match write.effect {
-                Effect::Token => &mut tokens,
-                Effect::Position => &mut places,
-                Effect::Row | Effect::Columns { .. } | Effect::Scale => {
+                WriteEffect::Token => &mut tokens,
+                WriteEffect::Position => &mut places,
+                WriteEffect::Row | WriteEffect::Columns { .. } | WriteEffect::Scale => {
                     return self.front.put(self.caches, write, (p, 0..d), to);
                 }
             };
@@ -461,16 +464,16 @@ impl Group<'_, '_> {
     /// Puts what a write makes of the present probabilities of a head's query in their place.
     fn pattern(
         &self,
-        (write, value): (&Placed, &Value),
+        (write, value): (&Placed, &WrittenValue),
         head: usize,
         query: usize,
         present: &mut [f32],
     ) {
         match value {
-            Value::Constant(value) => {
+            WrittenValue::Constant(value) => {
                 present[..query + 1].fill(value.first().copied().unwrap_or_default());
             }
-            Value::Run { run, .. } => {
+            WrittenValue::Run { run, .. } => {
                 let first = self.caches.first_row(*run);
                 let cache = &self.caches.layers[self.layer];
                 let parts = |j| self.front.row_parts(&cache.qkv, &cache.met, first + j);
@@ -478,7 +481,7 @@ impl Group<'_, '_> {
                 let own = parts(query)[0];
                 probabilities(self.block.heads, head, own, &keys, query, present);
             }
-            Value::Added { value, scale } => {
+            WrittenValue::Added { value, scale } => {
                 let mut added = present.to_vec();
                 self.pattern((write, value), head, query, &mut added);
                 let pairs = present[..query + 1].iter_mut().zip(added);

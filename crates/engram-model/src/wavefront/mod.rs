@@ -39,11 +39,11 @@ use crate::model::LanguageModel;
 
 pub use base::{Caches, NotFinite, Run};
 pub use cost::{Work, cache_bytes, head_bytes, panel_bytes, task_bytes, world_bytes};
-pub use ending::{Ending, Logits, Reverse, Trace};
+pub use ending::{Ending, LogitRows, Reverse, Trace};
 pub use function::RowFunction;
 pub use readout::Vocabulary;
 pub use world::World;
-pub use write::{Value, Write};
+pub use write::{Write, WrittenValue};
 
 /// x·weight + bias.
 struct Linear {

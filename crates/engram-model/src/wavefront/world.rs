@@ -144,7 +144,7 @@ impl Wavefront {
             let mut scale = None;
             for write in here.iter().filter(|w| w.stage != Stage::Residual) {
                 match write.effect {
-                    Effect::Scale => {
+                    WriteEffect::Scale => {
                         let present = scale.unwrap_or_else(|| self.ln_final.scale(&x));
                         let mut written = [present];
                         self.put(caches, write, (position, 0..1), &mut written);

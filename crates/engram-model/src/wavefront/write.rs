@@ -10,11 +10,11 @@ use super::base::Caches;
 use super::function::RowFunction;
 use super::{Linear, Norm, Wavefront};
 use crate::architecture::Shape;
-use crate::block::{Described, Effect, Stage, describe, rank};
+use crate::block::{Described, Stage, WriteEffect, describe, rank};
 
 /// What a write puts in place of what was there.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Value {
+pub enum WrittenValue {
     /// A run's own value at the same site, at the position written plus `shift`.
     Run {
         /// Index among the cached runs.
@@ -35,7 +35,7 @@ pub enum Value {
     /// The present value with `scale` times another added.
     Added {
         /// What is added.
-        value: Box<Value>,
+        value: Box<WrittenValue>,
         /// How many times.
         scale: f32,
     },
@@ -47,7 +47,7 @@ pub enum Value {
     Reading(Arc<Vec<Write>>),
 }
 
-impl Value {
+impl WrittenValue {
     /// Whether what was there does not matter.
     pub(super) fn replaces(&self) -> bool {
         match self {
@@ -70,7 +70,7 @@ pub struct Write {
     /// Only these heads, or these neurons; all where `None`.
     pub part: Option<Range<usize>>,
     /// What is written.
-    pub value: Value,
+    pub value: WrittenValue,
 }
 
 /// A write at the stage where it takes effect.
@@ -78,7 +78,7 @@ pub struct Write {
 pub(crate) struct Placed {
     pub layer: usize,
     pub stage: Stage,
-    pub effect: Effect,
+    pub effect: WriteEffect,
     /// The place of the site that was asked for in the order of the forward pass.
     pub rank: usize,
     pub site: Site,
@@ -87,7 +87,7 @@ pub(crate) struct Placed {
     pub difference: Option<Through>,
     pub positions: Range<usize>,
     pub part: Option<Range<usize>>,
-    pub value: Value,
+    pub value: WrittenValue,
 }
 
 /// More neurons than this are cheaper written one by one and multiplied whole.
@@ -299,7 +299,7 @@ impl Wavefront {
         present: &mut [f32],
     ) {
         match value {
-            Value::Run { run, shift } => {
+            WrittenValue::Run { run, shift } => {
                 let from = position as i64 + shift;
                 let from = usize::try_from(from).unwrap_or_default();
                 let row = self.placed_value(caches, site, (*run, from));
@@ -311,7 +311,7 @@ impl Wavefront {
                 let row = &rows[(position - first) * width..][..width];
                 present.copy_from_slice(&row[columns]);
             }
-            Value::Added { value, scale } => {
+            WrittenValue::Added { value, scale } => {
                 let mut added = present.to_vec();
                 let at = (position, columns);
                 self.put_value(caches, (site, value), at, &mut added);

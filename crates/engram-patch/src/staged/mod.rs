@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use values::Constants;
 
-use crate::continuation::Continuation;
+use crate::continuation::ContinuationRows;
 use crate::engine::{Batch, Done, Engine, Sink, Unpatched, Values};
 use crate::error::{PatchError, Result};
 use crate::intervention::Intervention;
@@ -66,7 +66,7 @@ struct Bench<'a> {
     plan: &'a Plan,
     index: usize,
     pair: &'a PairPlan,
-    continuation: Continuation,
+    continuation: ContinuationRows,
     /// The first of its base runs, and of its source runs, among the cached.
     base: usize,
     source: usize,

@@ -120,9 +120,9 @@ impl StagedEngine<'_> {
         first: usize,
         (run, shift): (usize, i64),
         constants: &Constants,
-    ) -> wavefront::Value {
+    ) -> wavefront::WrittenValue {
         match value {
-            Value::Source => wavefront::Value::Run { run, shift },
+            Value::Source => wavefront::WrittenValue::Run { run, shift },
             Value::Zero => {
                 let zeros = constants.zeros.get(&key.0);
                 wavefront::Value::Constant(zeros.cloned().unwrap_or_default())
@@ -131,8 +131,8 @@ impl StagedEngine<'_> {
                 let mean = constants.means.get(&key);
                 wavefront::Value::Constant(mean.cloned().unwrap_or_default())
             }
-            Value::Row(row) => wavefront::Value::Constant(row.clone()),
-            Value::Rows(rows) => wavefront::Value::Rows {
+            Value::Row(row) => wavefront::WrittenValue::Constant(row.clone()),
+            Value::Rows(rows) => wavefront::WrittenValue::Rows {
                 first,
                 rows: rows.clone(),
             },

@@ -1,7 +1,7 @@
 //! The pairs behind each mean of a profile, as the page's script reads them.
 
 use engram_findings::ConditionFindings;
-use engram_findings::profile::{Profile, ProfilePoint};
+use engram_findings::profile::{LayerProfile, ProfilePoint};
 use serde_json::{Value, json};
 
 use super::{key, place, with};
@@ -12,7 +12,7 @@ pub(super) fn spread(condition: &ConditionFindings) -> Vec<Value> {
     shown.filter_map(|p| row(condition, p)).collect()
 }
 
-fn row(condition: &ConditionFindings, profile: &Profile) -> Option<Value> {
+fn row(condition: &ConditionFindings, profile: &LayerProfile) -> Option<Value> {
     let points: Vec<&ProfilePoint> = (profile.layers.iter())
         .filter(|p| p.layer.is_some() && !p.trivial)
         .collect();

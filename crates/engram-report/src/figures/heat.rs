@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use engram_core::Corruption;
 use engram_findings::ConditionFindings;
 use engram_findings::layout::PositionClass;
-use engram_findings::parts::{Effect, LEAST_EFFECT, PartGrid};
+use engram_findings::parts::{LEAST_EFFECT, PartEffect, PartGrid};
 use engram_findings::positions::PositionMap;
 use plotters::prelude::*;
 
@@ -69,13 +69,13 @@ enum Sign {
 }
 
 impl Sign {
-    fn of(n: usize, of: usize, trivial: bool, effect: Effect) -> Sign {
+    fn of(n: usize, of: usize, trivial: bool, effect: PartEffect) -> Sign {
         match effect {
             _ if trivial => Sign::Trivial,
-            Effect::Restores => Sign::Restores,
-            Effect::Opposes => Sign::Opposes,
-            Effect::NotShown if n < of => Sign::Fewer(n),
-            Effect::NotShown => Sign::None,
+            PartEffect::Restores => Sign::Restores,
+            PartEffect::Opposes => Sign::Opposes,
+            PartEffect::NotShown if n < of => Sign::Fewer(n),
+            PartEffect::NotShown => Sign::None,
         }
     }
 }
@@ -116,7 +116,7 @@ fn of_site(condition: &ConditionFindings, maps: &[&PositionMap]) -> Result<Figur
                     column,
                     row,
                     value: c.mean,
-                    sign: Sign::of(c.n, c.of, c.trivial, Effect::NotShown),
+                    sign: Sign::of(c.n, c.of, c.trivial, PartEffect::NotShown),
                 })
             });
             Map {

@@ -2,7 +2,7 @@
 
 use engram_core::Corruption;
 use engram_findings::ConditionFindings;
-use engram_findings::profile::{Profile, ProfilePoint};
+use engram_findings::profile::{LayerProfile, ProfilePoint};
 
 use super::curves::{Over, Panel, Point, figure};
 use super::{Figure, file_name};
@@ -10,7 +10,7 @@ use crate::charts::place;
 use crate::error::Result;
 
 /// One site: its name, and its profiles by kind.
-type Site<'a> = (String, Vec<(usize, &'a Profile)>);
+type Site<'a> = (String, Vec<(usize, &'a LayerProfile)>);
 
 /// The figure of one model; none where no site says anything.
 pub(super) fn draw(condition: &ConditionFindings, kinds: &[&str]) -> Result<Option<Figure>> {
@@ -54,13 +54,13 @@ fn sites<'a>(condition: &'a ConditionFindings, kinds: &[&str]) -> Vec<Site<'a>> 
     sites
 }
 
-fn points(profile: &Profile) -> impl Iterator<Item = &ProfilePoint> {
+fn points(profile: &LayerProfile) -> impl Iterator<Item = &ProfilePoint> {
     let points = profile.layers.iter();
     points.filter(|p| p.layer.is_some() && p.mean.is_some())
 }
 
 /// The points of a profile.
-pub(super) fn curve(profile: &Profile) -> Vec<Point> {
+pub(super) fn curve(profile: &LayerProfile) -> Vec<Point> {
     let numbers = |point: &ProfilePoint| {
         let mean = point.mean.unwrap_or(0.0);
         let (lower, upper) = point.interval.map_or((mean, mean), |i| (i.lower, i.upper));

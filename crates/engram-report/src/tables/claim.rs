@@ -4,11 +4,11 @@ use engram_findings::adjusted::AdjustedDifference;
 use engram_findings::words::number;
 use engram_findings::{ConditionFindings, Findings};
 
-use super::{Table, dash, p_cell, with_interval};
+use super::{ReportTable, dash, p_cell, with_interval};
 
 /// One row for each model, site and direction: the plain difference and the same with confounds held.
-pub(crate) fn claim(findings: &Findings) -> Table {
-    let mut table = Table::new(
+pub(crate) fn claim(findings: &Findings) -> ReportTable {
+    let mut table = ReportTable::new(
         &caption(findings),
         &[
             "model",

@@ -2,20 +2,20 @@
 
 use engram_findings::Findings;
 use engram_findings::editing::{
-    BeforeAfter, EditFindings, EditKindLayer, EditScores, Part, Recovery,
+    BeforeAfter, EditFindings, EditKindLayer, EditScores, MeanScore, Recovery,
 };
 use engram_findings::words::{layer_set, number, percent};
 
-use super::{Table, dash, p_cell, with_interval};
+use super::{ReportTable, dash, p_cell, with_interval};
 use crate::editing::{ALL_FACTS, name};
 
 /// How many completions of a kind are shown at once.
 const SHOWN: usize = 3;
 
 /// Scores at the best layers of all facts, and at all others.
-pub(crate) fn edit_scores(findings: &Findings) -> [Table; 2] {
+pub(crate) fn edit_scores(findings: &Findings) -> [ReportTable; 2] {
     let caption = |which: &str| {
-        Table::new(
+        ReportTable::new(
             &format!(
                 "Scores of edits {which}: before → after, with {} intervals over clusters of facts. S is the harmonic mean of the three shares; perplexity is of texts held out, fluency the n-gram entropy of what the model writes (bits); facts lost are a share of the other facts that the model knew.",
                 percent(findings.settings.level)
@@ -51,7 +51,7 @@ pub(crate) fn edit_scores(findings: &Findings) -> [Table; 2] {
 }
 
 fn scores_row(name: String, scores: &EditScores) -> Vec<String> {
-    let share = |part: Option<Part>| part.map_or_else(dash, |p| change(p.share, percent));
+    let share = |score: Option<MeanScore>| score.map_or_else(dash, |p| change(p.share, percent));
     let number = |part: Option<BeforeAfter>| part.map_or_else(dash, |p| change(p, number));
     vec![
         name,
@@ -79,8 +79,8 @@ fn change(mean: BeforeAfter, text: fn(f64) -> String) -> String {
 }
 
 /// The best set of layers against every other.
-pub(crate) fn edit_layers(findings: &Findings) -> Table {
-    let mut table = Table::new(
+pub(crate) fn edit_layers(findings: &Findings) -> ReportTable {
+    let mut table = ReportTable::new(
         "The layers with the greatest S against every other: mean difference of S of a fact, over facts edited at all of them; sign flips of cluster means.",
         &[
             "edits",
@@ -113,9 +113,9 @@ pub(crate) fn edit_layers(findings: &Findings) -> Table {
 }
 
 /// Tests between kinds, at the best layers of all facts and at all.
-pub(crate) fn edit_kinds(findings: &Findings) -> [Table; 2] {
+pub(crate) fn edit_kinds(findings: &Findings) -> [ReportTable; 2] {
     let caption = |which: &str| {
-        Table::new(
+        ReportTable::new(
             &format!(
                 "Do edits of one kind hold better? Differences of p after the edit, and S of a fact, {which}: means over relations, kind permuted over relations, Holm over layers."
             ),
@@ -170,8 +170,8 @@ fn kind_cells(layer: &EditKindLayer) -> Vec<String> {
 }
 
 /// What recovery adds to the layer in explaining scores.
-pub(crate) fn edit_helps(findings: &Findings) -> Table {
-    let mut table = Table::new(
+pub(crate) fn edit_helps(findings: &Findings) -> ReportTable {
+    let mut table = ReportTable::new(
         "Does localisation help? What is added in explaining p(new) − p(true) after the edit of a fact at a layer. R² never falls: the p value says whether anything is added, the interval (facts resampled) how much.",
         &[
             "edits",
@@ -203,8 +203,8 @@ pub(crate) fn edit_helps(findings: &Findings) -> Table {
 }
 
 /// Correlation of recovery and scores over facts within layers.
-pub(crate) fn edit_correlations(findings: &Findings) -> Table {
-    let mut table = Table::new(
+pub(crate) fn edit_correlations(findings: &Findings) -> ReportTable {
+    let mut table = ReportTable::new(
         "Within a layer, do edits hold better for facts of which more is recovered there? Spearman's ρ over facts, mean over layers, interval over facts.",
         &[
             "edits", "score", "facts", "layers", "mean ρ", "least", "greatest",
@@ -243,7 +243,7 @@ fn three(x: f64) -> String {
 }
 
 /// What models say before and after: a few facts of each kind, and the others.
-pub(crate) fn edit_said(findings: &Findings) -> [Table; 2] {
+pub(crate) fn edit_said(findings: &Findings) -> [ReportTable; 2] {
     let caption = "What the model says after the prompt, before and after the edit at the layers with the greatest S.";
     let head = [
         "edits",
@@ -254,7 +254,10 @@ pub(crate) fn edit_said(findings: &Findings) -> [Table; 2] {
         "said before",
         "says after",
     ];
-    let [mut first, mut others] = [Table::new(caption, &head), Table::new(caption, &head)];
+    let [mut first, mut others] = [
+        ReportTable::new(caption, &head),
+        ReportTable::new(caption, &head),
+    ];
     for of in &findings.editing {
         let mut shown: Vec<&Option<String>> = Vec::new();
         for said in &of.said {

@@ -28,15 +28,15 @@ pub(crate) use tested::{
 
 /// A table: what it says, its head and its rows. The first column names the row.
 #[derive(Debug, Clone, Default, Serialize)]
-pub(crate) struct Table {
+pub(crate) struct ReportTable {
     pub caption: String,
     pub head: Vec<String>,
     pub rows: Vec<Vec<String>>,
 }
 
-impl Table {
-    pub fn new(caption: &str, head: &[&str]) -> Table {
-        Table {
+impl ReportTable {
+    pub fn new(caption: &str, head: &[&str]) -> ReportTable {
+        ReportTable {
             caption: caption.to_owned(),
             head: head.iter().map(|h| (*h).to_owned()).collect(),
             rows: Vec::new(),
@@ -46,7 +46,7 @@ impl Table {
 
 /// Splits a table whose third and fourth column are metric and direction: rows of the logit difference
 /// under denoise, without these columns, and all others.
-pub(crate) fn split(table: Table) -> (Table, Table) {
+pub(crate) fn split(table: ReportTable) -> (ReportTable, ReportTable) {
     let is_primary = |row: &Vec<String>| {
         row[2] == Metric::LogitDiff.name() && row[3] == Direction::Denoise.name()
     };
@@ -57,12 +57,12 @@ pub(crate) fn split(table: Table) -> (Table, Table) {
     }
     let caption = format!("{} Logit difference, denoise.", table.caption);
     (
-        Table {
+        ReportTable {
             caption,
             head,
             rows: primary,
         },
-        Table {
+        ReportTable {
             rows: others,
             ..table
         },
@@ -114,7 +114,7 @@ fn brackets(lower: String, upper: String) -> String {
 }
 
 /// What each model knows, by kind.
-pub(crate) fn knowing(findings: &Findings) -> Table {
+pub(crate) fn knowing(findings: &Findings) -> ReportTable {
     let taught = if findings.conditions.iter().any(|c| c.taught) {
         " Own wordings are those that training texts have; paraphrases were held back from training."
     } else {
@@ -124,7 +124,7 @@ pub(crate) fn knowing(findings: &Findings) -> Table {
         "What each model prefers and says. It prefers the right one of a pair where answer beats foil on the clean prompt and foil beats answer on the corrupted one (chance: a quarter); it says the answer where greedy decoding gives it (chance: next to none); an answer beats its foil by chance in a half. Used: pairs that are eligible and whose right one it prefers, which conclusions rest on.{taught} Brackets are {} intervals, the wider of Wilson's, in which a cluster is a trial, and of a bootstrap over clusters.",
         percent(findings.settings.level)
     );
-    let mut table = Table::new(
+    let mut table = ReportTable::new(
         &caption,
         &[
             "model",
@@ -165,8 +165,8 @@ pub(crate) fn knowing(findings: &Findings) -> Table {
 }
 
 /// Models against each other.
-pub(crate) fn comparisons(findings: &Findings) -> Table {
-    let mut table = Table::new(
+pub(crate) fn comparisons(findings: &Findings) -> ReportTable {
+    let mut table = ReportTable::new(
         "Pairs whose right one each of two models prefers, over the pairs that both were asked; exact two-sided sign test on the pairs of which only one of them does. Beside it the pairs whose answer each says.",
         &[
             "models",
@@ -199,8 +199,8 @@ pub(crate) fn comparisons(findings: &Findings) -> Table {
 }
 
 /// Recovery by layer: the numbers of the figure, primary metric.
-pub(crate) fn recovery(findings: &Findings) -> Table {
-    let mut table = Table::new(
+pub(crate) fn recovery(findings: &Findings) -> ReportTable {
+    let mut table = ReportTable::new(
         "Recovery by layer and kind (logit difference): mean over pairs with its bootstrap interval over clusters, and the headline, a ratio of means. Pairs whose recovery the graph alone fixes are left out, where it does not fix all.",
         &[
             "model",

@@ -1,16 +1,16 @@
 //! The heads and neurons that restore most.
 
 use engram_findings::Findings;
-use engram_findings::parts::{Effect, PartKind};
+use engram_findings::parts::{PartEffect, PartKind};
 
-use super::{Table, p, with_interval};
+use super::{ReportTable, p, with_interval};
 
 /// How many are shown of each site.
 pub(crate) const TOP: usize = 10;
 
 /// The first ten of each site, over all kinds and roles of the position.
-pub(crate) fn parts(findings: &Findings) -> Table {
-    let mut table = Table::new(
+pub(crate) fn parts(findings: &Findings) -> ReportTable {
+    let mut table = ReportTable::new(
         "The ten heads or neurons of each site that restore most, all pairs together. They are chosen by the means that are shown: means and intervals of the first are too large. Adjusted p: over all that were measured (Benjamini–Hochberg).",
         &[
             "model",
@@ -31,9 +31,9 @@ pub(crate) fn parts(findings: &Findings) -> Table {
                 PartKind::Neuron => "neuron",
             };
             let shown = match cell.effect {
-                Effect::Restores => "restores",
-                Effect::Opposes => "works against the answer",
-                Effect::NotShown => "",
+                PartEffect::Restores => "restores",
+                PartEffect::Opposes => "works against the answer",
+                PartEffect::NotShown => "",
             };
             table.rows.push(vec![
                 condition.name.clone(),

@@ -6,13 +6,13 @@ use engram_findings::Findings;
 use engram_findings::words::{number, percent};
 use indexmap::IndexMap;
 
-use super::{Table, brackets, dash};
+use super::{ReportTable, brackets, dash};
 use crate::charts::place;
 use crate::input::{EpochPoint, ReportInput, TrainingCurve};
 
 /// Modules of the published protocol.
-pub(crate) fn modules(findings: &Findings) -> Table {
-    let mut table = Table::new(
+pub(crate) fn modules(findings: &Findings) -> ReportTable {
+    let mut table = ReportTable::new(
         "Every module under the published protocol: recovery from overwriting its whole output.",
         &[
             "model",
@@ -43,8 +43,8 @@ pub(crate) fn modules(findings: &Findings) -> Table {
 }
 
 /// What the graph alone fixes, and why.
-pub(crate) fn trivial(findings: &Findings) -> Table {
-    let mut table = Table::new(
+pub(crate) fn trivial(findings: &Findings) -> ReportTable {
+    let mut table = ReportTable::new(
         "Recovery that the graph alone fixes, whatever the weights: left out of every test.",
         &["site or module", "layers", "why"],
     );
@@ -102,8 +102,8 @@ fn ranges(layers: &BTreeSet<i64>) -> String {
 }
 
 /// How each model was trained.
-pub(crate) fn training(input: &ReportInput) -> Table {
-    let mut table = Table::new(
+pub(crate) fn training(input: &ReportInput) -> ReportTable {
+    let mut table = ReportTable::new(
         "Training. Validation losses are in nats per token; presets count padding differently in their own, so that models are compared on real tokens. The mean over batches is what transformers' Trainer reports of the own count.",
         &[
             "model",
@@ -166,8 +166,8 @@ fn best(curve: &TrainingCurve) -> Option<&EpochPoint> {
 }
 
 /// Settings that are not their preset's.
-pub(crate) fn departures(input: &ReportInput) -> Table {
-    let mut table = Table::new(
+pub(crate) fn departures(input: &ReportInput) -> ReportTable {
+    let mut table = ReportTable::new(
         "Where training departs from its preset.",
         &["model", "setting", "preset", "used", "why"],
     );
@@ -181,8 +181,8 @@ pub(crate) fn departures(input: &ReportInput) -> Table {
 }
 
 /// Pairs not measured, counted by reason.
-pub(crate) fn excluded_by_reason(input: &ReportInput) -> Table {
-    let mut table = Table::new(
+pub(crate) fn excluded_by_reason(input: &ReportInput) -> ReportTable {
+    let mut table = ReportTable::new(
         "Pairs and facts that were not measured, by reason.",
         &["why", "kind", "how many"],
     );
@@ -200,8 +200,8 @@ pub(crate) fn excluded_by_reason(input: &ReportInput) -> Table {
 }
 
 /// Pairs not measured, each.
-pub(crate) fn excluded(input: &ReportInput) -> Table {
-    let mut table = Table::new(
+pub(crate) fn excluded(input: &ReportInput) -> ReportTable {
+    let mut table = ReportTable::new(
         "Pairs and facts that were not measured.",
         &["pair", "kind", "why"],
     );
@@ -215,8 +215,8 @@ pub(crate) fn excluded(input: &ReportInput) -> Table {
 }
 
 /// Pairs that a metric leaves out.
-pub(crate) fn metrics_left_out(findings: &Findings) -> Table {
-    let mut table = Table::new(
+pub(crate) fn metrics_left_out(findings: &Findings) -> ReportTable {
+    let mut table = ReportTable::new(
         "Pairs that are eligible by the logit difference and left out of another metric or corruption, whose own gap is too small.",
         &[
             "model",
@@ -243,8 +243,8 @@ pub(crate) fn metrics_left_out(findings: &Findings) -> Table {
 }
 
 /// Pairs that were measured and enter no conclusion.
-pub(crate) fn unused(findings: &Findings) -> Table {
-    let mut table = Table::new(
+pub(crate) fn unused(findings: &Findings) -> ReportTable {
+    let mut table = ReportTable::new(
         "Pairs that were measured and enter no conclusion.",
         &[
             "model",

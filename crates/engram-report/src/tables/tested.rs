@@ -5,7 +5,7 @@ use engram_findings::layers::LayerTests;
 use engram_findings::words::number;
 use engram_findings::{ConditionFindings, Findings};
 
-use super::{Table, dash, each, maybe, p_cell, with_interval};
+use super::{ReportTable, dash, each, maybe, p_cell, with_interval};
 use crate::charts::place;
 
 fn layers(found: &[Option<i64>]) -> String {
@@ -18,8 +18,8 @@ fn layers(found: &[Option<i64>]) -> String {
 }
 
 /// Omnibus tests over layers.
-pub(crate) fn layer_tests(findings: &Findings) -> Table {
-    let mut table = Table::new(
+pub(crate) fn layer_tests(findings: &Findings) -> ReportTable {
+    let mut table = ReportTable::new(
         "Do layers differ? Friedman's test on cluster means, trivial layers left out; beside it the layers that stand above or below the pair's own mean over layers (Wilcoxon's signed-rank test, Holm over layers).",
         &[
             "model",
@@ -78,8 +78,8 @@ pub(crate) fn layer_tests(findings: &Findings) -> Table {
 }
 
 /// Every layer of the primary measures.
-pub(crate) fn each_layer(findings: &Findings) -> Table {
-    let mut table = Table::new(
+pub(crate) fn each_layer(findings: &Findings) -> ReportTable {
+    let mut table = ReportTable::new(
         "Each layer against the pair's own mean over layers (logit difference, denoise): Wilcoxon's signed-rank test on cluster means.",
         &[
             "model",
@@ -121,8 +121,8 @@ pub(crate) fn each_layer(findings: &Findings) -> Table {
 }
 
 /// Tests between kinds.
-pub(crate) fn kind_tests(findings: &Findings) -> Table {
-    let mut table = Table::new(
+pub(crate) fn kind_tests(findings: &Findings) -> ReportTable {
+    let mut table = ReportTable::new(
         "Do the kinds differ in how localised recovery is? Mean normalised entropy over layers (1: spread evenly, 0: one layer), means over relations; kind permuted over relations, Holm over sites.",
         &[
             "model",
@@ -170,8 +170,8 @@ pub(crate) fn kind_tests(findings: &Findings) -> Table {
 }
 
 /// Layers in which kinds differ.
-pub(crate) fn kind_layers(findings: &Findings) -> Table {
-    let mut table = Table::new(
+pub(crate) fn kind_layers(findings: &Findings) -> ReportTable {
+    let mut table = ReportTable::new(
         "Recovery of one kind less that of the other, layer by layer (logit difference, denoise): means over relations, kind permuted over relations.",
         &[
             "model",
@@ -205,8 +205,8 @@ pub(crate) fn kind_layers(findings: &Findings) -> Table {
 }
 
 /// Localisation by kind.
-pub(crate) fn localisation(findings: &Findings) -> Table {
-    let mut table = Table::new(
+pub(crate) fn localisation(findings: &Findings) -> ReportTable {
+    let mut table = ReportTable::new(
         "How localised recovery is, medians over pairs. Undefined: pairs with too little positive recovery in all layers together.",
         &[
             "model",
@@ -256,8 +256,8 @@ pub(crate) fn which(findings: &Findings) -> Vec<String> {
 }
 
 /// What of the tests between kinds survives other ways of measuring, and the loss of a relation or a wording.
-pub(crate) fn robustness(findings: &Findings) -> Table {
-    let mut table = Table::new(
+pub(crate) fn robustness(findings: &Findings) -> ReportTable {
+    let mut table = ReportTable::new(
         "What survives? The difference in mean normalised entropy between kinds, measured otherwise, and without any one relation or wording. p by permutation of kind over relations; what each way says goes by p after Holm over sites and by the interval, as the verdict does.",
         &[
             "model",

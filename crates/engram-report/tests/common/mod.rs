@@ -9,10 +9,10 @@ use engram_core::edit::TOGETHER;
 use engram_core::{Method, Row, Site};
 use engram_findings::editing::simulate::EditSimulation;
 use engram_findings::simulate::Simulation;
-use engram_findings::{Condition, EditResults, Findings, Settings, Study, findings};
+use engram_findings::{Condition, EditResults, Findings, Settings, StudyResults, findings};
 use engram_report::{
-    Departure, EpochPoint, Excluded, Fact, RateReached, ReportInput, Reproduction, StepPoint,
-    TrainingCurve, render,
+    ChangedSetting, EpochPoint, Excluded, NamedValue, RateReached, ReportInput, Reproduction,
+    StepPoint, TrainingCurve, render,
 };
 
 pub fn found(simulation: Simulation, change: impl Fn(&mut Condition)) -> Findings {
@@ -38,7 +38,7 @@ pub fn with_edits(
         permutations: 200,
         ..Settings::default()
     };
-    let study = Study {
+    let study = StudyResults {
         suite: &suite,
         published: Some(&suite),
         confounds: &[],
@@ -75,7 +75,7 @@ pub fn input(findings: Findings) -> ReportInput {
             }],
             best_epoch: Some(1.0),
             base_validation_loss: Some(6.789),
-            departures: vec![Departure {
+            departures: vec![ChangedSetting {
                 setting: "warmup_steps".into(),
                 preset: "500".into(),
                 used: "37".into(),
@@ -90,7 +90,7 @@ pub fn input(findings: Findings) -> ReportInput {
             }),
             ..TrainingCurve::default()
         }],
-        corpus: vec![Fact::new("mentions of seizure", "13,921")],
+        corpus: vec![NamedValue::new("mentions of seizure", "13,921")],
         excluded: vec![Excluded {
             pair: "gene-17".into(),
             kind: None,
@@ -98,7 +98,7 @@ pub fn input(findings: Findings) -> ReportInput {
         }],
         reproduction: Reproduction {
             command: "engram run study.toml".into(),
-            seeds: vec![Fact::new("training", 42)],
+            seeds: vec![NamedValue::new("training", 42)],
             ..Reproduction::default()
         },
     }

@@ -11,7 +11,7 @@ fn observations(
     rng: &mut ChaCha8Rng,
     clusters: usize,
     slopes: [f64; 2],
-) -> (Vec<f64>, Vec<Column>, Vec<usize>) {
+) -> (Vec<f64>, Vec<DesignColumn>, Vec<usize>) {
     let (mut y, mut ids) = (Vec::new(), Vec::new());
     let (mut outer, mut inner) = (Vec::new(), Vec::new());
     for cluster in 0..clusters {
@@ -24,7 +24,10 @@ fn observations(
             ids.push(cluster);
         }
     }
-    let columns = vec![Column::new("outer", outer), Column::new("inner", inner)];
+    let columns = vec![
+        DesignColumn::new("outer", outer),
+        DesignColumn::new("inner", inner),
+    ];
     (y, columns, ids)
 }
 
@@ -100,7 +103,7 @@ fn adjusted_kinds_hold_their_level_where_kinds_alone_do_not() {
         };
         let plain = permute_kinds_adjusted(pairs, 199, LEVEL, 1).unwrap();
         alone += usize::from(plain.test.p_value <= 0.05);
-        let covariates = [Column::new("gap", gaps)];
+        let covariates = [DesignColumn::new("gap", gaps)];
         let pairs = KindPairs {
             covariates: &covariates,
             ..pairs

@@ -100,7 +100,7 @@ impl Run<'_> {
                 let settings = edit.settings()?;
                 let held_out = texts_of(&held_out)?;
                 let label = format!("{}, edit {name}", from.name);
-                let sweep = edits::Sweep {
+                let sweep = edits::EditSweep {
                     label: &label,
                     reader: &reader,
                     facts: Facts::Suite(&suite),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use engram_core::files;
-use engram_report::{Fact, Reproduction};
+use engram_report::{NamedValue, Reproduction};
 
 use super::Run;
 use crate::curve::Origin;
@@ -20,30 +20,33 @@ impl Run<'_> {
         let mut timing = earlier.map(|m| m.timing).unwrap_or_default();
         timing.extend(self.timing.clone());
         let mut seeds = vec![
-            Fact::new("study", study.seed),
-            Fact::new("statistics", study.stats.seed),
+            NamedValue::new("study", study.seed),
+            NamedValue::new("statistics", study.stats.seed),
         ];
         if let Some(write) = study.corpus.as_ref().and_then(|c| c.write.as_ref()) {
-            seeds.push(Fact::new("texts", write.seed));
+            seeds.push(NamedValue::new("texts", write.seed));
         }
         for (name, settings) in &self.setup.settings {
-            seeds.push(Fact::new(format!("training of {name}"), settings.seed));
+            seeds.push(NamedValue::new(
+                format!("training of {name}"),
+                settings.seed,
+            ));
         }
-        let mut inputs: Vec<Fact> = self
+        let mut inputs: Vec<NamedValue> = self
             .setup
             .inputs
             .iter()
-            .map(|(k, v)| Fact::new(*k, v))
+            .map(|(k, v)| NamedValue::new(*k, v))
             .collect();
-        inputs.push(Fact::new("study file", files::sha256_file(file)?));
+        inputs.push(NamedValue::new("study file", files::sha256_file(file)?));
         inputs.extend(
             self.setup
                 .base
                 .shape()
                 .served()
-                .map(|s| Fact::new("grouped queries", s)),
+                .map(|s| NamedValue::new("grouped queries", s)),
         );
-        let threads = Fact::new("threads", Machine::here().threads);
+        let threads = NamedValue::new("threads", Machine::here().threads);
         Ok(Manifest {
             engram: env!("CARGO_PKG_VERSION").to_owned(),
             title: study.title.clone(),
@@ -51,7 +54,10 @@ impl Run<'_> {
             reproduction: Reproduction {
                 command: self.setup.provenance.reproducing.clone(),
                 seeds,
-                versions: vec![Fact::new("engram", env!("CARGO_PKG_VERSION")), threads],
+                versions: vec![
+                    NamedValue::new("engram", env!("CARGO_PKG_VERSION")),
+                    threads,
+                ],
                 inputs,
             },
             stats: study.stats,

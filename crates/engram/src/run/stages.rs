@@ -6,7 +6,7 @@ use engram_core::text::thousands;
 use engram_core::{Confounds, Pair, Suite, files};
 use engram_corpus::{Abstract, read, read_suite, stats};
 use engram_patch::{BuildSettings, Reading, build, build_counterfact};
-use engram_report::{Excluded, Fact};
+use engram_report::{Excluded, NamedValue};
 use engram_train::{CheckpointSettings, TrainingRecord};
 use serde_json::json;
 
@@ -26,16 +26,19 @@ impl Setup {
         terms: &[String],
         train: &[Abstract],
         validation: &[Abstract],
-    ) -> Result<Vec<Fact>> {
+    ) -> Result<Vec<NamedValue>> {
         let terms: Vec<&str> = terms.iter().map(String::as_str).collect();
-        let mut facts = vec![Fact::new("training texts", thousands(train.len()))];
-        facts.push(Fact::new("validation texts", thousands(validation.len())));
+        let mut facts = vec![NamedValue::new("training texts", thousands(train.len()))];
+        facts.push(NamedValue::new(
+            "validation texts",
+            thousands(validation.len()),
+        ));
         let all: Vec<Abstract> = train.iter().chain(validation).cloned().collect();
         let counted = with_tokenizer(self.base.tokenizer(), |t| {
             Ok(stats::stats(&all, &terms, Some(t))?)
         })?;
-        facts.push(Fact::new("words", thousands(counted.words)));
-        facts.push(Fact::new(
+        facts.push(NamedValue::new("words", thousands(counted.words)));
+        facts.push(NamedValue::new(
             "tokens",
             thousands(counted.tokens.unwrap_or_default()),
         ));
@@ -45,7 +48,10 @@ impl Setup {
                 thousands(mention.whole_words),
                 thousands(mention.substrings)
             );
-            facts.push(Fact::new(format!("mentions of {}", mention.term), value));
+            facts.push(NamedValue::new(
+                format!("mentions of {}", mention.term),
+                value,
+            ));
         }
         Ok(facts)
     }
@@ -67,7 +73,7 @@ impl Run<'_> {
                 let mut facts = Vec::new();
                 let (train, validation) = match (&source.file, &source.write) {
                     (Some(file), _) => {
-                        facts.push(Fact::new(
+                        facts.push(NamedValue::new(
                             "source",
                             file.file_name().unwrap_or_default().to_string_lossy(),
                         ));
@@ -81,10 +87,13 @@ impl Run<'_> {
                             Ok(engram_corpus::write_texts(run.facts()?, &write, t)?)
                         })?;
                         written.save(folder)?;
-                        facts.push(Fact::new("source", "texts written from the fact table"));
-                        facts.push(Fact::new("facts taught", written.exposures.len()));
-                        facts.push(Fact::new("exposures of each fact", write.exposures));
-                        facts.push(Fact::new("wordings of each fact", write.wordings));
+                        facts.push(NamedValue::new(
+                            "source",
+                            "texts written from the fact table",
+                        ));
+                        facts.push(NamedValue::new("facts taught", written.exposures.len()));
+                        facts.push(NamedValue::new("exposures of each fact", write.exposures));
+                        facts.push(NamedValue::new("wordings of each fact", write.wordings));
                         (written.train_records(), written.validation_records())
                     }
                 };
@@ -92,7 +101,7 @@ impl Run<'_> {
                 read::write(&folder.join(VALIDATION), &validation)?;
                 let leaked = leaks(&train, &validation, observer);
                 facts.extend(run.count(&source.terms, &train, &validation)?);
-                facts.push(Fact::new(
+                facts.push(NamedValue::new(
                     "validation texts equal or nearly equal to a training text",
                     thousands(leaked),
                 ));
@@ -229,10 +238,10 @@ impl Run<'_> {
 }
 
 /// How many texts of a corpus are equal or nearly equal to an earlier one; nothing where none is.
-fn same_texts(texts: &[Abstract]) -> Option<Fact> {
+fn same_texts(texts: &[Abstract]) -> Option<NamedValue> {
     let own: Vec<String> = texts.iter().map(Abstract::own_text).collect();
     let groups = engram_corpus::near::groups(own.iter().map(String::as_str));
     let later = texts.len() - groups.iter().max().map_or(0, |last| last + 1);
     let value = format!("{later}, on the side of the split of the first");
-    (later > 0).then(|| Fact::new("texts equal or nearly equal to an earlier one", value))
+    (later > 0).then(|| NamedValue::new("texts equal or nearly equal to an earlier one", value))
 }

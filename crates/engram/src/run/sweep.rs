@@ -15,14 +15,14 @@ use crate::memory;
 use crate::model::{checkpoint_hash, resolve};
 use crate::pairs::prepare;
 use crate::results::{PATCH, PREFERENCES, PUBLISHED_SUITE, SUITE};
-use crate::study::Sweep;
+use crate::study::StudySweep;
 use crate::sweep::sweep_plan;
 
 impl Setup {
     /// What is patched and measured in a sweep of a model.
     pub(super) fn spec(
         &self,
-        sweep: &Sweep,
+        sweep: &StudySweep,
         model: &engram_model::LanguageModel,
     ) -> Result<SweepSpec> {
         Ok(SweepSpec {

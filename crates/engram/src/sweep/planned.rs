@@ -8,7 +8,7 @@ use engram_patch::{
     Batch, Done, Engine, Ineligible, Memory, NaiveEngine, NaiveSettings, PatchError, Plan, Profile,
     Schedule, StagedEngine, ineligible, preferences_within,
 };
-use engram_report::{Excluded, Fact};
+use engram_report::{Excluded, NamedValue};
 
 use super::{Cost, EngineKind, Sweep, SweepFolder, SweepResult};
 use crate::code;
@@ -197,17 +197,17 @@ impl<'m> PlannedSweep<'_, 'm> {
         let sweep = self.sweep;
         let model = sweep.model;
         let mut inputs = vec![
-            Fact::new("model", model.hash()?),
-            Fact::new("begin of text", model.tokenizer().begin()),
+            NamedValue::new("model", model.hash()?),
+            NamedValue::new("begin of text", model.tokenizer().begin()),
         ];
         if sweep.reading.chat {
             let how = "what a user says, by the chat template";
-            inputs.push(Fact::new("prompts", how));
+            inputs.push(NamedValue::new("prompts", how));
         }
         let served = model.shape().served();
-        inputs.extend(served.map(|s| Fact::new("grouped queries", s)));
+        inputs.extend(served.map(|s| NamedValue::new("grouped queries", s)));
         let hash = sweep.suite_hash.clone();
-        inputs.extend(hash.map(|hash| Fact::new("suite", hash)));
+        inputs.extend(hash.map(|hash| NamedValue::new("suite", hash)));
         let confounds = self.plan.pairs.iter().map(|p| p.pair.confounds());
         Ok(SweepResult {
             confounds: confounds.collect(),

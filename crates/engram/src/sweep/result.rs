@@ -5,7 +5,7 @@ use std::path::Path;
 
 use engram_core::{Confounds, Metric, Row, Suite, files};
 use engram_patch::Ineligible;
-use engram_report::{Excluded, Fact, Reproduction};
+use engram_report::{Excluded, NamedValue, Reproduction};
 
 use super::SweepFolder;
 use crate::error::Result;
@@ -24,7 +24,7 @@ pub struct SweepResult {
     pub ineligible: Vec<Ineligible>,
     pub(super) confounds: Vec<Confounds>,
     pub(super) model: String,
-    pub(super) inputs: Vec<Fact>,
+    pub(super) inputs: Vec<NamedValue>,
     pub(super) seed: u64,
     pub(super) provenance: Provenance,
     pub(super) timing: BTreeMap<String, f64>,
@@ -99,8 +99,8 @@ impl SweepResult {
             command: self.provenance.command.clone(),
             reproduction: Reproduction {
                 command: self.provenance.reproducing.clone(),
-                seeds: vec![Fact::new("seed", self.seed.to_string())],
-                versions: vec![Fact::new("engram", version)],
+                seeds: vec![NamedValue::new("seed", self.seed.to_string())],
+                versions: vec![NamedValue::new("engram", version)],
                 inputs: self.inputs.clone(),
             },
             models: vec![self.model.clone()],

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use engram::corpus::{counterfact, texts_of};
-use engram::edits::{self, Record, Sweep, check_recovery, read_suite, write_findings};
+use engram::edits::{self, EditSweep, Record, check_recovery, read_suite, write_findings};
 use engram::layers::{chosen_layers, recovery};
 use engram::stage::Output;
 use engram_core::{Row, Suite};
@@ -84,8 +84,8 @@ impl Inputs {
         args: &EditSweepArgs,
         reader: &'a Reader,
         settings: &'a EditSettings,
-    ) -> Sweep<'a> {
-        Sweep {
+    ) -> EditSweep<'a> {
+        EditSweep {
             label: "edit",
             reader,
             facts: match &args.counterfact {

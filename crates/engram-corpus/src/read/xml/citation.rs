@@ -1,6 +1,6 @@
 //! A citation while its document is read, and the record that it becomes.
 
-use super::super::gather::Record;
+use super::super::gather::VersionedRecord;
 use super::super::markup::{self, labelled, year_of};
 use super::super::tagged::{address, english_first, not_available, other_body};
 use super::super::values;
@@ -80,7 +80,7 @@ impl Citation {
         }
     }
 
-    pub(super) fn whole(self, dialect: Dialect) -> Record {
+    pub(super) fn whole(self, dialect: Dialect) -> VersionedRecord {
         let mut found = self.found;
         if not_available(&found.title) && !self.vernacular.is_empty() {
             found.title.clear();
@@ -121,7 +121,7 @@ impl Citation {
         }
         found.url = found.url.or_else(|| found.pmid.as_deref().map(address));
         let [year, month, day] = self.revised.map(|part| part.min(9999));
-        Record {
+        VersionedRecord {
             found,
             version: match dialect {
                 Dialect::Pubmed => self.version.unwrap_or(1),

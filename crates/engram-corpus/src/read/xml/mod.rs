@@ -17,7 +17,7 @@ use quick_xml::events::{BytesStart, Event};
 
 use self::citation::Citation;
 use self::dialects::Field;
-use super::gather::Record;
+use super::gather::VersionedRecord;
 use super::inline::Text;
 use super::markup::{self, label, spaced};
 use super::values;
@@ -50,7 +50,7 @@ const ROOTS: [(&str, Dialect); 8] = [
 #[derive(Debug)]
 pub(crate) enum Found {
     /// A citation; missing fields are absent, and both title and body may be empty.
-    Citation(Box<Record>),
+    Citation(Box<VersionedRecord>),
     /// A deletion of a PMID: of one version, or of all.
     Deleted(String, Option<u32>),
 }

@@ -61,7 +61,7 @@ pub struct Trace {
 }
 
 /// Rows of logits, and what lies before the cap.
-pub struct Logits {
+pub struct LogitRows {
     /// [reads, vocab].
     pub values: Vec<f32>,
     reads: Vec<usize>,
@@ -243,7 +243,7 @@ impl Ending<'_> {
     }
 
     /// Logits at some places of a way forward: a run, and a row from its start on.
-    pub fn logits(&self, trace: &Trace, reads: &[(usize, usize)]) -> Logits {
+    pub fn logits(&self, trace: &Trace, reads: &[(usize, usize)]) -> LogitRows {
         let d = self.front.shape.d_model;
         let reads: Vec<usize> = (reads.iter())
             .map(|(run, row)| self.rows[*run].start + row)
@@ -253,14 +253,14 @@ impl Ending<'_> {
             .copied()
             .collect();
         let rows = normalised(&self.front.ln_final, &rows);
-        Logits {
+        LogitRows {
             values: self.front.logits(&rows, self.vocabulary),
             reads,
         }
     }
 
     /// The gradient at what is added where each run starts, [runs, d_model], from one at the logits.
-    pub fn backward(&self, trace: &Trace, logits: &Logits, mut grad: Vec<f32>) -> Vec<f32> {
+    pub fn backward(&self, trace: &Trace, logits: &LogitRows, mut grad: Vec<f32>) -> Vec<f32> {
         let d = self.front.shape.d_model;
         if let Some(cap) = self.front.logit_cap {
             // d/dx c·tanh(x / c) = 1 − tanh².

@@ -4,7 +4,7 @@ use engram_core::Field;
 use toml::Table;
 
 use super::Section;
-use crate::study::{CorpusSource, Edit, Published, Study, SuiteSource, Sweep, Training};
+use crate::study::{CorpusSource, Edit, Published, Study, StudySweep, SuiteSource, Training};
 
 fn reads<T: serde::de::DeserializeOwned>(table: Table) -> Result<(), toml::de::Error> {
     table.try_into::<T>().map(drop)
@@ -211,7 +211,7 @@ pub(super) const SECTIONS: [Section; 9] = [
             ),
         ],
         required: &["models", "sites"],
-        read: reads::<Sweep>,
+        read: reads::<StudySweep>,
     },
     Section {
         path: &["edit", "*"],
