@@ -322,9 +322,9 @@ impl Schedule {
                 continue;
             }
             // What is written does not matter, but how many terms are read does.
-            let any = wavefront::Value::Run { run: 0, shift: 0 };
+            let any = wavefront::WrittenValue::Run { run: 0, shift: 0 };
             let value = |at: &Intervention, _| match &at.value {
-                Value::Reading(terms) => wavefront::Value::Reading(
+                Value::Reading(terms) => wavefront::WrittenValue::Reading(
                     (terms
                         .iter()
                         .map(|term| term.written(any.clone()))

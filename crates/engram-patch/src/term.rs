@@ -59,7 +59,7 @@ impl Term {
     }
 
     /// The term as a wavefront takes it.
-    pub(crate) fn written(&self, value: wavefront::Value) -> wavefront::Write {
+    pub(crate) fn written(&self, value: wavefront::WrittenValue) -> wavefront::Write {
         wavefront::Write {
             site: self.site,
             layer: self.layer,

@@ -5,7 +5,7 @@ use engram_core::Site;
 
 use super::geometry::{Flow, spans};
 use super::world::World;
-use super::write::{Placed, Value, Write, place};
+use super::write::{Placed, Write, WrittenValue, place};
 use crate::architecture::Shape;
 use crate::block::{ComputedFrom, Described, Graph, Stage};
 use crate::kernels::packed::{DEPTH, PANEL};
@@ -112,7 +112,7 @@ fn differences(shape: &Shape, writes: &[Placed], layer: usize) -> u64 {
 fn readings(shape: &Shape, writes: &[Placed], layer: usize) -> u64 {
     let here = writes.iter().filter(|w| w.layer == layer);
     here.filter_map(|write| {
-        let Value::Reading(terms) = &write.value else {
+        let WrittenValue::Reading(terms) = &write.value else {
             return None;
         };
         let columns = match (write.stage, &write.part) {
@@ -168,7 +168,7 @@ pub fn world_bytes(shape: &Shape, world: &World, positions: usize) -> u64 {
     let writes = world.writes.len() * (size_of::<Write>() + size_of::<Placed>());
     // The terms that a destination reads otherwise, and the run's own at each position.
     let readings = world.writes.iter().map(|write| match &write.value {
-        Value::Reading(terms) => {
+        WrittenValue::Reading(terms) => {
             let widest = shape.d_model.max(shape.d_queries());
             terms.len() * (size_of::<Write>() + write.positions.len() * (4 * widest + 100))
         }

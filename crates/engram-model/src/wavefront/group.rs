@@ -9,7 +9,7 @@ use super::band::Band;
 use super::base::Caches;
 use super::geometry::Spans;
 use super::reading::Terms;
-use super::write::{Placed, Value, Write};
+use super::write::{Placed, Write, WrittenValue};
 use super::{Block, Linear, Norm, Wavefront};
 use crate::block::{Stage, WriteEffect};
 use crate::kernels::scratch;
@@ -122,7 +122,7 @@ impl Group<'_, '_> {
                 None => 0..self.front.width(write.site).unwrap_or_default(),
             };
             let columns = offset + part.start..offset + part.end;
-            if let (Value::Reading(terms), Some(x)) = (&write.value, x) {
+            if let (WrittenValue::Reading(terms), Some(x)) = (&write.value, x) {
                 let base = &self.caches.layers[self.layer].resid_pre;
                 let mut stream = self.stream((x, base), (world, position), terms);
                 self.block.ln_1.apply(&mut stream);
@@ -163,14 +163,15 @@ impl Group<'_, '_> {
                     self.front.put(self.caches, write, (p, 0..1), present);
                     norm.by_scale(x, *scale, to);
                 }
-                Effect::Row | Effect::Columns { .. } | Effect::Token | Effect::Position => {
-                    match &write.value {
-                        Value::Reading(terms) => {
-                            norm.forward(&self.stream((x, base), (w, p), terms), to);
-                        }
-                        _ => self.front.put(self.caches, write, (p, 0..d), to),
+                WriteEffect::Row
+                | WriteEffect::Columns { .. }
+                | WriteEffect::Token
+                | WriteEffect::Position => match &write.value {
+                    WrittenValue::Reading(terms) => {
+                        norm.forward(&self.stream((x, base), (w, p), terms), to);
                     }
-                }
+                    _ => self.front.put(self.caches, write, (p, 0..d), to),
+                },
             }
         });
         normal
@@ -487,9 +488,9 @@ impl Group<'_, '_> {
                 let pairs = present[..query + 1].iter_mut().zip(added);
                 pairs.for_each(|(present, added)| *present += scale * added);
             }
-            Value::Function(function) => function.apply(query, &mut present[..query + 1]),
+            WrittenValue::Function(function) => function.apply(query, &mut present[..query + 1]),
             // No write of a pattern has rows or reads the residual stream: a plan that has is refused.
-            Value::Rows { .. } | Value::Reading(_) => {}
+            WrittenValue::Rows { .. } | WrittenValue::Reading(_) => {}
         }
     }
 }

@@ -8,9 +8,9 @@ use engram_core::Site;
 
 use super::Wavefront;
 use super::base::Caches;
-use super::write::{Placed, Value, Write, canonical};
+use super::write::{Placed, Write, WrittenValue, canonical};
 use crate::architecture::Shape;
-use crate::block::{Effect, describe};
+use crate::block::{WriteEffect, describe};
 
 /// A term of the residual stream at a position: its canonical site, layer and position.
 type Key = (Site, usize, usize);
@@ -28,7 +28,7 @@ impl Terms {
     pub(super) fn of(writes: &[Placed], shape: &Shape) -> Terms {
         let keys = writes.iter().flat_map(|write| {
             let terms = match &write.value {
-                Value::Reading(terms) => terms.as_slice(),
+                WrittenValue::Reading(terms) => terms.as_slice(),
                 _ => &[],
             };
             terms.iter().flat_map(|term| {
@@ -74,8 +74,11 @@ impl Wavefront {
                 None => self.placed_value(caches, (site, layer), (base, position)),
             };
             let unit = match describe(site, &self.shape).effect {
-                Effect::Columns { unit, .. } => unit,
-                Effect::Row | Effect::Scale | Effect::Token | Effect::Position => 1,
+                WriteEffect::Columns { unit, .. } => unit,
+                WriteEffect::Row
+                | WriteEffect::Scale
+                | WriteEffect::Token
+                | WriteEffect::Position => 1,
             };
             let part = term.part.as_ref();
             let columns = part.map_or(0..own.len(), |p| p.start * unit..p.end * unit);

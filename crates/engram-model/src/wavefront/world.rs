@@ -9,8 +9,8 @@ use super::base::Caches;
 use super::geometry::{Flow, Spans, spans};
 use super::group::{Group, State};
 use super::reading::Terms;
-use super::write::{Placed, Value, Write, place};
-use crate::block::{Effect, Stage};
+use super::write::{Placed, Write, WrittenValue, place};
+use crate::block::{Stage, WriteEffect};
 use crate::kernels::scratch;
 
 /// Rows that one task takes through a block at most: their activations stay near the processor.
@@ -151,8 +151,11 @@ impl Wavefront {
                         self.ln_final.by_scale(&x, written[0], to);
                         scale = Some(written[0]);
                     }
-                    Effect::Row | Effect::Columns { .. } | Effect::Token | Effect::Position => {
-                        let Value::Reading(terms) = &write.value else {
+                    WriteEffect::Row
+                    | WriteEffect::Columns { .. }
+                    | WriteEffect::Token
+                    | WriteEffect::Position => {
+                        let WrittenValue::Reading(terms) = &write.value else {
                             self.put(caches, write, (position, 0..d), to);
                             continue;
                         };

@@ -51,9 +51,11 @@ impl WrittenValue {
     /// Whether what was there does not matter.
     pub(super) fn replaces(&self) -> bool {
         match self {
-            Value::Run { .. } | Value::Constant(_) | Value::Rows { .. } => true,
-            Value::Reading(_) => true,
-            Value::Added { .. } | Value::Function(_) => false,
+            WrittenValue::Run { .. } | WrittenValue::Constant(_) | WrittenValue::Rows { .. } => {
+                true
+            }
+            WrittenValue::Reading(_) => true,
+            WrittenValue::Added { .. } | WrittenValue::Function(_) => false,
         }
     }
 }
@@ -294,7 +296,7 @@ impl Wavefront {
     pub(super) fn put_value(
         &self,
         caches: &Caches,
-        (site, value): ((Site, usize), &Value),
+        (site, value): ((Site, usize), &WrittenValue),
         (position, columns): (usize, Range<usize>),
         present: &mut [f32],
     ) {
@@ -305,8 +307,8 @@ impl Wavefront {
                 let row = self.placed_value(caches, site, (*run, from));
                 present.copy_from_slice(&row[columns]);
             }
-            Value::Constant(row) => present.copy_from_slice(&row[columns]),
-            Value::Rows { first, rows } => {
+            WrittenValue::Constant(row) => present.copy_from_slice(&row[columns]),
+            WrittenValue::Rows { first, rows } => {
                 let width = self.width(site.0).unwrap_or_default();
                 let row = &rows[(position - first) * width..][..width];
                 present.copy_from_slice(&row[columns]);
@@ -318,9 +320,9 @@ impl Wavefront {
                 let pairs = present.iter_mut().zip(added);
                 pairs.for_each(|(present, added)| *present += scale * added);
             }
-            Value::Function(function) => function.apply(position, present),
+            WrittenValue::Function(function) => function.apply(position, present),
             // The stages that read the residual stream put it: a plan that asks it of others is refused.
-            Value::Reading(_) => {}
+            WrittenValue::Reading(_) => {}
         }
     }
 

@@ -125,18 +125,18 @@ impl StagedEngine<'_> {
             Value::Source => wavefront::WrittenValue::Run { run, shift },
             Value::Zero => {
                 let zeros = constants.zeros.get(&key.0);
-                wavefront::Value::Constant(zeros.cloned().unwrap_or_default())
+                wavefront::WrittenValue::Constant(zeros.cloned().unwrap_or_default())
             }
             Value::Mean => {
                 let mean = constants.means.get(&key);
-                wavefront::Value::Constant(mean.cloned().unwrap_or_default())
+                wavefront::WrittenValue::Constant(mean.cloned().unwrap_or_default())
             }
             Value::Row(row) => wavefront::WrittenValue::Constant(row.clone()),
             Value::Rows(rows) => wavefront::WrittenValue::Rows {
                 first,
                 rows: rows.clone(),
             },
-            Value::Added { value, scale } => wavefront::Value::Added {
+            Value::Added { value, scale } => wavefront::WrittenValue::Added {
                 value: Box::new(self.value((value, key), first, (run, shift), constants)),
                 scale: *scale,
             },
@@ -145,9 +145,11 @@ impl StagedEngine<'_> {
                     let key = (term.site, term.layer);
                     term.written(self.value((&term.value, key), first, (run, shift), constants))
                 };
-                wavefront::Value::Reading(terms.iter().map(written).collect::<Vec<_>>().into())
+                wavefront::WrittenValue::Reading(
+                    terms.iter().map(written).collect::<Vec<_>>().into(),
+                )
             }
-            Value::Function(function) => wavefront::Value::Function(function.clone()),
+            Value::Function(function) => wavefront::WrittenValue::Function(function.clone()),
         }
     }
 }
