@@ -4,14 +4,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::setting::Method;
 
-/// A share of prompts on which the right side wins, strictly, and the mean difference, with p = exp(−mean token NLL)
-/// (Meng et al. 2022, section 3.3).
+/// How a model does on some prompts: whether the right answer wins against the other one, with p = exp(−mean token NLL)
+/// (Meng et al. 2022, section 3.3), and whether it is what the model says.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct WinRate {
-    /// The share, 0 to 1.
+    /// The share of prompts on which the right answer wins, strictly; 0 to 1.
     pub score: f64,
     /// The mean difference of p, −1 to 1.
     pub magnitude: f64,
+    /// The share of prompts after which greedy decoding gives the right answer, 0 to 1; of neighbours, among those after
+    /// which it does so in the unedited model. `None` where none counts, and in files of 0.1.
+    #[serde(default)]
+    pub said: Option<f64>,
+    /// The mean p of the right answer, 0 to 1; `None` in files of 0.1.
+    #[serde(default)]
+    pub probability: Option<f64>,
 }
 
 /// CounterFact's scores of one case. A score without a prompt is `None`.
@@ -30,10 +37,15 @@ impl Score {
     pub fn mean<'a>(scores: impl Iterator<Item = &'a Score> + Clone) -> Score {
         let of = |part: fn(&Score) -> Option<WinRate>| {
             let all: Vec<WinRate> = scores.clone().filter_map(part).collect();
-            let n = all.len() as f64;
-            (!all.is_empty()).then(|| WinRate {
-                score: all.iter().map(|w| w.score).sum::<f64>() / n,
-                magnitude: all.iter().map(|w| w.magnitude).sum::<f64>() / n,
+            let mean = |of: fn(&WinRate) -> Option<f64>| {
+                let values: Vec<f64> = all.iter().filter_map(of).collect();
+                (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+            };
+            Some(WinRate {
+                score: mean(|w| Some(w.score))?,
+                magnitude: mean(|w| Some(w.magnitude))?,
+                said: mean(|w| w.said),
+                probability: mean(|w| w.probability),
             })
         };
         Score {
@@ -147,6 +159,18 @@ pub struct LanguageEffect {
     /// n-gram entropy of the model's continuations of the fact's prompt, in bits: (⅔H₂ + 4⁄3H₃) / 2, mean over
     /// continuations of 100 tokens (Meng et al. 2022).
     pub fluency: Option<[f64; 2]>,
+    /// What changed on prompts that no edit is about; `None` in files of 0.1.
+    #[serde(default)]
+    pub probe: Option<ProbeEffect>,
+}
+
+/// What an edit changes in what a model says after a fixed set of prompts that no edit is about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProbeEffect {
+    /// The share of prompts after which another token is the most probable one, 0 to 1.
+    pub changed: f64,
+    /// KL(unedited ‖ edited) of the next token, mean over prompts (nats).
+    pub kl: f64,
 }
 
 /// The request name of an edit of all facts at once.
@@ -164,7 +188,7 @@ mod tests {
         let won = |score| {
             Some(WinRate {
                 score,
-                magnitude: 0.0,
+                ..WinRate::default()
             })
         };
         let mut score = Score {

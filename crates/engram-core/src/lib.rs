@@ -61,7 +61,9 @@ pub mod text;
 pub use blanks::Blanks;
 pub use clusters::{Clusters, Shared};
 pub use confounds::Confounds;
-pub use edit::{Continuation, EditRow, FactChange, Fit, LanguageEffect, Score, WinRate};
+pub use edit::{
+    Continuation, EditRow, FactChange, Fit, LanguageEffect, ProbeEffect, Score, WinRate,
+};
 pub use error::{CoreError, Result};
 pub use faults::{Fault, Faults, Field};
 pub use lock::Lock;

@@ -284,8 +284,8 @@ impl Scored {
     ///
     /// # Errors
     /// [`EditError::Model`] if the model cannot be run.
-    pub fn of(reader: &Reader, case: Case, asked: Questions, says: bool) -> Result<Scored> {
-        let before = asked.score(reader)?;
+    pub fn of(reader: &Reader, case: Case, mut asked: Questions, says: bool) -> Result<Scored> {
+        let before = asked.score_unedited(reader)?;
         let position = subject_last(reader.model().tokenizer(), &case.request, "")? as i64;
         Ok(Scored {
             case,

@@ -169,7 +169,7 @@ pub(crate) fn run(ids: &[u32]) -> Run {
 }
 
 /// The token with the largest logit, the first of several; `None` if no logit is a number.
-fn most_probable(logits: &[f32]) -> Option<u32> {
+pub(crate) fn most_probable(logits: &[f32]) -> Option<u32> {
     let mut best: Option<(u32, f32)> = None;
     for (token, &logit) in logits.iter().enumerate() {
         if !logit.is_nan() && best.is_none_or(|(_, most)| logit > most) {

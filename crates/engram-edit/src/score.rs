@@ -13,6 +13,8 @@ use crate::tokens::{PromptAndAnswer, continued};
 pub struct Questions {
     questions: Vec<[PromptAndAnswer; 2]>,
     paraphrases: usize,
+    /// For each neighbour, whether the unedited model says its answer; all of them before that is known.
+    counted: Vec<bool>,
 }
 
 impl Questions {
@@ -39,6 +41,7 @@ impl Questions {
         Ok(Some(Questions {
             questions,
             paraphrases: case.paraphrases.len(),
+            counted: vec![true; case.neighbours.len()],
         }))
     }
 
@@ -58,6 +61,19 @@ impl Questions {
         Ok(reader.likelihoods(&own)?.iter().map(|l| l.greedy).collect())
     }
 
+    /// The scores of the unedited model. What it says of the neighbours is what an edit can damage: only those neighbours
+    /// count for what [`Questions::score`] finds said.
+    ///
+    /// # Errors
+    /// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
+    pub fn score_unedited(&mut self, reader: &Reader) -> Result<Score> {
+        let neighbours = &self.questions[1 + self.paraphrases..];
+        let own: Vec<PromptAndAnswer> = neighbours.iter().map(|q| q[0].clone()).collect();
+        let said = reader.likelihoods(&own)?;
+        self.counted = said.iter().map(|l| l.greedy).collect();
+        self.score(reader)
+    }
+
     /// The scores of a model.
     ///
     /// # Errors
@@ -69,18 +85,26 @@ impl Questions {
         let (own, others) = pairs.split_at(1);
         let (paraphrases, neighbours) = others.split_at(self.paraphrases);
         Ok(Score {
-            efficacy: won(own),
-            paraphrase: won(paraphrases),
-            neighbourhood: won(neighbours),
+            efficacy: won(own, &[true]),
+            paraphrase: won(paraphrases, &vec![true; paraphrases.len()]),
+            neighbourhood: won(neighbours, &self.counted),
         })
     }
 }
 
-fn won(pairs: &[[Likelihood; 2]]) -> Option<WinRate> {
+/// `counted` are the prompts that count for what is said.
+fn won(pairs: &[[Likelihood; 2]], counted: &[bool]) -> Option<WinRate> {
     let n = pairs.len() as f64;
     let difference = |p: &[Likelihood; 2]| p[0].probability() - p[1].probability();
+    let counted: Vec<bool> = (pairs.iter().zip(counted))
+        .filter(|(_, counts)| **counts)
+        .map(|(pair, _)| pair[0].greedy)
+        .collect();
+    let said = counted.iter().filter(|said| **said).count() as f64;
     (!pairs.is_empty()).then(|| WinRate {
         score: pairs.iter().filter(|p| difference(p) > 0.0).count() as f64 / n,
         magnitude: pairs.iter().map(difference).sum::<f64>() / n,
+        said: (!counted.is_empty()).then(|| said / counted.len() as f64),
+        probability: Some(pairs.iter().map(|p| p[0].probability()).sum::<f64>() / n),
     })
 }

@@ -8,6 +8,7 @@ use engram_core::{Continuation, EditRow, FactChange, LanguageEffect};
 use crate::editor::{Editor, Scored};
 use crate::effects::{OtherFacts, fluency};
 use crate::error::Result;
+use crate::probe::Probe;
 use crate::reader::Reader;
 
 /// Under MEMIT, fluency is measured on the prompts of the first 10 facts.
@@ -22,6 +23,7 @@ pub struct Measures {
     continuations: usize,
     fluency: Vec<f64>,
     said: Vec<String>,
+    probe: Probe,
 }
 
 /// The results of a sweep.
@@ -33,7 +35,7 @@ pub struct SweepResults {
     pub moved: Vec<FactChange>,
     /// The model's continuations before and after.
     pub said: Vec<Continuation>,
-    /// Perplexity and fluency, if measured.
+    /// What changed on prompts that no edit is about; perplexity and fluency, if measured.
     pub asides: Vec<LanguageEffect>,
     /// Seconds for the edits and their scores, without the side effects.
     pub seconds: f64,
@@ -62,6 +64,7 @@ impl Measures {
             continuations,
             fluency: Vec::new(),
             said: Vec::new(),
+            probe: Probe::of(reader)?,
         };
         for case in cases {
             let prompt = case.case.request.prompt.as_str();
@@ -93,6 +96,7 @@ impl Measures {
             request: request.to_owned(),
             kind,
             layers: layers.to_vec(),
+            probe: Some(self.probe.changed(edited)?),
             ..LanguageEffect::default()
         };
         if !self.held_out.is_empty() {
@@ -124,9 +128,7 @@ impl Measures {
         if !self.fluency.is_empty() {
             aside.fluency = Some(sums.map(|sum| sum / speakers.len() as f64));
         }
-        if aside.perplexity.is_some() || aside.fluency.is_some() {
-            swept.asides.push(aside);
-        }
+        swept.asides.push(aside);
         Ok(())
     }
 }

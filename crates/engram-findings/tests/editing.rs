@@ -272,6 +272,7 @@ fn score(share: f64, magnitude: f64) -> Score {
         efficacy: Some(WinRate {
             score: share,
             magnitude,
+            ..WinRate::default()
         }),
         ..Score::default()
     }

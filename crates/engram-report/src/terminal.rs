@@ -138,7 +138,12 @@ pub fn editing_text(editing: &[EditFindings], look: Look) -> String {
 /// Scores by set of layers and kind; columns that nothing was measured for are left out.
 fn scores(scores: &[EditScores]) -> ReportTable {
     let none = || "–".to_owned();
-    let share = |score: &Option<MeanScore>| score.map_or_else(none, |p| percent(p.share.after));
+    let change = |mean: BeforeAfter| {
+        let after = tables::with_interval(mean.after, mean.interval, percent);
+        format!("{} → {after}", percent(mean.before))
+    };
+    let share = |score: &Option<MeanScore>| score.map_or_else(none, |p| change(p.share));
+    let said = |score: &Option<MeanScore>| score.and_then(|p| p.said).map_or_else(none, change);
     let both = |pair: &Option<BeforeAfter>| {
         let text = |b: BeforeAfter| format!("{} → {}", number(b.before), number(b.after));
         pair.map_or_else(none, text)
@@ -150,13 +155,17 @@ fn scores(scores: &[EditScores]) -> ReportTable {
                 s.kind.clone().unwrap_or_else(|| "all".to_owned()),
                 s.edits.to_string(),
                 share(&s.efficacy),
+                said(&s.efficacy),
                 share(&s.paraphrase),
+                said(&s.paraphrase),
                 share(&s.neighbourhood),
+                said(&s.neighbourhood),
                 percent(s.harmonic.after),
                 format!("{:.3}", s.loss),
                 both(&s.perplexity),
                 both(&s.fluency),
                 s.lost.map_or_else(none, |l| percent(l.value)),
+                s.probe.map_or_else(none, |l| percent(l.value)),
             ]
         })
         .collect();
@@ -165,13 +174,17 @@ fn scores(scores: &[EditScores]) -> ReportTable {
         "kind",
         "edits",
         "efficacy",
+        "says it",
         "paraphrase",
+        "says it",
         "neighbours",
+        "keep theirs",
         "S",
         "loss",
         "perplexity",
         "fluency",
         "facts lost",
+        "probes changed",
     ];
     let kept: Vec<usize> = (0..head.len())
         .filter(|i| rows.iter().any(|row| row[*i] != "–"))

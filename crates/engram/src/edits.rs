@@ -2,6 +2,7 @@
 //! `edits/NAME/MODEL` have in common.
 
 mod editable;
+pub mod effect;
 pub mod request;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -126,6 +126,9 @@ pub struct EditRequestArgs {
     /// Which facts of it, by name (default: all).
     #[arg(long, allow_hyphen_values = true)]
     pub fact: Vec<String>,
+    /// Write the edit even if the model does not say the new answer, or says other things otherwise.
+    #[arg(long)]
+    pub force: bool,
     /// The edit's file to write.
     #[arg(long)]
     pub out: PathBuf,

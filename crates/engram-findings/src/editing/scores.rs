@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use engram_core::{EditRow, LanguageEffect, Score, WinRate};
+use engram_core::{EditRow, LanguageEffect, ProbeEffect, Score, WinRate};
 use engram_stats::{Interval, statistic_interval};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::editing::EditResults;
 use crate::editing::sheet::Sheet;
-use crate::error::{Result, if_enough};
+use crate::error::{FindingsError, Result, if_enough};
 
 /// A mean over facts before and after the edit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -32,6 +32,11 @@ pub struct MeanScore {
     pub share: BeforeAfter,
     /// The mean difference of probability, −1 to 1.
     pub magnitude: BeforeAfter,
+    /// The share of prompts after which greedy decoding gives the right answer, 0 to 1; of neighbours, among those after
+    /// which it does so in the unedited model.
+    pub said: Option<BeforeAfter>,
+    /// The mean probability of the right answer, 0 to 1.
+    pub probability: Option<BeforeAfter>,
 }
 
 /// A share and its interval.
@@ -66,6 +71,10 @@ pub struct EditScores {
     pub perplexity: Option<BeforeAfter>,
     /// n-gram entropy of the models' own writing (bits), mean over edits.
     pub fluency: Option<BeforeAfter>,
+    /// The share of prompts that no edit is about after which the edited model says another token, mean over edits.
+    pub probe: Option<FactShare>,
+    /// KL(unedited ‖ edited) of the next token after those prompts (nats), mean over edits.
+    pub probe_kl: Option<f64>,
     /// The share of other facts that the model knew before an edit and does not after it, over edits.
     pub lost: Option<FactShare>,
 }
@@ -110,6 +119,10 @@ pub(crate) fn scores(
     }
     let lost: Vec<(&str, f64)> = lost.iter().map(|(e, [l, n])| (*e, l / n)).collect();
     let mean = |values: &mut dyn Iterator<Item = f64>, n: usize| values.sum::<f64>() / n as f64;
+    let probes: Vec<(&str, ProbeEffect)> = (asides.iter())
+        .filter_map(|aside| Some((aside.request.as_str(), aside.probe?)))
+        .collect();
+    let changed: Vec<(&str, f64)> = probes.iter().map(|(e, p)| (*e, p.changed)).collect();
     Ok(EditScores {
         layers: layers.to_vec(),
         kind: kind.map(str::to_owned),
@@ -121,6 +134,15 @@ pub(crate) fn scores(
         loss: mean(&mut rows.iter().map(|r| r.fit.loss), rows.len()),
         perplexity: aside(|a| a.perplexity)?,
         fluency: aside(|a| a.fluency)?,
+        probe: match changed.is_empty() {
+            true => None,
+            false => Some(FactShare {
+                value: mean(&mut changed.iter().map(|c| c.1), changed.len()),
+                interval: sheet.share_interval(&changed)?,
+            }),
+        },
+        probe_kl: (!probes.is_empty())
+            .then(|| mean(&mut probes.iter().map(|(_, p)| p.kl), probes.len())),
         lost: match lost.is_empty() {
             true => None,
             false => Some(FactShare {
@@ -132,23 +154,30 @@ pub(crate) fn scores(
 }
 
 fn mean_score(sheet: &Sheet<'_>, rows: &[&EditRow], of: Picked) -> Result<Option<MeanScore>> {
-    let both = |value: fn(WinRate) -> f64| {
+    let both = |value: fn(WinRate) -> Option<f64>, is_share: bool| {
         let found = rows.iter().filter_map(|r| {
-            let [before, after] = [of(&r.before)?, of(&r.after)?].map(value);
+            let (before, after) = (value(of(&r.before)?)?, value(of(&r.after)?)?);
             Some((r.request.as_str(), [before, after]))
         });
-        before_after(sheet, &found.collect::<Vec<_>>())
+        let found: Vec<(&str, [f64; 2])> = found.collect();
+        let mut mean = before_after(sheet, &found)?;
+        if let Some(mean) = mean.as_mut().filter(|_| is_share) {
+            let after: Vec<(&str, f64)> = found.iter().map(|(edit, v)| (*edit, v[1])).collect();
+            mean.interval = sheet.share_interval(&after)?;
+        }
+        Ok::<_, FindingsError>(mean)
     };
-    let (mut share, magnitude) = (both(|w| w.score)?, both(|w| w.magnitude)?);
-    if let Some(share) = &mut share {
-        let after = rows
-            .iter()
-            .filter_map(|r| Some((r.request.as_str(), of(&r.after)?.score)));
-        share.interval = sheet.share_interval(&after.collect::<Vec<_>>())?;
-    }
-    Ok(share
-        .zip(magnitude)
-        .map(|(share, magnitude)| MeanScore { share, magnitude }))
+    let (share, magnitude) = (
+        both(|w| Some(w.score), true)?,
+        both(|w| Some(w.magnitude), false)?,
+    );
+    let (said, probability) = (both(|w| w.said, true)?, both(|w| w.probability, false)?);
+    Ok(share.zip(magnitude).map(|(share, magnitude)| MeanScore {
+        share,
+        magnitude,
+        said,
+        probability,
+    }))
 }
 
 fn before_after(sheet: &Sheet<'_>, values: &[(&str, [f64; 2])]) -> Result<Option<BeforeAfter>> {

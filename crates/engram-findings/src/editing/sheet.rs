@@ -111,7 +111,13 @@ impl<'a> Sheet<'a> {
 fn check(what: &str, row: &EditRow) -> Result<()> {
     let of = |score: &Score| [score.efficacy, score.paraphrase, score.neighbourhood];
     let won = of(&row.before).into_iter().chain(of(&row.after)).flatten();
-    let values = won.flat_map(|w: WinRate| [("score", w.score), ("magnitude", w.magnitude)]);
+    let values = won.flat_map(|w: WinRate| {
+        let found = [("said", w.said), ("probability", w.probability)];
+        let found = found.into_iter().filter_map(|(name, v)| Some((name, v?)));
+        [("score", w.score), ("magnitude", w.magnitude)]
+            .into_iter()
+            .chain(found)
+    });
     let mut values = values.chain([("loss", row.fit.loss)]);
     match values.find(|(_, value)| !value.is_finite()) {
         None => Ok(()),

@@ -2,8 +2,8 @@
 //! drawn from a seeded generator.
 
 use engram_core::{
-    Continuation, Direction, EditRow, FactChange, Fit, LanguageEffect, Method, Metric, Pair, Score,
-    Site, WinRate,
+    Continuation, Direction, EditRow, FactChange, Fit, LanguageEffect, Method, Metric, Pair,
+    ProbeEffect, Score, Site, WinRate,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -121,6 +121,10 @@ impl EditSimulation {
                     layers: vec![layer],
                     perplexity: Some(perplexity),
                     fluency: Some([5.0, 5.0 - luck().abs()]),
+                    probe: Some(ProbeEffect {
+                        changed: luck().abs().min(1.0),
+                        kl: luck().powi(2),
+                    }),
                 });
                 results.said.push(Continuation {
                     request: pair.id.clone(),
@@ -159,6 +163,8 @@ fn won(differences: &[f64]) -> Option<WinRate> {
     let within = differences.iter().map(|d| d.clamp(-1.0, 1.0));
     Some(WinRate {
         score: within.clone().filter(|d| *d > 0.0).count() as f64 / n,
+        said: Some(within.clone().filter(|d| *d > 0.2).count() as f64 / n),
+        probability: Some(within.clone().map(|d| 0.5 + d / 2.0).sum::<f64>() / n),
         magnitude: within.sum::<f64>() / n,
     })
 }

@@ -17,7 +17,7 @@ pub(crate) fn edit_scores(findings: &Findings) -> [ReportTable; 2] {
     let caption = |which: &str| {
         ReportTable::new(
             &format!(
-                "Scores of edits {which}: before → after, with {} intervals over clusters of facts. S is the harmonic mean of the three shares; perplexity is of texts held out, fluency the n-gram entropy of what the model writes (bits); facts lost are a share of the other facts that the model knew.",
+                "Scores of edits {which}: before → after, with {} intervals over clusters of facts. “Says it” is the share of prompts after which greedy decoding gives the new answer, “keep theirs” that of neighbours after which it still gives their own, of those after which the unedited model did. S is the harmonic mean of the three shares; perplexity is of texts held out, fluency the n-gram entropy of what the model writes (bits); facts lost are a share of the other facts that the model knew, and probes changed of a fixed set of prompts that no edit is about.",
                 percent(findings.settings.level)
             ),
             &[
@@ -26,12 +26,16 @@ pub(crate) fn edit_scores(findings: &Findings) -> [ReportTable; 2] {
                 "kind",
                 "facts",
                 "efficacy",
+                "says it",
                 "paraphrase",
+                "says it",
                 "neighbourhood",
+                "keep theirs",
                 "S",
                 "perplexity",
                 "fluency",
                 "facts lost",
+                "probes changed",
             ],
         )
     };
@@ -52,6 +56,10 @@ pub(crate) fn edit_scores(findings: &Findings) -> [ReportTable; 2] {
 
 fn scores_row(name: String, scores: &EditScores) -> Vec<String> {
     let share = |score: Option<MeanScore>| score.map_or_else(dash, |p| change(p.share, percent));
+    let said = |score: Option<MeanScore>| {
+        let said = score.and_then(|p| p.said);
+        said.map_or_else(dash, |said| change(said, percent))
+    };
     let number = |part: Option<BeforeAfter>| part.map_or_else(dash, |p| change(p, number));
     vec![
         name,
@@ -59,12 +67,16 @@ fn scores_row(name: String, scores: &EditScores) -> Vec<String> {
         kind(scores.kind.as_deref()),
         scores.edits.to_string(),
         share(scores.efficacy),
+        said(scores.efficacy),
         share(scores.paraphrase),
+        said(scores.paraphrase),
         share(scores.neighbourhood),
+        said(scores.neighbourhood),
         with_interval(scores.harmonic.after, scores.harmonic.interval, percent),
         number(scores.perplexity),
         number(scores.fluency),
         (scores.lost).map_or_else(dash, |l| with_interval(l.value, l.interval, percent)),
+        (scores.probe).map_or_else(dash, |l| with_interval(l.value, l.interval, percent)),
     ]
 }
 

@@ -102,7 +102,11 @@ fn p_cell(p: f64) -> String {
 }
 
 /// A value and its interval, which is not broken over lines.
-fn with_interval(value: f64, interval: Option<Interval>, text: fn(f64) -> String) -> String {
+pub(crate) fn with_interval(
+    value: f64,
+    interval: Option<Interval>,
+    text: fn(f64) -> String,
+) -> String {
     match interval {
         Some(i) => format!("{} {}", text(value), brackets(text(i.lower), text(i.upper))),
         None => text(value),

@@ -1,16 +1,12 @@
 //! One edit of one fact or of several: what is asked is checked against the model, made, and scored.
 
-use engram_core::Score;
 use engram_edit::tokens::continued;
-use engram_edit::{Case, Delta, EditError, EditSettings, Editor, Method, Questions, Reader};
-use serde::Serialize;
+use engram_edit::{Case, Delta, EditError, EditSettings, Editor, Method};
 
 use super::editable::{Editable, Kept};
+use super::effect::Effect;
 use crate::error::{Error, Result};
 use crate::observe::Observer;
-
-/// Tokens of what the model says before and after.
-const SAID: usize = 8;
 
 /// How an edit is made.
 #[derive(Debug, Clone, Copy)]
@@ -32,19 +28,6 @@ pub struct Made {
     pub delta: Delta,
     /// The mean loss that the optimisations ended with.
     pub loss: f64,
-}
-
-/// What an edit changes in what the model says.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Effect {
-    /// What the model says after the first prompt, before the edit.
-    pub before: String,
-    /// And after it.
-    pub after: String,
-    /// The mean score of the facts before the edit; none where none has a present answer to score against.
-    pub score_before: Option<Score>,
-    /// And after it.
-    pub score_after: Option<Score>,
 }
 
 /// The facts of these names, in this order; all where none is named.
@@ -127,31 +110,13 @@ impl Editable {
         Ok(Made { delta, loss })
     }
 
-    /// What an edit changes: the model is asked the first prompt, and scored on all facts, before and after.
+    /// What an edit changes in what the model says, of its own facts and of other things.
     ///
     /// # Errors
-    /// The model's; [`Error::Asked`] where there is no fact.
+    /// As [`Effect::of`].
     pub fn effect(&self, made: &Made, cases: &[Case], layers: &[usize]) -> Result<Effect> {
         let before = self.reader();
         let after = before.of_edited(made.delta.lay_over(before.model())?, layers)?;
-        let first = cases.first();
-        let first = first.ok_or_else(|| Error::asked("the edit", "it is of no fact"))?;
-        let prompt = &first.request.prompt;
-        Ok(Effect {
-            before: before.continuation(prompt, SAID)?,
-            after: after.continuation(prompt, SAID)?,
-            score_before: mean_score(before, cases)?,
-            score_after: mean_score(&after, cases)?,
-        })
+        Effect::of(before, &after, cases)
     }
-}
-
-fn mean_score(reader: &Reader, cases: &[Case]) -> Result<Option<Score>> {
-    let mut scores = Vec::new();
-    for case in cases {
-        if let Some(asked) = Questions::of(reader.model().tokenizer(), case)? {
-            scores.push(asked.score(reader)?);
-        }
-    }
-    Ok((!scores.is_empty()).then(|| Score::mean(scores.iter())))
 }

@@ -2,8 +2,9 @@
 
 use anyhow::{Context, Result, bail};
 use engram::corpus::counterfact;
+use engram::edits::effect::Effect;
 use engram::edits::read_suite;
-use engram::edits::request::{Effect, Making, check, named};
+use engram::edits::request::{Making, check, named};
 use engram::layers;
 use engram::results::Machine;
 use engram_core::{Lock, Row};
@@ -17,8 +18,11 @@ use crate::progress::{Terminal, note};
 
 #[derive(Serialize)]
 struct Done {
-    edit: String,
-    hash: String,
+    /// The edit's name and hash; none where it was not written.
+    edit: Option<String>,
+    hash: Option<String>,
+    /// Why it is not what was asked for.
+    faults: Vec<String>,
     method: String,
     layers: Vec<usize>,
     requests: usize,
@@ -50,19 +54,34 @@ pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
         kept: kept(&args.how, &texts),
     };
     let made = model.edit(&cases, &making, &mut terminal)?;
-    let hash = made.delta.write(&args.out)?;
+    let effect = model.effect(&made, &cases, &layers)?;
+    let faults = effect.faults();
+    let hash = match faults.is_empty() || args.force {
+        true => Some(made.delta.write(&args.out)?),
+        false => None,
+    };
     let done = Done {
-        edit: short(&hash).to_owned(),
+        edit: hash.as_deref().map(|hash| short(hash).to_owned()),
         hash,
+        faults,
         method: made.delta.meta.method.to_string(),
         requests: cases.len(),
         loss: made.loss,
-        effect: model.effect(&made, &cases, &layers)?,
+        effect,
         layers,
         threads: Machine::here().threads,
     };
     let first = cases.first().context("no request")?;
     super::super::print(json, &done, || shown(&done, &first.request.prompt))?;
+    for fault in &done.faults {
+        note(format!("notice: {fault}"));
+    }
+    if done.hash.is_none() {
+        bail!(
+            "{} is not written, because the edit does not hold; try another --layer, a prompt with words before the subject, or another --method; --force writes it all the same",
+            args.out.display()
+        );
+    }
     note(args.out.display());
     Ok(())
 }
@@ -114,7 +133,12 @@ fn of_arguments(args: &EditRequestArgs) -> Case {
 fn shown(done: &Done, prompt: &str) -> String {
     let layers: Vec<String> = done.layers.iter().map(usize::to_string).collect();
     let mut rows = vec![
-        ["edit".to_owned(), done.edit.clone()],
+        [
+            "edit".to_owned(),
+            done.edit
+                .clone()
+                .unwrap_or_else(|| "not written".to_owned()),
+        ],
         ["method".to_owned(), done.method.clone()],
         ["layers".to_owned(), layers.join(", ")],
         ["requests".to_owned(), done.requests.to_string()],
@@ -123,19 +147,51 @@ fn shown(done: &Done, prompt: &str) -> String {
         ["said".to_owned(), done.effect.before.replace('\n', " ")],
         ["says".to_owned(), done.effect.after.replace('\n', " ")],
     ];
+    let percent = |share: f64| format!("{:.0} %", 100.0 * share);
+    let change = |[before, after]: [f64; 2]| format!("{} → {}", percent(before), percent(after));
+    let facts = &done.effect.facts;
+    let says = |i: usize| facts.iter().filter(|f| f.says[i]).count() as f64 / facts.len() as f64;
+    let p = |i: usize| facts.iter().map(|f| f.probability[i]).sum::<f64>() / facts.len() as f64;
+    rows.push(["says the new answer".to_owned(), change([says(0), says(1)])]);
+    rows.push([
+        "p(new answer)".to_owned(),
+        format!("{:.3} → {:.3}", p(0), p(1)),
+    ]);
+    let sampled = change(done.effect.sampled);
+    rows.push(["sampled, it begins with it".to_owned(), sampled]);
     if let (Some(before), Some(after)) = (&done.effect.score_before, &done.effect.score_after) {
         let parts = [
-            ("efficacy", before.efficacy, after.efficacy),
-            ("paraphrase", before.paraphrase, after.paraphrase),
-            ("neighbourhood", before.neighbourhood, after.neighbourhood),
+            ("efficacy", "", before.efficacy, after.efficacy),
+            (
+                "paraphrase",
+                "paraphrases say it",
+                before.paraphrase,
+                after.paraphrase,
+            ),
+            (
+                "neighbourhood",
+                "neighbours keep theirs",
+                before.neighbourhood,
+                after.neighbourhood,
+            ),
         ];
-        for (name, before, after) in parts {
-            if let (Some(before), Some(after)) = (before, after) {
-                let percent = |s: f64| format!("{:.0} %", 100.0 * s);
-                let text = format!("{} → {}", percent(before.score), percent(after.score));
-                rows.push([name.to_owned(), text]);
-            }
+        for (name, said, before, after) in parts {
+            let (Some(before), Some(after)) = (before, after) else {
+                continue;
+            };
+            rows.push([name.to_owned(), change([before.score, after.score])]);
+            let both = before.said.zip(after.said).filter(|_| !said.is_empty());
+            rows.extend(both.map(|(before, after)| [said.to_owned(), change([before, after])]));
         }
     }
+    let probe = done.effect.probe;
+    rows.push([
+        "unrelated prompts".to_owned(),
+        format!(
+            "{} say another token, KL {:.3} nats",
+            percent(probe.changed),
+            probe.kl
+        ),
+    ]);
     super::super::table(["edit", ""], rows)
 }
