@@ -85,7 +85,7 @@ fn edit<'a>(model: &'a str, out: &'a str) -> Vec<&'a str> {
     }
     let prompt = "In pharmacology, phenytoin belongs to the class of drugs called";
     args.extend(["--prompt", prompt, "--subject", "phenytoin"]);
-    args.extend(["--to", "acids", "--layer", "3"]);
+    args.extend(["--to", "acids", "--layer", "3", "--force"]);
     args
 }
 

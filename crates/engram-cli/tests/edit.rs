@@ -148,6 +148,31 @@ fn what_cannot_be_edited_is_refused() {
     );
 }
 
+/// Three steps of the optimisation are too few: nothing is written, and the reason is told.
+#[test]
+fn an_edit_that_is_not_said_is_not_written() {
+    let folder = workplace();
+    let here = folder.path();
+    let facts = fact("phenytoin", "sulfonamides", "3");
+    let mut args = request("model", "a.safetensors", &facts);
+    let (code, stdout, stderr) = engram(here, &args);
+    assert_eq!(code, 1, "{stderr}");
+    assert!(stdout.contains("not written"), "{stdout}");
+    assert!(stdout.contains("0 % → 0 %"), "{stdout}");
+    assert!(
+        stderr.contains("does not say the new answer of 1 of 1 facts: of request it says"),
+        "{stderr}"
+    );
+    let last = stderr.trim_end().lines().last().unwrap();
+    assert!(last.starts_with("engram: a.safetensors is not written"));
+    assert!(!here.join("a.safetensors").exists());
+    args.extend(["--force", "--json"]);
+    let found: serde_json::Value = serde_json::from_str(&done(here, &args)).unwrap();
+    assert_eq!(found["facts"][0]["says"], serde_json::json!([false, false]));
+    assert_eq!(found["faults"].as_array().unwrap().len(), 1);
+    assert!(found["edit"].is_string() && here.join("a.safetensors").exists());
+}
+
 #[test]
 fn edits_are_laid_over_merged_and_taken_off_to_the_byte() {
     let folder = workplace();
@@ -155,7 +180,8 @@ fn edits_are_laid_over_merged_and_taken_off_to_the_byte() {
     let make = |model: &str, out: &str, to: &str| {
         let facts = fact("phenytoin", to, "3");
         let mut args = request(model, out, &facts);
-        args.push("--json");
+        // Three steps are too few for the model to say it.
+        args.extend(["--json", "--force"]);
         let said: serde_json::Value = serde_json::from_str(&done(here, &args)).unwrap();
         said["edit"].as_str().unwrap().to_owned()
     };
