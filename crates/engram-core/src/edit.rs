@@ -75,6 +75,9 @@ pub struct Fit {
     pub loss: f64,
     /// ‖δ‖ / ‖v₀‖.
     pub size: f64,
+    /// Whether it reached what it was to stop at, and not only its last step; `None` in files of 0.1.
+    #[serde(default)]
+    pub converged: Option<bool>,
 }
 
 /// A fact edited at a set of layers, with its scores before and after.

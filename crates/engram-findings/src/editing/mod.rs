@@ -192,6 +192,7 @@ fn conclusions(found: &EditFindings, rows: &[EditRow]) -> Vec<String> {
     let mut all = Vec::new();
     let best = (found.best.iter()).filter(|b| b.kind.is_some() == several);
     all.extend(best.map(|b| b.sentence.clone()));
+    all.extend(warnings::warnings(found, rows));
     all.extend(found.kind_tests.iter().map(|t| t.verdict.clone()));
     // Too few relations is said once.
     all.dedup();
