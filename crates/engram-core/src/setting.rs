@@ -116,8 +116,10 @@ words! {
     /// A way of editing a fact.
     #[derive(Default)]
     Method, "method" {
-        /// One rank-one change (Meng et al. 2022).
+        /// One rank-one change, by one mean key (Gupta et al. 2024).
         #[default]
+        RRome => "r-rome",
+        /// One rank-one change as published, by a mean key and the key of the prompt alone (Meng et al. 2022).
         Rome => "rome",
         /// Many edits over a range of layers (Meng et al. 2023).
         Memit => "memit",

@@ -240,7 +240,44 @@ fn parse(bytes: &[u8]) -> std::result::Result<Delta, String> {
     }
 }
 
+impl LowRank {
+    /// Frobenius norm, from the factors' Gram matrices: ‖Σ aᵣbᵣᵀ‖² = Σᵣₛ (aᵣᵀaₛ)(bᵣᵀbₛ).
+    fn norm(&self) -> f64 {
+        let rows = |values: &[f32]| -> Vec<Vec<f64>> {
+            let width = (values.len() / self.rank.max(1)).max(1);
+            let row = |r: &[f32]| r.iter().map(|v| f64::from(*v)).collect();
+            values.chunks(width).map(row).collect()
+        };
+        let (inputs, outputs) = (rows(&self.inputs), rows(&self.outputs));
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let mut sum = 0.0;
+        for (a, b) in inputs.iter().zip(&outputs) {
+            for (c, d) in inputs.iter().zip(&outputs) {
+                sum += dot(a, c) * dot(b, d);
+            }
+        }
+        sum.max(0.0).sqrt()
+    }
+}
+
 impl WeightChange {
+    /// ‖ΔW‖ / ‖W‖ (Frobenius), of the weight that the model has now.
+    ///
+    /// # Errors
+    /// [`EditError::Model`] if the model lacks the weight.
+    pub fn relative_norm(&self, model: &LanguageModel) -> Result<f64> {
+        let length = |values: &[f32]| {
+            let squares = values.iter().map(|v| f64::from(*v).powi(2));
+            squares.sum::<f64>().sqrt()
+        };
+        let weight = model.parameter(&self.weight)?.to_device(&Device::Cpu)?;
+        let change = match &self.change {
+            Change::Dense(values) => length(values),
+            Change::LowRank(low) => low.norm(),
+        };
+        Ok(change / length(&weight.flatten_all()?.to_vec1::<f32>()?))
+    }
+
     /// The changed weight, in its own layout.
     fn laid_over(&self, old: &Tensor) -> Result<Tensor> {
         let shape = old.dims().to_vec();

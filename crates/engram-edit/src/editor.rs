@@ -14,7 +14,7 @@ use crate::memit::{Target, spread};
 use crate::optimise::{Optimiser, Rewriting};
 use crate::reader::Reader;
 use crate::request::{Case, EditRequest};
-use crate::rome::rome;
+use crate::rome::{r_rome, refuse_outlier, rome};
 use crate::score::Questions;
 use crate::settings::{EditSettings, Method};
 use crate::tokens::subject_last;
@@ -51,13 +51,15 @@ impl<'a> Editor<'a> {
         covariances: Vec<Covariance>,
     ) -> Result<Editor<'a>> {
         let mut factors = BTreeMap::new();
-        if method == Method::Rome {
+        if matches!(method, Method::RRome | Method::Rome) {
             for covariance in &covariances {
                 factors.insert(covariance.layer, covariance.factor(settings.ridge)?);
             }
         }
         let prefixes = match method {
-            Method::Rome | Method::Memit => crate::prefixes(reader.model(), &settings.prefixes())?,
+            Method::RRome | Method::Rome | Method::Memit => {
+                crate::prefixes(reader.model(), &settings.prefixes())?
+            }
             Method::FtL | Method::Lora => Vec::new(),
         };
         let first = covariances.iter().map(|c| c.layer).min();
@@ -103,7 +105,7 @@ impl<'a> Editor<'a> {
 
     /// Whether a method needs covariances.
     pub fn needs_covariance(method: Method) -> bool {
-        matches!(method, Method::Rome | Method::Memit)
+        matches!(method, Method::RRome | Method::Rome | Method::Memit)
     }
 
     /// One edit of one or more facts. ROME takes one fact and one layer, fine-tuning takes one fact. `progress` gets
@@ -124,25 +126,25 @@ impl<'a> Editor<'a> {
             why: why.to_owned(),
         };
         match (self.method, requests, layers) {
-            (Method::Rome, [request], [layer]) => {
+            (Method::RRome | Method::Rome, [request], [layer]) => {
                 let known = self.optimiser.as_ref().zip(self.factors.get(layer));
                 let (optimiser, factor) =
                     known.ok_or_else(|| wrong("its layer's covariance is missing"))?;
                 let settings = self.settings.optimisation();
-                let found = rome(
-                    (self.model(), optimiser),
-                    request,
-                    *layer,
-                    factor,
-                    &self.prefixes,
-                    &settings,
-                )?;
+                let (model, prefixes) = ((self.model(), optimiser), &self.prefixes[..]);
+                let found = match self.method {
+                    Method::Rome => rome(model, request, *layer, factor, prefixes, &settings)?,
+                    _ => {
+                        let bounded = (&settings, self.settings.norm);
+                        r_rome(model, request, *layer, factor, prefixes, bounded)?
+                    }
+                };
                 Ok(Edited {
                     changes: vec![found.change],
                     fits: vec![found.found.fit()],
                 })
             }
-            (Method::Rome, _, _) => Err(wrong("ROME edits one fact at one layer")),
+            (Method::RRome | Method::Rome, _, _) => Err(wrong("ROME edits one fact at one layer")),
             (Method::FtL | Method::Lora, [request], _) => {
                 let settings = self.settings.fine_tuning(self.method);
                 let (changes, fit) = fine_tune(self.model(), request, layers, &settings)?;
@@ -173,6 +175,7 @@ impl<'a> Editor<'a> {
         for (done, request) in requests.iter().enumerate() {
             let rewriting = Rewriting::of(self.model(), request, &self.prefixes)?;
             let (wanted, found) = Target::of(optimiser, &rewriting, last, &settings)?;
+            refuse_outlier(request, &rewriting, last, &found)?;
             facts.push(wanted);
             fits.push(found.fit());
             progress(done + 1);
@@ -182,7 +185,7 @@ impl<'a> Editor<'a> {
             .cloned()
             .collect();
         of_layers.sort_by_key(|c| c.layer);
-        let weights = (self.settings.lambda, self.settings.ridge);
+        let weights = self.settings.weights();
         let changes = spread(self.model(), &facts, &of_layers, weights, &mut |_| {})?;
         Ok(Edited { changes, fits })
     }

@@ -95,6 +95,32 @@ pub enum EditError {
         /// Where it occurred.
         what: String,
     },
+    /// A subject at a prompt's first token, where the model has an attention sink.
+    #[error(
+        "{request}: the subject is the first token of its prompt, where this model keeps no fact at layer {layer} (its residual stream there is {ratio:.1} times as long as after other words, and alike for all texts); put words before the subject, as in \"The capital of …\""
+    )]
+    Outlier {
+        /// Id of the request.
+        request: String,
+        /// The layer.
+        layer: usize,
+        /// ‖residual stream‖ at the first token, as a multiple of that after prefixes.
+        ratio: f64,
+    },
+    /// An update that is large beside the weight.
+    #[error(
+        "{request}: the update at layer {layer} would have {ratio:.2} times the weight's norm, allowed {most}; edit another layer, or raise `norm`"
+    )]
+    Large {
+        /// Id of the request.
+        request: String,
+        /// The layer.
+        layer: usize,
+        /// ‖ΔW‖ / ‖W‖.
+        ratio: f64,
+        /// The bound.
+        most: f64,
+    },
     /// A method that is not defined for a family.
     #[error("{what} is not defined for {family}: {why}")]
     Unsupported {
@@ -181,6 +207,8 @@ impl EditError {
             EditError::Subject { .. }
                 | EditError::SameAnswer { .. }
                 | EditError::Request { .. }
+                | EditError::Outlier { .. }
+                | EditError::Large { .. }
                 | EditError::Continuation { .. }
         )
     }

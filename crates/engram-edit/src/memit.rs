@@ -19,26 +19,44 @@ use crate::tokens::{check_layer, padded, pick};
 /// Maximum number of tokens in a batch.
 const BATCH: usize = 2048;
 
-/// Settings of MEMIT; the default is the published one for GPT-J.
+/// Settings of MEMIT.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MemitSettings {
     /// Settings of the optimisation of z.
     pub optimisation: Optimisation,
-    /// λ: weight of the covariance, in tokens.
+    /// λ: weight of the covariance, in tokens; 0: chosen by `share`.
     pub lambda: f64,
+    /// See [`Lambda::Share`].
+    pub share: f64,
 }
 
 impl Default for MemitSettings {
     fn default() -> MemitSettings {
         MemitSettings {
-            optimisation: Optimisation {
-                steps: 25,
-                clamp: 0.75,
-                ..Optimisation::default()
-            },
-            lambda: 15_000.0,
+            optimisation: Optimisation::relative(),
+            lambda: 0.0,
+            share: 0.8,
         }
     }
+}
+
+/// How λ, the weight of the covariance against the facts' keys, is chosen at a layer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Lambda {
+    /// λ itself, in tokens. The published 15,000 is for GPT-J's 16,384 neurons.
+    Tokens(f64),
+    /// λ at which the update gives the facts' own keys this share of their residuals in the mean: with
+    /// G = KᵀC⁻¹K, tr(G(λI + G)⁻¹)/n. A single fact's share is h/(λ + h), h = kᵀC⁻¹k.
+    Share(f64),
+}
+
+/// The weights of a layer's least squares.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Weights {
+    /// λ.
+    pub lambda: Lambda,
+    /// Added to the covariance's diagonal, as a multiple of its mean.
+    pub ridge: f64,
 }
 
 /// A fact's prompts and its target z. The first prompt has no prefix; each has the index of its subject's last token.
@@ -74,8 +92,7 @@ impl Target {
 }
 
 /// The changes of the layers (ascending, each with its covariance) that move the facts' residual streams to their
-/// targets. `ridge` times the mean of each covariance's diagonal is added to that diagonal. `progress` gets the number
-/// of layers done.
+/// targets. `progress` gets the number of layers done.
 ///
 /// # Errors
 /// [`EditError::Model`] for a layer that the model does not have; [`EditError::Singular`]; [`EditError::NotFinite`];
@@ -84,7 +101,7 @@ pub fn spread(
     model: &LanguageModel,
     facts: &[Target],
     covariances: &[Covariance],
-    (lambda, ridge): (f64, f64),
+    weights: Weights,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<WeightChange>> {
     if model.architecture().post_norms {
@@ -105,25 +122,11 @@ pub fn spread(
         let keys = keys(&edited, facts, layer)?;
         let now = residuals(&edited, facts, last)?;
         let left = (covariances.len() - done) as f64;
-        let n = covariance.width;
-        let mut matrix: Vec<f64> = covariance.values.iter().map(|v| lambda * v).collect();
-        let mean = (0..n).map(|i| matrix[i * n + i]).sum::<f64>() / n.max(1) as f64;
-        for i in 0..n {
-            matrix[i * n + i] += ridge * mean;
-        }
-        for key in &keys {
-            for (row, a) in matrix.chunks_mut(n).zip(key) {
-                for (m, b) in row.iter_mut().zip(key) {
-                    *m += a * b;
-                }
-            }
-        }
-        let factor = Cholesky::of(matrix, n).ok_or(EditError::Singular {
-            layer,
-            tokens: covariance.tokens,
-            width: n,
-        })?;
-        let directions = factor.solve_all(&keys);
+        let factor = covariance.factor(weights.ridge)?;
+        let directions =
+            directions(&factor, &keys, weights.lambda).ok_or_else(|| EditError::NotFinite {
+                what: format!("layer {layer}"),
+            })?;
         let outputs = facts.iter().zip(&now).flat_map(|(fact, now)| {
             let pairs = fact.value.iter().zip(now);
             pairs.map(|(z, h)| ((z - h) / left) as f32)
@@ -159,6 +162,61 @@ pub fn spread(
         progress(done + 1);
     }
     Ok(changes)
+}
+
+/// (λC + KKᵀ)⁻¹K = C⁻¹K(λI + G)⁻¹ with G = KᵀC⁻¹K, a row for each key: one factor of C serves every λ. `None` if the keys do
+/// not determine it.
+fn directions(factor: &Cholesky, keys: &[Vec<f64>], lambda: Lambda) -> Option<Vec<Vec<f64>>> {
+    let n = keys.len();
+    let solved = factor.solve_all(keys);
+    let gram: Vec<f64> = (solved.iter())
+        .flat_map(|u| keys.iter().map(|k| u.iter().zip(k).map(|(u, k)| u * k).sum()))
+        .collect();
+    let lambda = match lambda {
+        Lambda::Tokens(tokens) => tokens,
+        Lambda::Share(share) => lambda_of(&gram, n, share)?,
+    };
+    let inner = shifted(&gram, n, lambda)?;
+    let width = keys.first().map_or(0, Vec::len);
+    let columns: Vec<Vec<f64>> = (0..width)
+        .map(|i| solved.iter().map(|u| u[i]).collect())
+        .collect();
+    let columns = inner.solve_all(&columns);
+    let row = |fact: usize| columns.iter().map(|c| c[fact]).collect();
+    Some((0..n).map(row).collect())
+}
+
+/// The factor of λI + G.
+fn shifted(gram: &[f64], n: usize, lambda: f64) -> Option<Cholesky> {
+    let mut matrix = gram.to_vec();
+    for i in 0..n {
+        matrix[i * n + i] += lambda;
+    }
+    Cholesky::of(matrix, n)
+}
+
+/// λ at which the mean share of G is `share`, by bisection of log λ: the share falls with λ.
+fn lambda_of(gram: &[f64], n: usize, share: f64) -> Option<f64> {
+    let mean = (0..n).map(|i| gram[i * n + i]).sum::<f64>() / n.max(1) as f64;
+    let found = |lambda: f64| -> Option<f64> {
+        let inner = shifted(gram, n, lambda)?;
+        let unit = |i: usize| (0..n).map(|j| f64::from(u8::from(i == j))).collect();
+        let units: Vec<Vec<f64>> = (0..n).map(unit).collect();
+        let inverse = inner.solve_all(&units);
+        let trace: f64 = inverse.iter().enumerate().map(|(i, row)| row[i]).sum();
+        Some(1.0 - lambda * trace / n.max(1) as f64)
+    };
+    let (mut low, mut high) = (1e-9f64.ln(), 1e9f64.ln());
+    for _ in 0..40 {
+        let middle = (low + high) / 2.0;
+        // A matrix that has no factor is one with too small a λ.
+        match found(mean * middle.exp()) {
+            Some(now) if now < share => high = middle,
+            _ => low = middle,
+        }
+    }
+    let lambda = mean * high.exp();
+    (lambda.is_finite() && lambda > 0.0).then_some(lambda)
 }
 
 /// Each fact's key at a layer: the mean over its prompts.

@@ -10,6 +10,7 @@ use engram_model::kernels::softmax::{log_probabilities, log_probability, probabi
 use engram_model::wavefront::{Ending, LogitRows, Reverse, Run, Trace};
 use serde::{Deserialize, Serialize};
 
+use crate::cholesky::Cholesky;
 use crate::error::{EditError, Result};
 use crate::reader::{Reader, run};
 use crate::request::EditRequest;
@@ -30,6 +31,14 @@ pub struct Optimisation {
     pub decay: f64,
     /// Upper bound of ‖δ‖ / ‖v₀‖.
     pub clamp: f64,
+    /// The optimisation also stops when after every prompt each token of the new answer has a logit that exceeds all
+    /// others by this, in nats (0: it stops by its loss only).
+    #[serde(default)]
+    pub margin: f64,
+    /// Whether `rate`, `decay` and `clamp` are multiples of the residual stream's norm s instead: steps of rate · s / √d
+    /// for each of d elements, a decay of ‖δ‖ / s, and the bound clamp · s.
+    #[serde(default)]
+    pub relative: bool,
 }
 
 impl Default for Optimisation {
@@ -41,6 +50,24 @@ impl Default for Optimisation {
             kl: 0.0625,
             decay: 0.5,
             clamp: 4.0,
+            margin: 0.0,
+            relative: false,
+        }
+    }
+}
+
+impl Optimisation {
+    /// Settings relative to the residual stream, which fit models of any size.
+    pub fn relative() -> Optimisation {
+        Optimisation {
+            rate: 0.1,
+            steps: 25,
+            stop: 0.0,
+            kl: 0.0625,
+            decay: 0.0,
+            clamp: 1.0,
+            margin: 1.0,
+            relative: true,
         }
     }
 }
@@ -131,6 +158,13 @@ pub struct Optimised {
     pub bare_key: Vec<f64>,
     /// The mean key over the prompts.
     pub mean_key: Vec<f64>,
+    /// The mean key over the prompts whose subject does not end at the first token; over all if there is none.
+    pub placed_key: Vec<f64>,
+    /// ‖residual stream after the layer‖ at the subject's last token: in the prompt without prefix, and the mean over
+    /// the prompts of `placed_key`.
+    pub streams: [f64; 2],
+    /// The share of δ that each prompt gets: 1 unless [`Optimiser::optimise_update`] was called.
+    pub shares: Vec<f64>,
     /// The loss at each step.
     pub steps: Vec<Step>,
 }
@@ -164,50 +198,91 @@ impl Optimiser {
         settings: &Optimisation,
     ) -> Result<Optimised> {
         let loss = Loss::of(self, rewriting, layer, place)?;
-        let mut found = loss.begin();
-        let norm = length(found.initial.iter().copied());
-        let d = found.delta.len();
-        let mut moments = (vec![0f32; d], vec![0f32; d]);
-        let mut original: Option<Vec<f64>> = None;
-        for step in 1..=settings.steps.max(1) {
-            let read = loss.read(&found.delta, &mut original);
-            let size = length(found.delta.iter().map(|v| f64::from(*v)));
-            let scale = settings.decay / (norm * norm);
-            let (nll, kl, decay) = (read.nll, settings.kl * read.kl, scale * size);
-            let parts = Step {
-                loss: nll + kl + decay,
-                nll,
-                kl,
-                decay,
-            };
-            if !parts.loss.is_finite() {
-                return Err(EditError::NotFinite {
-                    what: format!("the value at layer {layer}"),
-                });
-            }
-            found.steps.push(parts);
-            if parts.loss < settings.stop || step >= settings.steps {
-                break;
-            }
-            let gradient = loss.gradient(&found.delta, read, settings.kl);
-            // The gradient of ‖δ‖ is δ/‖δ‖, and 0 at 0.
-            let pull = if size > 0.0 { scale / size } else { 0.0 } as f32;
-            adam(
-                &mut found.delta,
-                |i, delta| gradient[i] + pull * delta,
-                (&mut moments.0, &mut moments.1),
-                settings.rate,
-                step,
-            );
-            let size = length(found.delta.iter().map(|v| f64::from(*v)));
-            let most = settings.clamp * norm;
-            if size > most {
-                let factor = (most / size) as f32;
-                found.delta.iter_mut().for_each(|v| *v *= factor);
-            }
-        }
-        Ok(found)
+        let found = loss.begin();
+        descend(&loss, found, settings)
     }
+
+    /// Optimises δ of the update δ·uᵀ / (uᵀk*), with u = C⁻¹k*, k* from [`Optimised::placed_key`]. A prompt with key k
+    /// gets δ times its share uᵀk / (uᵀk*), as the edited weight adds it. `accept` gets the result before the first
+    /// step, and may refuse it.
+    ///
+    /// # Errors
+    /// As [`Optimiser::optimise`]; those of `accept`.
+    pub fn optimise_update(
+        &self,
+        rewriting: &Rewriting,
+        layer: usize,
+        covariance: &Cholesky,
+        settings: &Optimisation,
+        accept: impl FnOnce(&Optimised) -> Result<()>,
+    ) -> Result<Optimised> {
+        let mut loss = Loss::of(self, rewriting, layer, DeltaPlace::Projection)?;
+        let mut found = loss.begin();
+        let direction = covariance.solve(&found.placed_key);
+        let along = |key: &[f64]| direction.iter().zip(key).map(|(u, k)| u * k).sum::<f64>();
+        let whole = along(&found.placed_key);
+        let share = |run: usize| along(&wide(loss.ending.neurons(run))) / whole;
+        found.shares = (0..loss.runs).map(share).collect();
+        accept(&found)?;
+        loss.shares = found.shares.iter().map(|s| *s as f32).collect();
+        descend(&loss, found, settings)
+    }
+}
+
+/// Steps of Adam until the loss or the margin is reached, or there are no more.
+fn descend(loss: &Loss<'_>, mut found: Optimised, settings: &Optimisation) -> Result<Optimised> {
+    let norm = length(found.initial.iter().copied());
+    let d = found.delta.len();
+    let (rate, scale, most) = match settings.relative {
+        true => {
+            let stream = found.streams[1];
+            let rate = settings.rate * stream / (d as f64).sqrt();
+            (rate, settings.decay / stream, settings.clamp * stream)
+        }
+        false => {
+            let scale = settings.decay / (norm * norm);
+            (settings.rate, scale, settings.clamp * norm)
+        }
+    };
+    let mut moments = (vec![0f32; d], vec![0f32; d]);
+    let mut original: Option<Vec<f64>> = None;
+    for step in 1..=settings.steps.max(1) {
+        let read = loss.read(&found.delta, &mut original);
+        let size = length(found.delta.iter().map(|v| f64::from(*v)));
+        let (nll, kl, decay) = (read.nll, settings.kl * read.kl, scale * size);
+        let parts = Step {
+            loss: nll + kl + decay,
+            nll,
+            kl,
+            decay,
+        };
+        if !parts.loss.is_finite() {
+            return Err(EditError::NotFinite {
+                what: format!("the value at layer {}", loss.layer),
+            });
+        }
+        found.steps.push(parts);
+        let said = settings.margin > 0.0 && read.margin >= settings.margin;
+        if said || parts.loss < settings.stop || step >= settings.steps {
+            break;
+        }
+        let gradient = loss.gradient(&found.delta, read, settings.kl);
+        // The gradient of ‖δ‖ is δ/‖δ‖, and 0 at 0.
+        let pull = if size > 0.0 { scale / size } else { 0.0 } as f32;
+        adam(
+            &mut found.delta,
+            |i, delta| gradient[i] + pull * delta,
+            (&mut moments.0, &mut moments.1),
+            rate,
+            step,
+        );
+        let size = length(found.delta.iter().map(|v| f64::from(*v)));
+        if size > most {
+            let factor = (most / size) as f32;
+            found.delta.iter_mut().for_each(|v| *v *= factor);
+        }
+    }
+    Ok(found)
 }
 
 /// The loss as a function of δ.
@@ -220,12 +295,19 @@ struct Loss<'a> {
     reads: Vec<(usize, usize)>,
     targets: Vec<u32>,
     vocab: usize,
+    layer: usize,
+    /// Index of the subject's last token in each run.
+    starts: Vec<usize>,
+    /// The share of δ that each run gets.
+    shares: Vec<f32>,
 }
 
 /// The loss at one δ without its weights, and what its gradient needs.
 struct Read {
     nll: f64,
     kl: f64,
+    /// The least difference between the logit of a token of the answer and the largest of all others there.
+    margin: f64,
     trace: Trace,
     logits: LogitRows,
     /// Log-probabilities after "{subject} is a", and their difference from the unedited model's.
@@ -262,45 +344,69 @@ impl<'a> Loss<'a> {
             reads,
             targets,
             vocab: packed.shape().vocab,
+            layer,
+            shares: vec![1.0; runs.len()],
+            starts,
         })
     }
 
     /// The result before the first step.
     fn begin(&self) -> Optimised {
-        let wide = |row: &[f32]| row.iter().map(|v| f64::from(*v)).collect::<Vec<f64>>();
         let initial = match self.place {
             DeltaPlace::Projection => wide(&self.ending.projected(0)),
             DeltaPlace::Residual => wide(self.ending.residual(0)),
         };
         let bare_key = wide(self.ending.neurons(0));
-        let prompts = self.runs - 1;
-        let mut mean_key = vec![0f64; bare_key.len()];
-        for run in 0..prompts {
-            let key = self.ending.neurons(run);
-            let each = mean_key.iter_mut().zip(key);
-            each.for_each(|(m, k)| *m += f64::from(*k) / prompts as f64);
+        let prompts: Vec<usize> = (0..self.runs - 1).collect();
+        let mut placed: Vec<usize> = prompts.clone();
+        placed.retain(|run| self.starts[*run] > 0);
+        if placed.is_empty() {
+            placed.clone_from(&prompts);
         }
+        let stream = |run: &usize| length(wide(self.ending.residual(*run)).into_iter());
+        let mean_stream = placed.iter().map(stream).sum::<f64>() / placed.len() as f64;
         Optimised {
             delta: vec![0.0; initial.len()],
             initial,
             bare_key,
-            mean_key,
+            mean_key: self.mean_key(&prompts),
+            placed_key: self.mean_key(&placed),
+            streams: [stream(&0), mean_stream],
+            shares: vec![1.0; self.runs],
             steps: Vec::new(),
         }
+    }
+
+    fn mean_key(&self, runs: &[usize]) -> Vec<f64> {
+        let mut mean = vec![0f64; self.ending.neurons(0).len()];
+        for run in runs {
+            let each = mean.iter_mut().zip(self.ending.neurons(*run));
+            each.for_each(|(m, k)| *m += f64::from(*k) / runs.len() as f64);
+        }
+        mean
+    }
+
+    /// δ times a run's share.
+    fn own(&self, run: usize, delta: &[f32]) -> Vec<f32> {
+        delta.iter().map(|d| d * self.shares[run]).collect()
     }
 
     /// The answer's mean NLL and KL(edited ‖ original), at δ. The first call sets `original`.
     fn read(&self, delta: &[f32], original: &mut Option<Vec<f64>>) -> Read {
         let added = (0..self.runs).flat_map(|run| match self.place {
-            DeltaPlace::Projection => self.ending.added(run, delta),
+            DeltaPlace::Projection => self.ending.added(run, &self.own(run, delta)),
             DeltaPlace::Residual => delta.to_vec(),
         });
         let trace = self.ending.forward(&added.collect::<Vec<f32>>());
         let logits = self.ending.logits(&trace, &self.reads);
         let mut rows = logits.values.chunks_exact(self.vocab);
         let answers = self.targets.iter().zip(&mut rows);
+        let mut margin = f64::INFINITY;
         let losses: Vec<f64> = answers
-            .map(|(target, row)| -log_probability(row, *target as usize))
+            .map(|(target, row)| {
+                margin = margin.min(lead(row, *target as usize));
+                -log_probability(row, *target as usize)
+            })
             .collect();
         let said = rows.next().map(log_probabilities).unwrap_or_default();
         let original = original.get_or_insert_with(|| said.clone());
@@ -308,6 +414,7 @@ impl<'a> Loss<'a> {
         Read {
             nll: losses.iter().sum::<f64>() / losses.len() as f64,
             kl: said.iter().zip(&apart).map(|(a, d)| a.exp() * d).sum(),
+            margin,
             trace,
             logits,
             essence: (said, apart),
@@ -334,10 +441,14 @@ impl<'a> Loss<'a> {
         let mut sum = vec![0f32; delta.len()];
         for (run, grad) in of_runs.chunks_exact(delta.len()).enumerate() {
             let grad = match self.place {
-                DeltaPlace::Projection => self.ending.added_gradient(run, delta, grad),
+                DeltaPlace::Projection => {
+                    let own = self.own(run, delta);
+                    self.ending.added_gradient(run, &own, grad)
+                }
                 DeltaPlace::Residual => grad.to_vec(),
             };
-            sum.iter_mut().zip(grad).for_each(|(s, g)| *s += g);
+            let share = self.shares[run];
+            sum.iter_mut().zip(grad).for_each(|(s, g)| *s += share * g);
         }
         sum
     }
@@ -362,6 +473,18 @@ pub(crate) fn adam(
         square[i] = BETA.1 * square[i] + (1.0 - BETA.1) * g * g;
         *w -= size * mean[i] / (square[i].sqrt() / root + EPSILON);
     }
+}
+
+/// A token's logit less the largest of the others.
+fn lead(logits: &[f32], token: usize) -> f64 {
+    let (before, after) = logits.split_at(token);
+    let others = before.iter().chain(after.iter().skip(1));
+    let most = others.copied().fold(f32::NEG_INFINITY, f32::max);
+    f64::from(logits[token]) - f64::from(most)
+}
+
+fn wide(row: &[f32]) -> Vec<f64> {
+    row.iter().map(|v| f64::from(*v)).collect()
 }
 
 fn length(values: impl Iterator<Item = f64>) -> f64 {

@@ -51,7 +51,54 @@ pub fn rome(
     crate::tokens::check_layer(model, layer)?;
     let rewriting = Rewriting::of(model, request, prefixes)?;
     let found = optimiser.optimise(&rewriting, layer, DeltaPlace::Projection, settings)?;
-    let update = rank_one(&found, covariance).ok_or_else(|| EditError::NotFinite {
+    let update = rank_one(&found, covariance);
+    of_update((model, layer), request, update, found)
+}
+
+/// Edits the down-projection of one layer with R-ROME. Arguments as in [`rome`]; `most` is the upper bound of ‖ΔW‖ / ‖W‖
+/// (Frobenius).
+///
+/// # Errors
+/// As [`rome`]; [`EditError::Outlier`] for a subject at the prompt's first token that behaves as no other place;
+/// [`EditError::Large`] for an update beyond the bound.
+pub fn r_rome(
+    (model, optimiser): (&LanguageModel, &Optimiser),
+    request: &EditRequest,
+    layer: usize,
+    covariance: &Cholesky,
+    prefixes: &[String],
+    (settings, most): (&Optimisation, f64),
+) -> Result<Rome> {
+    crate::tokens::check_layer(model, layer)?;
+    let rewriting = Rewriting::of(model, request, prefixes)?;
+    let accept = |found: &Optimised| refuse_outlier(request, &rewriting, layer, found);
+    let found = optimiser.optimise_update(&rewriting, layer, covariance, settings, accept)?;
+    let update = rank_one_by(
+        &found.placed_key,
+        &found.placed_key,
+        &found.delta,
+        covariance,
+    );
+    let made = of_update((model, layer), request, update, found)?;
+    let ratio = made.change.relative_norm(model)?;
+    match ratio <= most {
+        true => Ok(made),
+        false => Err(EditError::Large {
+            request: request.id.clone(),
+            layer,
+            ratio,
+            most,
+        }),
+    }
+}
+
+fn of_update(
+    (model, layer): (&LanguageModel, usize),
+    request: &EditRequest,
+    update: Option<LowRank>,
+    found: Optimised,
+) -> Result<Rome> {
+    let update = update.ok_or_else(|| EditError::NotFinite {
         what: request.id.clone(),
     })?;
     let (weight, transposed) = down_projection(model, layer)?;
@@ -64,18 +111,52 @@ pub fn rome(
     Ok(Rome { change, found })
 }
 
-/// The rank-one update; `None` if the keys do not determine it.
+/// The first token of a text is an attention sink in many models: its residual stream is many times as long as that of
+/// other tokens and nearly the same for every text (Xiao et al. 2024; Sun et al. 2024, "Massive activations"). An edit
+/// of its key changes every text, and what is added there moves no answer.
+pub(crate) fn refuse_outlier(
+    request: &EditRequest,
+    rewriting: &Rewriting,
+    layer: usize,
+    found: &Optimised,
+) -> Result<()> {
+    let is_first = rewriting.prompts.first().is_some_and(|p| p.subject == 0);
+    let [bare, placed] = found.streams;
+    let share = found.shares.first().copied().unwrap_or(1.0);
+    if std::env::var_os("ENGRAM_DEBUG").is_some() {
+        eprintln!("{} first {is_first} streams {bare} {placed} share {share} shares {:?}", request.id, found.shares);
+    }
+    let alone = rewriting.prompts.len() < 2;
+    if is_first && (alone || bare > MOST_STREAM * placed || share < LEAST_SHARE) {
+        return Err(EditError::Outlier {
+            request: request.id.clone(),
+            layer,
+            ratio: bare / placed,
+        });
+    }
+    Ok(())
+}
+
+/// A residual stream this many times as long as after prefixes is an outlier: streams of other tokens differ by less than
+/// a factor of two, those of attention sinks by one to two orders of magnitude.
+const MOST_STREAM: f64 = 4.0;
+
+/// The least share of δ that the prompt without prefix must get.
+const LEAST_SHARE: f64 = 0.5;
+
+/// ROME's rank-one update; `None` if the keys do not determine it.
 pub fn rank_one(found: &Optimised, covariance: &Cholesky) -> Option<LowRank> {
-    let direction = covariance.solve(&found.mean_key);
-    let along: f64 = direction
-        .iter()
-        .zip(&found.bare_key)
-        .map(|(u, k)| u * k)
-        .sum();
+    rank_one_by(&found.mean_key, &found.bare_key, &found.delta, covariance)
+}
+
+/// δ·uᵀ / (uᵀ`at`) with u = C⁻¹`key`: at the key `at` it adds δ. `None` if the keys do not determine it.
+fn rank_one_by(key: &[f64], at: &[f64], delta: &[f32], covariance: &Cholesky) -> Option<LowRank> {
+    let direction = covariance.solve(key);
+    let along: f64 = direction.iter().zip(at).map(|(u, k)| u * k).sum();
     // The scale of a rank-one product is divided between its factors, so that both have magnitudes that float32
     // represents well.
     let norm = direction.iter().map(|u| u * u).sum::<f64>().sqrt();
-    let outputs = found.delta.iter().map(|d| f64::from(*d) * norm / along);
+    let outputs = delta.iter().map(|d| f64::from(*d) * norm / along);
     let update = LowRank {
         rank: 1,
         inputs: direction.iter().map(|u| (u / norm) as f32).collect(),

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::covariance::SampleSettings;
 use crate::error::{EditError, Result};
 use crate::finetune::{ChangeLimit, FineTuning};
-use crate::memit::MemitSettings;
+use crate::memit::{Lambda, MemitSettings, Weights};
 use crate::optimise::Optimisation;
 use crate::prefixes::PrefixSettings;
 
@@ -22,49 +22,59 @@ pub struct EditSettings {
     pub steps: usize,
     /// Loss below which an optimisation stops.
     pub stop: f64,
-    /// Weight of the KL divergence for "{subject} is a" (ROME, MEMIT).
+    /// Weight of the KL divergence for "{subject} is a" (R-ROME, ROME, MEMIT).
     pub kl: f64,
-    /// Weight of ‖δ‖ / ‖v₀‖² (ROME, MEMIT).
+    /// Weight of ‖δ‖ / ‖v₀‖² (R-ROME, ROME, MEMIT).
     pub decay: f64,
-    /// Upper bound of ‖δ‖ / ‖v₀‖ (ROME, MEMIT).
+    /// Upper bound of ‖δ‖ / ‖v₀‖ (R-ROME, ROME, MEMIT).
     pub clamp: f64,
-    /// Added to the covariance's diagonal, as a multiple of its mean (ROME, MEMIT).
+    /// Added to the covariance's diagonal, as a multiple of its mean (R-ROME, ROME, MEMIT).
     pub ridge: f64,
-    /// Maximum number of tokens in the covariance's sample (ROME, MEMIT).
+    /// Maximum number of tokens in the covariance's sample (R-ROME, ROME, MEMIT).
     pub sample_tokens: usize,
-    /// Whether each sentence of the sample is a text by itself (ROME, MEMIT).
+    /// Whether each sentence of the sample is a text by itself (R-ROME, ROME, MEMIT).
     pub sentences: bool,
-    /// λ, the covariance's weight in tokens (MEMIT).
+    /// Least lead, in nats, of each token of the new answer over all others in every prompt of the loss, at which an
+    /// optimisation stops too (0: it does not; R-ROME, ROME, MEMIT).
+    pub margin: f64,
+    /// Whether `rate`, `decay` and `clamp` are multiples of the residual stream's norm (R-ROME, ROME, MEMIT).
+    pub relative: bool,
+    /// Upper bound of ‖ΔW‖ / ‖W‖ (R-ROME, MEMIT).
+    pub norm: f64,
+    /// λ, the covariance's weight in tokens (MEMIT). 0: chosen at each layer by `share`.
     pub lambda: f64,
+    /// The mean share of its residual that a fact's own key realises at a layer, by which λ is chosen (MEMIT).
+    pub share: f64,
     /// Bound of each element of a change (FT-L).
     pub bound: f64,
     /// Rank of a change (LoRA).
     pub rank: usize,
-    /// Number of prefixes of 5 tokens, and of prefixes of 10 tokens (ROME, MEMIT).
+    /// Number of prefixes of 5 tokens, and of prefixes of 10 tokens (R-ROME, ROME, MEMIT).
     pub prefixes: usize,
     /// Random seed of the prefixes and of LoRA's first factor.
     pub seed: u64,
 }
 
 impl EditSettings {
-    /// The published settings of a method: those for GPT-2 XL or GPT-J where it has them.
+    /// The settings of a method: of ROME and of fine-tuning as published for GPT-2 XL or GPT-J where they have them, of
+    /// R-ROME and MEMIT relative to the model (`docs/editing.md` derives them).
     pub fn of(method: Method) -> EditSettings {
-        let rome = Optimisation::default();
-        let memit = MemitSettings::default();
         let optimisation = match method {
-            Method::Memit => memit.optimisation.clone(),
-            _ => rome,
+            Method::RRome => Optimisation::relative(),
+            Method::Memit => MemitSettings::default().optimisation,
+            _ => Optimisation::default(),
         };
         let tuning = match method {
             Method::Lora => FineTuning::low_rank(),
             _ => FineTuning::bounded(),
         };
         let (rate, steps, stop) = match method {
-            Method::Rome | Method::Memit => {
+            Method::RRome | Method::Rome | Method::Memit => {
                 (optimisation.rate, optimisation.steps, optimisation.stop)
             }
             Method::FtL | Method::Lora => (tuning.rate, tuning.steps, tuning.stop),
         };
+        let memit = MemitSettings::default();
         EditSettings {
             rate,
             steps,
@@ -75,7 +85,11 @@ impl EditSettings {
             ridge: 1e-4,
             sample_tokens: 100_000,
             sentences: false,
+            margin: optimisation.margin,
+            relative: optimisation.relative,
+            norm: 1.0,
             lambda: memit.lambda,
+            share: memit.share,
             bound: 5e-4,
             rank: 8,
             prefixes: 10,
@@ -122,7 +136,7 @@ impl EditSettings {
     }
 
     /// Allowed values of the numeric settings; any seed is allowed.
-    pub const RANGES: [(&'static str, Range); 12] = [
+    pub const RANGES: [(&'static str, Range); 15] = [
         ("rate", Range::real(0.0, 100.0).above()),
         ("steps", Range::whole(1, 100_000)),
         ("stop", Range::real(0.0, 1e6)),
@@ -131,7 +145,10 @@ impl EditSettings {
         ("clamp", Range::real(0.0, 1e6).above()),
         ("ridge", Range::real(0.0, 1e3)),
         ("sample_tokens", Range::whole(1, 1_000_000_000)),
-        ("lambda", Range::real(0.0, 1e9).above()),
+        ("margin", Range::real(0.0, 1e3)),
+        ("norm", Range::real(0.0, 1e6).above()),
+        ("lambda", Range::real(0.0, 1e9)),
+        ("share", Range::real(0.0, 1.0).above().below()),
         ("bound", Range::real(0.0, 1e6).above()),
         ("rank", Range::whole(1, 4096)),
         ("prefixes", Range::whole(0, 1000)),
@@ -147,7 +164,10 @@ impl EditSettings {
             self.clamp,
             self.ridge,
             self.sample_tokens as f64,
+            self.margin,
+            self.norm,
             self.lambda,
+            self.share,
             self.bound,
             self.rank as f64,
             self.prefixes as f64,
@@ -167,6 +187,19 @@ impl EditSettings {
             kl: self.kl,
             decay: self.decay,
             clamp: self.clamp,
+            margin: self.margin,
+            relative: self.relative,
+        }
+    }
+
+    /// λ of MEMIT, and the bound of its updates.
+    pub(crate) fn weights(&self) -> Weights {
+        Weights {
+            lambda: match self.lambda > 0.0 {
+                true => Lambda::Tokens(self.lambda),
+                false => Lambda::Share(self.share),
+            },
+            ridge: self.ridge,
         }
     }
 

@@ -37,6 +37,8 @@ pub struct SweepResults {
     pub said: Vec<Continuation>,
     /// What changed on prompts that no edit is about; perplexity and fluency, if measured.
     pub asides: Vec<LanguageEffect>,
+    /// Facts that the method refused, with the reason.
+    pub left_out: Vec<String>,
     /// Seconds for the edits and their scores, without the side effects.
     pub seconds: f64,
 }
@@ -161,7 +163,13 @@ pub fn sweep(
         }
         for (place, case) in cases.iter().enumerate() {
             let start = Instant::now();
-            let (row, edited) = editor.score_one(case, layers)?;
+            let (row, edited) = match editor.score_one(case, layers) {
+                Err(error) if error.is_of_request() => {
+                    swept.left_out.push(error.named(&case.case.request.id));
+                    continue;
+                }
+                made => made?,
+            };
             swept.rows.push(row);
             swept.seconds += start.elapsed().as_secs_f64();
             let one = std::slice::from_ref(case);

@@ -101,6 +101,9 @@ pub(crate) fn methods(findings: &Findings) -> Vec<String> {
 /// A method in a sentence.
 fn how(method: Method) -> &'static str {
     match method {
+        Method::RRome => {
+            "R-ROME (Gupta et al. 2024) changes the down-projection of one layer's MLP by a product of two vectors, so that the key of the subject's last token, averaged over prefixes, gives a value under which the model says the new answer; the covariance of keys over a text sample says what is to be left alone."
+        }
         Method::Rome => {
             "ROME (Meng et al. 2022) changes the down-projection of one layer's MLP by a product of two vectors, so that the key of the subject's last token gives a value under which the model says the new answer; the covariance of keys over a text sample says what is to be left alone."
         }

@@ -187,7 +187,7 @@ impl Record {
             says: chosen.says,
             prefers: (!chosen.prefers.is_empty())
                 .then(|| chosen.prefers.values().filter(|p| **p).count()),
-            left_out: chosen.left_out.clone(),
+            left_out: [&chosen.left_out[..], &swept.left_out].concat(),
             timing,
             machine: Machine::here(),
         }

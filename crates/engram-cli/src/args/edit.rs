@@ -59,7 +59,9 @@ pub enum EditCommand {
 /// How an edit is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum EditMethod {
-    /// One rank-one change of one layer.
+    /// One rank-one change of one layer, by one mean key.
+    RRome,
+    /// The same as published, by two keys.
     Rome,
     /// Many facts at once over a range of layers.
     Memit,
@@ -76,7 +78,7 @@ pub struct HowArgs {
     #[arg(long)]
     pub model: PathBuf,
     /// The method.
-    #[arg(long, value_enum, default_value = "rome")]
+    #[arg(long, value_enum, default_value = "r-rome")]
     pub method: EditMethod,
     /// The layers: N, N-M, all (each by itself; together with memit), or auto (with --recovery).
     #[arg(long, value_name = "LAYER")]

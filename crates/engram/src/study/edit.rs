@@ -12,18 +12,14 @@ use crate::error::{Error, Result, Within};
 use crate::layers::LayerChoice;
 use crate::study::Study;
 
-fn rome() -> Method {
-    Method::Rome
-}
-
 /// Edits of the suite's facts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Edit {
     /// The models' names (`base`, names under `train`, and `random` where the study has it).
     pub models: Vec<String>,
-    /// `rome`, `memit`, `ft-l` or `lora`.
-    #[serde(default = "rome")]
+    /// `r-rome`, `rome`, `memit`, `ft-l` or `lora`.
+    #[serde(default)]
     pub method: Method,
     /// The layers: N, "N-M", "all" (each by itself; together with memit), or "auto": where patching `mlp_out` recovers
     /// most in the model's sweeps.

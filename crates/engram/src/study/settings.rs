@@ -236,7 +236,7 @@ impl Checker<'_> {
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
         // With a preset or a method that does not exist, the settings are held to another's.
         let method = toml::Value::from(text("method")).try_into::<Method>();
-        let mut edited = EditSettings::of(method.unwrap_or(Method::Rome));
+        let mut edited = EditSettings::of(method.unwrap_or_default());
         let preset = TrainSettings::preset(text("preset"));
         let first = TrainSettings::PRESETS.first().copied().unwrap_or_default();
         let Ok(mut trained) = preset.or_else(|_| TrainSettings::preset(first)) else {
@@ -278,7 +278,7 @@ fn unknown(full: &str, name: &str, known: &[&str], section: &str) -> String {
 
 /// Names of an edit's settings.
 fn edit_settings() -> Vec<String> {
-    match serde_json::to_value(EditSettings::of(Method::Rome)) {
+    match serde_json::to_value(EditSettings::of(Method::default())) {
         Ok(serde_json::Value::Object(fields)) => fields.into_iter().map(|(name, _)| name).collect(),
         _ => Vec::new(),
     }

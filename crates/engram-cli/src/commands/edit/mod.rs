@@ -39,6 +39,7 @@ fn open(how: &HowArgs) -> Result<Editable> {
 
 fn method(named: EditMethod) -> Method {
     match named {
+        EditMethod::RRome => Method::RRome,
         EditMethod::Rome => Method::Rome,
         EditMethod::Memit => Method::Memit,
         EditMethod::FtL => Method::FtL,

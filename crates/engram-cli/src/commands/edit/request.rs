@@ -93,7 +93,7 @@ fn layers_of(
     cases: &[Case],
     rows: Option<&[Row]>,
 ) -> Result<Vec<usize>> {
-    let together = method(args.how.method) != Method::Rome;
+    let together = !matches!(method(args.how.method), Method::RRome | Method::Rome);
     let names: Vec<&str> = cases.iter().map(|c| c.request.id.as_str()).collect();
     let count = reader.model().architecture().layers();
     let mut sets = layers::layer_sets(args.how.layer, together, count, rows, &names)?;

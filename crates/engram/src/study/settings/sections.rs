@@ -221,7 +221,7 @@ pub(super) const SECTIONS: [Section; 9] = [
                 "the models: base, random, or a name under train",
                 "models = [\"base\"]",
             ),
-            f("method", "rome, memit, ft-l or lora", "method = \"rome\""),
+            f("method", "r-rome, rome, memit, ft-l or lora", "method = \"r-rome\""),
             f(
                 "layer",
                 "the layers: N, \"N-M\", \"all\" or \"auto\"",
