@@ -138,6 +138,7 @@ pub fn fine_tune(
                 what: request.id.clone(),
             });
         }
+        fit.converged = Some(fit.loss < settings.stop);
         if fit.loss < settings.stop || step >= settings.steps {
             break;
         }

@@ -170,7 +170,10 @@ fn directions(factor: &Cholesky, keys: &[Vec<f64>], lambda: Lambda) -> Option<Ve
     let n = keys.len();
     let solved = factor.solve_all(keys);
     let gram: Vec<f64> = (solved.iter())
-        .flat_map(|u| keys.iter().map(|k| u.iter().zip(k).map(|(u, k)| u * k).sum()))
+        .flat_map(|u| {
+            keys.iter()
+                .map(|k| u.iter().zip(k).map(|(u, k)| u * k).sum())
+        })
         .collect();
     let lambda = match lambda {
         Lambda::Tokens(tokens) => tokens,

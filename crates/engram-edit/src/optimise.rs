@@ -167,6 +167,8 @@ pub struct Optimised {
     pub shares: Vec<f64>,
     /// The loss at each step.
     pub steps: Vec<Step>,
+    /// Whether the last step reached `stop` or `margin`.
+    pub converged: bool,
 }
 
 /// A model with its weights packed for forward and backward passes.
@@ -263,7 +265,8 @@ fn descend(loss: &Loss<'_>, mut found: Optimised, settings: &Optimisation) -> Re
         }
         found.steps.push(parts);
         let said = settings.margin > 0.0 && read.margin >= settings.margin;
-        if said || parts.loss < settings.stop || step >= settings.steps {
+        found.converged = said || parts.loss < settings.stop;
+        if found.converged || step >= settings.steps {
             break;
         }
         let gradient = loss.gradient(&found.delta, read, settings.kl);
@@ -374,6 +377,7 @@ impl<'a> Loss<'a> {
             streams: [stream(&0), mean_stream],
             shares: vec![1.0; self.runs],
             steps: Vec::new(),
+            converged: false,
         }
     }
 

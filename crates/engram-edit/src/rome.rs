@@ -31,6 +31,7 @@ impl Optimised {
             steps: self.steps.len(),
             loss: self.steps.last().map_or(0.0, |s| s.loss),
             size: delta / initial,
+            converged: Some(self.converged),
         }
     }
 }
@@ -124,7 +125,10 @@ pub(crate) fn refuse_outlier(
     let [bare, placed] = found.streams;
     let share = found.shares.first().copied().unwrap_or(1.0);
     if std::env::var_os("ENGRAM_DEBUG").is_some() {
-        eprintln!("{} first {is_first} streams {bare} {placed} share {share} shares {:?}", request.id, found.shares);
+        eprintln!(
+            "{} first {is_first} streams {bare} {placed} share {share} shares {:?}",
+            request.id, found.shares
+        );
     }
     let alone = rewriting.prompts.len() < 2;
     if is_first && (alone || bare > MOST_STREAM * placed || share < LEAST_SHARE) {

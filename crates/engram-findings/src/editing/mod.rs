@@ -12,6 +12,7 @@ pub mod scores;
 mod sheet;
 pub mod side_effects;
 pub mod simulate;
+mod warnings;
 
 use engram_core::{Continuation, EditRow, FactChange, LanguageEffect, Method};
 use serde::{Deserialize, Serialize};

@@ -112,6 +112,7 @@ impl EditSimulation {
                         steps: 20,
                         loss: 0.05,
                         size: 2.0,
+                        converged: Some(true),
                     },
                 });
                 let perplexity = [20.0, 20.0 + luck().abs()];

@@ -114,7 +114,8 @@ mod tests {
         results.rows[1].after.efficacy = results.rows[0].after.efficacy;
         assert!(said_of(results.clone()).is_empty());
         results.rows[2].fit.converged = Some(false);
-        let expected = "Warning: the optimisation of 1 of 3 edits at layer 1 did not converge, c among them.";
+        let expected =
+            "Warning: the optimisation of 1 of 3 edits at layer 1 did not converge, c among them.";
         assert_eq!(said_of(results), [expected]);
     }
 }
