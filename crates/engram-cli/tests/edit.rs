@@ -171,6 +171,48 @@ fn an_edit_that_is_not_said_is_not_written() {
     assert_eq!(found["facts"][0]["says"], serde_json::json!([false, false]));
     assert_eq!(found["faults"].as_array().unwrap().len(), 1);
     assert!(found["edit"].is_string() && here.join("a.safetensors").exists());
+
+    // What is applied is scored as it was when it was made.
+    let apply = ["edit", "apply", "--model", "model", "--out", "edited"];
+    done(here, &[&apply[..], &["a.safetensors"]].concat());
+    let scored = done(here, &["edit", "score", "edited", "--json"]);
+    let scored: serde_json::Value = serde_json::from_str(&scored).unwrap();
+    for part in ["facts", "faults", "probe", "sampled", "before", "after"] {
+        assert_eq!(scored[part], found[part], "{part}");
+    }
+    let list = format!(
+        "{{\"prompt\":\"{PROMPT}\",\"subject\":\"phenytoin\",\"to\":\"acids\",\"from\":\"hydantoins\"}}\n"
+    );
+    std::fs::write(here.join("list.jsonl"), &list).unwrap();
+    let shown = done(here, &["edit", "score", "edited", "--file", "list.jsonl"]);
+    assert!(shown.contains("efficacy"), "{shown}");
+}
+
+/// A list's faults are told together, and one fact at a time is all that ROME takes.
+#[test]
+fn a_list_of_edits_is_checked_before_any_work() {
+    let folder = workplace();
+    let here = folder.path();
+    let of = |to: &str| {
+        format!("{{\"prompt\":\"{PROMPT}\",\"subject\":\"phenytoin\",\"to\":\"{to}\"}}\n")
+    };
+    std::fs::write(here.join("list.jsonl"), of("acids") + &of("salts")).unwrap();
+    let args = request(
+        "model",
+        "a.safetensors",
+        &["--file", "list.jsonl", "--layer", "3"],
+    );
+    let (code, _, stderr) = engram(here, &args);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("line 2: it contradicts line 1"), "{stderr}");
+    let other = of("salts").replace("In pharmacology", "In medicine");
+    std::fs::write(here.join("list.jsonl"), of("acids") + &other).unwrap();
+    refused(
+        here,
+        &args,
+        &["edits one fact, and 2 facts", "memit"],
+        "a.safetensors",
+    );
 }
 
 #[test]

@@ -38,6 +38,7 @@
 
 pub mod abstracts;
 pub mod counterfact;
+pub mod edit_list;
 pub mod error;
 pub mod facts;
 pub mod fetch;
@@ -51,6 +52,7 @@ pub mod write;
 
 pub use abstracts::{Abstract, OtherAbstract};
 pub use counterfact::{Collection, CounterFact, read_counterfact};
+pub use edit_list::{ListedEdit, read_edits};
 pub use error::{CorpusError, Result};
 pub use facts::{Cloze, Fact, FactTable, Relation, Rendered, Template};
 pub use read::Corpus;

@@ -72,7 +72,7 @@ pub use overlay::Overlay;
 pub use prefixes::{PrefixSettings, prefixes};
 pub use probe::Probe;
 pub use reader::Reader;
-pub use request::{Case, EditRequest, of_counterfact, of_suite};
+pub use request::{Case, EditRequest, of_counterfact, of_list, of_suite};
 pub use rome::rome;
 pub use score::Questions;
 pub use settings::{EditSettings, Method};

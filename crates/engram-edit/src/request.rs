@@ -5,7 +5,7 @@ use std::ops::Range;
 use engram_core::blanks::prompt_of;
 use engram_core::subject::locate_at;
 use engram_core::{Located, Neighbour, Suite};
-use engram_corpus::CounterFact;
+use engram_corpus::{CounterFact, ListedEdit};
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
@@ -178,6 +178,23 @@ pub fn of_suite(suite: &Suite, may_be_neighbour: &dyn Fn(&str) -> bool) -> Vec<C
     let place = |id: &str| suite.pairs.iter().position(|p| p.id == id);
     cases.sort_by_key(|case| place(&case.request.id));
     cases
+}
+
+/// The cases of a list of edits.
+pub fn of_list(edits: Vec<ListedEdit>) -> Vec<Case> {
+    let case = |edit: ListedEdit| Case {
+        request: EditRequest {
+            id: edit.id,
+            prompt: edit.prompt,
+            subject: edit.subject,
+            target_new: edit.to.trim().to_owned(),
+            target_true: edit.from.map(|from| from.trim().to_owned()),
+            ..EditRequest::default()
+        },
+        paraphrases: edit.paraphrases,
+        neighbours: edit.neighbours,
+    };
+    edits.into_iter().map(case).collect()
 }
 
 /// The cases of a file of CounterFact.

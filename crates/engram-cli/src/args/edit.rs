@@ -16,6 +16,9 @@ pub enum EditCommand {
     Request(EditRequestArgs),
     /// Edit every fact by itself at chosen layers, and score efficacy, paraphrases and neighbours.
     Sweep(EditSweepArgs),
+    /// Score what the edits of a folder change in what the model says: their facts, paraphrases, neighbours, and prompts
+    /// that they are not about.
+    Score(EditScoreArgs),
     /// Lay edits over a checkpoint: a folder that stands for the edited model wherever a model is asked for.
     Apply {
         /// The checkpoint, or a folder of edits.
@@ -108,7 +111,7 @@ pub struct EditRequestArgs {
     #[command(flatten)]
     pub how: HowArgs,
     /// The prompt, which stops just before the answer.
-    #[arg(long, allow_hyphen_values = true, requires_all = ["subject", "to"], required_unless_present_any = ["suite", "counterfact"])]
+    #[arg(long, allow_hyphen_values = true, requires_all = ["subject", "to"], required_unless_present_any = ["suite", "counterfact", "file"])]
     pub prompt: Option<String>,
     /// What it is about, as the prompt has it.
     #[arg(long, allow_hyphen_values = true)]
@@ -125,6 +128,9 @@ pub struct EditRequestArgs {
     /// Take facts from a file of CounterFact.
     #[arg(long, conflicts_with = "prompt")]
     pub counterfact: Option<PathBuf>,
+    /// Take facts and their new answers from a list (JSONL, CSV or a spreadsheet).
+    #[arg(long, conflicts_with_all = ["prompt", "suite", "counterfact"])]
+    pub file: Option<PathBuf>,
     /// Which facts of it, by name (default: all).
     #[arg(long, allow_hyphen_values = true)]
     pub fact: Vec<String>,
@@ -134,6 +140,26 @@ pub struct EditRequestArgs {
     /// The edit's file to write.
     #[arg(long)]
     pub out: PathBuf,
+}
+
+/// Edits that were applied, and what to ask.
+#[derive(Debug, Args)]
+pub struct EditScoreArgs {
+    /// The folder of edits.
+    pub folder: PathBuf,
+    /// Score the facts of a list (JSONL, CSV or a spreadsheet) in place of what the edits ask for.
+    #[arg(long)]
+    pub file: Option<PathBuf>,
+    /// Take paraphrases and neighbours of the edits' facts from a suite.
+    #[arg(long, conflicts_with = "file")]
+    pub suite: Option<PathBuf>,
+    /// Take paraphrases and neighbours of the edits' facts from a file of CounterFact.
+    #[arg(long, conflicts_with_all = ["file", "suite"])]
+    pub counterfact: Option<PathBuf>,
+    /// Whether texts are given the special tokens of their beginning: auto (as the checkpoint's tokenizer does), always,
+    /// never.
+    #[arg(long, default_value = "auto", value_name = "WHEN")]
+    pub bos: Bos,
 }
 
 /// Edits to score.

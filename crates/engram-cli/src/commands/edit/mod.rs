@@ -2,6 +2,7 @@
 
 mod overlay;
 mod request;
+mod score;
 mod sweep;
 
 use anyhow::{Result, bail};
@@ -21,6 +22,7 @@ pub fn edit(command: EditCommand, json: bool) -> Result<()> {
     match command {
         EditCommand::Request(args) => request::request(&args, json),
         EditCommand::Sweep(args) => sweep::sweep(&args, json),
+        EditCommand::Score(args) => score::score(&args, json),
         EditCommand::Apply { model, edits, out } => overlay::apply(&model, &edits, &out, json),
         EditCommand::Revert { folder, edit } => overlay::revert(&folder, &edit, json),
         EditCommand::List { folder } => overlay::list(&folder, json),

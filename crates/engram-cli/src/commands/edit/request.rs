@@ -8,8 +8,9 @@ use engram::edits::request::{Making, check, named};
 use engram::layers;
 use engram::results::Machine;
 use engram_core::{Lock, Row};
+use engram_corpus::{ListedEdit, read_edits};
 use engram_edit::overlay::short;
-use engram_edit::{Case, EditRequest, Facts, Method, Reader};
+use engram_edit::{Case, EditRequest, Facts, Method, Reader, of_list};
 use serde::Serialize;
 
 use super::{kept, kept_texts, method, open, settings};
@@ -41,9 +42,24 @@ pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
     }
     let _held = Lock::beside(&args.out)?;
     let rows = layers::recovery(args.how.recovery.as_deref())?;
+    // Every fault of a list is told before any work.
+    let list = args
+        .file
+        .as_ref()
+        .map(|file| read_edits(file))
+        .transpose()?;
+    let list = list.unwrap_or_default();
+    let one_at_a_time = matches!(method(args.how.method), Method::RRome | Method::Rome);
+    if list.len() > 1 && one_at_a_time && args.fact.len() != 1 {
+        bail!(
+            "{} edits one fact, and {} facts are listed; give --method memit, which edits many at once, or --fact ID",
+            method(args.how.method).name(),
+            list.len()
+        );
+    }
     let texts = kept_texts(&args.how)?;
     let model = open(&args.how)?;
-    let cases = asked(args, model.reader())?;
+    let cases = asked(args, list, model.reader())?;
     check(&cases, &mut terminal)?;
     let layers = layers_of(args, model.reader(), &cases, rows.as_deref())?;
     model.refuse_present(&cases)?;
@@ -103,8 +119,9 @@ fn layers_of(
     }
 }
 
-fn asked(args: &EditRequestArgs, reader: &Reader) -> Result<Vec<Case>> {
+fn asked(args: &EditRequestArgs, list: Vec<ListedEdit>, reader: &Reader) -> Result<Vec<Case>> {
     let cases = match (&args.suite, &args.counterfact) {
+        _ if args.file.is_some() => of_list(list),
         (Some(path), _) => Facts::Suite(&read_suite(path)?).cases(reader, false)?,
         (None, Some(path)) => {
             let facts = counterfact(path, &mut Terminal::default())?;
@@ -144,12 +161,20 @@ fn shown(done: &Done, prompt: &str) -> String {
         ["requests".to_owned(), done.requests.to_string()],
         ["loss".to_owned(), format!("{:.4}", done.loss)],
         ["prompt".to_owned(), prompt.to_owned()],
-        ["said".to_owned(), done.effect.before.replace('\n', " ")],
-        ["says".to_owned(), done.effect.after.replace('\n', " ")],
+    ];
+    rows.extend(effect_rows(&done.effect));
+    super::super::table(["edit", ""], rows)
+}
+
+/// What an edit changes, a row each.
+pub(super) fn effect_rows(effect: &Effect) -> Vec<[String; 2]> {
+    let mut rows = vec![
+        ["said".to_owned(), effect.before.replace('\n', " ")],
+        ["says".to_owned(), effect.after.replace('\n', " ")],
     ];
     let percent = |share: f64| format!("{:.0} %", 100.0 * share);
     let change = |[before, after]: [f64; 2]| format!("{} → {}", percent(before), percent(after));
-    let facts = &done.effect.facts;
+    let facts = &effect.facts;
     let says = |i: usize| facts.iter().filter(|f| f.says[i]).count() as f64 / facts.len() as f64;
     let p = |i: usize| facts.iter().map(|f| f.probability[i]).sum::<f64>() / facts.len() as f64;
     rows.push(["says the new answer".to_owned(), change([says(0), says(1)])]);
@@ -157,9 +182,9 @@ fn shown(done: &Done, prompt: &str) -> String {
         "p(new answer)".to_owned(),
         format!("{:.3} → {:.3}", p(0), p(1)),
     ]);
-    let sampled = change(done.effect.sampled);
+    let sampled = change(effect.sampled);
     rows.push(["sampled, it begins with it".to_owned(), sampled]);
-    if let (Some(before), Some(after)) = (&done.effect.score_before, &done.effect.score_after) {
+    if let (Some(before), Some(after)) = (&effect.score_before, &effect.score_after) {
         let parts = [
             ("efficacy", "", before.efficacy, after.efficacy),
             (
@@ -184,7 +209,7 @@ fn shown(done: &Done, prompt: &str) -> String {
             rows.extend(both.map(|(before, after)| [said.to_owned(), change([before, after])]));
         }
     }
-    let probe = done.effect.probe;
+    let probe = effect.probe;
     rows.push([
         "unrelated prompts".to_owned(),
         format!(
@@ -193,5 +218,5 @@ fn shown(done: &Done, prompt: &str) -> String {
             probe.kl
         ),
     ]);
-    super::super::table(["edit", ""], rows)
+    rows
 }
