@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use engram::scratch::Scratch;
 use engram::study::Study;
 use engram_core::Suite;
-use engram_corpus::{FactTable, read, read_suite};
+use engram_corpus::{FactTable, read, read_edits, read_suite};
 use tempfile::TempDir;
 
 /// The examples of the page, each as a file of its own.
@@ -54,6 +54,16 @@ fn both_suites_are_the_same_pairs() {
     let table = read_suite(&page.file("csv", "suite")).unwrap();
     assert_eq!(suite.pairs.len(), 2);
     assert_eq!(suite, table);
+}
+
+#[test]
+fn both_lists_of_edits_are_read() {
+    let page = Examples::of_the_page();
+    let list = read_edits(&page.file("jsonl", "edits")).unwrap();
+    let table = read_edits(&page.file("csv", "edits")).unwrap();
+    assert_eq!((list.len(), table.len()), (2, 2));
+    assert_eq!(list[0].paraphrases, table[0].paraphrases);
+    assert_eq!(list[1], table[1]);
 }
 
 #[test]

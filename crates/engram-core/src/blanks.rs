@@ -116,6 +116,15 @@ pub fn next_of(text: &str) -> String {
     format!(" {}", text.trim_matches(is_blank))
 }
 
+/// An answer as running text has it after a prompt: with one space before it, or none after a line end or an opening
+/// bracket, and in scripts that write words without spaces.
+pub fn answer_after(prompt: &str, answer: &str) -> String {
+    match takes_blank(prompt) {
+        true => format!(" {}", answer.trim_start()),
+        false => answer.trim_start().to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,6 +174,17 @@ mod tests {
         ] {
             let beside = Blanks::beside(prompt, next, other);
             assert_eq!(beside, found, "{prompt:?} {next:?} {other:?}");
+        }
+        for (prompt, answer, expected) in [
+            ("The capital of Egypt is", "Paris", " Paris"),
+            ("The capital of Egypt is", " Paris", " Paris"),
+            ("埃及的首都是", "巴黎", "巴黎"),
+            ("埃及的首都是", " 巴黎", "巴黎"),
+            ("the capital of Egypt (", "Paris", "Paris"),
+            ("Capital:\n", "Paris", "Paris"),
+            ("Capital:", "Paris", " Paris"),
+        ] {
+            assert_eq!(answer_after(prompt, answer), expected);
         }
         assert_eq!(Blanks::None.mend("steroids"), " steroids");
         assert_eq!(Blanks::Unlike.mend(" aspirin"), "aspirin");

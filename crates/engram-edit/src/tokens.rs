@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use candle_core::{Device, Tensor};
+use engram_core::blanks::answer_after;
 use engram_model::{LanguageModel, Tokenizer, covering};
 
 use crate::error::{EditError, Result};
@@ -29,7 +30,8 @@ impl PromptAndAnswer {
     }
 }
 
-/// A prompt, exactly one space, and an answer, as one text.
+/// A prompt and an answer as one text, with the space between them that running text has
+/// ([`engram_core::blanks::answer_after`]).
 ///
 /// # Errors
 /// [`EditError::Model`] if the text cannot be tokenised; [`EditError::Continuation`] for an answer or a prompt without
@@ -42,7 +44,7 @@ pub fn continued(tokenizer: &Tokenizer, prompt: &str, answer: &str) -> Result<Pr
     };
     let mut ids = tokenizer.encode(prompt)?;
     let from = ids.len();
-    let next = format!(" {}", answer.trim_start());
+    let next = answer_after(prompt, answer);
     let answer = tokenizer.continuation(prompt, &ids, &next)?;
     let answer = answer.ok_or_else(|| wrong("joining them changes the prompt's own tokens"))?;
     if from == 0 || answer.is_empty() {
