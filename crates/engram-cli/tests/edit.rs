@@ -188,6 +188,32 @@ fn an_edit_that_is_not_said_is_not_written() {
     assert!(shown.contains("efficacy"), "{shown}");
 }
 
+/// Without a layer, a few are tried on the request's own fact.
+#[test]
+fn a_layer_is_recommended() {
+    let folder = workplace();
+    let here = folder.path();
+    let mut args = request("model", "a.safetensors", &["--json", "--force"]);
+    args.extend([
+        "--prompt",
+        PROMPT,
+        "--subject",
+        "phenytoin",
+        "--to",
+        "acids",
+    ]);
+    let (code, stdout, stderr) = engram(here, &args);
+    assert_eq!(code, 0, "{stderr}");
+    let said = "of layers 0, 1, 2, 3, 5, tried on 1 of the request's facts";
+    assert!(stderr.contains(said), "{stderr}");
+    let found: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let layer = found["layers"][0].as_u64().unwrap();
+    assert!(
+        stderr.contains(&format!("layer {layer}: of layers")),
+        "{stderr}"
+    );
+}
+
 /// A list's faults are told together, and one fact at a time is all that ROME takes.
 #[test]
 fn a_list_of_edits_is_checked_before_any_work() {

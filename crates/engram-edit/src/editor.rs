@@ -246,8 +246,11 @@ impl<'a> Editor<'a> {
         Ok((rows.collect::<Result<_>>()?, reader))
     }
 
-    /// A reader of the edited model.
-    fn read_edited(&self, changes: Vec<WeightChange>, layers: &[usize]) -> Result<Reader> {
+    /// A reader of the model with changes of some layers.
+    ///
+    /// # Errors
+    /// [`EditError::Model`] for a layer that the model does not have.
+    pub fn read_edited(&self, changes: Vec<WeightChange>, layers: &[usize]) -> Result<Reader> {
         (self.reader).of_edited(lay_over(self.model(), changes)?, layers)
     }
 

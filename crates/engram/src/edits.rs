@@ -3,6 +3,7 @@
 
 mod editable;
 pub mod effect;
+pub mod recommend;
 pub mod request;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -83,9 +83,10 @@ pub struct HowArgs {
     /// The method.
     #[arg(long, value_enum, default_value = "r-rome")]
     pub method: EditMethod,
-    /// The layers: N, N-M, all (each by itself; together with memit), or auto (with --recovery).
+    /// The layers: N, N-M, all (each by itself; together with memit), or auto (with --recovery). The default of `request`
+    /// is what a short sweep over its own facts recommends, that of `sweep` is all.
     #[arg(long, value_name = "LAYER")]
-    pub layer: LayerChoice,
+    pub layer: Option<LayerChoice>,
     /// A sweep of mlp_out: --layer auto takes the layer that recovers most there.
     #[arg(long, value_name = "DIR")]
     pub recovery: Option<PathBuf>,

@@ -6,9 +6,9 @@ mod score;
 mod sweep;
 
 use anyhow::{Result, bail};
-use engram::Opening;
 use engram::corpus::texts_of;
 use engram::edits::{Editable, Kept};
+use engram::{LayerChoice, Opening};
 use engram_edit::{EditSettings, Editor, Method};
 
 use crate::args::{EditCommand, EditMethod, HowArgs};
@@ -35,7 +35,7 @@ fn open(how: &HowArgs) -> Result<Editable> {
     let opening = Opening::default().bos(how.bos);
     let model = opening.open(&how.model, &mut Terminal::default())?;
     let opened = Editable::of(&model)?;
-    opened.check(method(how.method), how.layer)?;
+    opened.check(method(how.method), how.layer.unwrap_or(LayerChoice::All))?;
     Ok(opened)
 }
 

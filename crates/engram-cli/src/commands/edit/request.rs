@@ -5,8 +5,8 @@ use engram::corpus::counterfact;
 use engram::edits::effect::Effect;
 use engram::edits::read_suite;
 use engram::edits::request::{Making, check, named};
-use engram::layers;
 use engram::results::Machine;
+use engram::{LayerChoice, layers};
 use engram_core::{Lock, Row};
 use engram_corpus::{ListedEdit, read_edits};
 use engram_edit::overlay::short;
@@ -61,16 +61,28 @@ pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
     let model = open(&args.how)?;
     let cases = asked(args, list, model.reader())?;
     check(&cases, &mut terminal)?;
-    let layers = layers_of(args, model.reader(), &cases, rows.as_deref())?;
     model.refuse_present(&cases)?;
-    let making = Making {
+    let layers = match args.how.layer {
+        Some(choice) => layers_of(args, choice, model.reader(), &cases, rows.as_deref())?,
+        None => Vec::new(),
+    };
+    let mut making = Making {
         method: method(args.how.method),
         settings: &settings,
         layers: &layers,
         kept: kept(&args.how, &texts),
     };
+    let recommended = match args.how.layer {
+        Some(_) => None,
+        None => Some(model.recommend(&cases, &making, &mut terminal)?),
+    };
+    if let Some(found) = &recommended {
+        note(format!("notice: {}", found.sentence));
+        making.layers = &found.layers;
+    }
+    let layers = making.layers;
     let made = model.edit(&cases, &making, &mut terminal)?;
-    let effect = model.effect(&made, &cases, &layers)?;
+    let effect = model.effect(&made, &cases, layers)?;
     let faults = effect.faults();
     let hash = match faults.is_empty() || args.force {
         true => Some(made.delta.write(&args.out)?),
@@ -84,7 +96,7 @@ pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
         requests: cases.len(),
         loss: made.loss,
         effect,
-        layers,
+        layers: layers.to_vec(),
         threads: Machine::here().threads,
     };
     let first = cases.first().context("no request")?;
@@ -105,6 +117,7 @@ pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
 /// The layers that are edited together.
 fn layers_of(
     args: &EditRequestArgs,
+    choice: LayerChoice,
     reader: &Reader,
     cases: &[Case],
     rows: Option<&[Row]>,
@@ -112,7 +125,7 @@ fn layers_of(
     let together = !matches!(method(args.how.method), Method::RRome | Method::Rome);
     let names: Vec<&str> = cases.iter().map(|c| c.request.id.as_str()).collect();
     let count = reader.model().architecture().layers();
-    let mut sets = layers::layer_sets(args.how.layer, together, count, rows, &names)?;
+    let mut sets = layers::layer_sets(choice, together, count, rows, &names)?;
     match (sets.pop(), sets.is_empty()) {
         (Some(layers), true) => Ok(layers),
         _ => bail!("an edit with ROME is of one layer; give --layer N, or use `engram edit sweep`"),

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
+use engram::LayerChoice;
 use engram::corpus::{counterfact, texts_of};
 use engram::edits::{self, EditSweep, Record, check_recovery, read_suite, write_findings};
 use engram::layers::{chosen_layers, recovery};
@@ -35,7 +36,8 @@ pub fn sweep(args: &EditSweepArgs, json: bool) -> Result<()> {
             chosen.facts
         );
     }
-    let sets = chosen_layers(args.how.layer, &sweep, &chosen, inputs.recovery.as_deref())?;
+    let layer = args.how.layer.unwrap_or(LayerChoice::All);
+    let sets = chosen_layers(layer, &sweep, &chosen, inputs.recovery.as_deref())?;
     let swept = sweep.run(&chosen, &sets, &mut terminal, |layers, observer| {
         let kept = kept(&args.how, &inputs.texts);
         model.covariances(&settings, kept, layers, observer)
