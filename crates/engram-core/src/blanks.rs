@@ -117,9 +117,9 @@ pub fn next_of(text: &str) -> String {
 }
 
 /// An answer as running text has it after a prompt: with one space before it, or none after a line end or an opening
-/// bracket, and in scripts that write words without spaces.
+/// bracket, and in scripts that write words without spaces. A prompt that ends in a blank, which is a fault, gets another.
 pub fn answer_after(prompt: &str, answer: &str) -> String {
-    match takes_blank(prompt) {
+    match takes_blank(prompt) || prompt.ends_with(is_blank) {
         true => format!(" {}", answer.trim_start()),
         false => answer.trim_start().to_owned(),
     }
