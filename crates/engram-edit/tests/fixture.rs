@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use engram_edit::Reader;
 use engram_edit::covariance::{Covariance, Sample, covariances};
 use engram_edit::delta::{Delta, Meta};
-use engram_edit::memit::{Target, spread};
+use engram_edit::memit::{Lambda, Target, Weights, spread};
 use engram_edit::optimise::{DeltaPlace, Optimisation, Optimiser, PlacedPrompt, Rewriting};
 use engram_edit::rome::rank_one;
 use engram_edit::tokens::PromptAndAnswer;
@@ -203,7 +203,10 @@ fn memit_over_three_layers_is_numpys() {
         &model,
         &facts,
         &covariances,
-        (memit.factor, 0.0),
+        Weights {
+            lambda: Lambda::Tokens(memit.factor),
+            ridge: 0.0,
+        },
         &mut |_| {},
     )
     .unwrap();
