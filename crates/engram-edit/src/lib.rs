@@ -41,6 +41,7 @@
 pub mod cholesky;
 pub mod choose;
 pub mod covariance;
+pub mod decoys;
 pub mod delta;
 pub mod editor;
 pub mod effects;

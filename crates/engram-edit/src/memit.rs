@@ -69,17 +69,19 @@ pub struct Target {
 }
 
 impl Target {
-    /// Optimises z of a fact.
+    /// Optimises z of a fact. `accept` gets the result before the first step, and may refuse it.
     ///
     /// # Errors
-    /// As [`Optimiser::optimise`].
+    /// As [`Optimiser::optimise`]; those of `accept`.
     pub fn of(
         optimiser: &Optimiser,
         rewriting: &Rewriting,
         last: usize,
         settings: &Optimisation,
+        accept: impl FnOnce(&Optimised) -> Result<()>,
     ) -> Result<(Target, Optimised)> {
-        let found = optimiser.optimise(rewriting, last, DeltaPlace::Residual, settings)?;
+        let place = DeltaPlace::Residual;
+        let found = optimiser.optimise_if(rewriting, last, place, settings, accept)?;
         let value = found.initial.iter().zip(&found.delta);
         let wanted = Target {
             prompts: (rewriting.prompts.iter())
