@@ -6,8 +6,8 @@ use engram_core::{EditRow, Fit, Score};
 use engram_model::LanguageModel;
 
 use crate::cholesky::Cholesky;
+use crate::context;
 use crate::covariance::Covariance;
-use crate::decoys::decoys;
 use crate::delta::{Delta, Meta, WeightChange, down_projection};
 use crate::error::{EditError, Result};
 use crate::finetune::fine_tune;
@@ -19,9 +19,6 @@ use crate::rome::{r_rome, refuse_outlier, rome};
 use crate::score::Questions;
 use crate::settings::{EditSettings, Method};
 use crate::tokens::subject_last;
-
-/// Maximum number of texts that MEMIT takes decoys of a fact from; all its facts have some.
-const TEXTS: usize = 6;
 
 /// Edits a model, each time starting from its unedited state.
 pub struct Editor<'a> {
@@ -230,20 +227,32 @@ impl<'a> Editor<'a> {
             .cloned()
             .collect();
         of_layers.sort_by_key(|c| c.layer);
-        if self.settings.decoys > 0.0 {
-            let mut all = Vec::new();
-            let texts = &self.prefixes[..self.prefixes.len().min(TEXTS)];
-            for request in requests {
-                all.extend(decoys(self.model(), request, texts)?);
-            }
-            for covariance in &mut of_layers {
-                let keys = crate::decoys::keys(self.reader, &all, covariance.layer)?;
-                covariance.add(&keys, self.settings.decoys);
-            }
+        if self.settings.context > 0.0 {
+            self.add_context(requests, &mut of_layers)?;
         }
         let weights = self.settings.weights();
         let changes = spread(self.model(), facts, &of_layers, weights, &mut |_| {})?;
         Ok(Edited { changes, fits })
+    }
+
+    /// Adds the keys of the requests' other tokens to the covariances.
+    fn add_context<'r>(
+        &self,
+        requests: impl Iterator<Item = &'r EditRequest>,
+        covariances: &mut [Covariance],
+    ) -> Result<()> {
+        let mut rewritings = Vec::new();
+        for request in requests {
+            rewritings.push(Rewriting::of(self.model(), request, &self.prefixes)?);
+        }
+        for covariance in covariances {
+            let mut keys = Vec::new();
+            for rewriting in &rewritings {
+                keys.extend(context::keys(self.reader, rewriting, covariance.layer)?);
+            }
+            covariance.add(&keys, self.settings.context);
+        }
+        Ok(())
     }
 
     /// The edit as a file; `base` and `on` as in [`Meta`].

@@ -40,8 +40,8 @@
 
 pub mod cholesky;
 pub mod choose;
+pub mod context;
 pub mod covariance;
-pub mod decoys;
 pub mod delta;
 pub mod editor;
 pub mod effects;

@@ -56,16 +56,18 @@ impl Default for Optimisation {
 }
 
 impl Optimisation {
-    /// Settings relative to the residual stream, which fit models of any size.
+    /// Settings relative to the residual stream, which fit models of any size. A step moves δ by a tenth of the stream's
+    /// norm, so that 20 steps reach the bound; steps end when the new answer leads by 1.5 nats, e^1.5 = 4.5 times the
+    /// probability of any other, in every prompt. There is no decay, because stopping early keeps δ small.
     pub fn relative() -> Optimisation {
         Optimisation {
             rate: 0.1,
-            steps: 25,
+            steps: 40,
             stop: 0.0,
             kl: 0.0625,
             decay: 0.0,
-            clamp: 1.0,
-            margin: 1.0,
+            clamp: 2.0,
+            margin: 1.5,
             relative: true,
         }
     }

@@ -7,6 +7,7 @@ use engram_core::Fit;
 use engram_model::LanguageModel;
 
 use crate::cholesky::Cholesky;
+use crate::context;
 use crate::delta::{Change, LowRank, WeightChange, down_projection};
 use crate::error::{EditError, Result};
 use crate::optimise::{DeltaPlace, Optimisation, Optimised, Optimiser, Rewriting};
@@ -60,8 +61,8 @@ pub fn rome(
 pub struct Bounds {
     /// Upper bound of ‖ΔW‖ / ‖W‖ (Frobenius).
     pub norm: f64,
-    /// Weight of the decoys' keys against those of the text sample (0: there are no decoys).
-    pub decoys: f64,
+    /// Weight of the keys of the prompts' other tokens against those of the text sample (0: none).
+    pub context: f64,
 }
 
 /// Edits the down-projection of one layer with R-ROME. Arguments as in [`rome`].
@@ -80,12 +81,11 @@ pub fn r_rome(
     crate::tokens::check_layer(model, layer)?;
     let rewriting = Rewriting::of(model, request, prefixes)?;
     let accept = |found: &Optimised| refuse_outlier(request, &rewriting, layer, found, covariance);
-    let decoys = match bounds.decoys > 0.0 {
-        true => crate::decoys::decoys(model, request, prefixes)?,
+    let context = match bounds.context > 0.0 {
+        true => context::keys(optimiser.reader(), &rewriting, layer)?,
         false => Vec::new(),
     };
-    let decoys = crate::decoys::keys(optimiser.reader(), &decoys, layer)?;
-    let solve = |key: &[f64]| crate::decoys::solve(covariance, &decoys, bounds.decoys, key);
+    let solve = |key: &[f64]| context::solve(covariance, &context, bounds.context, key);
     let found = optimiser.optimise_update(&rewriting, layer, solve, settings, accept)?;
     let update = product(&found.direction, &found.placed_key, &found.delta);
     let made = of_update((model, layer), request, update, found)?;

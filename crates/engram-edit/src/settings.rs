@@ -42,8 +42,8 @@ pub struct EditSettings {
     pub relative: bool,
     /// Upper bound of ‖ΔW‖ / ‖W‖ (R-ROME, MEMIT).
     pub norm: f64,
-    /// Weight of the decoys' keys against those of the text sample; 0: there are no decoys (R-ROME, MEMIT).
-    pub decoys: f64,
+    /// Weight of the keys of the prompts' other tokens against those of the text sample (0: none; R-ROME, MEMIT).
+    pub context: f64,
     /// λ, the covariance's weight in tokens (MEMIT). 0: chosen at each layer by `share`.
     pub lambda: f64,
     /// The mean share of its residual that a fact's own key realises at a layer, by which λ is chosen (MEMIT).
@@ -90,8 +90,8 @@ impl EditSettings {
             sentences: false,
             margin: optimisation.margin,
             relative: optimisation.relative,
-            norm: 1.0,
-            decoys: 1.0,
+            norm: 10.0,
+            context: 1.0,
             lambda: memit.lambda,
             share: memit.share,
             bound: 5e-4,
@@ -151,7 +151,7 @@ impl EditSettings {
         ("sample_tokens", Range::whole(1, 1_000_000_000)),
         ("margin", Range::real(0.0, 1e3)),
         ("norm", Range::real(0.0, 1e6).above()),
-        ("decoys", Range::real(0.0, 1e6)),
+        ("context", Range::real(0.0, 1e6)),
         ("lambda", Range::real(0.0, 1e9)),
         ("share", Range::real(0.0, 1.0).above().below()),
         ("bound", Range::real(0.0, 1e6).above()),
@@ -171,7 +171,7 @@ impl EditSettings {
             self.sample_tokens as f64,
             self.margin,
             self.norm,
-            self.decoys,
+            self.context,
             self.lambda,
             self.share,
             self.bound,
@@ -213,7 +213,7 @@ impl EditSettings {
     pub fn bounds(&self) -> Bounds {
         Bounds {
             norm: self.norm,
-            decoys: self.decoys,
+            context: self.context,
         }
     }
 

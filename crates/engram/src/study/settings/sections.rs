@@ -221,7 +221,11 @@ pub(super) const SECTIONS: [Section; 9] = [
                 "the models: base, random, or a name under train",
                 "models = [\"base\"]",
             ),
-            f("method", "r-rome, rome, memit, ft-l or lora", "method = \"r-rome\""),
+            f(
+                "method",
+                "r-rome, rome, memit, ft-l or lora",
+                "method = \"r-rome\"",
+            ),
             f(
                 "layer",
                 "the layers: N, \"N-M\", \"all\" or \"auto\"",
