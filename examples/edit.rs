@@ -1,4 +1,4 @@
-//! One fact edited with ROME, and what the model says before and after.
+//! One fact edited with R-ROME, and what the model says before and after.
 //!
 //!     cargo run --release --example edit
 
@@ -18,8 +18,8 @@ fn main() -> engram::Result<()> {
         target_new: " benzodiazepines".to_owned(),
         ..EditRequest::default()
     };
-    let settings = EditSettings::of(Method::Rome);
-    // ROME leaves the keys of other texts alone: here, of texts written from the bundled fact table.
+    let settings = EditSettings::of(Method::RRome);
+    // R-ROME leaves the keys of other texts alone: here, of texts written from the bundled fact table.
     let table = FactTable::read(format!("{root}/assets/facts/epilepsy.toml").as_ref())?;
     let written = with_tokenizer(model.tokenizer(), |tokenize| {
         Ok(write_texts(&table, &WriteSettings::default(), tokenize)?)
@@ -32,7 +32,7 @@ fn main() -> engram::Result<()> {
         settings.sample_settings(),
     )?;
     let found = covariances(&reader, &sample, &[0], &mut |_| {})?;
-    let editor = Editor::new(&reader, Method::Rome, settings, found)?;
+    let editor = Editor::new(&reader, Method::RRome, settings, found)?;
     let edited = editor.edit(std::slice::from_ref(&request), &[0], &mut |_| {})?;
     let delta = editor.delta(
         edited,

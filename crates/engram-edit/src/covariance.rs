@@ -57,8 +57,9 @@ impl Covariance {
 pub struct SampleSettings {
     /// Maximum number of tokens in the sample.
     pub tokens: usize,
-    /// Whether each sentence is a text by itself. A key depends on the preceding text: if prompts are short sentences,
-    /// keys of single sentences resemble theirs more.
+    /// Whether each text is followed by its sentences, each as a text by itself. A key depends on the preceding text:
+    /// prompts are short, and keys of single sentences resemble theirs more. Texts stay in the sample, because an edit
+    /// that leaves alone only short texts' keys may change those of long ones without limit.
     pub sentences: bool,
 }
 
@@ -83,7 +84,11 @@ impl Sample {
         let mut sample = Sample::default();
         let mut left = taking.tokens;
         let parts = texts.into_iter().flat_map(|text| match taking.sentences {
-            true => sentences(text),
+            true => {
+                let mut parts = vec![text];
+                parts.extend(sentences(text));
+                parts
+            }
             false => vec![text],
         });
         for text in parts {

@@ -6,14 +6,15 @@ use engram_core::{EditRow, Fit, Score};
 use engram_model::LanguageModel;
 
 use crate::cholesky::Cholesky;
+use crate::context;
 use crate::covariance::Covariance;
 use crate::delta::{Delta, Meta, WeightChange, down_projection};
 use crate::error::{EditError, Result};
 use crate::finetune::fine_tune;
 use crate::memit::{Target, spread};
-use crate::optimise::{Optimiser, Rewriting};
+use crate::optimise::{Optimised, Optimiser, Rewriting};
 use crate::reader::Reader;
-use crate::request::{Case, EditRequest};
+use crate::request::{Case, EditRequest, Facts as Requested, check_together};
 use crate::rome::{r_rome, refuse_outlier, rome};
 use crate::score::Questions;
 use crate::settings::{EditSettings, Method};
@@ -135,7 +136,7 @@ impl<'a> Editor<'a> {
                 let found = match self.method {
                     Method::Rome => rome(model, request, *layer, factor, prefixes, &settings)?,
                     _ => {
-                        let bounded = (&settings, self.settings.norm);
+                        let bounded = (&settings, self.settings.bounds());
                         r_rome(model, request, *layer, factor, prefixes, bounded)?
                     }
                 };
@@ -154,40 +155,104 @@ impl<'a> Editor<'a> {
                 })
             }
             (Method::FtL | Method::Lora, _, _) => Err(wrong("fine-tuning takes one fact")),
-            (Method::Memit, _, _) => {
-                let optimiser = self.optimiser.as_ref();
-                let optimiser = optimiser.ok_or_else(|| wrong("its covariances are missing"))?;
-                self.memit(optimiser, requests, layers, progress)
-            }
+            (Method::Memit, _, _) => self.memit(requests, layers, progress),
         }
     }
 
+    /// MEMIT of all requests; the first that is refused is the error.
     fn memit(
         &self,
-        optimiser: &Optimiser,
         requests: &[EditRequest],
         layers: &[usize],
         progress: &mut dyn FnMut(usize),
     ) -> Result<Edited> {
+        check_together(requests)?;
+        let refused = &mut |error: EditError| Err(error);
+        let (_, facts, fits) = self.targets(requests, layers, refused, progress)?;
+        self.spread(requests.iter(), &facts, fits, layers)
+    }
+
+    /// The targets z of the requests, the requests' places and the results of the optimisations. `refused` gets the error
+    /// of each request that cannot be edited.
+    fn targets(
+        &self,
+        requests: &[EditRequest],
+        layers: &[usize],
+        refused: &mut dyn FnMut(EditError) -> Result<()>,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<(Vec<usize>, Vec<Target>, Vec<Fit>)> {
         let last = layers.iter().copied().max().unwrap_or(0);
         let settings = self.settings.optimisation();
-        let (mut facts, mut fits) = (Vec::new(), Vec::new());
-        for (done, request) in requests.iter().enumerate() {
+        let covariance = self.covariances.iter().find(|c| c.layer == last);
+        let missing = || EditError::Request {
+            request: "the edit".to_owned(),
+            why: "its covariances are missing".to_owned(),
+        };
+        let known = self.optimiser.as_ref().zip(covariance);
+        let (optimiser, covariance) = known.ok_or_else(missing)?;
+        let factor = covariance.factor(self.settings.ridge)?;
+        let one = |request: &EditRequest| -> Result<(Target, Fit)> {
             let rewriting = Rewriting::of(self.model(), request, &self.prefixes)?;
-            let (wanted, found) = Target::of(optimiser, &rewriting, last, &settings)?;
-            refuse_outlier(request, &rewriting, last, &found)?;
-            facts.push(wanted);
-            fits.push(found.fit());
-            progress(done + 1);
+            let accept =
+                |found: &Optimised| refuse_outlier(request, &rewriting, last, found, &factor);
+            let (wanted, found) = Target::of(optimiser, &rewriting, last, &settings, accept)?;
+            Ok((wanted, found.fit()))
+        };
+        let (mut places, mut facts, mut fits) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, request) in requests.iter().enumerate() {
+            match one(request) {
+                Ok((wanted, fit)) => {
+                    places.push(place);
+                    facts.push(wanted);
+                    fits.push(fit);
+                }
+                Err(error) if error.is_of_request() => refused(error)?,
+                Err(error) => return Err(error),
+            }
+            progress(place + 1);
         }
+        Ok((places, facts, fits))
+    }
+
+    /// The changes of the layers; `requests` are those of the facts.
+    fn spread<'r>(
+        &self,
+        requests: impl Iterator<Item = &'r EditRequest>,
+        facts: &[Target],
+        fits: Vec<Fit>,
+        layers: &[usize],
+    ) -> Result<Edited> {
         let mut of_layers: Vec<Covariance> = (self.covariances.iter())
             .filter(|c| layers.contains(&c.layer))
             .cloned()
             .collect();
         of_layers.sort_by_key(|c| c.layer);
+        if self.settings.context > 0.0 {
+            self.add_context(requests, &mut of_layers)?;
+        }
         let weights = self.settings.weights();
-        let changes = spread(self.model(), &facts, &of_layers, weights, &mut |_| {})?;
+        let changes = spread(self.model(), facts, &of_layers, weights, &mut |_| {})?;
         Ok(Edited { changes, fits })
+    }
+
+    /// Adds the keys of the requests' other tokens to the covariances.
+    fn add_context<'r>(
+        &self,
+        requests: impl Iterator<Item = &'r EditRequest>,
+        covariances: &mut [Covariance],
+    ) -> Result<()> {
+        let mut rewritings = Vec::new();
+        for request in requests {
+            rewritings.push(Rewriting::of(self.model(), request, &self.prefixes)?);
+        }
+        for covariance in covariances {
+            let mut keys = Vec::new();
+            for rewriting in &rewritings {
+                keys.extend(context::keys(self.reader, rewriting, covariance.layer)?);
+            }
+            covariance.add(&keys, self.settings.context);
+        }
+        Ok(())
     }
 
     /// The edit as a file; `base` and `on` as in [`Meta`].
@@ -228,21 +293,36 @@ impl<'a> Editor<'a> {
         Ok((self.row(scored, layers, &reader, fit)?, reader))
     }
 
-    /// Edits all cases at once and scores each.
+    /// Edits all cases at once and scores each. Cases that the method refuses, and all but the first of several of one
+    /// fact, are left out: `refused` gets their errors.
     ///
     /// # Errors
-    /// As [`Editor::edit`].
+    /// As [`Editor::edit`], but for errors of single requests.
     pub fn score_together(
         &self,
         all: &[Scored],
         layers: &[usize],
+        refused: &mut dyn FnMut(EditError),
         progress: &mut dyn FnMut(usize),
     ) -> Result<(Vec<EditRow>, Reader)> {
-        let requests: Vec<EditRequest> = all.iter().map(|s| s.case.request.clone()).collect();
-        let edited = self.edit(&requests, layers, progress)?;
+        let mut seen = Requested::default();
+        let mut kept: Vec<&Scored> = Vec::with_capacity(all.len());
+        for scored in all {
+            match seen.add(&scored.case.request) {
+                Ok(()) => kept.push(scored),
+                Err(error) => refused(error),
+            }
+        }
+        let requests: Vec<EditRequest> = kept.iter().map(|s| s.case.request.clone()).collect();
+        let hear = &mut |error: EditError| {
+            refused(error);
+            Ok(())
+        };
+        let (places, facts, fits) = self.targets(&requests, layers, hear, progress)?;
+        let edited = self.spread(places.iter().map(|p| &requests[*p]), &facts, fits, layers)?;
         let reader = self.read_edited(edited.changes, layers)?;
-        let rows = all.iter().zip(edited.fits);
-        let rows = rows.map(|(scored, fit)| self.row(scored, layers, &reader, fit));
+        let rows = places.into_iter().zip(edited.fits);
+        let rows = rows.map(|(place, fit)| self.row(kept[place], layers, &reader, fit));
         Ok((rows.collect::<Result<_>>()?, reader))
     }
 

@@ -95,17 +95,38 @@ pub enum EditError {
         /// Where it occurred.
         what: String,
     },
+    /// Two requests of one fact with the same new answer.
+    #[error("{request}: it repeats {first}; edits made together need one request for each fact")]
+    Repeated {
+        /// Id of the later request.
+        request: String,
+        /// Id of the earlier one.
+        first: String,
+    },
+    /// Two requests of one fact with different new answers.
+    #[error(
+        "{request}: it contradicts {first}: of one fact they want the answers \"{}\" and \"{}\"; keep one of them",
+        answers[0], answers[1]
+    )]
+    Contradiction {
+        /// Id of the later request.
+        request: String,
+        /// Id of the earlier one.
+        first: String,
+        /// The new answers of the later and of the earlier request.
+        answers: [String; 2],
+    },
     /// A subject at a prompt's first token, where the model has an attention sink.
     #[error(
-        "{request}: the subject is the first token of its prompt, where this model keeps no fact at layer {layer} (its residual stream there is {ratio:.1} times as long as after other words, and alike for all texts); put words before the subject, as in \"The capital of …\""
+        "{request}: the subject is the first token of its prompt, which this model reads unlike any other at layer {layer} (an edit of the subject after other words would reach it to {share:.0} %); put words before the subject, as in \"The capital of …\""
     )]
     Outlier {
         /// Id of the request.
         request: String,
         /// The layer.
         layer: usize,
-        /// ‖residual stream‖ at the first token, as a multiple of that after prefixes.
-        ratio: f64,
+        /// How much of an edit of the subject after other words reaches it, in percent.
+        share: f64,
     },
     /// An update that is large beside the weight.
     #[error(
@@ -207,6 +228,8 @@ impl EditError {
             EditError::Subject { .. }
                 | EditError::SameAnswer { .. }
                 | EditError::Request { .. }
+                | EditError::Repeated { .. }
+                | EditError::Contradiction { .. }
                 | EditError::Outlier { .. }
                 | EditError::Large { .. }
                 | EditError::Continuation { .. }

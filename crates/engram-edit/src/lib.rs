@@ -40,6 +40,7 @@
 
 pub mod cholesky;
 pub mod choose;
+pub mod context;
 pub mod covariance;
 pub mod delta;
 pub mod editor;

@@ -69,17 +69,19 @@ pub struct Target {
 }
 
 impl Target {
-    /// Optimises z of a fact.
+    /// Optimises z of a fact. `accept` gets the result before the first step, and may refuse it.
     ///
     /// # Errors
-    /// As [`Optimiser::optimise`].
+    /// As [`Optimiser::optimise`]; those of `accept`.
     pub fn of(
         optimiser: &Optimiser,
         rewriting: &Rewriting,
         last: usize,
         settings: &Optimisation,
+        accept: impl FnOnce(&Optimised) -> Result<()>,
     ) -> Result<(Target, Optimised)> {
-        let found = optimiser.optimise(rewriting, last, DeltaPlace::Residual, settings)?;
+        let place = DeltaPlace::Residual;
+        let found = optimiser.optimise_if(rewriting, last, place, settings, accept)?;
         let value = found.initial.iter().zip(&found.delta);
         let wanted = Target {
             prompts: (rewriting.prompts.iter())
@@ -268,4 +270,65 @@ fn at_subjects(
         }
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(i: usize, j: usize) -> f64 {
+        ((i * 31 + j * 17 + i * j) % 23) as f64 / 23.0 - 0.5
+    }
+
+    fn covariance(n: usize) -> Covariance {
+        let element = |i: usize, j: usize| {
+            let sum: f64 = (0..20).map(|t| value(i, t) * value(j, t)).sum();
+            sum + f64::from(u8::from(i == j))
+        };
+        Covariance {
+            layer: 0,
+            tokens: 20,
+            width: n,
+            values: (0..n * n).map(|at| element(at / n, at % n)).collect(),
+        }
+    }
+
+    fn dot(a: &[f64], b: &[f64]) -> f64 {
+        a.iter().zip(b).map(|(a, b)| a * b).sum()
+    }
+
+    #[test]
+    fn directions_are_those_of_the_whole_matrix() {
+        let (n, lambda) = (8, 2.5);
+        let covariance = covariance(n);
+        let keys: Vec<Vec<f64>> = (0..3)
+            .map(|k| (0..n).map(|i| value(i + 3, k * 5 + 1)).collect())
+            .collect();
+        let factor = covariance.factor(0.0).unwrap();
+        let found = directions(&factor, &keys, Lambda::Tokens(lambda)).unwrap();
+        let mut whole: Vec<f64> = covariance.values.iter().map(|v| lambda * v).collect();
+        for key in &keys {
+            for (at, value) in whole.iter_mut().enumerate() {
+                *value += key[at / n] * key[at % n];
+            }
+        }
+        let expected = Cholesky::of(whole, n).unwrap().solve_all(&keys);
+        for (found, expected) in found.iter().flatten().zip(expected.iter().flatten()) {
+            assert!((found - expected).abs() < 1e-10, "{found} for {expected}");
+        }
+    }
+
+    #[test]
+    fn a_share_is_what_the_facts_own_keys_get_in_the_mean() {
+        let n = 8;
+        let keys: Vec<Vec<f64>> = (0..3)
+            .map(|k| (0..n).map(|i| value(i + 3, k * 5 + 1)).collect())
+            .collect();
+        let factor = covariance(n).factor(0.0).unwrap();
+        for share in [0.2, 0.6, 0.95] {
+            let found = directions(&factor, &keys, Lambda::Share(share)).unwrap();
+            let own: f64 = found.iter().zip(&keys).map(|(u, k)| dot(u, k)).sum();
+            assert!((own / 3.0 - share).abs() < 1e-6, "{own} for {share}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Requests: a fact, its new answer, and the prompts that score the edit.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use engram_core::blanks::prompt_of;
@@ -103,6 +104,53 @@ impl EditRequest {
             }),
             false => Ok(()),
         }
+    }
+}
+
+/// Refuses requests that cannot be edited together: several of one fact. A fact is a prompt and its subject, or a relation
+/// and its subject.
+///
+/// # Errors
+/// [`EditError::Repeated`] for the same new answer, [`EditError::Contradiction`] for another, of the first such request.
+pub fn check_together(requests: &[EditRequest]) -> Result<()> {
+    let mut seen = Facts::default();
+    requests.iter().try_for_each(|request| seen.add(request))
+}
+
+/// The facts of some requests, to find several of one fact.
+#[derive(Debug, Default)]
+pub(crate) struct Facts<'a> {
+    by_prompt: BTreeMap<(&'a str, &'a str), &'a EditRequest>,
+    by_relation: BTreeMap<(&'a str, &'a str), &'a EditRequest>,
+}
+
+impl<'a> Facts<'a> {
+    /// Adds a request, or refuses it as [`check_together`] does.
+    pub(crate) fn add(&mut self, request: &'a EditRequest) -> Result<()> {
+        let subject = request.subject.trim();
+        let prompt = (request.prompt.trim(), subject);
+        let relation = request.relation.as_deref().map(|r| (r, subject));
+        let of_relation = relation.and_then(|key| self.by_relation.get(&key));
+        if let Some(first) = self.by_prompt.get(&prompt).or(of_relation) {
+            let (id, first_id) = (request.id.clone(), first.id.clone());
+            let (new, other) = (request.target_new.trim(), first.target_new.trim());
+            return Err(match new == other {
+                true => EditError::Repeated {
+                    request: id,
+                    first: first_id,
+                },
+                false => EditError::Contradiction {
+                    request: id,
+                    first: first_id,
+                    answers: [new.to_owned(), other.to_owned()],
+                },
+            });
+        }
+        self.by_prompt.insert(prompt, request);
+        if let Some(key) = relation {
+            self.by_relation.insert(key, request);
+        }
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@ use engram_core::Fit;
 use engram_model::LanguageModel;
 
 use crate::cholesky::Cholesky;
+use crate::context;
 use crate::delta::{Change, LowRank, WeightChange, down_projection};
 use crate::error::{EditError, Result};
 use crate::optimise::{DeltaPlace, Optimisation, Optimised, Optimiser, Rewriting};
@@ -56,8 +57,16 @@ pub fn rome(
     of_update((model, layer), request, update, found)
 }
 
-/// Edits the down-projection of one layer with R-ROME. Arguments as in [`rome`]; `most` is the upper bound of ‖ΔW‖ / ‖W‖
-/// (Frobenius).
+/// What an update of R-ROME may change.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bounds {
+    /// Upper bound of ‖ΔW‖ / ‖W‖ (Frobenius).
+    pub norm: f64,
+    /// Weight of the keys of the prompts' other tokens against those of the text sample (0: none).
+    pub context: f64,
+}
+
+/// Edits the down-projection of one layer with R-ROME. Arguments as in [`rome`].
 ///
 /// # Errors
 /// As [`rome`]; [`EditError::Outlier`] for a subject at the prompt's first token that behaves as no other place;
@@ -68,20 +77,21 @@ pub fn r_rome(
     layer: usize,
     covariance: &Cholesky,
     prefixes: &[String],
-    (settings, most): (&Optimisation, f64),
+    (settings, bounds): (&Optimisation, Bounds),
 ) -> Result<Rome> {
     crate::tokens::check_layer(model, layer)?;
     let rewriting = Rewriting::of(model, request, prefixes)?;
-    let accept = |found: &Optimised| refuse_outlier(request, &rewriting, layer, found);
-    let found = optimiser.optimise_update(&rewriting, layer, covariance, settings, accept)?;
-    let update = rank_one_by(
-        &found.placed_key,
-        &found.placed_key,
-        &found.delta,
-        covariance,
-    );
+    let accept = |found: &Optimised| refuse_outlier(request, &rewriting, layer, found, covariance);
+    let context = match bounds.context > 0.0 {
+        true => context::keys(optimiser.reader(), &rewriting, layer)?,
+        false => Vec::new(),
+    };
+    let solve = |key: &[f64]| context::solve(covariance, &context, bounds.context, key);
+    let found = optimiser.optimise_update(&rewriting, layer, solve, settings, accept)?;
+    let update = product(&found.direction, &found.placed_key, &found.delta);
     let made = of_update((model, layer), request, update, found)?;
     let ratio = made.change.relative_norm(model)?;
+    let most = bounds.norm;
     match ratio <= most {
         true => Ok(made),
         false => Err(EditError::Large {
@@ -120,22 +130,22 @@ pub(crate) fn refuse_outlier(
     rewriting: &Rewriting,
     layer: usize,
     found: &Optimised,
+    covariance: &Cholesky,
 ) -> Result<()> {
     let is_first = rewriting.prompts.first().is_some_and(|p| p.subject == 0);
-    let [bare, placed] = found.streams;
-    let share = found.shares.first().copied().unwrap_or(1.0);
-    if std::env::var_os("ENGRAM_DEBUG").is_some() {
-        eprintln!(
-            "{} first {is_first} streams {bare} {placed} share {share} shares {:?}",
-            request.id, found.shares
-        );
+    if !is_first {
+        return Ok(());
     }
+    let [bare, placed] = found.streams;
+    let direction = covariance.solve(&found.placed_key);
+    let along = |key: &[f64]| direction.iter().zip(key).map(|(u, k)| u * k).sum::<f64>();
+    let share = along(&found.bare_key) / along(&found.placed_key);
     let alone = rewriting.prompts.len() < 2;
-    if is_first && (alone || bare > MOST_STREAM * placed || share < LEAST_SHARE) {
+    if alone || bare > MOST_STREAM * placed || share.is_nan() || share < LEAST_SHARE {
         return Err(EditError::Outlier {
             request: request.id.clone(),
             layer,
-            ratio: bare / placed,
+            share: 100.0 * share,
         });
     }
     Ok(())
@@ -150,12 +160,12 @@ const LEAST_SHARE: f64 = 0.5;
 
 /// ROME's rank-one update; `None` if the keys do not determine it.
 pub fn rank_one(found: &Optimised, covariance: &Cholesky) -> Option<LowRank> {
-    rank_one_by(&found.mean_key, &found.bare_key, &found.delta, covariance)
+    let direction = covariance.solve(&found.mean_key);
+    product(&direction, &found.bare_key, &found.delta)
 }
 
-/// δ·uᵀ / (uᵀ`at`) with u = C⁻¹`key`: at the key `at` it adds δ. `None` if the keys do not determine it.
-fn rank_one_by(key: &[f64], at: &[f64], delta: &[f32], covariance: &Cholesky) -> Option<LowRank> {
-    let direction = covariance.solve(key);
+/// δ·uᵀ / (uᵀ`at`): at the key `at` it adds δ. `None` if that is not finite.
+fn product(direction: &[f64], at: &[f64], delta: &[f32]) -> Option<LowRank> {
     let along: f64 = direction.iter().zip(at).map(|(u, k)| u * k).sum();
     // The scale of a rank-one product is divided between its factors, so that both have magnitudes that float32
     // represents well.

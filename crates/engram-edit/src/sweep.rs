@@ -7,7 +7,7 @@ use engram_core::{Continuation, EditRow, FactChange, LanguageEffect};
 
 use crate::editor::{Editor, Scored};
 use crate::effects::{OtherFacts, fluency};
-use crate::error::Result;
+use crate::error::{EditError, Result};
 use crate::probe::Probe;
 use crate::reader::Reader;
 
@@ -154,8 +154,11 @@ pub fn sweep(
     for layers in sets {
         if editor.is_together() {
             let (start, before) = (Instant::now(), swept.rows.len());
-            let (rows, edited) =
-                editor.score_together(cases, layers, &mut |done| progress(before + done, ""))?;
+            let mut left_out = Vec::new();
+            let refused = &mut |error: EditError| left_out.push(error.to_string());
+            let hear = &mut |done| progress(before + done, "");
+            let (rows, edited) = editor.score_together(cases, layers, refused, hear)?;
+            swept.left_out.extend(left_out);
             swept.rows.extend(rows);
             swept.seconds += start.elapsed().as_secs_f64();
             measures.take(&edited, 0, cases, layers, &mut swept)?;

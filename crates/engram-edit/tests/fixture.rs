@@ -199,17 +199,11 @@ fn memit_over_three_layers_is_numpys() {
         &mut |_| {},
     )
     .unwrap();
-    let changes = spread(
-        &model,
-        &facts,
-        &covariances,
-        Weights {
-            lambda: Lambda::Tokens(memit.factor),
-            ridge: 0.0,
-        },
-        &mut |_| {},
-    )
-    .unwrap();
+    let weights = Weights {
+        lambda: Lambda::Tokens(memit.factor),
+        ridge: 0.0,
+    };
+    let changes = spread(&model, &facts, &covariances, weights, &mut |_| {}).unwrap();
     let delta = Delta {
         meta: Meta::default(),
         changes,
