@@ -90,7 +90,7 @@ fn every_fault_of_a_table_is_told_with_its_row() {
     assert!(
         read("none.csv", b"id,kind\n")
             .unwrap_err()
-            .contains("empty")
+            .contains("no pair")
     );
     assert!(
         read_suite(Path::new("nowhere.csv"))
