@@ -48,7 +48,7 @@ impl Measures {
     /// and n-gram entropy of `continuations` per prompt (0: not measured).
     ///
     /// # Errors
-    /// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
+    /// [`EditError::Model`] if the model cannot be run.
     pub fn of(
         reader: &Reader,
         cases: &[Scored],

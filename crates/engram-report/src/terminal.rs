@@ -127,9 +127,10 @@ pub fn editing_text(editing: &[EditFindings], look: Look) -> String {
         for sentence in &found.conclusions {
             text.push_str(&format!("  - {}\n", plain(sentence)));
         }
-        let table = scores(&found.scores);
-        if !table.rows.is_empty() {
-            text.push_str(&format!("{}\n", grid(&table, look.width)));
+        for table in [scores(&found.scores), at_the_best(found)] {
+            if !table.rows.is_empty() {
+                text.push_str(&format!("{}\n", grid(&table, look.width)));
+            }
         }
     }
     text
@@ -138,12 +139,11 @@ pub fn editing_text(editing: &[EditFindings], look: Look) -> String {
 /// Scores by set of layers and kind; columns that nothing was measured for are left out.
 fn scores(scores: &[EditScores]) -> ReportTable {
     let none = || "–".to_owned();
-    let change = |mean: BeforeAfter| {
-        let after = tables::with_interval(mean.after, mean.interval, percent);
-        format!("{} → {after}", percent(mean.before))
+    let share = |score: &Option<MeanScore>| score.map_or_else(none, |p| percent(p.share.after));
+    let said = |score: &Option<MeanScore>| {
+        let said = score.and_then(|p| p.said);
+        said.map_or_else(none, |said| percent(said.after))
     };
-    let share = |score: &Option<MeanScore>| score.map_or_else(none, |p| change(p.share));
-    let said = |score: &Option<MeanScore>| score.and_then(|p| p.said).map_or_else(none, change);
     let both = |pair: &Option<BeforeAfter>| {
         let text = |b: BeforeAfter| format!("{} → {}", number(b.before), number(b.after));
         pair.map_or_else(none, text)
@@ -195,6 +195,52 @@ fn scores(scores: &[EditScores]) -> ReportTable {
         rows,
     };
     columns(table, &kept)
+}
+
+/// Every score of all facts at the layers with the greatest S, beside the unedited model's.
+fn at_the_best(found: &EditFindings) -> ReportTable {
+    let best = found.best_of(None);
+    let scores = best.and_then(|best| found.scores_of(&best.layers, None));
+    let mut table = ReportTable::new("", &["", "facts", "before", "after", "interval"]);
+    let Some(scores) = scores else {
+        return table;
+    };
+    table.head[0] = format!("at {}", layer_set(&scores.layers));
+    let mut row = |name: &str, mean: Option<BeforeAfter>, text: fn(f64) -> String| {
+        let Some(mean) = mean else { return };
+        let interval = mean.interval.map_or_else(
+            || "–".to_owned(),
+            |i| format!("[{}, {}]", text(i.lower), text(i.upper)),
+        );
+        table.rows.push(vec![
+            name.to_owned(),
+            mean.facts.to_string(),
+            text(mean.before),
+            text(mean.after),
+            interval,
+        ]);
+    };
+    let parts = [
+        ("efficacy", "says the new answer", scores.efficacy),
+        ("paraphrase", "paraphrases say it", scores.paraphrase),
+        (
+            "neighbourhood",
+            "neighbours keep theirs",
+            scores.neighbourhood,
+        ),
+    ];
+    for (name, said, part) in parts {
+        row(name, part.map(|p| p.share), percent);
+        row(said, part.and_then(|p| p.said), percent);
+        row(
+            "  its probability",
+            part.and_then(|p| p.probability),
+            number,
+        );
+    }
+    row("perplexity", scores.perplexity, number);
+    row("fluency", scores.fluency, number);
+    table
 }
 
 /// Rows of the logit difference under denoise.
