@@ -54,6 +54,7 @@ pub mod overlay;
 pub mod prefixes;
 pub mod reader;
 pub mod request;
+pub mod rewriting;
 pub mod rome;
 pub mod score;
 pub mod settings;
