@@ -55,6 +55,7 @@ pub mod prefixes;
 pub mod probe;
 pub mod reader;
 pub mod request;
+pub mod rewriting;
 pub mod rome;
 pub mod score;
 pub mod settings;
