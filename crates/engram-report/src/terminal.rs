@@ -186,15 +186,12 @@ fn scores(scores: &[EditScores]) -> ReportTable {
         "facts lost",
         "probes changed",
     ];
-    let kept: Vec<usize> = (0..head.len())
-        .filter(|i| rows.iter().any(|row| row[*i] != "–"))
-        .collect();
     let table = ReportTable {
         caption: String::new(),
         head: head.map(str::to_owned).to_vec(),
         rows,
     };
-    columns(table, &kept)
+    table.measured()
 }
 
 /// Every score of all facts at the layers with the greatest S, beside the unedited model's.

@@ -84,7 +84,8 @@ pub struct HowArgs {
     #[arg(long, value_enum, default_value = "r-rome")]
     pub method: EditMethod,
     /// The layers: N, N-M, all (each by itself; together with memit), or auto (with --recovery). The default of `request`
-    /// is what a short sweep over its own facts recommends, that of `sweep` is all.
+    /// is what a short sweep over its own facts recommends, that of `sweep` is
+    /// all, and for memit a few sets of three.
     #[arg(long, value_name = "LAYER")]
     pub layer: Option<LayerChoice>,
     /// A sweep of mlp_out: --layer auto takes the layer that recovers most there.

@@ -51,7 +51,7 @@ pub(crate) fn edit_scores(findings: &Findings) -> [ReportTable; 2] {
             all.rows.push(row);
         }
     }
-    [best, all]
+    [best.measured(), all.measured()]
 }
 
 fn scores_row(name: String, scores: &EditScores) -> Vec<String> {

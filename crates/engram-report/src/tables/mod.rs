@@ -42,6 +42,19 @@ impl ReportTable {
             rows: Vec::new(),
         }
     }
+
+    /// Without the columns that have nothing but dashes: what was not measured.
+    pub fn measured(mut self) -> ReportTable {
+        let (rows, nothing) = (&self.rows, dash());
+        let kept: Vec<bool> = (0..self.head.len())
+            .map(|i| rows.is_empty() || rows.iter().any(|row| row[i] != nothing))
+            .collect();
+        for row in self.rows.iter_mut().chain([&mut self.head]) {
+            let mut kept = kept.iter();
+            row.retain(|_| kept.next().copied().unwrap_or(true));
+        }
+        self
+    }
 }
 
 /// Splits a table whose third and fourth column are metric and direction: rows of the logit difference

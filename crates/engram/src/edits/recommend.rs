@@ -39,7 +39,7 @@ struct Trial {
 
 /// The sets of layers that are tried: evenly over the first two thirds of the network, where MLPs write what later
 /// layers read (Meng et al. 2022; Geva et al. 2023).
-fn candidates(layers: usize, method: Method) -> Vec<Vec<usize>> {
+pub fn candidates(layers: usize, method: Method) -> Vec<Vec<usize>> {
     let width = match method {
         Method::RRome | Method::Rome => 1,
         Method::Memit | Method::FtL | Method::Lora => TOGETHER.min(layers),

@@ -5,12 +5,13 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use engram::LayerChoice;
 use engram::corpus::{counterfact, texts_of};
+use engram::edits::recommend::candidates;
 use engram::edits::{self, EditSweep, Record, check_recovery, read_suite, write_findings};
 use engram::layers::{chosen_layers, recovery};
 use engram::stage::Output;
 use engram_core::{Row, Suite};
 use engram_corpus::CounterFact;
-use engram_edit::{ChoiceSettings, EditSettings, Facts, Reader};
+use engram_edit::{ChoiceSettings, EditSettings, Facts, Method, Reader};
 use engram_report::editing_text;
 
 use super::{kept, kept_texts, method, open, settings};
@@ -36,8 +37,12 @@ pub fn sweep(args: &EditSweepArgs, json: bool) -> Result<()> {
             chosen.facts
         );
     }
-    let layer = args.how.layer.unwrap_or(LayerChoice::All);
-    let sets = chosen_layers(layer, &sweep, &chosen, inputs.recovery.as_deref())?;
+    let layers = model.reader().model().architecture().layers();
+    let sets = match args.how.layer {
+        Some(layer) => chosen_layers(layer, &sweep, &chosen, inputs.recovery.as_deref())?,
+        None if sweep.method == Method::Memit => candidates(layers, sweep.method),
+        None => chosen_layers(LayerChoice::All, &sweep, &chosen, None)?,
+    };
     let swept = sweep.run(&chosen, &sets, &mut terminal, |layers, observer| {
         let kept = kept(&args.how, &inputs.texts);
         model.covariances(&settings, kept, layers, observer)
