@@ -120,7 +120,7 @@ fn a_study_edits_and_says_what_it_shows() {
     let run = ["run", "study.toml", "--out", "out"];
     let (code, stdout, stderr) = engram(here, &run);
     assert_eq!(code, 0, "{stderr}");
-    assert!(stdout.contains("each: base, rome"), "{stdout}");
+    assert!(stdout.contains("each: base, r-rome"), "{stdout}");
     let stage = here.join("out/edits/each/base");
     let edits = lines(&stage.join("edits.jsonl"));
     assert_eq!(edits.len(), 12);

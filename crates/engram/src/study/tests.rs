@@ -71,7 +71,7 @@ fn mistakes_are_named() {
     }
     let asked = "title = 'T'\nbase = 'b'\n[suite]\nfile = 's'\n[sweep.w]\nmodels = ['base']\nsites = ['mlp_out']\n\
         [edit.e]\nmodels = ['base']\nlayer = 1\n";
-    assert!(error(asked, &[]).contains("edit.e: method rome needs texts"));
+    assert!(error(asked, &[]).contains("edit.e: method r-rome needs texts"));
     let tuned = ["edit.e.method='ft-l'", "edit.e.held_out_tokens=9"];
     assert!(error(asked, &tuned).contains("no corpus to take validation texts from"));
     let study = read(asked, &["edit.e.method='ft-l'"]).unwrap();
