@@ -6,7 +6,6 @@ use engram_core::{EditRow, Fit, Score};
 use engram_model::LanguageModel;
 
 use crate::cholesky::Cholesky;
-use crate::context;
 use crate::covariance::Covariance;
 use crate::delta::{Delta, Meta, WeightChange, down_projection};
 use crate::error::{EditError, Result};
@@ -136,7 +135,7 @@ impl<'a> Editor<'a> {
                 let found = match self.method {
                     Method::Rome => rome(model, request, *layer, factor, prefixes, &settings)?,
                     _ => {
-                        let bounded = (&settings, self.settings.bounds());
+                        let bounded = (&settings, self.settings.norm);
                         r_rome(model, request, *layer, factor, prefixes, bounded)?
                     }
                 };
@@ -169,7 +168,7 @@ impl<'a> Editor<'a> {
         check_together(requests)?;
         let refused = &mut |error: EditError| Err(error);
         let (_, facts, fits) = self.targets(requests, layers, refused, progress)?;
-        self.spread(requests.iter(), &facts, fits, layers)
+        self.spread(&facts, fits, layers)
     }
 
     /// The targets z of the requests, the requests' places and the results of the optimisations. `refused` gets the error
@@ -214,45 +213,16 @@ impl<'a> Editor<'a> {
         Ok((places, facts, fits))
     }
 
-    /// The changes of the layers; `requests` are those of the facts.
-    fn spread<'r>(
-        &self,
-        requests: impl Iterator<Item = &'r EditRequest>,
-        facts: &[Target],
-        fits: Vec<Fit>,
-        layers: &[usize],
-    ) -> Result<Edited> {
+    /// The changes of the layers.
+    fn spread(&self, facts: &[Target], fits: Vec<Fit>, layers: &[usize]) -> Result<Edited> {
         let mut of_layers: Vec<Covariance> = (self.covariances.iter())
             .filter(|c| layers.contains(&c.layer))
             .cloned()
             .collect();
         of_layers.sort_by_key(|c| c.layer);
-        if self.settings.context > 0.0 {
-            self.add_context(requests, &mut of_layers)?;
-        }
         let weights = self.settings.weights();
         let changes = spread(self.model(), facts, &of_layers, weights, &mut |_| {})?;
         Ok(Edited { changes, fits })
-    }
-
-    /// Adds the keys of the requests' other tokens to the covariances.
-    fn add_context<'r>(
-        &self,
-        requests: impl Iterator<Item = &'r EditRequest>,
-        covariances: &mut [Covariance],
-    ) -> Result<()> {
-        let mut rewritings = Vec::new();
-        for request in requests {
-            rewritings.push(Rewriting::of(self.model(), request, &self.prefixes)?);
-        }
-        for covariance in covariances {
-            let mut keys = Vec::new();
-            for rewriting in &rewritings {
-                keys.extend(context::keys(self.reader, rewriting, covariance.layer)?);
-            }
-            covariance.add(&keys, self.settings.context);
-        }
-        Ok(())
     }
 
     /// The edit as a file; `base` and `on` as in [`Meta`].
@@ -319,7 +289,7 @@ impl<'a> Editor<'a> {
             Ok(())
         };
         let (places, facts, fits) = self.targets(&requests, layers, hear, progress)?;
-        let edited = self.spread(places.iter().map(|p| &requests[*p]), &facts, fits, layers)?;
+        let edited = self.spread(&facts, fits, layers)?;
         let reader = self.read_edited(edited.changes, layers)?;
         let rows = places.into_iter().zip(edited.fits);
         let rows = rows.map(|(place, fit)| self.row(kept[place], layers, &reader, fit));

@@ -40,7 +40,6 @@
 
 pub mod cholesky;
 pub mod choose;
-pub mod context;
 pub mod covariance;
 pub mod delta;
 pub mod editor;

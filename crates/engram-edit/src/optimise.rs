@@ -9,6 +9,7 @@ use engram_model::kernels::softmax::{log_probabilities, log_probability, probabi
 use engram_model::wavefront::{Ending, LogitRows, Reverse, Run, Trace};
 use serde::{Deserialize, Serialize};
 
+use crate::cholesky::Cholesky;
 use crate::error::{EditError, Result};
 use crate::reader::{Reader, run};
 pub use crate::rewriting::{PlacedPrompt, Rewriting};
@@ -135,11 +136,6 @@ impl Optimiser {
         }
     }
 
-    /// The model.
-    pub fn reader(&self) -> &Reader {
-        &self.reader
-    }
-
     /// Optimises δ at a layer.
     ///
     /// # Errors
@@ -173,8 +169,8 @@ impl Optimiser {
         descend(&loss, found, settings)
     }
 
-    /// Optimises δ of the update δ·uᵀ / (uᵀk*), where k* is [`Optimised::placed_key`] and `direction` gives u = C⁻¹k*. A prompt with key k
-    /// gets δ times its share uᵀk / (uᵀk*), as the edited weight adds it. `accept` gets the result before the first
+    /// Optimises δ of the update δ·uᵀ / (uᵀk*), where k* is [`Optimised::placed_key`] and u = C⁻¹k*. A prompt with key k gets
+    /// δ times its share uᵀk / (uᵀk*), as the edited weight adds it. `accept` gets the result before the first
     /// step, and may refuse it.
     ///
     /// # Errors
@@ -183,13 +179,13 @@ impl Optimiser {
         &self,
         rewriting: &Rewriting,
         layer: usize,
-        direction: impl FnOnce(&[f64]) -> Vec<f64>,
+        covariance: &Cholesky,
         settings: &Optimisation,
         accept: impl FnOnce(&Optimised) -> Result<()>,
     ) -> Result<Optimised> {
         let mut loss = Loss::of(self, rewriting, layer, DeltaPlace::Projection)?;
         let mut found = loss.begin();
-        found.direction = direction(&found.placed_key);
+        found.direction = covariance.solve(&found.placed_key);
         let direction = &found.direction;
         let along = |key: &[f64]| direction.iter().zip(key).map(|(u, k)| u * k).sum::<f64>();
         let whole = along(&found.placed_key);

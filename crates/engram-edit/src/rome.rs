@@ -7,7 +7,6 @@ use engram_core::Fit;
 use engram_model::LanguageModel;
 
 use crate::cholesky::Cholesky;
-use crate::context;
 use crate::delta::{Change, LowRank, WeightChange, down_projection};
 use crate::error::{EditError, Result};
 use crate::optimise::{DeltaPlace, Optimisation, Optimised, Optimiser, Rewriting};
@@ -57,16 +56,8 @@ pub fn rome(
     of_update((model, layer), request, update, found)
 }
 
-/// What an update of R-ROME may change.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Bounds {
-    /// Upper bound of ‖ΔW‖ / ‖W‖ (Frobenius).
-    pub norm: f64,
-    /// Weight of the keys of the prompts' other tokens against those of the text sample (0: none).
-    pub context: f64,
-}
-
-/// Edits the down-projection of one layer with R-ROME. Arguments as in [`rome`].
+/// Edits the down-projection of one layer with R-ROME. Arguments as in [`rome`]; `most` is the upper bound of ‖ΔW‖ / ‖W‖
+/// (Frobenius).
 ///
 /// # Errors
 /// As [`rome`]; [`EditError::Outlier`] for a subject at the prompt's first token that behaves as no other place;
@@ -77,21 +68,15 @@ pub fn r_rome(
     layer: usize,
     covariance: &Cholesky,
     prefixes: &[String],
-    (settings, bounds): (&Optimisation, Bounds),
+    (settings, most): (&Optimisation, f64),
 ) -> Result<Rome> {
     crate::tokens::check_layer(model, layer)?;
     let rewriting = Rewriting::of(model, request, prefixes)?;
     let accept = |found: &Optimised| refuse_outlier(request, &rewriting, layer, found, covariance);
-    let context = match bounds.context > 0.0 {
-        true => context::keys(optimiser.reader(), &rewriting, layer)?,
-        false => Vec::new(),
-    };
-    let solve = |key: &[f64]| context::solve(covariance, &context, bounds.context, key);
-    let found = optimiser.optimise_update(&rewriting, layer, solve, settings, accept)?;
+    let found = optimiser.optimise_update(&rewriting, layer, covariance, settings, accept)?;
     let update = product(&found.direction, &found.placed_key, &found.delta);
     let made = of_update((model, layer), request, update, found)?;
     let ratio = made.change.relative_norm(model)?;
-    let most = bounds.norm;
     match ratio <= most {
         true => Ok(made),
         false => Err(EditError::Large {

@@ -11,7 +11,6 @@ use crate::finetune::{ChangeLimit, FineTuning};
 use crate::memit::{Lambda, MemitSettings, Weights};
 use crate::optimise::Optimisation;
 use crate::prefixes::PrefixSettings;
-use crate::rome::Bounds;
 
 /// Settings of every method; each reads those that it has.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,8 +41,6 @@ pub struct EditSettings {
     pub relative: bool,
     /// Upper bound of ‖ΔW‖ / ‖W‖ (R-ROME, MEMIT).
     pub norm: f64,
-    /// Weight of the keys of the prompts' other tokens against those of the text sample (0: none; R-ROME, MEMIT).
-    pub context: f64,
     /// λ, the covariance's weight in tokens (MEMIT). 0: chosen at each layer by `share`.
     pub lambda: f64,
     /// The mean share of its residual that a fact's own key realises at a layer, by which λ is chosen (MEMIT).
@@ -91,7 +88,6 @@ impl EditSettings {
             margin: optimisation.margin,
             relative: optimisation.relative,
             norm: 10.0,
-            context: 1.0,
             lambda: memit.lambda,
             share: memit.share,
             bound: 5e-4,
@@ -140,7 +136,7 @@ impl EditSettings {
     }
 
     /// Allowed values of the numeric settings; any seed is allowed.
-    pub const RANGES: [(&'static str, Range); 16] = [
+    pub const RANGES: [(&'static str, Range); 15] = [
         ("rate", Range::real(0.0, 100.0).above()),
         ("steps", Range::whole(1, 100_000)),
         ("stop", Range::real(0.0, 1e6)),
@@ -151,7 +147,6 @@ impl EditSettings {
         ("sample_tokens", Range::whole(1, 1_000_000_000)),
         ("margin", Range::real(0.0, 1e3)),
         ("norm", Range::real(0.0, 1e6).above()),
-        ("context", Range::real(0.0, 1e6)),
         ("lambda", Range::real(0.0, 1e9)),
         ("share", Range::real(0.0, 1.0).above().below()),
         ("bound", Range::real(0.0, 1e6).above()),
@@ -171,7 +166,6 @@ impl EditSettings {
             self.sample_tokens as f64,
             self.margin,
             self.norm,
-            self.context,
             self.lambda,
             self.share,
             self.bound,
@@ -206,14 +200,6 @@ impl EditSettings {
                 false => Lambda::Share(self.share),
             },
             ridge: self.ridge,
-        }
-    }
-
-    /// What an update of R-ROME may change.
-    pub fn bounds(&self) -> Bounds {
-        Bounds {
-            norm: self.norm,
-            context: self.context,
         }
     }
 
