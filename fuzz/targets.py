@@ -449,7 +449,8 @@ def edits(bench):
     """Deltas and the folders that lay them over a checkpoint."""
     folder = bench.folder("edit", {"texts.jsonl": lines(abstracts())})
     about = ["--prompt", "The capital of France is", "--subject", "France", "--to", "Rome", "--from", "Paris"]
-    how = ["--model", bench.base / "model", "--layer", "0", "--set", "steps=2"]
+    # Two steps are too few for the edit to hold.
+    how = ["--model", bench.base / "model", "--layer", "0", "--set", "steps=2", "--force"]
     rome = ["--set", "prefixes=1", "--set", "sample_tokens=500", "--texts", "texts.jsonl", "--statistics", "statistics"]
     bench.run("edit", "request", *how, *rome, *about, "--out", "rome.safetensors", cwd=folder)
     bench.run("edit", "request", *how, "--method", "ft-l", *about, "--out", "dense.safetensors", cwd=folder)
@@ -462,12 +463,19 @@ def edits(bench):
         deltas.append(Input(alone, name, ["edit", "apply", "--model", "{base}/model", name, "--out", "laid"]))
     laid = bench.base / "laid"
     shutil.copytree(folder / "laid", laid / "laid")
+    asked = {"id": "f", "prompt": about[1], "subject": about[3], "to": about[5], "from": about[7], "paraphrases": ["France has the capital"], "neighbours": [{"prompt": "The capital of Spain is", "answer": "Madrid"}]}
+    other = {"prompt": "The capital of Chad is", "subject": "Chad", "to": "Lima"}
+    (laid / "list.jsonl").write_text("".join(json.dumps(edit) + "\n" for edit in [asked, other]))
+    (laid / "list.csv").write_text('id,prompt,subject,to,from,paraphrases,neighbours\nf,The capital of France is,France,Rome,Paris,France has the capital|In France it is,"[{""prompt"":""The capital of Spain is"",""answer"":""Madrid""}]"\n')
+    score = lambda name: Input(laid, name, ["edit", "score", "laid", "--file", name])
     inside = sorted(p.name for p in (laid / "laid").glob("*.safetensors"))
     statistics = sorted(p.relative_to(folder) for p in (folder / "statistics").rglob("*.safetensors"))
     request = ["edit", "request", *[str(a).replace(str(bench.base), "{base}") for a in how], *rome, *about, "--out", "out.safetensors"]
     found = [
         Parser("delta", safetensors.mutate, deltas),
         Parser("delta-laid", safetensors.mutate, [Input(laid, f"laid/{name}", logits) for name in inside]),
+        Parser("edit-list", json_tree.mutate_lines, [score("list.jsonl")]),
+        Parser("edit-table", text.table, [score("list.csv")]),
         Parser("edits", json_tree.mutate, [Input(laid, "laid/edits.json", c) for c in [logits, ["edit", "list", "laid"]]]),
     ]
     if statistics:
