@@ -13,7 +13,7 @@ use crate::finetune::fine_tune;
 use crate::memit::{Target, spread};
 use crate::optimise::{Optimised, Optimiser, Rewriting};
 use crate::reader::Reader;
-use crate::request::{Case, EditRequest, Facts as Requested, check_together};
+use crate::request::{Case, EditRequest, FactsAsked, check_together};
 use crate::rome::{r_rome, refuse_outlier, rome};
 use crate::score::Questions;
 use crate::settings::{EditSettings, Method};
@@ -25,7 +25,7 @@ pub struct Editor<'a> {
     method: Method,
     settings: EditSettings,
     prefixes: Vec<String>,
-    covariances: Vec<Covariance>,
+    /// Of the covariance of each layer's keys.
     factors: BTreeMap<usize, Cholesky>,
     optimiser: Option<Optimiser>,
 }
@@ -50,26 +50,22 @@ impl<'a> Editor<'a> {
         settings: EditSettings,
         covariances: Vec<Covariance>,
     ) -> Result<Editor<'a>> {
-        let mut factors = BTreeMap::new();
-        if matches!(method, Method::RRome | Method::Rome) {
-            for covariance in &covariances {
-                factors.insert(covariance.layer, covariance.factor(settings.ridge)?);
-            }
-        }
-        let prefixes = match method {
-            Method::RRome | Method::Rome | Method::Memit => {
-                crate::prefixes(reader.model(), &settings.prefixes())?
-            }
-            Method::FtL | Method::Lora => Vec::new(),
+        let factored = covariances.iter().map(|covariance| {
+            let factor = covariance.factor(settings.ridge)?;
+            Ok((covariance.layer, factor))
+        });
+        let factors: BTreeMap<usize, Cholesky> = factored.collect::<Result<_>>()?;
+        let prefixes = match Editor::needs_covariance(method) {
+            true => crate::prefixes(reader.model(), &settings.prefixes())?,
+            false => Vec::new(),
         };
-        let first = covariances.iter().map(|c| c.layer).min();
-        let optimiser = first.map(|first| Optimiser::new(reader, first));
+        let first = factors.keys().next();
+        let optimiser = first.map(|first| Optimiser::new(reader, *first));
         Ok(Editor {
             reader,
             method,
             settings,
             prefixes,
-            covariances,
             factors,
             optimiser,
         })
@@ -105,7 +101,12 @@ impl<'a> Editor<'a> {
 
     /// Whether a method needs covariances.
     pub fn needs_covariance(method: Method) -> bool {
-        matches!(method, Method::RRome | Method::Rome | Method::Memit)
+        Editor::is_rank_one(method) || method == Method::Memit
+    }
+
+    /// Whether a method changes one layer for one fact, by a matrix of rank one (R-ROME, ROME).
+    pub fn is_rank_one(method: Method) -> bool {
+        matches!(method, Method::RRome | Method::Rome)
     }
 
     /// One edit of one or more facts. ROME takes one fact and one layer, fine-tuning takes one fact. `progress` gets
@@ -182,18 +183,12 @@ impl<'a> Editor<'a> {
     ) -> Result<(Vec<usize>, Vec<Target>, Vec<Fit>)> {
         let last = layers.iter().copied().max().unwrap_or(0);
         let settings = self.settings.optimisation();
-        let covariance = self.covariances.iter().find(|c| c.layer == last);
-        let missing = || EditError::Request {
-            request: "the edit".to_owned(),
-            why: "its covariances are missing".to_owned(),
-        };
-        let known = self.optimiser.as_ref().zip(covariance);
-        let (optimiser, covariance) = known.ok_or_else(missing)?;
-        let factor = covariance.factor(self.settings.ridge)?;
+        let known = self.optimiser.as_ref().zip(self.factors.get(&last));
+        let (optimiser, factor) = known.ok_or_else(without_covariance)?;
         let one = |request: &EditRequest| -> Result<(Target, Fit)> {
             let rewriting = Rewriting::of(self.model(), request, &self.prefixes)?;
             let accept =
-                |found: &Optimised| refuse_outlier(request, &rewriting, last, found, &factor);
+                |found: &Optimised| refuse_outlier(request, &rewriting, last, found, factor);
             let (wanted, found) = Target::of(optimiser, &rewriting, last, &settings, accept)?;
             Ok((wanted, found.fit()))
         };
@@ -215,13 +210,12 @@ impl<'a> Editor<'a> {
 
     /// The changes of the layers.
     fn spread(&self, facts: &[Target], fits: Vec<Fit>, layers: &[usize]) -> Result<Edited> {
-        let mut of_layers: Vec<Covariance> = (self.covariances.iter())
-            .filter(|c| layers.contains(&c.layer))
-            .cloned()
-            .collect();
-        of_layers.sort_by_key(|c| c.layer);
-        let weights = self.settings.weights();
-        let changes = spread(self.model(), facts, &of_layers, weights, &mut |_| {})?;
+        let of_layers = self.factors.iter();
+        let of_layers = of_layers.filter(|(layer, _)| layers.contains(layer));
+        let of_layers: Vec<(usize, &Cholesky)> =
+            of_layers.map(|(l, factor)| (*l, factor)).collect();
+        let lambda = self.settings.lambda();
+        let changes = spread(self.model(), facts, &of_layers, lambda, &mut |_| {})?;
         Ok(Edited { changes, fits })
     }
 
@@ -275,7 +269,7 @@ impl<'a> Editor<'a> {
         refused: &mut dyn FnMut(EditError),
         progress: &mut dyn FnMut(usize),
     ) -> Result<(Vec<EditRow>, Reader)> {
-        let mut seen = Requested::default();
+        let mut seen = FactsAsked::default();
         let mut kept: Vec<&Scored> = Vec::with_capacity(all.len());
         for scored in all {
             match seen.add(&scored.case.request) {
@@ -350,6 +344,13 @@ impl Scored {
             asked,
             before,
         })
+    }
+}
+
+fn without_covariance() -> EditError {
+    EditError::Request {
+        request: "the edit".to_owned(),
+        why: "its covariances are missing".to_owned(),
     }
 }
 

@@ -10,7 +10,7 @@ use engram_model::{Capture, LanguageModel};
 use serde::{Deserialize, Serialize};
 
 use crate::cholesky::Cholesky;
-use crate::covariance::{Covariance, values};
+use crate::covariance::values;
 use crate::delta::{Change, Delta, LowRank, Meta, WeightChange, down_projection};
 use crate::error::{EditError, Result};
 use crate::optimise::{DeltaPlace, Optimisation, Optimised, Optimiser, Rewriting};
@@ -50,15 +50,6 @@ pub enum Lambda {
     Share(f64),
 }
 
-/// The weights of a layer's least squares.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Weights {
-    /// λ.
-    pub lambda: Lambda,
-    /// Added to the covariance's diagonal, as a multiple of its mean.
-    pub ridge: f64,
-}
-
 /// A fact's prompts and its target z. The first prompt has no prefix; each has the index of its subject's last token.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
@@ -93,17 +84,16 @@ impl Target {
     }
 }
 
-/// The changes of the layers (ascending, each with its covariance) that move the facts' residual streams to their
-/// targets. `progress` gets the number of layers done.
+/// The changes of the layers (ascending, each with the factor of its covariance) that move the facts' residual streams to
+/// their targets. `progress` gets the number of layers done.
 ///
 /// # Errors
-/// [`EditError::Model`] for a layer that the model does not have; [`EditError::Singular`]; [`EditError::NotFinite`];
-/// [`EditError::Unsupported`] for families with a norm after the MLP.
+/// [`EditError::Model`] for a layer that the model does not have; [`EditError::NotFinite`]; [`EditError::Unsupported`] for families with a norm after the MLP.
 pub fn spread(
     model: &LanguageModel,
     facts: &[Target],
-    covariances: &[Covariance],
-    weights: Weights,
+    factors: &[(usize, &Cholesky)],
+    lambda: Lambda,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<WeightChange>> {
     if model.architecture().post_norms {
@@ -113,22 +103,19 @@ pub fn spread(
             why: "what an MLP adds is normalised, and no linear image of its weight; use ROME",
         });
     }
-    let Some(last) = covariances.last().map(|c| c.layer) else {
+    let Some(&(last, _)) = factors.last() else {
         return Ok(Vec::new());
     };
     let mut edited = model.clone();
-    let mut changes = Vec::with_capacity(covariances.len());
-    for (done, covariance) in covariances.iter().enumerate() {
-        let layer = covariance.layer;
+    let mut changes = Vec::with_capacity(factors.len());
+    for (done, &(layer, factor)) in factors.iter().enumerate() {
         check_layer(model, layer)?;
         let keys = keys(&edited, facts, layer)?;
         let now = residuals(&edited, facts, last)?;
-        let left = (covariances.len() - done) as f64;
-        let factor = covariance.factor(weights.ridge)?;
-        let directions =
-            directions(&factor, &keys, weights.lambda).ok_or_else(|| EditError::NotFinite {
-                what: format!("layer {layer}"),
-            })?;
+        let left = (factors.len() - done) as f64;
+        let directions = directions(factor, &keys, lambda).ok_or_else(|| EditError::NotFinite {
+            what: format!("layer {layer}"),
+        })?;
         let outputs = facts.iter().zip(&now).flat_map(|(fact, now)| {
             let pairs = fact.value.iter().zip(now);
             pairs.map(|(z, h)| ((z - h) / left) as f32)
@@ -275,6 +262,7 @@ fn at_subjects(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::covariance::Covariance;
 
     fn value(i: usize, j: usize) -> f64 {
         ((i * 31 + j * 17 + i * j) % 23) as f64 / 23.0 - 0.5

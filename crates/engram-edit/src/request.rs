@@ -113,18 +113,18 @@ impl EditRequest {
 /// # Errors
 /// [`EditError::Repeated`] for the same new answer, [`EditError::Contradiction`] for another, of the first such request.
 pub fn check_together(requests: &[EditRequest]) -> Result<()> {
-    let mut seen = Facts::default();
+    let mut seen = FactsAsked::default();
     requests.iter().try_for_each(|request| seen.add(request))
 }
 
 /// The facts of some requests, to find several of one fact.
 #[derive(Debug, Default)]
-pub(crate) struct Facts<'a> {
+pub(crate) struct FactsAsked<'a> {
     by_prompt: BTreeMap<(&'a str, &'a str), &'a EditRequest>,
     by_relation: BTreeMap<(&'a str, &'a str), &'a EditRequest>,
 }
 
-impl<'a> Facts<'a> {
+impl<'a> FactsAsked<'a> {
     /// Adds a request, or refuses it as [`check_together`] does.
     pub(crate) fn add(&mut self, request: &'a EditRequest) -> Result<()> {
         let subject = request.subject.trim();

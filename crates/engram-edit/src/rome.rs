@@ -2,6 +2,8 @@
 //!
 //! W' = W + Λ·(C⁻¹k*)ᵀ with Λ = (v* − Wk) / ((C⁻¹k*)ᵀk), where k* is the key averaged over prefixes and k the key in
 //! the prompt without prefix. The edited layer then outputs v* for k exactly.
+//!
+//! R-ROME (Gupta et al. 2024, "Rebuilding ROME") has k* in the denominator too: Λ = δ / ((C⁻¹k*)ᵀk*).
 
 use engram_core::Fit;
 use engram_model::LanguageModel;

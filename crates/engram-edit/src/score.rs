@@ -67,11 +67,10 @@ impl Questions {
     /// # Errors
     /// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
     pub fn score_unedited(&mut self, reader: &Reader) -> Result<Score> {
-        let neighbours = &self.questions[1 + self.paraphrases..];
-        let own: Vec<PromptAndAnswer> = neighbours.iter().map(|q| q[0].clone()).collect();
-        let said = reader.likelihoods(&own)?;
-        self.counted = said.iter().map(|l| l.greedy).collect();
-        self.score(reader)
+        let found = self.likelihoods(reader)?;
+        let neighbours = &found[1 + self.paraphrases..];
+        self.counted = neighbours.iter().map(|pair| pair[0].greedy).collect();
+        Ok(self.score_of(&found))
     }
 
     /// The scores of a model.
@@ -79,16 +78,24 @@ impl Questions {
     /// # Errors
     /// [`EditError::Model`](crate::EditError::Model) if the model cannot be run.
     pub fn score(&self, reader: &Reader) -> Result<Score> {
+        Ok(self.score_of(&self.likelihoods(reader)?))
+    }
+
+    /// The likelihoods of both answers to each question.
+    fn likelihoods(&self, reader: &Reader) -> Result<Vec<[Likelihood; 2]>> {
         let flat: Vec<PromptAndAnswer> = self.questions.iter().flatten().cloned().collect();
         let found = reader.likelihoods(&flat)?;
-        let (pairs, _) = found.as_chunks::<2>();
+        Ok(found.as_chunks::<2>().0.to_vec())
+    }
+
+    fn score_of(&self, pairs: &[[Likelihood; 2]]) -> Score {
         let (own, others) = pairs.split_at(1);
         let (paraphrases, neighbours) = others.split_at(self.paraphrases);
-        Ok(Score {
+        Score {
             efficacy: won(own, &[true]),
             paraphrase: won(paraphrases, &vec![true; paraphrases.len()]),
             neighbourhood: won(neighbours, &self.counted),
-        })
+        }
     }
 }
 

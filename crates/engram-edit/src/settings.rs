@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::covariance::SampleSettings;
 use crate::error::{EditError, Result};
 use crate::finetune::{ChangeLimit, FineTuning};
-use crate::memit::{Lambda, MemitSettings, Weights};
+use crate::memit::{Lambda, MemitSettings};
 use crate::optimise::Optimisation;
 use crate::prefixes::PrefixSettings;
 
@@ -32,14 +32,14 @@ pub struct EditSettings {
     pub ridge: f64,
     /// Maximum number of tokens in the covariance's sample (R-ROME, ROME, MEMIT).
     pub sample_tokens: usize,
-    /// Whether each sentence of the sample is a text by itself (R-ROME, ROME, MEMIT).
+    /// Whether each text of the sample is followed by its sentences, each a text by itself (R-ROME, ROME, MEMIT).
     pub sentences: bool,
     /// Least lead, in nats, of each token of the new answer over all others in every prompt of the loss, at which an
     /// optimisation stops too (0: it does not; R-ROME, ROME, MEMIT).
     pub margin: f64,
     /// Whether `rate`, `decay` and `clamp` are multiples of the residual stream's norm (R-ROME, ROME, MEMIT).
     pub relative: bool,
-    /// Upper bound of ‖ΔW‖ / ‖W‖ (R-ROME, MEMIT).
+    /// Upper bound of ‖ΔW‖ / ‖W‖ (R-ROME).
     pub norm: f64,
     /// λ, the covariance's weight in tokens (MEMIT). 0: chosen at each layer by `share`.
     pub lambda: f64,
@@ -192,14 +192,11 @@ impl EditSettings {
         }
     }
 
-    /// λ of MEMIT, and the bound of its updates.
-    pub(crate) fn weights(&self) -> Weights {
-        Weights {
-            lambda: match self.lambda > 0.0 {
-                true => Lambda::Tokens(self.lambda),
-                false => Lambda::Share(self.share),
-            },
-            ridge: self.ridge,
+    /// λ of MEMIT.
+    pub fn lambda(&self) -> Lambda {
+        match self.lambda > 0.0 {
+            true => Lambda::Tokens(self.lambda),
+            false => Lambda::Share(self.share),
         }
     }
 

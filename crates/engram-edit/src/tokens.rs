@@ -65,16 +65,6 @@ pub fn subject_last(tokenizer: &Tokenizer, request: &EditRequest, prefix: &str) 
     last_token(tokenizer, &text, &bytes)?.ok_or_else(|| request.no_subject())
 }
 
-/// The tokens of a request's subject in its prompt.
-///
-/// # Errors
-/// As [`subject_last`].
-pub fn subject_tokens(tokenizer: &Tokenizer, request: &EditRequest) -> Result<Range<usize>> {
-    let tokens = tokenizer.encode_with_offsets(&request.prompt)?;
-    let offsets: Vec<Range<usize>> = tokens.into_iter().map(|(_, at)| at).collect();
-    covering(&offsets, &request.place()?).ok_or_else(|| request.no_subject())
-}
-
 /// Index of the last token that overlaps a range of a text's bytes.
 ///
 /// # Errors

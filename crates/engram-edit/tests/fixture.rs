@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use engram_edit::Reader;
 use engram_edit::covariance::{Covariance, Sample, covariances};
 use engram_edit::delta::{Delta, Meta};
-use engram_edit::memit::{Lambda, Target, Weights, spread};
+use engram_edit::memit::{Lambda, Target, spread};
 use engram_edit::optimise::{DeltaPlace, Optimisation, Optimiser, PlacedPrompt, Rewriting};
 use engram_edit::rome::rank_one;
 use engram_edit::tokens::PromptAndAnswer;
@@ -199,11 +199,12 @@ fn memit_over_three_layers_is_numpys() {
         &mut |_| {},
     )
     .unwrap();
-    let weights = Weights {
-        lambda: Lambda::Tokens(memit.factor),
-        ridge: 0.0,
-    };
-    let changes = spread(&model, &facts, &covariances, weights, &mut |_| {}).unwrap();
+    let factors: Vec<_> = (covariances.iter())
+        .map(|c| (c.layer, c.factor(0.0).unwrap()))
+        .collect();
+    let factors: Vec<_> = factors.iter().map(|(layer, f)| (*layer, f)).collect();
+    let lambda = Lambda::Tokens(memit.factor);
+    let changes = spread(&model, &facts, &factors, lambda, &mut |_| {}).unwrap();
     let delta = Delta {
         meta: Meta::default(),
         changes,

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use engram_edit::Reader;
+use engram_core::{Neighbour, ProbeEffect};
 use engram_edit::delta::{Change, Delta, LowRank, Meta, WeightChange, down_projection};
-use engram_edit::tokens::PromptAndAnswer;
+use engram_edit::probe::{PROMPTS, Probe};
+use engram_edit::tokens::{PromptAndAnswer, continued};
+use engram_edit::{Case, EditRequest, Questions, Reader};
 use engram_model::{LanguageModel, NoTap, Tokenizer, checkpoint, families};
 
 fn folders() -> Vec<PathBuf> {
@@ -101,4 +103,121 @@ fn answers_are_those_of_the_forward_pass_and_an_edited_model_shares_the_rest_in_
             "{name}: {perplexity} for {expected}"
         );
     }
+}
+
+/// What is said is what greedy decoding gives; of neighbours those count after which the unedited model says their answer.
+#[test]
+fn what_is_said_is_the_most_probable_answer() {
+    let model = read(&folders()[0]);
+    let reader = Reader::new(&model).unwrap();
+    let says = |prompt: &str| {
+        let ids = model.tokenizer().encode(prompt).unwrap();
+        let rows = model.forward_from(std::slice::from_ref(&ids), ids.len() - 1, &mut NoTap);
+        let row = rows
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1::<f32>()
+            .unwrap();
+        let most = (0..row.len())
+            .max_by(|a, b| row[*a].total_cmp(&row[*b]))
+            .unwrap();
+        let least = (0..row.len())
+            .min_by(|a, b| row[*a].total_cmp(&row[*b]))
+            .unwrap();
+        (most.to_string(), least.to_string())
+    };
+    let (own, _) = says("5 17 23");
+    let neighbour = |prompt: &str, answer: String| Neighbour {
+        prompt: prompt.to_owned(),
+        answer,
+    };
+    let case = Case {
+        request: EditRequest {
+            id: "one".into(),
+            prompt: "5 17 23".into(),
+            subject: "17".into(),
+            target_new: own,
+            target_true: Some(says("5 17 23").1),
+            ..EditRequest::default()
+        },
+        paraphrases: vec!["5 17 23".into()],
+        neighbours: vec![
+            neighbour("9 2", says("9 2").0),
+            neighbour("4 30 6", says("4 30 6").1),
+        ],
+    };
+    let mut asked = Questions::of(model.tokenizer(), &case).unwrap().unwrap();
+    let before = asked.score_unedited(&reader).unwrap();
+    let said = |score: Option<engram_core::WinRate>| score.unwrap().said;
+    assert_eq!(said(before.efficacy), Some(1.0));
+    assert_eq!(said(before.paraphrase), Some(1.0));
+    // Of the two neighbours one is said, and it alone counts.
+    assert_eq!(said(before.neighbourhood), Some(1.0));
+    let probability = before.efficacy.unwrap().probability.unwrap();
+    let ids = continued(model.tokenizer(), "5 17 23", &case.request.target_new).unwrap();
+    assert!((probability - plain(&model, &ids).0.exp()).abs() < 1e-5);
+    let other = reader.of_edited(edited(&model), &[0]).unwrap();
+    let after = asked.score(&other).unwrap();
+    let greedy = |prompt: &str, answer: &str| {
+        let ids = continued(model.tokenizer(), prompt, answer).unwrap();
+        f64::from(u8::from(plain(&edited(&model), &ids).1))
+    };
+    let kept = &case.neighbours[0];
+    assert_eq!(
+        said(after.efficacy),
+        Some(greedy("5 17 23", &case.request.target_new))
+    );
+    assert_eq!(
+        said(after.neighbourhood),
+        Some(greedy(&kept.prompt, &kept.answer))
+    );
+}
+
+/// The probe finds no change of an unedited model, and the change of an edited one.
+#[test]
+fn the_probe_compares_next_tokens() {
+    let model = LanguageModel::read(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/models/pubmed-mini"),
+        &Device::Cpu,
+    )
+    .unwrap();
+    let reader = Reader::new(&model).unwrap();
+    let probe = Probe::of(&reader).unwrap();
+    assert_eq!(probe.changed(&reader).unwrap(), ProbeEffect::default());
+    let other = edited(&model);
+    let found = probe
+        .changed(&reader.of_edited(other.clone(), &[0]).unwrap())
+        .unwrap();
+    let (mut changed, mut kl) = (0.0, 0.0);
+    for prompt in PROMPTS {
+        let ids = model.tokenizer().encode(prompt).unwrap();
+        let next = |model: &LanguageModel| -> Vec<f64> {
+            let rows = model.forward_from(std::slice::from_ref(&ids), ids.len() - 1, &mut NoTap);
+            let row = rows
+                .unwrap()
+                .flatten_all()
+                .unwrap()
+                .to_vec1::<f32>()
+                .unwrap();
+            let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let total: f64 = row.iter().map(|l| f64::from(l - most).exp()).sum();
+            row.iter()
+                .map(|l| f64::from(l - most) - total.ln())
+                .collect()
+        };
+        let most = |row: &[f64]| (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b]));
+        let (before, after) = (next(&model), next(&other));
+        changed += f64::from(u8::from(most(&before) != most(&after))) / PROMPTS.len() as f64;
+        let terms = before.iter().zip(&after).map(|(b, a)| b.exp() * (b - a));
+        kl += terms.sum::<f64>() / PROMPTS.len() as f64;
+    }
+    assert!(
+        found.kl > 0.0 && (found.kl - kl).abs() < 1e-4 * (1.0 + kl),
+        "{found:?} for {kl}"
+    );
+    assert!(
+        (found.changed - changed).abs() < 1e-9,
+        "{found:?} for {changed}"
+    );
 }

@@ -216,14 +216,13 @@ impl Intervention {
     }
 
     /// Each value that is put somewhere in the end, with its site: its own, or those of the terms that it reads.
-    pub(crate) fn values(&self) -> Vec<((Site, Option<usize>), &Value)> {
-        match &self.value {
-            Value::Reading(terms) => {
-                let of = |term: &'_ Term| (term.site, term.layer);
-                terms.iter().map(|t| (of(t), &t.value)).collect()
-            }
-            value => vec![((self.site, self.layer), value)],
-        }
+    pub(crate) fn values(&self) -> impl Iterator<Item = ((Site, Option<usize>), &Value)> {
+        let (own, terms) = match &self.value {
+            Value::Reading(terms) => (None, terms.as_slice()),
+            value => (Some(((self.site, self.layer), value)), [].as_slice()),
+        };
+        let of_terms = terms.iter().map(|t| ((t.site, t.layer), &t.value));
+        own.into_iter().chain(of_terms)
     }
 }
 

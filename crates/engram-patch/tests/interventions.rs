@@ -2,52 +2,18 @@
 
 mod common;
 
-use common::{FAMILIES, PLAIN, family, model, pair, prepared, spec};
-use engram_core::{
-    Align, Corruption, Direction, Metric, NamedSite, Part, Positions, Row, Select, Site,
+use common::{
+    FAMILIES, PLAIN, close, family, model, naive, pair, plan_of, spec, staged, two_pairs,
 };
+use engram_core::{Align, Corruption, Direction, Metric, NamedSite, Part, Positions, Select, Site};
 use engram_model::LanguageModel;
 use engram_model::block::describe;
 use engram_patch::{
-    At, Cell, Engine, Fate, Memory, NaiveEngine, Plan, PreparedPair, StagedEngine, SweepSpec, Value,
+    At, Cell, Engine, Fate, Memory, NaiveEngine, Plan, StagedEngine, SweepSpec, Value,
 };
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-
-fn pairs(model: &LanguageModel) -> Vec<PreparedPair> {
-    let pairs = [pair("p", 6, &[2], 1), pair("q", 7, &[1, 4], 2)];
-    prepared(model, pairs.to_vec())
-}
-
-fn plan(model: &LanguageModel, cells: Vec<Cell>, direction: Direction) -> Plan {
-    let spec = SweepSpec {
-        cells,
-        direction,
-        ..spec(Vec::new())
-    };
-    Plan::new(spec, model.shape(), pairs(model)).unwrap()
-}
-
-fn naive(model: &LanguageModel, plan: &Plan) -> Vec<Row> {
-    flat(&NaiveEngine::new(model, PLAIN), plan)
-}
-
-fn staged(model: &LanguageModel, plan: &Plan) -> Vec<Row> {
-    let memory = Memory::beside(&model.shape(), 1 << 30);
-    let engine = StagedEngine::new(model, memory).unwrap();
-    flat(&engine, plan)
-}
-
-fn flat(engine: &dyn Engine, plan: &Plan) -> Vec<Row> {
-    let results = engine.collect(plan).unwrap();
-    results.into_iter().flat_map(|r| r.rows).collect()
-}
-
-#[track_caller]
-fn close(a: f64, b: f64) {
-    assert!((a - b).abs() < 1e-4 * (1.0 + b.abs()), "{a} for {b}");
-}
 
 /// A value that suits a site.
 fn value(site: Site, model: &LanguageModel, rng: &mut ChaCha8Rng) -> Value {
@@ -118,7 +84,7 @@ fn both_engines_agree_on_lists_of_interventions() {
             }
         }
         for direction in [Direction::Denoise, Direction::Noise] {
-            let plan = plan(&model, cells.clone(), direction);
+            let plan = plan_of(&model, cells.clone(), direction);
             let (found, expected) = (staged(&model, &plan), naive(&model, &plan));
             assert_eq!(found.len(), expected.len());
             for (a, b) in found.iter().zip(&expected) {
@@ -147,12 +113,12 @@ fn a_cell_that_takes_the_source_s_value_is_the_site_s() {
         .collect();
     let cells = sites.iter();
     let cells = cells.map(|s| Cell::new(s.name.clone()).with(s.clone(), At::Last, Value::Source));
-    let own = plan(&model, cells.collect(), Direction::Denoise);
+    let own = plan_of(&model, cells.collect(), Direction::Denoise);
     let spec = SweepSpec {
         positions: Positions::Last,
         ..spec(sites)
     };
-    let usual = Plan::new(spec, model.shape(), pairs(&model)).unwrap();
+    let usual = Plan::new(spec, model.shape(), two_pairs(&model)).unwrap();
     for (a, b) in own.pairs.iter().zip(&usual.pairs) {
         let fates = |cells: &[engram_patch::PlannedCell]| -> Vec<[Fate; 2]> {
             let fate = |c: &engram_patch::PlannedCell| [c.fate, c.fate_continued];
@@ -192,7 +158,7 @@ fn closed_forms() {
         // LayerNorm takes out what is the same in every dimension.
         Cell::new("a constant").with(resid(1), At::Last, Value::row(vec![3.0; d]).added(1.0)),
     ];
-    let plan = plan(&model, cells, Direction::Denoise);
+    let plan = plan_of(&model, cells, Direction::Denoise);
     for rows in [naive(&model, &plan), staged(&model, &plan)] {
         for row in rows {
             // Appended tokens of the answer read the corrupted prompt below the site.
@@ -290,7 +256,7 @@ fn wrong_interventions_are_named() {
             cells,
             ..spec(Vec::new())
         };
-        let error = Plan::new(spec, shape.clone(), pairs(&model)).unwrap_err();
+        let error = Plan::new(spec, shape.clone(), two_pairs(&model)).unwrap_err();
         let text = error.to_string();
         assert!(
             text.contains("cell mine")
@@ -301,7 +267,7 @@ fn wrong_interventions_are_named() {
     }
     // A function may give what is not finite: the run says so.
     let nan = Value::function(|_, values| values.fill(f32::NAN));
-    let plan = plan(&model, one(resid(), At::Last, nan), Direction::Denoise);
+    let plan = plan_of(&model, one(resid(), At::Last, nan), Direction::Denoise);
     let memory = Memory::beside(&shape, 1 << 30);
     let engines: [&dyn Engine; 2] = [
         &NaiveEngine::new(&model, PLAIN),
@@ -332,7 +298,7 @@ fn cells_stand_beside_those_of_the_sites() {
         corruption: Corruption::Zero,
         ..spec(sites)
     };
-    let plan = Plan::new(spec, model.shape(), pairs(&model)).unwrap();
+    let plan = Plan::new(spec, model.shape(), two_pairs(&model)).unwrap();
     let rows = staged(&model, &plan);
     let named = |name: &str| -> Vec<u64> {
         let rows = rows.iter().filter(|r| r.name == name);
@@ -441,7 +407,7 @@ fn a_function_of_all_queries_keys_and_values_sees_them() {
             At::All,
             normalise,
         );
-    let plan = plan(&model, vec![cell], Direction::Denoise);
+    let plan = plan_of(&model, vec![cell], Direction::Denoise);
     for (a, b) in staged(&model, &plan).iter().zip(&naive(&model, &plan)) {
         close(a.patched, b.patched);
     }

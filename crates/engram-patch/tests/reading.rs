@@ -2,39 +2,13 @@
 
 mod common;
 
-use common::{FAMILIES, PLAIN, family, model, pair, prepared, spec};
+use common::{FAMILIES, family, model, naive, pair, plan_of, prepared, spec, staged};
 use engram_core::{Direction, NamedSite, Part, Row, Select, Site};
 use engram_model::LanguageModel;
-use engram_patch::{
-    At, Cell, Engine, Memory, NaiveEngine, Plan, StagedEngine, SweepSpec, Term, Value,
-};
+use engram_patch::{At, Cell, Plan, SweepSpec, Term, Value};
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-
-fn plan(model: &LanguageModel, cells: Vec<Cell>, direction: Direction) -> Plan {
-    let spec = SweepSpec {
-        cells,
-        direction,
-        ..spec(Vec::new())
-    };
-    let pairs = [pair("p", 6, &[2], 1), pair("q", 7, &[1, 4], 2)];
-    Plan::new(spec, model.shape(), prepared(model, pairs.to_vec())).unwrap()
-}
-
-fn rows(engine: &dyn Engine, plan: &Plan) -> Vec<Row> {
-    let results = engine.collect(plan).unwrap();
-    results.into_iter().flat_map(|r| r.rows).collect()
-}
-
-fn naive(model: &LanguageModel, plan: &Plan) -> Vec<Row> {
-    rows(&NaiveEngine::new(model, PLAIN), plan)
-}
-
-fn staged(model: &LanguageModel, plan: &Plan) -> Vec<Row> {
-    let memory = Memory::beside(&model.shape(), 1 << 30);
-    rows(&StagedEngine::new(model, memory).unwrap(), plan)
-}
 
 /// GPT-2 and every other family.
 fn models() -> impl Iterator<Item = LanguageModel> {
@@ -118,7 +92,7 @@ fn a_term_that_all_read_otherwise_is_a_patched_site() {
             cells.push(all.fold(Cell::new(format!("all edges {index}")), read));
         }
         for direction in [Direction::Denoise, Direction::Noise] {
-            let plan = plan(&model, cells.clone(), direction);
+            let plan = plan_of(&model, cells.clone(), direction);
             let (of_naive, of_staged) = (naive(&model, &plan), staged(&model, &plan));
             for found in [&of_naive, &of_staged] {
                 let (mut seen, mut moved) = (0, 0);
@@ -220,7 +194,7 @@ fn both_engines_agree_on_edges() {
             cells.push(cell);
         }
         for direction in [Direction::Denoise, Direction::Noise] {
-            let plan = plan(&model, cells.clone(), direction);
+            let plan = plan_of(&model, cells.clone(), direction);
             let (found, expected) = (staged(&model, &plan), naive(&model, &plan));
             assert_eq!(found.len(), expected.len());
             for (a, b) in found.iter().zip(&expected) {
@@ -256,7 +230,7 @@ fn an_edge_is_the_difference_from_this_run() {
         patched("site and edge").with(query.clone(), At::All, edge()),
         Cell::new("edge").with(query, At::All, edge()),
     ];
-    let plan = plan(&model, cells, Direction::Noise);
+    let plan = plan_of(&model, cells, Direction::Noise);
     let rows = staged(&model, &plan);
     let named = |name: &str| -> Vec<u64> {
         let own = rows.iter().filter(|r| r.name == name);

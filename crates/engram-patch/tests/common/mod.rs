@@ -4,11 +4,11 @@
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
-use engram_core::{Metric, NamedSite, Pair, Row, Site, Span, Suite};
+use engram_core::{Direction, Metric, NamedSite, Pair, Row, Site, Span, Suite};
 use engram_model::{Gpt2Config, LanguageModel, Shape, Tokenizer, checkpoint, families};
 use engram_patch::{
-    Engine, NaiveEngine, NaiveSettings, PairResult, Plan, PreparedPair, Reading, StagedEngine,
-    SweepSpec,
+    Cell, Engine, Memory, NaiveEngine, NaiveSettings, PairResult, Plan, PreparedPair, Reading,
+    StagedEngine, SweepSpec,
 };
 use engram_patch::{check, refuse_unfit};
 use rand::{Rng, SeedableRng};
@@ -232,4 +232,35 @@ pub fn changed(model: &LanguageModel, change: impl Fn(&str, &mut Vec<f32>)) -> L
         tokenizer,
     )
     .unwrap()
+}
+
+/// Two pairs of prompts of unlike length.
+pub fn two_pairs(model: &LanguageModel) -> Vec<PreparedPair> {
+    let pairs = [pair("p", 6, &[2], 1), pair("q", 7, &[1, 4], 2)];
+    prepared(model, pairs.to_vec())
+}
+
+/// A sweep of cells of the caller's, of both pairs.
+pub fn plan_of(model: &LanguageModel, cells: Vec<Cell>, direction: Direction) -> Plan {
+    let spec = SweepSpec {
+        cells,
+        direction,
+        ..spec(Vec::new())
+    };
+    Plan::new(spec, model.shape(), two_pairs(model)).unwrap()
+}
+
+pub fn naive(model: &LanguageModel, plan: &Plan) -> Vec<Row> {
+    flat(&NaiveEngine::new(model, PLAIN), plan)
+}
+
+pub fn staged(model: &LanguageModel, plan: &Plan) -> Vec<Row> {
+    let memory = Memory::beside(&model.shape(), 1 << 30);
+    let engine = StagedEngine::new(model, memory).unwrap();
+    flat(&engine, plan)
+}
+
+fn flat(engine: &dyn Engine, plan: &Plan) -> Vec<Row> {
+    let results = engine.collect(plan).unwrap();
+    results.into_iter().flat_map(|r| r.rows).collect()
 }

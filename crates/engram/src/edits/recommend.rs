@@ -1,5 +1,7 @@
 //! Which layer to edit, where none is named: what a short sweep over the request's own facts recommends.
 
+use std::collections::BTreeSet;
+
 use engram_core::ProbeEffect;
 use engram_edit::tokens::continued;
 use engram_edit::{Case, EditError, Editor, Method, Probe, Reader};
@@ -40,9 +42,9 @@ struct Trial {
 /// The sets of layers that are tried: evenly over the first two thirds of the network, where MLPs write what later
 /// layers read (Meng et al. 2022; Geva et al. 2023).
 pub fn candidates(layers: usize, method: Method) -> Vec<Vec<usize>> {
-    let width = match method {
-        Method::RRome | Method::Rome => 1,
-        Method::Memit | Method::FtL | Method::Lora => TOGETHER.min(layers),
+    let width = match Editor::is_rank_one(method) {
+        true => 1,
+        false => TOGETHER.min(layers),
     };
     let last = (2 * layers / 3).min(layers - width);
     let count = CANDIDATES.min(last + 1);
@@ -69,12 +71,8 @@ impl Editable {
     ) -> Result<Recommended> {
         let reader = self.reader();
         let sets = candidates(reader.model().architecture().layers(), how.method);
-        let all: Vec<usize> = {
-            let mut all: Vec<usize> = sets.iter().flatten().copied().collect();
-            all.sort_unstable();
-            all.dedup();
-            all
-        };
+        let all: BTreeSet<usize> = sets.iter().flatten().copied().collect();
+        let all: Vec<usize> = all.into_iter().collect();
         let found = match Editor::needs_covariance(how.method) {
             true => self.covariances(how.settings, how.kept, &all, observer)?,
             false => Vec::new(),

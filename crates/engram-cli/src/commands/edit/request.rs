@@ -10,7 +10,7 @@ use engram::{LayerChoice, layers};
 use engram_core::{Lock, Row};
 use engram_corpus::{ListedEdit, read_edits};
 use engram_edit::overlay::short;
-use engram_edit::{Case, EditRequest, Facts, Method, Reader, of_list};
+use engram_edit::{Case, EditRequest, Editor, Facts, Reader, of_list};
 use serde::Serialize;
 
 use super::{kept, kept_texts, method, open, settings};
@@ -49,8 +49,8 @@ pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
         .map(|file| read_edits(file))
         .transpose()?;
     let list = list.unwrap_or_default();
-    let one_at_a_time = matches!(method(args.how.method), Method::RRome | Method::Rome);
-    if list.len() > 1 && one_at_a_time && args.fact.len() != 1 {
+    let is_rank_one = Editor::is_rank_one(method(args.how.method));
+    if list.len() > 1 && is_rank_one && args.fact.len() != 1 {
         bail!(
             "{} edits one fact, and {} facts are listed; give --method memit, which edits many at once, or --fact ID",
             method(args.how.method).name(),
@@ -122,7 +122,7 @@ fn layers_of(
     cases: &[Case],
     rows: Option<&[Row]>,
 ) -> Result<Vec<usize>> {
-    let together = !matches!(method(args.how.method), Method::RRome | Method::Rome);
+    let together = !Editor::is_rank_one(method(args.how.method));
     let names: Vec<&str> = cases.iter().map(|c| c.request.id.as_str()).collect();
     let count = reader.model().architecture().layers();
     let mut sets = layers::layer_sets(choice, together, count, rows, &names)?;
