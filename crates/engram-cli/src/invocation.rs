@@ -30,8 +30,19 @@ fn reproducing_line() -> String {
 }
 
 fn quoted_line(words: impl Iterator<Item = String>) -> String {
-    let words = std::iter::once("engram".to_owned()).chain(words.map(quoted));
+    let words = words.map(|word| quoted(private(word)));
+    let words = std::iter::once("engram".to_owned()).chain(words);
     words.collect::<Vec<String>>().join(" ")
+}
+
+/// A word without a value that no result depends on and nobody else is to read.
+fn private(word: String) -> String {
+    for name in ["corpus.fetch.email=", "corpus.fetch.api_key="] {
+        if let Some((before, _)) = word.split_once(name) {
+            return format!("{before}{name}...");
+        }
+    }
+    word
 }
 
 /// A word as a shell takes it.

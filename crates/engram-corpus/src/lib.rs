@@ -11,6 +11,7 @@
 //! | [`FactTable`], [`Relation`], [`Fact`] | facts and the sentences that state them |
 //! | [`write_texts`], [`WriteSettings`] | texts that teach every fact equally often |
 //! | [`read_counterfact`], [`CounterFact`] | the CounterFact data set |
+//! | [`read_questions`], [`Question`] | questions with a correct and a corrupted answer |
 //! | [`fetch`] | abstracts from PubMed |
 //!
 //! ```
@@ -43,6 +44,7 @@ pub mod error;
 pub mod facts;
 pub mod fetch;
 pub mod near;
+pub mod questions;
 pub mod read;
 mod sheet;
 pub mod split;
@@ -55,6 +57,7 @@ pub use counterfact::{Collection, CounterFact, read_counterfact};
 pub use edit_list::{ListedEdit, read_edits};
 pub use error::{CorpusError, Result};
 pub use facts::{Cloze, Fact, FactTable, Relation, Rendered, Template};
+pub use questions::{Question, read_questions};
 pub use read::Corpus;
 pub use split::{leaked, split, split_texts};
 pub use stats::CorpusStats;

@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use engram_corpus::fetch::{Clock, EUTILS, Fetch, FetchProgress, fetch, partial};
+use engram_corpus::fetch::{Clock, Days, EUTILS, Fetch, FetchProgress, fetch, partial};
 
 /// What a request gets.
 #[derive(Clone, Copy, PartialEq)]
@@ -194,7 +194,9 @@ fn wanted(server: &Server, max: usize) -> Fetch {
     Fetch {
         base: server.base.clone(),
         query: "(epilepsy OR seizure) AND EEG".to_owned(),
+        published: None,
         max,
+        least: 1,
         email: "someone@example.org".to_owned(),
         api_key: None,
         resume: false,
@@ -409,6 +411,58 @@ fn what_cannot_be_fetched_is_said() {
         "{gone}"
     );
     assert!(EUTILS.starts_with("https://"));
+}
+
+#[test]
+fn days_of_publication_are_asked_for_and_are_part_of_the_search() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("a.jsonl");
+    let server = server(30, &[Answer::Good, Answer::Status(400, None)]);
+    let day = |text: &str| text.parse().ok();
+    let days = Days::between(day("2000"), day("2025-03-31")).unwrap();
+    let asked = Fetch {
+        published: days,
+        resume: true,
+        ..wanted(&server, 30)
+    };
+    let clock = Fast::default();
+    fetch(&asked, &out, &clock, &mut |_| {}).unwrap_err();
+    let form = server.seen.lock().unwrap()[0].1.clone();
+    let expected = [
+        ("datetype", "pdat"),
+        ("mindate", "2000"),
+        ("maxdate", "2025/03/31"),
+    ];
+    for (name, value) in expected {
+        assert_eq!(form.get(name).map(String::as_str), Some(value), "{form:?}");
+    }
+    let other = Fetch {
+        published: None,
+        ..asked.clone()
+    };
+    let error = fetch(&other, &out, &clock, &mut |_| {}).unwrap_err();
+    assert!(error.to_string().contains("ask for the same"), "{error}");
+    fetch(&asked, &out, &clock, &mut |_| {}).unwrap();
+    assert!(out.exists());
+}
+
+#[test]
+fn too_few_citations_are_refused_after_the_search_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = server(30, &[]);
+    let asked = Fetch {
+        least: 31,
+        ..wanted(&server, 40)
+    };
+    let out = folder.path().join("a.jsonl");
+    let error = fetch(&asked, &out, &Fast::default(), &mut |_| {}).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("has 30 citations") && text.contains("at least 31"),
+        "{text}"
+    );
+    assert_eq!(server.seen.lock().unwrap().len(), 1);
+    assert!(!out.exists() && !partial(&out).exists());
 }
 
 #[test]

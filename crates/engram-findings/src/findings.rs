@@ -19,7 +19,7 @@ use crate::measure::{Measure, Scope};
 use crate::parts::{PartCell, PartGrid, part_grids};
 use crate::positions::{Example, PositionMap, examples, position_maps};
 use crate::profile::{LayerProfile, profiles};
-use crate::published::{Protocol, PublishedFinding, beside, protocol};
+use crate::published::{Protocol, PublishedFinding, beside, edits, protocol};
 use crate::replicates::{Replicates, replicates};
 use crate::robustness::{Robustness, robustness};
 use crate::sheet::gather;
@@ -279,6 +279,12 @@ pub fn findings(study: &StudyResults<'_>) -> Result<Findings> {
         comparisons,
         editing: editing(study)?,
     };
+    for condition in &mut findings.conditions {
+        if !condition.published.is_empty() {
+            let of_edits = edits(&condition.name, &findings.editing);
+            condition.published.extend(of_edits);
+        }
+    }
     let all: Vec<Vec<String>> = findings
         .conditions
         .iter()

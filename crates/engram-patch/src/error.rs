@@ -21,6 +21,19 @@ pub enum PatchError {
         /// Each one's id with its problems.
         list: String,
     },
+    /// Questions whose correct and corrupted answers differ in tokens.
+    #[error(
+        "{count} of {total} questions have answers of unequal length under this model's tokenizer; word them so that \
+             both have as many tokens: {list}"
+    )]
+    UnequalAnswers {
+        /// How many.
+        count: usize,
+        /// Of how many.
+        total: usize,
+        /// Each one's id with its numbers of tokens.
+        list: String,
+    },
     /// A plan of another model than the engine's.
     #[error("the plan is of a model of {plan}; this engine runs one of {model}")]
     OtherModel {

@@ -82,7 +82,7 @@ pub use place::{Place, Tokens};
 pub use plan::{PairPlan, Plan, PlannedCell};
 pub use preference::{NextToken, Preferences, ask, cache, preferences, preferences_within};
 pub use prepare::{PreparedPair, Profile, Reading, prepare};
-pub use published::{build_published, published_spec};
+pub use published::{build_published, published_pairs, published_spec};
 pub use reach::Fate;
 pub use schedule::{Memory, Schedule};
 pub use spec::SweepSpec;

@@ -1,11 +1,11 @@
 //! The published script: its pairs and its sweep (`--profile paper`).
 
-use engram_core::{Metric, Pair, SiteTable};
-use engram_corpus::{Fact, FactTable, Relation};
+use engram_core::{Metric, Pair, SiteTable, Suite};
+use engram_corpus::{Fact, FactTable, Question, Relation};
 use engram_model::Tokenizer;
 
 use crate::build::{BuildSettings, Built, assemble, pair_of, subject};
-use crate::error::Result;
+use crate::error::{PatchError, Result};
 use crate::pairing::Cycle;
 use crate::spec::SweepSpec;
 use crate::wording::{Prompts, question_prompts};
@@ -33,6 +33,51 @@ pub fn build_published(
 ) -> Result<Built> {
     let prompts = |relation: &Relation| question_prompts(relation, tokenizer);
     assemble(table, settings, f64::INFINITY, prompts, question_pair)
+}
+
+/// Pairs of questions with a correct and a corrupted answer: the clean input is the question, a space and the correct answer,
+/// the corrupted one has the other answer. The mean logits of the two phrases are compared.
+///
+/// # Errors
+/// [`PatchError::UnequalAnswers`] with every question whose inputs or whose answers differ in tokens: whole outputs cannot be
+/// overwritten between them; the tokenizer's.
+pub fn published_pairs(questions: &[Question], tokenizer: &Tokenizer) -> Result<Suite> {
+    let mut unequal = Vec::new();
+    let mut pairs = Vec::new();
+    for asked in questions {
+        let input = |answer: &str| format!("{} {answer}", asked.question);
+        let pair = Pair {
+            id: asked.id.clone(),
+            kind: asked.kind.clone(),
+            relation: Some(asked.relation.clone()),
+            template: Some(format!("{}/question", asked.relation)),
+            clean: input(&asked.answer),
+            corrupt: input(&asked.corrupted),
+            answer: asked.answer.clone(),
+            foil: asked.corrupted.clone(),
+            ..Pair::default()
+        };
+        let inputs = [&pair.clean, &pair.corrupt].map(|text| tokenizer.encode(text));
+        let phrases = [&pair.answer, &pair.foil].map(|text| tokenizer.encode_bare(text));
+        let [clean, corrupt] = inputs;
+        let [answer, foil] = phrases;
+        let (inputs, phrases) = ([clean?.len(), corrupt?.len()], [answer?.len(), foil?.len()]);
+        if inputs[0] != inputs[1] || phrases[0] != phrases[1] {
+            unequal.push(format!(
+                "{} (inputs of {} and {} tokens, answers of {} and {})",
+                asked.id, inputs[0], inputs[1], phrases[0], phrases[1]
+            ));
+        }
+        pairs.push(pair);
+    }
+    match unequal.is_empty() {
+        true => Ok(Suite { pairs }),
+        false => Err(PatchError::UnequalAnswers {
+            count: unequal.len(),
+            total: questions.len(),
+            list: unequal.join("; "),
+        }),
+    }
 }
 
 fn question_pair(

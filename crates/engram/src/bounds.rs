@@ -42,9 +42,13 @@ pub const REPEATS: Range = Range::whole(1, 10_000);
 type Key = &'static [&'static str];
 
 /// Keys of a study file.
-const STUDY: [(Key, Range); 11] = [
+const STUDY: [(Key, Range); 12] = [
     (&["seed"], SEED),
     (&["corpus", "split"], SPLIT),
+    (
+        &["corpus", "fetch", "most"],
+        Range::whole(1, engram_corpus::fetch::MOST as u64),
+    ),
     (&["corpus", "write", "seed"], SEED),
     (&["suite", "max_pairs_per_kind"], COUNT),
     (&["train", "*", "seeds"], SEED),

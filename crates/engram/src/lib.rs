@@ -75,5 +75,7 @@ pub use model::{Model, Opening};
 pub use observe::{Observer, Silent, Told};
 pub use pairs::{UNEQUAL, UnequalLengths, UnequalPair, prepare};
 pub use results::{Provenance, Results};
-pub use run::{Ran, RunSettings, run};
+pub use run::{
+    Forecast, MachineRates, Ran, RunSettings, StageForecast, Step, forecast, run, run_until,
+};
 pub use sweep::{EngineKind, PlannedSweep, Sweep, SweepFolder, SweepResult};

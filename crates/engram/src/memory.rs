@@ -41,7 +41,12 @@ pub fn holds(asked: Option<u64>, checkpoint: &Path) -> Result<()> {
 }
 
 fn free() -> u64 {
-    field("/proc/meminfo", "MemAvailable:").unwrap_or(UNKNOWN)
+    available().unwrap_or(UNKNOWN)
+}
+
+/// The bytes of memory that are available, where the system says.
+pub fn available() -> Option<u64> {
+    field("/proc/meminfo", "MemAvailable:")
 }
 
 /// The most bytes that this process has taken so far.

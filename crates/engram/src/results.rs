@@ -39,6 +39,10 @@ pub const CORPUS: &str = "corpus.json";
 pub const STATS: &str = "stats.json";
 /// What the folder is, and how it was made.
 pub const MANIFEST: &str = "manifest.json";
+/// Abstracts fetched from PubMed.
+pub const ABSTRACTS: &str = "abstracts.jsonl";
+/// How many citations PubMed has, and how many it gave.
+pub const FETCHED: &str = "fetch.json";
 /// Training texts of a study.
 pub const TRAIN: &str = "train.jsonl";
 /// Validation texts of a study.

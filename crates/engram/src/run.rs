@@ -1,7 +1,9 @@
-//! `engram run`: corpus, suite, training, sweeps, findings, report, each stage from the files of those before it.
+//! `engram run`: fetch, corpus, suite, training, sweeps, findings, report, each stage from the files of those before it.
 
 mod check;
 mod edit;
+mod fetch;
+mod forecast;
 mod manifest;
 mod published;
 mod stages;
@@ -9,6 +11,7 @@ mod sweep;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Instant;
 
 use candle_core::Device;
@@ -27,6 +30,8 @@ use crate::stage::RunFolder;
 use crate::study::{BASE, RANDOM, Study, text_of};
 use crate::training::settings;
 
+pub use forecast::{Forecast, MachineRates, StageForecast, forecast};
+
 /// The input that says what is put before texts.
 const BEGIN: &str = "begin of text";
 
@@ -43,6 +48,14 @@ pub struct RunSettings {
     pub provenance: Provenance,
 }
 
+impl RunSettings {
+    /// The folder of the results.
+    fn folder(&self, study: &Path) -> PathBuf {
+        let own = || Path::new("runs").join(study.file_stem().unwrap_or_default());
+        self.out.clone().unwrap_or_else(own)
+    }
+}
+
 /// What a run came to.
 #[derive(Debug)]
 pub struct Ran {
@@ -54,6 +67,46 @@ pub struct Ran {
     pub report: PathBuf,
     /// The results, read back.
     pub results: Results,
+}
+
+/// A step of a study: one stage, or a stage for each model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// Abstracts from PubMed.
+    Fetch,
+    /// Training and validation texts.
+    Corpus,
+    /// The pairs.
+    Suite,
+    /// The fine-tuned models.
+    Train,
+    /// What the models prefer, and their sweeps.
+    Sweep,
+    /// The edits.
+    Edit,
+}
+
+impl Step {
+    /// All steps with their words, in order.
+    pub const ALL: [(Step, &str); 6] = [
+        (Step::Fetch, "fetch"),
+        (Step::Corpus, "corpus"),
+        (Step::Suite, "suite"),
+        (Step::Train, "train"),
+        (Step::Sweep, "sweep"),
+        (Step::Edit, "edit"),
+    ];
+}
+
+impl FromStr for Step {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Step, String> {
+        let known = Step::ALL.map(|(_, word)| word);
+        let found = Step::ALL.into_iter().find(|(_, word)| *word == text);
+        let step = found.map(|(step, _)| step);
+        step.ok_or_else(|| format!("the steps are {}", known.join(", ")))
+    }
 }
 
 /// A study whose every name, path and value has been checked.
@@ -84,39 +137,29 @@ pub fn run(study: &Path, settings: &RunSettings, observer: &mut dyn Observer) ->
     run_study(settings, study, observer).of_file(study)
 }
 
+/// Runs those of a study's stages up to a step whose inputs changed, and gives the folder. There are no findings and no
+/// report yet; [`run`] makes the other stages later.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_until(
+    study: &Path,
+    settings: &RunSettings,
+    last: Step,
+    observer: &mut dyn Observer,
+) -> Result<PathBuf> {
+    let mut stages = || -> Result<PathBuf> {
+        let mut run = Run::resolve(settings, study, observer)?;
+        run.stages(last)?;
+        Ok(run.folder.path().to_owned())
+    };
+    stages().of_file(study)
+}
+
 fn run_study(settings: &RunSettings, study: &Path, observer: &mut dyn Observer) -> Result<Ran> {
     let start = Instant::now();
     let mut run = Run::resolve(settings, study, observer)?;
-    let corpus = run.corpus()?;
-    let suite = run.suite(corpus.as_deref())?;
-    run.setup.check_sweeps(&suite, run.observer)?;
-    let mut models = BTreeMap::from([(BASE.to_owned(), run.setup.study.base.clone())]);
-    for name in run.setup.settings.keys().cloned().collect::<Vec<_>>() {
-        let corpus = (corpus.as_ref()).ok_or_else(|| {
-            Error::asked(format!("train.{name}"), "there is no corpus to train on")
-        })?;
-        models.insert(name.clone(), run.train(&name, corpus)?);
-    }
-    if run.setup.study.random {
-        models.insert(RANDOM.to_owned(), run.random()?);
-    }
-    for name in run
-        .setup
-        .study
-        .models()
-        .iter()
-        .map(|n| (*n).to_owned())
-        .collect::<Vec<_>>()
-    {
-        let sweep = run.sweep(&name, &models[&name], &suite)?;
-        run.edits(&edit::From {
-            name: &name,
-            model: &models[&name],
-            sweep: &sweep,
-            suite: &suite,
-            corpus: corpus.as_deref(),
-        })?;
-    }
+    run.stages(Step::Edit)?;
     run.timing
         .insert("total_s".to_owned(), start.elapsed().as_secs_f64());
     let folder = run.folder.path().to_owned();
@@ -142,27 +185,15 @@ impl Setup {
     }
 }
 
-impl<'a> Run<'a> {
-    /// Reads and checks all that the study names, so that every error of input is told before any work.
+impl Setup {
+    /// Checks all that a study names on its base model. `hash` is of the base's files.
     fn resolve(
-        asked: &RunSettings,
-        file: &Path,
-        observer: &'a mut dyn Observer,
-    ) -> Result<Run<'a>> {
-        let study = Study::read(file, &asked.set)?;
-        let device = asked.device.clone().unwrap_or(Device::Cpu);
-        let opening = Opening::default().device(&device).bos(study.bos);
-        let base = opening.open(&study.base, observer);
-        let base = base.within(|| "the base model")?;
-        let study = Study {
-            base: base.path().to_owned(),
-            ..study
-        };
-        let base = base.into_loaded();
-        let mut inputs = BTreeMap::from([
-            ("base", checkpoint_hash(&study.base)?),
-            (BEGIN, base.tokenizer().begin()),
-        ]);
+        study: Study,
+        base: engram_model::LanguageModel,
+        hash: String,
+        provenance: Provenance,
+    ) -> Result<Setup> {
+        let mut inputs = BTreeMap::from([("base", hash), (BEGIN, base.tokenizer().begin())]);
         let mut table = None;
         if let Some(file) = &study.facts {
             let found = FactTable::read(file).within(|| "the fact table")?;
@@ -186,6 +217,10 @@ impl<'a> Run<'a> {
             if let Some(name) = study.edit.keys().next() {
                 crate::edits::check_suite(&suite).within(|| format!("edit.{name}"))?;
             }
+        }
+        if let Some(file) = study.published.as_ref().and_then(|p| p.questions.as_ref()) {
+            let hash = files::sha256_file(file).within(|| "paper.questions")?;
+            inputs.insert("questions", hash);
         }
         let mut all_settings = BTreeMap::new();
         for (name, training) in &study.train {
@@ -217,24 +252,90 @@ impl<'a> Run<'a> {
             base.gpt2("a model with random weights")
                 .within(|| "random")?;
         }
-        let out = match &asked.out {
-            Some(out) => out.clone(),
-            None => Path::new("runs").join(file.file_stem().unwrap_or_default()),
+        if study.published.is_some() {
+            // Its modules are those of the published script's GPT-2.
+            base.gpt2("the published protocol").within(|| "paper")?;
+        }
+        Ok(Setup {
+            study,
+            table,
+            base,
+            settings: all_settings,
+            provenance,
+            inputs,
+        })
+    }
+}
+
+impl<'a> Run<'a> {
+    /// Reads and checks all that the study names, so that every error of input is told before any work.
+    fn resolve(
+        asked: &RunSettings,
+        file: &Path,
+        observer: &'a mut dyn Observer,
+    ) -> Result<Run<'a>> {
+        let study = Study::read(file, &asked.set)?;
+        let device = asked.device.clone().unwrap_or(Device::Cpu);
+        let opening = Opening::default().device(&device).bos(study.bos);
+        let base = opening.open(&study.base, observer);
+        let base = base.within(|| "the base model")?;
+        let study = Study {
+            base: base.path().to_owned(),
+            ..study
         };
-        let folder = RunFolder::open(&out, &study.title)?;
+        let hash = checkpoint_hash(&study.base)?;
+        let setup = Setup::resolve(study, base.into_loaded(), hash, asked.provenance.clone())?;
+        setup.check_questions(observer)?;
+        let folder = RunFolder::open(&asked.folder(file), &setup.study.title)?;
         Ok(Run {
-            setup: Setup {
-                study,
-                table,
-                base,
-                settings: all_settings,
-                provenance: asked.provenance.clone(),
-                inputs,
-            },
+            setup,
             folder,
             timing: BTreeMap::new(),
             observer,
         })
+    }
+
+    /// The stages up to a step, each from the files of those before it.
+    fn stages(&mut self, last: Step) -> Result<()> {
+        if last == Step::Fetch {
+            return self.abstracts().map(drop);
+        }
+        let corpus = self.corpus()?;
+        if last == Step::Corpus {
+            return Ok(());
+        }
+        let suite = self.suite(corpus.as_deref())?;
+        self.setup.check_sweeps(&suite, self.observer)?;
+        if last == Step::Suite {
+            return Ok(());
+        }
+        let mut models = vec![(BASE.to_owned(), self.setup.study.base.clone())];
+        for name in self.setup.settings.keys().cloned().collect::<Vec<_>>() {
+            let corpus = corpus.as_ref().ok_or_else(|| {
+                Error::asked(format!("train.{name}"), "there is no corpus to train on")
+            })?;
+            models.push((name.clone(), self.train(&name, corpus)?));
+        }
+        if self.setup.study.random {
+            models.push((RANDOM.to_owned(), self.random()?));
+        }
+        if last == Step::Train {
+            return Ok(());
+        }
+        for (name, model) in &models {
+            let sweep = self.sweep(name, model, &suite)?;
+            if last == Step::Sweep {
+                continue;
+            }
+            self.edits(&edit::From {
+                name,
+                model,
+                sweep: &sweep,
+                suite: &suite,
+                corpus: corpus.as_deref(),
+            })?;
+        }
+        Ok(())
     }
 
     /// A stage, with the time that it took.

@@ -17,6 +17,8 @@ use crate::results::MANIFEST;
 const MARK: &str = "stage.json";
 /// The file in a run's folder that says which study it holds.
 const STUDY: &str = "study.json";
+/// Ending of a folder of work under way.
+const PARTIAL: &str = ".partial";
 /// Endings of a folder that is not whole yet, and of the one whose place it takes.
 const NEW: &str = "new";
 const OLD: &str = "old";
@@ -230,7 +232,9 @@ impl RunFolder {
             let mut holds_files = false;
             for entry in fs::read_dir(path).map_err(at(path))? {
                 let name = entry.map_err(at(path))?.file_name();
-                holds_files |= !name.to_string_lossy().starts_with(HIDDEN);
+                let name = name.to_string_lossy();
+                // A first stage that was broken off leaves its work under way, and no study yet.
+                holds_files |= !name.starts_with(HIDDEN) && !name.ends_with(PARTIAL);
             }
             if holds_files {
                 return Err(Error::NotAStudy {
@@ -308,7 +312,7 @@ pub fn under_way(
 
 /// The folder of work under way that will be at `folder` when it is whole.
 pub fn partial(folder: &Path) -> PathBuf {
-    files::beside(folder, ".partial")
+    files::beside(folder, PARTIAL)
 }
 
 /// Removes a folder of work under way, now that the work is whole.

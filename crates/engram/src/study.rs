@@ -2,6 +2,7 @@
 
 mod check;
 mod edit;
+mod fetch;
 mod published;
 mod settings;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use crate::bounds;
 use crate::error::{Error, Result, Within};
 
 pub use edit::Edit;
+pub use fetch::FetchSource;
 pub use published::Published;
 pub use values::text_of;
 
@@ -98,17 +100,20 @@ pub struct Study {
     pub stats: engram_findings::Settings,
 }
 
-/// Where the training texts are from: a file, or the fact table.
+/// Where the training texts are from: a file, PubMed, or the fact table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CorpusSource {
     /// A corpus of real abstracts.
     #[serde(default)]
     pub file: Option<PathBuf>,
-    /// The share of `file` that is held out for validation.
+    /// Abstracts fetched from PubMed, in place of a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fetch: Option<FetchSource>,
+    /// The share of `file` or of what is fetched that is held out for validation.
     #[serde(default = "fifth")]
     pub split: f64,
-    /// Train on retracted articles of `file` too.
+    /// Train on retracted articles too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keep_retracted: bool,
     /// Texts written from the fact table, in place of a file.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use engram::bounds::SPLIT;
+use engram_corpus::fetch::Day;
 
 use super::within;
 
@@ -13,6 +14,12 @@ pub struct FetchArgs {
     /// The query, as PubMed's search field takes it.
     #[arg(long, allow_hyphen_values = true)]
     pub query: String,
+    /// Only what was published on this day or later: YYYY, YYYY-MM or YYYY-MM-DD.
+    #[arg(long, value_name = "DAY")]
+    pub from: Option<Day>,
+    /// Only what was published on this day or earlier.
+    #[arg(long, value_name = "DAY")]
+    pub to: Option<Day>,
     /// The most abstracts (PubMed gives 9,999 of one search).
     #[arg(long, default_value_t = 1000)]
     pub max: usize,

@@ -112,6 +112,12 @@ pub struct RunArgs {
     /// The run's folder (default: runs/NAME of the study file).
     #[arg(long)]
     pub out: Option<PathBuf>,
+    /// Stop after a step: fetch, corpus, suite, train, sweep or edit. A later run goes on from there.
+    #[arg(long, value_name = "STEP", conflicts_with = "new")]
+    pub until: Option<engram::Step>,
+    /// Print every stage with what it reads, computes and writes, its time, memory, disk and network, and run nothing.
+    #[arg(long, conflicts_with_all = ["new", "until"])]
+    pub dry_run: bool,
     /// Where the models are trained: cpu, or cuda:N in a build with CUDA (docs/gpu.md).
     #[arg(long, default_value = "cpu")]
     pub device: String,

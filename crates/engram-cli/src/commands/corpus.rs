@@ -10,7 +10,7 @@ use engram::corpus::{
 use engram::stage::free_file;
 use engram_core::Lock;
 use engram_core::text::{counted, thousands};
-use engram_corpus::fetch::{self, Fetch, FetchProgress, SystemClock};
+use engram_corpus::fetch::{self, Days, Fetch, FetchProgress, SystemClock};
 use engram_corpus::read::{ImportSettings, ReadSettings};
 use engram_corpus::{FactTable, WriteSettings, read, stats, write_texts};
 use engram_model::Tokenizer;
@@ -146,7 +146,9 @@ fn fetch_pubmed(args: FetchArgs, json: bool) -> Result<()> {
     let wanted = Fetch {
         base: args.base_url,
         query: args.query,
+        published: Days::between(args.from, args.to).map_err(anyhow::Error::msg)?,
         max: args.max,
+        least: 1,
         email: args.email,
         api_key: args.api_key.or_else(|| std::env::var("NCBI_API_KEY").ok()),
         resume: args.resume,

@@ -4,6 +4,7 @@
 //! download continues there and ends with the same file.
 
 mod answer;
+mod days;
 mod service;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ use self::service::Service;
 use crate::abstracts::Abstract;
 use crate::error::{CorpusError, Result};
 use crate::read;
+
+pub use days::{Day, Days};
 
 /// Address of the E-utilities.
 pub const EUTILS: &str = "https://eutils.ncbi.nlm.nih.gov/entrez/eutils";
@@ -33,8 +36,12 @@ pub struct Fetch {
     pub base: String,
     /// The query, as in PubMed's search field.
     pub query: String,
+    /// First and last day of publication; all days if `None`.
+    pub published: Option<Days>,
     /// Maximum number of abstracts, at most [`MOST`].
     pub max: usize,
+    /// Minimum number of citations that PubMed must have for the query.
+    pub least: usize,
     /// E-mail address required by NCBI, which writes to it if there are problems.
     pub email: String,
     /// NCBI API key: allows ten requests a second instead of three. It is sent and never stored.
@@ -44,7 +51,7 @@ pub struct Fetch {
 }
 
 /// The result of a download.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fetched {
     /// Number of citations that PubMed has for the query.
     pub found: usize,
@@ -105,6 +112,8 @@ impl Clock for SystemClock {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Search {
     query: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    published: Option<Days>,
     max: usize,
     found: usize,
     pmids: Vec<String>,
@@ -113,22 +122,47 @@ struct Search {
 /// Searches PubMed and writes the citations found as JSONL, in the order of the search.
 ///
 /// # Errors
-/// [`CorpusError::Fetch`] for invalid settings, or if the service cannot be reached after several attempts, refuses, or
-/// sends an unexpected response. What has been downloaded by then stays for `resume`.
+/// As [`download`]. What has been downloaded by then stays for `resume`.
 pub fn fetch(
     wanted: &Fetch,
     out: &Path,
     clock: &dyn Clock,
     progress: &mut dyn FnMut(FetchProgress<'_>),
 ) -> Result<Fetched> {
-    check(wanted)?;
     let partial = partial(out);
+    let (abstracts, fetched) = download(wanted, &partial, clock, progress)?;
+    read::write(out, &abstracts)?;
+    std::fs::remove_dir_all(&partial).map_err(files::io_error(&partial))?;
+    Ok(fetched)
+}
+
+/// Searches PubMed and downloads the citations found, in the order of the search. The search and each batch are stored in
+/// the folder `partial`, which stays.
+///
+/// # Errors
+/// [`CorpusError::Fetch`] for invalid settings, for a query with fewer citations than `least`, or if the service cannot be
+/// reached after several attempts, refuses, or sends an unexpected response.
+pub fn download(
+    wanted: &Fetch,
+    partial: &Path,
+    clock: &dyn Clock,
+    progress: &mut dyn FnMut(FetchProgress<'_>),
+) -> Result<(Vec<Abstract>, Fetched)> {
+    check(wanted)?;
     let mut service = Service::new(wanted, clock);
-    let search = match kept(wanted, &partial)? {
+    let search = match kept(wanted, partial)? {
         Some(search) => search,
         None => {
             progress(FetchProgress::Asking(&wanted.base));
             let search = service.search(progress)?;
+            if search.pmids.len() < wanted.least {
+                return Err(failed(format!(
+                    "PubMed has {} citations for {:?}, and at least {} are asked for; ask for fewer, or widen the query",
+                    search.pmids.len(),
+                    wanted.query,
+                    wanted.least
+                )));
+            }
             sealed::write(&partial.join(SEARCH), SEARCH, &search)?;
             search
         }
@@ -169,9 +203,7 @@ pub fn fetch(
         ));
     }
     fetched.written = abstracts.len();
-    read::write(out, &abstracts)?;
-    std::fs::remove_dir_all(&partial).map_err(files::io_error(&partial))?;
-    Ok(fetched)
+    Ok((abstracts, fetched))
 }
 
 /// The folder of an unfinished download.
@@ -179,7 +211,11 @@ pub fn partial(out: &Path) -> PathBuf {
     files::beside(out, ".partial")
 }
 
-fn check(wanted: &Fetch) -> Result<()> {
+/// Refuses settings that no search can have.
+///
+/// # Errors
+/// [`CorpusError::Fetch`] for an empty query, a number of abstracts outside 1 to [`MOST`], or no e-mail address.
+pub fn check(wanted: &Fetch) -> Result<()> {
     if wanted.query.trim().is_empty() {
         return Err(failed("the query is empty"));
     }
@@ -193,6 +229,12 @@ fn check(wanted: &Fetch) -> Result<()> {
         return Err(failed(format!(
             "{:?} is no e-mail address, which NCBI asks for",
             wanted.email
+        )));
+    }
+    if wanted.least > wanted.max {
+        return Err(failed(format!(
+            "at least {} abstracts of at most {}",
+            wanted.least, wanted.max
         )));
     }
     Ok(())
@@ -211,7 +253,8 @@ fn kept(wanted: &Fetch, partial: &Path) -> Result<Option<Search>> {
         )));
     }
     let search: Search = sealed::read(&file, SEARCH)?;
-    if search.query != wanted.query || search.max != wanted.max {
+    let is_same = search.query == wanted.query && search.published == wanted.published;
+    if !is_same || search.max != wanted.max {
         return Err(failed(format!(
             "{}: the unfinished download here asks for {} of {:?}; ask for the same, or remove the folder",
             partial.display(),

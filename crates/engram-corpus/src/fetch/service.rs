@@ -8,7 +8,7 @@ use std::time::Duration;
 use engram_core::pace::Paced;
 
 use super::answer::{Answer, citations, refusal};
-use super::{Clock, Fetch, FetchProgress, Search, failed};
+use super::{Clock, Day, Fetch, FetchProgress, Search, failed};
 use crate::abstracts::Abstract;
 use crate::error::Result;
 
@@ -76,12 +76,19 @@ impl<'a> Service<'a> {
     pub(super) fn search(&mut self, progress: &mut dyn FnMut(FetchProgress<'_>)) -> Result<Search> {
         let max = self.wanted.max.to_string();
         let query = self.wanted.query.clone();
-        let fields = [
+        let mut fields = vec![
             ("term", query.as_str()),
             ("retmax", &max),
             ("usehistory", "y"),
             ("retmode", "json"),
         ];
+        let days = self
+            .wanted
+            .published
+            .map(|d| [d.from, d.to].map(Day::query));
+        if let Some([from, to]) = &days {
+            fields.extend([("datetype", "pdat"), ("mindate", from), ("maxdate", to)]);
+        }
         let found = self.insist("esearch.fcgi", &fields, progress, |bytes| {
             let answer: Answer = serde_json::from_slice(bytes)
                 .map_err(|e| passing(format!("its answer is not the JSON of a search ({e})")))?;
@@ -123,6 +130,7 @@ impl<'a> Service<'a> {
         }
         Ok(Search {
             query,
+            published: self.wanted.published,
             max: self.wanted.max,
             found: count,
             pmids,
@@ -209,7 +217,7 @@ impl<'a> Service<'a> {
             };
             if tried >= tries {
                 return Err(failed(format!(
-                    "{what}: {why}; given up after {tries} tries; --resume continues with what has been downloaded"
+                    "{what}: {why}; given up after {tries} tries; what has been downloaded is kept (resume with --resume; a study resumes by itself)"
                 )));
             }
             let why = format!("{why} (try {tried} of {tries})");

@@ -31,6 +31,24 @@ pub(super) const LAYER_EFFECTS: Figure = Figure {
     says: "Significant, p < 0.01 (the test is not named).",
 };
 
+pub(super) const EDITING: Figure = Figure {
+    name: "Editing efficacy",
+    says: "Depends on the kind of question (no method, no figure given).",
+};
+
+/// Abstracts of the published corpus.
+pub const ABSTRACTS: usize = 9958;
+/// Mentions that the publication counts in them.
+const MENTIONS: [(&str, usize); 3] = [("epilepsy", 20_595), ("eeg", 11_674), ("seizure", 13_921)];
+
+/// The published number of mentions of a term; how they were counted is not said.
+pub fn mentions(term: &str) -> Option<usize> {
+    let found = MENTIONS
+        .iter()
+        .find(|(known, _)| term.eq_ignore_ascii_case(known));
+    found.map(|(_, count)| *count)
+}
+
 /// Modules of a block that may be its feed-forward layer.
 pub(super) const FEED_FORWARD: [&str; 3] = ["mlp", "mlp.c_fc", "mlp.c_proj"];
 /// Modules of a block that are called `Conv1D`.

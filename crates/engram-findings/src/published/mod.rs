@@ -4,10 +4,13 @@
 //! what it finds enters no conclusion. Its training presets and its pairs and sweep are in modules of the same name in
 //! `engram-train` and `engram-patch`.
 
+mod edits;
 mod figures;
 mod protocol;
 mod table;
 
+pub(crate) use edits::edits;
+pub use figures::{ABSTRACTS, mentions};
 pub(crate) use protocol::protocol;
 pub use protocol::{CleanMetric, ModuleRecovery, ModuleTest, Protocol};
 pub use table::PublishedFinding;

@@ -36,7 +36,7 @@ pub struct PublishedFinding {
 
 impl Figure {
     /// This figure beside what a model gives under both protocols.
-    fn beside(
+    pub(super) fn beside(
         self,
         protocol: Vec<String>,
         corrected: Vec<String>,

@@ -47,11 +47,24 @@ impl Setup {
         reading: &Reading,
         observer: &mut dyn Observer,
     ) -> Result<Plan> {
-        let (pairs, _) = prepare(suite, &self.base, reading, false, observer)?;
+        let (plan, _) = self.scheduled(suite, spec, (reading, false), observer)?;
+        Ok(plan)
+    }
+
+    /// A plan and its schedule; pairs that are unfit are left out where `skip` allows it.
+    pub(super) fn scheduled(
+        &self,
+        suite: &Suite,
+        spec: SweepSpec,
+        (reading, skip): (&Reading, bool),
+        observer: &mut dyn Observer,
+    ) -> Result<(Plan, Schedule)> {
+        let (pairs, _) = prepare(suite, &self.base, reading, skip, observer)?;
         let plan = Plan::new(spec, self.base.shape(), pairs)?;
         let (nothing, threads) = (Done::nothing(&plan), rayon::current_num_threads());
-        Schedule::of(&plan, &nothing, memory::allowed(None, &self.base), threads)?;
-        Ok(plan)
+        let allowed = memory::allowed(None, &self.base);
+        let schedule = Schedule::of(&plan, &nothing, allowed, threads)?;
+        Ok((plan, schedule))
     }
 }
 

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use engram_core::{Row, Suite};
+use engram_corpus::read_questions;
 use engram_patch::{
     BuildSettings, Engine, Plan, Profile, Reading, StagedEngine, SweepSpec, build_published,
-    published_spec,
+    published_pairs, published_spec,
 };
 
 use super::Setup;
@@ -13,10 +14,11 @@ use crate::error::{Result, Within};
 use crate::observe::Observer;
 use crate::pairs::prepare;
 use crate::results::{PUBLISHED, PUBLISHED_SUITE};
+use crate::study::Published;
 use crate::sweep::sweep_plan;
 
 /// Pairs read as the published script reads them.
-fn reading() -> Reading {
+pub(super) fn reading() -> Reading {
     Reading {
         profile: Profile::Published,
         ..Reading::default()
@@ -24,29 +26,38 @@ fn reading() -> Reading {
 }
 
 impl Setup {
-    /// Writes the pairs of the published protocol beside the suite.
-    pub(super) fn write_published_suite(
-        &self,
-        settings: BuildSettings,
-        folder: &Path,
-        observer: &mut dyn Observer,
-    ) -> Result<()> {
+    /// The pairs of the published protocol, where the study asks for it.
+    pub(super) fn published_suite(&self, observer: &mut dyn Observer) -> Result<Option<Suite>> {
         let Some(asked) = &self.study.published else {
-            return Ok(());
+            return Ok(None);
         };
+        if let Some(file) = &asked.questions {
+            let questions = read_questions(file).within(|| "paper.questions")?;
+            let suite = published_pairs(&questions, self.base.tokenizer());
+            return Ok(Some(suite.of_file(file)?));
+        }
+        let pairs = asked.pairs.unwrap_or_default();
         let settings = BuildSettings {
-            max_pairs_per_kind: Some(asked.pairs.div_ceil(2)),
-            ..settings
+            max_pairs_per_kind: Some(pairs.div_ceil(2)),
+            ..self.build_settings()
         };
         let built = build_published(self.facts()?, self.base.tokenizer(), &settings)?;
         let found = built.suite.pairs.len();
-        if found < asked.pairs {
+        if found < pairs {
             observer.note(format!(
-                "suite: {found} of {} pairs of the published protocol (pairs come in whole cycles)",
-                asked.pairs
+                "suite: {found} of {pairs} pairs of the published protocol (pairs come in whole cycles)"
             ));
         }
-        Ok(built.suite.write(&folder.join(PUBLISHED_SUITE))?)
+        Ok(Some(built.suite))
+    }
+
+    /// Refuses questions whose answers are of unequal length, before any work.
+    pub(super) fn check_questions(&self, observer: &mut dyn Observer) -> Result<()> {
+        let asks = |p: &Published| p.questions.is_some();
+        if self.study.published.as_ref().is_some_and(asks) {
+            self.published_suite(observer)?;
+        }
+        Ok(())
     }
 
     /// Refuses a sweep under the published protocol that cannot be planned or does not fit into memory.

@@ -2,7 +2,7 @@
 
 use engram_core::Metric;
 
-use super::{BASE, RANDOM, Study};
+use super::{BASE, FetchSource, RANDOM, Study};
 
 impl Study {
     /// What of the study contradicts the rest: the setting, and why.
@@ -13,11 +13,19 @@ impl Study {
             add("title", "title is empty".to_owned());
         }
         let written = self.corpus.as_ref().is_some_and(|c| c.write.is_some());
-        if let Some(corpus) = &self.corpus
-            && corpus.file.is_some() == written
-        {
-            let why = "corpus: give either file or write (texts from the fact table), not both or neither";
-            add("corpus", why.to_owned());
+        if let Some(corpus) = &self.corpus {
+            let sources = [corpus.file.is_some(), corpus.fetch.is_some(), written];
+            if sources.iter().filter(|is_given| **is_given).count() != 1 {
+                let why = "corpus: give one of file, fetch (abstracts from PubMed) and write (texts from the fact table)";
+                add("corpus", why.to_owned());
+            }
+            if let Some(Err((setting, why))) = corpus.fetch.as_ref().map(FetchSource::wanted) {
+                let at = match setting {
+                    "" => "corpus.fetch".to_owned(),
+                    setting => format!("corpus.fetch.{setting}"),
+                };
+                add(&at, format!("{at}: {why}"));
+            }
         }
         if self.corpus.is_none()
             && let Some(name) = self.train.keys().next()
@@ -32,10 +40,16 @@ impl Study {
             );
         }
         let built = self.suite.file.is_none() && self.suite.counterfact.is_none();
+        let published = self.published.as_ref();
+        let from_table = published.is_some_and(|p| p.pairs.is_some());
+        if published.is_some_and(|p| p.questions.is_some() == from_table) {
+            let why = "paper: give either questions (a file) or pairs (a number, from the fact table), not both or neither";
+            add("paper", why.to_owned());
+        }
         let calls = [
             (written, "corpus.write", "corpus.write"),
             (built, "suite", "a suite without a file"),
-            (self.published.is_some(), "paper", "paper"),
+            (from_table, "paper.pairs", "paper.pairs"),
         ];
         if let (None, Some((_, at, what))) = (&self.facts, calls.iter().find(|(calls, ..)| *calls))
         {

@@ -1,5 +1,7 @@
 //! `[paper]` of a study file: the published study is reproduced beside this one.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::Study;
@@ -10,8 +12,12 @@ use super::Study;
 pub struct Published {
     /// The models' names.
     pub models: Vec<String>,
-    /// How many pairs, half of each kind: at least 4.
-    pub pairs: usize,
+    /// Questions with a correct and a corrupted answer, in the published form.
+    #[serde(default)]
+    pub questions: Option<PathBuf>,
+    /// How many pairs are made from the fact table in place of a file, half of each kind: at least 4.
+    #[serde(default)]
+    pub pairs: Option<usize>,
 }
 
 impl Study {

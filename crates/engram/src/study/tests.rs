@@ -43,6 +43,49 @@ fn mistakes_are_named() {
             .contains("no model is called \"config-9\"")
     );
     assert!(error(SMALL, &["sweep.whole.metrics=['prob']"]).contains("must hold logit_diff"));
+    let neither = error(SMALL, &["paper.models=['base']"]);
+    assert!(
+        neither.contains("paper: give either questions"),
+        "{neither}"
+    );
+    let both = "title = 'T'\nbase = 'b'\nfacts = 'f.toml'\n[sweep.w]\nmodels = ['base']\nsites = ['mlp_out']\n\
+        [paper]\nmodels = ['base']\npairs = 4\nquestions = 'q.toml'\n";
+    assert!(error(both, &[]).contains("not both or neither"));
+    assert!(
+        read(both, &["paper.questions=other.toml"])
+            .unwrap()
+            .published
+            .unwrap()
+            .pairs
+            .is_none()
+    );
+    let fetched = |setting: &str| {
+        let fetch = [
+            "corpus.fetch.query='epilepsy'",
+            "corpus.fetch.most=9",
+            setting,
+        ];
+        error(
+            "title = 'T'\nbase = 'b'\nfacts = 'f.toml'\n[corpus]\n[sweep.w]\nmodels = ['base']\nsites = ['mlp_out']\n",
+            &fetch,
+        )
+    };
+    for (setting, part) in [
+        (
+            "corpus.fetch.from='2001'",
+            "corpus.fetch.email: NCBI asks for an e-mail address",
+        ),
+        ("corpus.fetch.email='me'", "is no e-mail address"),
+        ("corpus.fetch.query=' '", "email"),
+        ("corpus.fetch.from='May'", "expected YYYY"),
+        (
+            "corpus.fetch.most=10000",
+            "corpus.fetch.most is 10000; expected a whole number from 1 to 9999",
+        ),
+    ] {
+        let found = fetched(setting);
+        assert!(found.contains(part), "{setting}: {found}");
+    }
     assert!(error("title = ", &[]).contains("study.toml"));
     let of_edit = |setting: &str| {
         let edit = ["edit.e.models=['base']", "edit.e.layer='all'", setting];
@@ -97,7 +140,6 @@ fn every_fault_of_a_study_is_told_with_its_line() {
         "  line 13: `sweep.whole.positions`:",
         "  line 15: stats.level is 2",
         "  line 16: missing setting `paper.models`",
-        "  line 16: missing setting `paper.pairs`",
     ];
     for start in expected {
         assert!(

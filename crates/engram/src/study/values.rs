@@ -13,12 +13,13 @@ pub fn text_of(value: &toml::Value) -> String {
 }
 
 /// The keys of a study file that hold paths.
-const PATHS: [&[&str]; 5] = [
+const PATHS: [&[&str]; 6] = [
     &["base"],
     &["facts"],
     &["corpus", "file"],
     &["suite", "file"],
     &["suite", "counterfact"],
+    &["paper", "questions"],
 ];
 
 pub(super) fn resolve_paths(table: &mut toml::Table, folder: &Path) {
@@ -85,11 +86,20 @@ pub(super) fn set(table: &mut toml::Table, setting: &str) -> Result<()> {
         return Err(wrong("the key has an empty part".to_owned()));
     }
     let value = parse_value(text.trim());
-    // A corpus is either a file or written: naming one puts the other aside.
-    if keys[..] == ["corpus", "file"] {
-        find(table, &["corpus"])
-            .and_then(toml::Value::as_table_mut)
-            .map(|t| t.remove("write"));
+    // A corpus has one source: naming a file puts the others aside.
+    if keys[..] == ["corpus", "file"]
+        && let Some(corpus) = find(table, &["corpus"]).and_then(toml::Value::as_table_mut)
+    {
+        corpus.remove("write");
+        corpus.remove("fetch");
+    }
+    // So have the pairs of the published protocol.
+    for (key, other) in [("questions", "pairs"), ("pairs", "questions")] {
+        if keys[..] == ["paper", key]
+            && let Some(published) = find(table, &["paper"]).and_then(toml::Value::as_table_mut)
+        {
+            published.remove(other);
+        }
     }
     let mut place = table;
     let (last, parents) = match keys.split_last() {

@@ -4,7 +4,9 @@ use engram_core::Field;
 use toml::Table;
 
 use super::Section;
-use crate::study::{CorpusSource, Edit, Published, Study, StudySweep, SuiteSource, Training};
+use crate::study::{
+    CorpusSource, Edit, FetchSource, Published, Study, StudySweep, SuiteSource, Training,
+};
 
 fn reads<T: serde::de::DeserializeOwned>(table: Table) -> Result<(), toml::de::Error> {
     table.try_into::<T>().map(drop)
@@ -15,7 +17,7 @@ const fn f(name: &'static str, meaning: &'static str, example: &'static str) -> 
 }
 
 /// The sections, but for `train.NAME.set` and `edit.NAME.set`, whose settings are those of a training and an edit.
-pub(super) const SECTIONS: [Section; 9] = [
+pub(super) const SECTIONS: [Section; 10] = [
     Section {
         path: &[],
         settings: &[
@@ -69,13 +71,18 @@ pub(super) const SECTIONS: [Section; 9] = [
         settings: &[
             f("file", "a corpus of texts", "file = \"abstracts.jsonl\""),
             f(
+                "fetch",
+                "the section of abstracts fetched from PubMed",
+                "[corpus.fetch]",
+            ),
+            f(
                 "split",
-                "the share of the file held out for validation",
+                "the share of file or fetch held out for validation",
                 "split = 0.2",
             ),
             f(
                 "keep_retracted",
-                "whether retracted articles of the file are trained on too",
+                "whether retracted articles are trained on too",
                 "keep_retracted = true",
             ),
             f(
@@ -91,6 +98,44 @@ pub(super) const SECTIONS: [Section; 9] = [
         ],
         required: &[],
         read: reads::<CorpusSource>,
+    },
+    Section {
+        path: &["corpus", "fetch"],
+        settings: &[
+            f(
+                "query",
+                "the query, as PubMed's search field takes it",
+                "query = \"epilepsy AND EEG\"",
+            ),
+            f(
+                "most",
+                "how many abstracts, the first that PubMed gives",
+                "most = 1000",
+            ),
+            f(
+                "from",
+                "the first day of publication: YYYY, YYYY-MM or YYYY-MM-DD",
+                "from = \"2015\"",
+            ),
+            f("to", "the last day of publication", "to = \"2025-03-31\""),
+            f(
+                "email",
+                "your address, which NCBI asks for",
+                "email = \"you@example.org\"",
+            ),
+            f(
+                "api_key",
+                "NCBI's API key; the variable NCBI_API_KEY by default",
+                "api_key = \"0123\"",
+            ),
+            f(
+                "base_url",
+                "the address of the E-utilities",
+                "base_url = \"https://eutils.ncbi.nlm.nih.gov/entrez/eutils\"",
+            ),
+        ],
+        required: &["query", "most"],
+        read: reads::<FetchSource>,
     },
     Section {
         path: &["corpus", "write"],
@@ -273,9 +318,18 @@ pub(super) const SECTIONS: [Section; 9] = [
                 "the models: base, random, or a name under train",
                 "models = [\"base\"]",
             ),
-            f("pairs", "how many pairs, half of each kind", "pairs = 12"),
+            f(
+                "questions",
+                "questions with a correct and a corrupted answer",
+                "questions = \"questions.toml\"",
+            ),
+            f(
+                "pairs",
+                "how many pairs are made from the fact table, half of each kind",
+                "pairs = 12",
+            ),
         ],
-        required: &["models", "pairs"],
+        required: &["models"],
         read: reads::<Published>,
     },
     Section {
