@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use engram::scratch::Scratch;
 use engram::study::Study;
 use engram_core::Suite;
-use engram_corpus::{FactTable, read, read_edits, read_suite};
+use engram_corpus::questions::QUESTION_FIELDS;
+use engram_corpus::{FactTable, read, read_edits, read_questions, read_suite};
 use tempfile::TempDir;
 
 /// The examples of the page, each as a file of its own.
@@ -64,6 +65,18 @@ fn both_lists_of_edits_are_read() {
     assert_eq!((list.len(), table.len()), (2, 2));
     assert_eq!(list[0].paraphrases, table[0].paraphrases);
     assert_eq!(list[1], table[1]);
+}
+
+#[test]
+fn the_questions_are_read() {
+    let page = Examples::of_the_page();
+    let questions = read_questions(&page.file("toml", "questions")).unwrap();
+    assert_eq!(questions.len(), 1);
+    assert_eq!(questions[0].relation, "procedure");
+    let (_, section) = page.page.split_once("## Questions").unwrap();
+    for field in QUESTION_FIELDS {
+        assert!(section.contains(&format!("| `{}` |", field.name)), "{}", field.name);
+    }
 }
 
 #[test]

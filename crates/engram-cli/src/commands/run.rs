@@ -68,7 +68,7 @@ fn shown(forecast: &Forecast) -> String {
             stage.writes.join(", "),
         ]
     });
-    text += &format!("\n{}", table(files, rows));
+    text += &format!("\n\n{}\n", table(files, rows));
     text += &format!(
         "\n{}: about {}, {} of memory, {} of disk, {} downloaded\n",
         forecast.folder.display(),
