@@ -78,6 +78,16 @@ pub enum EditError {
         /// Number of neurons.
         width: usize,
     },
+    /// A covariance whose keys leave no null space.
+    #[error(
+        "layer {layer}: no direction is left beside those that hold {energy} of the keys' energy; give more texts, or a smaller `energy`"
+    )]
+    NoNullSpace {
+        /// The layer.
+        layer: usize,
+        /// The preserved share of the covariance's trace.
+        energy: f64,
+    },
     /// A stored covariance that is damaged.
     #[error("{}: this stored covariance is damaged: {why}; remove the file to compute it again", path.display())]
     Statistics {

@@ -1,4 +1,4 @@
-//! Editing of facts in language models with ROME, MEMIT, constrained fine-tuning and LoRA. An edit is a small delta over
+//! Editing of facts in language models with ROME, MEMIT, AlphaEdit, constrained fine-tuning and LoRA. An edit is a small delta over
 //! a checkpoint, which itself never changes, and is scored for efficacy, paraphrases and neighbours.
 //!
 //! | type | what it is |
@@ -6,7 +6,7 @@
 //! | [`EditRequest`], [`Case`] | a fact and its new answer; with the prompts that score the edit |
 //! | [`Reader`] | a model laid out for many short prompts |
 //! | [`Editor`], [`Method`], [`EditSettings`] | makes edits, each from the unedited model |
-//! | [`Covariance`] | what ROME and MEMIT leave alone, from a sample of texts |
+//! | [`Covariance`] | what ROME, MEMIT and AlphaEdit leave alone, from a sample of texts |
 //! | [`Delta`], [`Overlay`] | an edit's file; a folder of edits over a checkpoint |
 //! | [`sweep()`] | every fact edited at every layer, and scored |
 //!
@@ -25,7 +25,7 @@
 //! };
 //! let (requests, layers) = ([request], [1]);
 //! let reader = Reader::new(&model)?;
-//! // Fine-tuning needs no covariances; ROME and MEMIT do.
+//! // Fine-tuning needs no covariances; ROME, MEMIT and AlphaEdit do.
 //! let editor = Editor::new(&reader, Method::FtL, EditSettings::of(Method::FtL), Vec::new())?;
 //! let edited = editor.edit(&requests, &layers, &mut |_| {})?;
 //! let delta = editor.delta(edited, &requests, &layers, "SHA-256 of the checkpoint", &[]);
@@ -44,10 +44,13 @@ pub mod covariance;
 pub mod delta;
 pub mod editor;
 pub mod effects;
+pub mod eigen;
 pub mod error;
 pub mod finetune;
 pub mod fluency;
+pub mod least_squares;
 pub mod memit;
+pub mod nullspace;
 pub mod optimise;
 pub mod overlay;
 pub mod prefixes;
@@ -63,7 +66,7 @@ pub mod tokens;
 
 pub use choose::{ChoiceSettings, Chosen, Facts, choose};
 pub use covariance::{Covariance, Sample, SampleSettings, Statistics};
-pub use delta::{Delta, Meta};
+pub use delta::{Delta, Keys, Meta};
 pub use editor::{Edited, Editor, Scored};
 pub use error::{EditError, Result};
 pub use finetune::{ChangeLimit, FineTuning, fine_tune};

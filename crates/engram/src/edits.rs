@@ -12,8 +12,8 @@ use std::path::Path;
 use engram_core::{Pair, Row, Site, Suite, files};
 use engram_corpus::CounterFact;
 use engram_edit::{
-    ChoiceSettings, Chosen, Covariance, EditSettings, Editor, Facts, Measures, Method, Reader,
-    Sample, SampleSettings, SweepResults, choose, sweep,
+    ChoiceSettings, Chosen, Covariance, EditSettings, Editor, Facts, Keys, Measures, Method,
+    Reader, Sample, SampleSettings, SweepResults, choose, sweep,
 };
 use engram_findings::{Condition, EditFindings, EditResults, Settings, StudyResults, editing};
 use engram_patch::{Reading, preferences};
@@ -49,6 +49,8 @@ pub struct EditSweep<'a> {
     pub method: Method,
     /// Its settings.
     pub settings: &'a EditSettings,
+    /// Keys of the facts of edits that the model has already.
+    pub keys: &'a Keys,
     /// Texts for perplexity, and the most tokens of them (0: none).
     pub held_out: (&'a [String], usize),
     /// Whether every other fact is looked at.
@@ -130,7 +132,8 @@ impl EditSweep<'_> {
             true => covariances(&every, observer)?,
             false => Vec::new(),
         };
-        let editor = Editor::new(self.reader, self.method, self.settings.clone(), found)?;
+        let mut editor = Editor::new(self.reader, self.method, self.settings.clone(), found)?;
+        editor.preserve(self.keys);
         let (texts, most) = self.held_out;
         let held_out = match most {
             0 => Vec::new(),

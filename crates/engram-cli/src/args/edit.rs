@@ -12,7 +12,7 @@ use super::within;
 /// Edit commands.
 #[derive(Debug, Subcommand)]
 pub enum EditCommand {
-    /// Edit one fact, or many at once with MEMIT, and write the edit as a file.
+    /// Edit one fact, or many at once with MEMIT or AlphaEdit, and write the edit as a file.
     Request(EditRequestArgs),
     /// Edit every fact by itself at chosen layers, and score efficacy, paraphrases and neighbours.
     Sweep(EditSweepArgs),
@@ -68,6 +68,9 @@ pub enum EditMethod {
     Rome,
     /// Many facts at once over a range of layers.
     Memit,
+    /// Many facts at once over a range of layers, within the null space of preserved keys.
+    #[value(name = "alphaedit")]
+    AlphaEdit,
     /// Fine-tuning with every weight's change within a bound.
     FtL,
     /// Fine-tuning by a change of low rank.
@@ -83,15 +86,15 @@ pub struct HowArgs {
     /// The method.
     #[arg(long, value_enum, default_value = "r-rome")]
     pub method: EditMethod,
-    /// The layers: N, N-M, all (each by itself; together with memit), or auto (with --recovery). The default of `request`
+    /// The layers: N, N-M, all (each by itself; together with memit and alphaedit), or auto (with --recovery). The default of `request`
     /// is what a short sweep over its own facts recommends, that of `sweep` is
-    /// all, and for memit a few sets of three.
+    /// all, and for memit and alphaedit a few sets of three.
     #[arg(long, value_name = "LAYER")]
     pub layer: Option<LayerChoice>,
     /// A sweep of mlp_out: --layer auto takes the layer that recovers most there.
     #[arg(long, value_name = "DIR")]
     pub recovery: Option<PathBuf>,
-    /// Corpora whose keys the edit is to leave alone (rome, memit).
+    /// Corpora whose keys the edit is to leave alone (all methods but ft-l and lora).
     #[arg(long, value_name = "FILE")]
     pub texts: Vec<PathBuf>,
     /// Whether texts are given the special tokens of their beginning: auto (as the checkpoint's tokenizer does), always,

@@ -44,6 +44,7 @@ fn method(named: EditMethod) -> Method {
         EditMethod::RRome => Method::RRome,
         EditMethod::Rome => Method::Rome,
         EditMethod::Memit => Method::Memit,
+        EditMethod::AlphaEdit => Method::AlphaEdit,
         EditMethod::FtL => Method::FtL,
         EditMethod::Lora => Method::Lora,
     }
@@ -55,7 +56,7 @@ fn settings(how: &HowArgs) -> Result<EditSettings> {
         let Some((name, value)) = text.split_once('=') else {
             bail!("--set {text}: expected key=value");
         };
-        settings.set(name.trim(), value.trim())?;
+        settings.set(method(how.method), name.trim(), value.trim())?;
     }
     if Editor::needs_covariance(method(how.method)) && how.texts.is_empty() {
         bail!(

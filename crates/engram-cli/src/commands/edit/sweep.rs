@@ -6,12 +6,14 @@ use anyhow::{Result, bail};
 use engram::LayerChoice;
 use engram::corpus::{counterfact, texts_of};
 use engram::edits::recommend::candidates;
-use engram::edits::{self, EditSweep, Record, check_recovery, read_suite, write_findings};
+use engram::edits::{
+    self, EditSweep, Editable, Record, check_recovery, read_suite, write_findings,
+};
 use engram::layers::{chosen_layers, recovery};
 use engram::stage::Output;
 use engram_core::{Row, Suite};
 use engram_corpus::CounterFact;
-use engram_edit::{ChoiceSettings, EditSettings, Facts, Method, Reader};
+use engram_edit::{ChoiceSettings, EditSettings, Editor, Facts};
 use engram_report::editing_text;
 
 use super::{kept, kept_texts, method, open, settings};
@@ -29,7 +31,7 @@ pub fn sweep(args: &EditSweepArgs, json: bool) -> Result<()> {
     let output = Output::free(&args.out)?;
     let inputs = Inputs::read(args)?;
     let model = open(&args.how)?;
-    let sweep = inputs.sweep(args, model.reader(), &settings);
+    let sweep = inputs.sweep(args, &model, &settings);
     let chosen = sweep.choose()?;
     if chosen.cases.is_empty() {
         bail!(
@@ -40,7 +42,7 @@ pub fn sweep(args: &EditSweepArgs, json: bool) -> Result<()> {
     let layers = model.reader().model().architecture().layers();
     let sets = match args.how.layer {
         Some(layer) => chosen_layers(layer, &sweep, &chosen, inputs.recovery.as_deref())?,
-        None if sweep.method == Method::Memit => candidates(layers, sweep.method),
+        None if Editor::edits_together(sweep.method) => candidates(layers, sweep.method),
         None => chosen_layers(LayerChoice::All, &sweep, &chosen, None)?,
     };
     let swept = sweep.run(&chosen, &sets, &mut terminal, |layers, observer| {
@@ -89,12 +91,13 @@ impl Inputs {
     fn sweep<'a>(
         &'a self,
         args: &EditSweepArgs,
-        reader: &'a Reader,
+        model: &'a Editable,
         settings: &'a EditSettings,
     ) -> EditSweep<'a> {
         EditSweep {
             label: "edit",
-            reader,
+            reader: model.reader(),
+            keys: model.keys(),
             facts: match &args.counterfact {
                 Some(_) => Facts::CounterFact(&self.counterfact),
                 None => Facts::Suite(&self.suite),
