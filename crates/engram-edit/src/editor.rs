@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use engram_core::{EditRow, Fit, Score};
+use engram_core::{EditRow, Fit, Neighbour, Score};
 use engram_model::LanguageModel;
 
 use crate::cholesky::Cholesky;
@@ -210,6 +210,47 @@ impl<'a> Editor<'a> {
         }
     }
 
+    /// One edit of the requests that the method accepts, at once or one by one as it takes them; one by one, later requests
+    /// do not see the earlier edits. Returns their places. `refused` gets the others.
+    ///
+    /// # Errors
+    /// As [`Editor::edit`], but for errors of single requests.
+    pub fn edit_accepted(
+        &self,
+        requests: &[EditRequest],
+        layers: &[usize],
+        refused: &mut dyn FnMut(&EditRequest, EditError),
+    ) -> Result<(Vec<usize>, Edited)> {
+        let mut all = Edited {
+            changes: Vec::new(),
+            fits: Vec::new(),
+        };
+        if self.is_together() {
+            let hear = &mut |place: usize, error: EditError| {
+                refused(&requests[place], error);
+                Ok(())
+            };
+            let (places, facts, fits) = self.targets(requests, layers, hear, &mut |_| {})?;
+            if !facts.is_empty() {
+                all = self.spread(&facts, fits, layers)?;
+            }
+            return Ok((places, all));
+        }
+        let mut places = Vec::new();
+        for (place, request) in requests.iter().enumerate() {
+            match self.edit(std::slice::from_ref(request), layers, &mut |_| {}) {
+                Ok(edited) => {
+                    places.push(place);
+                    all.changes.extend(edited.changes);
+                    all.fits.extend(edited.fits);
+                }
+                Err(error) if error.is_of_request() => refused(request, error),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((places, all))
+    }
+
     /// All requests at once; the first that is refused is the error.
     fn together(
         &self,
@@ -218,18 +259,18 @@ impl<'a> Editor<'a> {
         progress: &mut dyn FnMut(usize),
     ) -> Result<Edited> {
         check_together(requests)?;
-        let refused = &mut |error: EditError| Err(error);
+        let refused = &mut |_: usize, error: EditError| Err(error);
         let (_, facts, fits) = self.targets(requests, layers, refused, progress)?;
         self.spread(&facts, fits, layers)
     }
 
-    /// The targets z of the requests, the requests' places and the results of the optimisations. `refused` gets the error
-    /// of each request that cannot be edited.
+    /// The targets z of the requests, the requests' places and the results of the optimisations. `refused` gets place and
+    /// error of each request that cannot be edited.
     fn targets(
         &self,
         requests: &[EditRequest],
         layers: &[usize],
-        refused: &mut dyn FnMut(EditError) -> Result<()>,
+        refused: &mut dyn FnMut(usize, EditError) -> Result<()>,
         progress: &mut dyn FnMut(usize),
     ) -> Result<(Vec<usize>, Vec<Target>, Vec<Fit>)> {
         let last = layers.iter().copied().max().unwrap_or(0);
@@ -251,7 +292,7 @@ impl<'a> Editor<'a> {
                     facts.push(wanted);
                     fits.push(fit);
                 }
-                Err(error) if error.is_of_request() => refused(error)?,
+                Err(error) if error.is_of_request() => refused(place, error)?,
                 Err(error) => return Err(error),
             }
             progress(place + 1);
@@ -335,7 +376,7 @@ impl<'a> Editor<'a> {
             }
         }
         let requests: Vec<EditRequest> = kept.iter().map(|s| s.case.request.clone()).collect();
-        let hear = &mut |error: EditError| {
+        let hear = &mut |_: usize, error: EditError| {
             refused(error);
             Ok(())
         };
@@ -387,6 +428,35 @@ pub struct Scored {
 }
 
 impl Scored {
+    /// The unedited model's scores.
+    pub fn before(&self) -> Score {
+        self.before
+    }
+
+    /// The scores of an edited model.
+    ///
+    /// # Errors
+    /// [`EditError::Model`] if the model cannot be run.
+    pub fn score(&self, edited: &Reader) -> Result<Score> {
+        self.asked.score(edited)
+    }
+
+    /// Replaces the neighbours, and scores the unedited model again.
+    ///
+    /// # Errors
+    /// [`EditError::Model`] if the model cannot be run.
+    pub fn with_neighbours(mut self, reader: &Reader, kept: Vec<Neighbour>) -> Result<Scored> {
+        if self.case.neighbours != kept {
+            self.case.neighbours = kept;
+            let asked = Questions::of(reader.model().tokenizer(), &self.case)?;
+            if let Some(mut asked) = asked {
+                self.before = asked.score_unedited(reader)?;
+                self.asked = asked;
+            }
+        }
+        Ok(self)
+    }
+
     /// Tokenises a case's questions and scores the unedited model.
     ///
     /// # Errors

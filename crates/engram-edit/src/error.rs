@@ -99,6 +99,14 @@ pub enum EditError {
     /// No text to compute keys from.
     #[error("the covariance needs texts of at least one token; the sample has none")]
     NoTexts,
+    /// A sequence under way that cannot be gone on with.
+    #[error(
+        "{}: this unfinished sequence is damaged, or of other inputs; remove the file to begin again", path.display()
+    )]
+    Sequence {
+        /// The file.
+        path: PathBuf,
+    },
     /// A value that is not finite.
     #[error("{what}: the edit is not finite; lower the rate or the clamp, or raise the ridge")]
     NotFinite {

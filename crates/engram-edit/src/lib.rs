@@ -9,6 +9,7 @@
 //! | [`Covariance`] | what ROME, MEMIT and AlphaEdit leave alone, from a sample of texts |
 //! | [`Delta`], [`Overlay`] | an edit's file; a folder of edits over a checkpoint |
 //! | [`sweep()`] | every fact edited at every layer, and scored |
+//! | [`Sequence`] | facts edited one after another, each on the model that the earlier edits gave |
 //!
 //! ```
 //! use candle_core::Device;
@@ -48,6 +49,7 @@ pub mod eigen;
 pub mod error;
 pub mod finetune;
 pub mod fluency;
+pub mod held_out;
 pub mod least_squares;
 pub mod memit;
 pub mod nullspace;
@@ -60,6 +62,7 @@ pub mod request;
 pub mod rewriting;
 pub mod rome;
 pub mod score;
+pub mod sequence;
 pub mod settings;
 pub mod sweep;
 pub mod tokens;
@@ -70,6 +73,7 @@ pub use delta::{Delta, Keys, Meta};
 pub use editor::{Edited, Editor, Scored};
 pub use error::{EditError, Result};
 pub use finetune::{ChangeLimit, FineTuning, fine_tune};
+pub use held_out::HeldOut;
 pub use memit::MemitSettings;
 pub use optimise::{Optimisation, Optimiser};
 pub use overlay::Overlay;
@@ -79,6 +83,7 @@ pub use reader::Reader;
 pub use request::{Case, EditRequest, of_counterfact, of_list, of_suite};
 pub use rome::rome;
 pub use score::Questions;
+pub use sequence::{Progress, Sequence, SequenceSettings};
 pub use settings::{EditSettings, Method};
 pub use sweep::{Measures, SweepResults, sweep};
 

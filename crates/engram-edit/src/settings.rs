@@ -288,9 +288,10 @@ impl EditSettings {
     }
 }
 
-/// The default of `energy`.
+/// The default of `energy`. On 100 facts of the quickstart's model at once (layers 0 to 4) 0.8 gives a greater efficacy and
+/// a lower perplexity than 0.98.
 fn energy() -> f64 {
-    0.98
+    0.8
 }
 
 fn refused(error: OutOfRange) -> EditError {

@@ -3,6 +3,7 @@
 mod overlay;
 mod request;
 mod score;
+mod sequence;
 mod sweep;
 
 use anyhow::{Result, bail};
@@ -22,6 +23,7 @@ pub fn edit(command: EditCommand, json: bool) -> Result<()> {
     match command {
         EditCommand::Request(args) => request::request(&args, json),
         EditCommand::Sweep(args) => sweep::sweep(&args, json),
+        EditCommand::Sequence(args) => sequence::sequence(&args, json),
         EditCommand::Score(args) => score::score(&args, json),
         EditCommand::Apply { model, edits, out } => overlay::apply(&model, &edits, &out, json),
         EditCommand::Revert { folder, edit } => overlay::revert(&folder, &edit, json),
