@@ -116,6 +116,9 @@ fn what_cannot_be_edited_is_refused() {
     let mut unknown = fact("phenytoin", "acids", "3");
     unknown.extend(["--set", "speed=1"]);
     no(&unknown, &["speed", "no such setting", "clamp"]);
+    let mut unread = fact("phenytoin", "acids", "3");
+    unread.extend(["--set", "energy=0.5"]);
+    no(&unread, &["energy", "r-rome does not read it", "clamp"]);
     let mut negative = fact("phenytoin", "acids", "3");
     negative.extend(["--set", "rate=-1"]);
     no(&negative, &["rate", "above 0"]);

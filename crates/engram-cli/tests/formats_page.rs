@@ -75,7 +75,11 @@ fn the_questions_are_read() {
     assert_eq!(questions[0].relation, "procedure");
     let (_, section) = page.page.split_once("## Questions").unwrap();
     for field in QUESTION_FIELDS {
-        assert!(section.contains(&format!("| `{}` |", field.name)), "{}", field.name);
+        assert!(
+            section.contains(&format!("| `{}` |", field.name)),
+            "{}",
+            field.name
+        );
     }
 }
 

@@ -176,6 +176,23 @@ pub struct ProbeEffect {
     pub kl: f64,
 }
 
+/// A model after some edits, each made on the model that the earlier ones gave.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SequencePoint {
+    /// Edited facts so far.
+    pub edits: usize,
+    /// How many of these are scored, evenly spaced over all.
+    pub scored: usize,
+    /// The unedited model's mean scores of the same facts.
+    pub before: Score,
+    /// The edited model's.
+    pub after: Score,
+    /// Perplexity of the held-out texts, before and after; `None` if not measured.
+    pub perplexity: Option<[f64; 2]>,
+    /// What changed on prompts that no edit is about.
+    pub probe: ProbeEffect,
+}
+
 /// The request name of an edit of all facts at once.
 pub const TOGETHER: &str = "all";
 

@@ -62,7 +62,8 @@ pub use blanks::Blanks;
 pub use clusters::{Clusters, Shared};
 pub use confounds::Confounds;
 pub use edit::{
-    Continuation, EditRow, FactChange, Fit, LanguageEffect, ProbeEffect, Score, WinRate,
+    Continuation, EditRow, FactChange, Fit, LanguageEffect, ProbeEffect, Score, SequencePoint,
+    WinRate,
 };
 pub use error::{CoreError, Result};
 pub use faults::{Fault, Faults, Field};

@@ -123,6 +123,8 @@ words! {
         Rome => "rome",
         /// Many edits over a range of layers (Meng et al. 2023).
         Memit => "memit",
+        /// Many edits within the null space of preserved keys (Fang et al. 2025).
+        AlphaEdit => "alphaedit",
         /// Fine-tuning within a bound.
         FtL => "ft-l",
         /// Fine-tuning of low rank.

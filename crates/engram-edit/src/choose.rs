@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use engram_core::Suite;
+use engram_core::{Neighbour, Suite};
 use engram_corpus::CounterFact;
 
 use crate::editor::Scored;
@@ -31,6 +31,8 @@ pub struct ChoiceSettings {
     pub most: usize,
     /// Whether to also edit facts whose answer the model does not say, and to use them as neighbours.
     pub all_facts: bool,
+    /// Whether the facts are edited together or one after another: then no neighbour is a fact that is edited too.
+    pub together: bool,
 }
 
 /// The chosen facts, in the order of their file.
@@ -38,6 +40,8 @@ pub struct ChoiceSettings {
 pub struct Chosen {
     /// The cases, with the unedited model's scores.
     pub cases: Vec<Scored>,
+    /// Number of neighbours left out because they are edited too.
+    pub edited_too: usize,
     /// Number of editable facts.
     pub facts: usize,
     /// How many of these the model says: each token of the answer is the most probable one.
@@ -62,10 +66,20 @@ impl Facts<'_> {
             Facts::CounterFact(facts) => return Ok(of_counterfact(facts)),
             Facts::Suite(suite) => suite,
         };
-        let every = of_suite(suite, &|_| true);
+        let said = self.said(reader, all_facts)?;
+        let may = |id: &str| said.as_ref().is_none_or(|said| said.contains(id));
+        Ok(of_suite(suite, &may))
+    }
+
+    /// The ids of a suite's facts whose answer the model says; `None` for CounterFact, and if all facts count.
+    fn said(&self, reader: &Reader, all_facts: bool) -> Result<Option<BTreeSet<String>>> {
+        let Facts::Suite(suite) = self else {
+            return Ok(None);
+        };
         if all_facts {
-            return Ok(every);
+            return Ok(None);
         }
+        let every = of_suite(suite, &|_| true);
         let (mut names, mut asked) = (Vec::new(), Vec::new());
         for case in &every {
             match Questions::own(reader.model().tokenizer(), case) {
@@ -79,11 +93,10 @@ impl Facts<'_> {
             }
         }
         let found = reader.likelihoods(&asked)?;
-        let said: BTreeSet<&str> = (names.into_iter().zip(found))
+        let said = (names.into_iter().zip(found))
             .filter(|(_, l)| l.greedy)
-            .map(|(name, _)| name)
-            .collect();
-        Ok(of_suite(suite, &|id| said.contains(id)))
+            .map(|(name, _)| name.to_owned());
+        Ok(Some(said.collect()))
     }
 }
 
@@ -136,7 +149,42 @@ pub fn choose(reader: &Reader, facts: Facts<'_>, how: ChoiceSettings) -> Result<
     }
     cases.sort_by_key(|(place, _)| *place);
     chosen.cases = cases.into_iter().map(|(_, case)| case).collect();
+    if how.together {
+        keep_apart(reader, facts, how, &mut chosen)?;
+    }
     Ok(chosen)
+}
+
+/// Takes neighbours from facts that are not edited.
+fn keep_apart(
+    reader: &Reader,
+    facts: Facts<'_>,
+    how: ChoiceSettings,
+    chosen: &mut Chosen,
+) -> Result<()> {
+    let cases = chosen.cases.iter().map(|c| &c.case);
+    let prompts: BTreeSet<String> = cases.clone().map(|c| c.request.prompt.clone()).collect();
+    let before: usize = cases.clone().map(|c| c.neighbours.len()).sum();
+    let names: BTreeSet<String> = cases.map(|c| c.request.id.clone()).collect();
+    let mut apart: BTreeMap<String, Vec<Neighbour>> = BTreeMap::new();
+    if let Facts::Suite(suite) = facts {
+        let said = facts.said(reader, how.all_facts)?;
+        let may = |id: &str| !names.contains(id) && said.as_ref().is_none_or(|s| s.contains(id));
+        for case in of_suite(suite, &may) {
+            apart.insert(case.request.id, case.neighbours);
+        }
+    }
+    let mut kept = Vec::with_capacity(chosen.cases.len());
+    for case in std::mem::take(&mut chosen.cases) {
+        let own = apart.remove(&case.case.request.id);
+        let mut neighbours = own.unwrap_or_else(|| case.case.neighbours.clone());
+        neighbours.retain(|n| !prompts.contains(&n.prompt));
+        kept.push(case.with_neighbours(reader, neighbours)?);
+    }
+    let after: usize = kept.iter().map(|c| c.case.neighbours.len()).sum();
+    chosen.edited_too = before.saturating_sub(after);
+    chosen.cases = kept;
+    Ok(())
 }
 
 /// The order in which facts are considered: the first of every relation, then the second, and so on.

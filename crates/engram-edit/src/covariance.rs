@@ -126,7 +126,7 @@ impl Sample {
 
 /// Splits a text after each `.`, `?` or `!` that is followed by white space and a capital letter or a digit.
 /// Abbreviations cause some wrong splits, which do not matter for a sample.
-fn sentences(text: &str) -> Vec<&str> {
+pub(crate) fn sentences(text: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let mut from = 0;
     for (at, mark) in text.char_indices() {

@@ -1,10 +1,11 @@
 //! An edit as a file: a small safetensors delta over a checkpoint, which itself is never changed.
 //!
 //! A low-rank change of a weight is stored as its factors (`WEIGHT#in`, [rank, in]; `WEIGHT#out`, [rank, out]), any
+//! where a summand belongs to a fact also the facts' keys (`WEIGHT#keys`, [rank, in]), any
 //! other change as the difference in the weight's own layout (`WEIGHT#dense`). The only metadata entry, `engram_edit`,
 //! is JSON: the requests, the method and its settings, and the checkpoint.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
@@ -21,6 +22,9 @@ use crate::request::EditRequest;
 /// Key of the metadata entry.
 const META: &str = "engram_edit";
 
+/// Keys of edited facts, by layer.
+pub type Keys = BTreeMap<usize, Vec<Vec<f64>>>;
+
 /// A change Σ_r inputs_r · outputs_rᵀ.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LowRank {
@@ -30,6 +34,9 @@ pub struct LowRank {
     pub inputs: Vec<f32>,
     /// [rank, out].
     pub outputs: Vec<f32>,
+    /// The key of the fact that each summand is for, [rank, in], which later edits may preserve; empty where a summand
+    /// is for no fact alone.
+    pub keys: Vec<f32>,
 }
 
 /// The change added to a weight.
@@ -125,6 +132,19 @@ impl Delta {
         Ok(model.with_parameters(replaced)?)
     }
 
+    /// Adds the keys of the edit's facts to those of each layer.
+    pub fn collect_keys(&self, to: &mut Keys) {
+        for change in &self.changes {
+            let Change::LowRank(low) = &change.change else {
+                continue;
+            };
+            let width = low.keys.len() / low.rank.max(1);
+            let key = |key: &[f32]| key.iter().map(|v| f64::from(*v)).collect();
+            let of_layer = to.entry(change.layer).or_default();
+            of_layer.extend(low.keys.chunks(width.max(1)).map(key));
+        }
+    }
+
     /// Writes the file and returns the edit's name: the first digits of its hash.
     ///
     /// # Errors
@@ -146,7 +166,12 @@ impl Delta {
         for WeightChange { weight, change, .. } in &self.changes {
             match change {
                 Change::LowRank(low) => {
-                    for (name, values) in [("in", &low.inputs), ("out", &low.outputs)] {
+                    let parts = [
+                        ("in", &low.inputs),
+                        ("out", &low.outputs),
+                        ("keys", &low.keys),
+                    ];
+                    for (name, values) in parts.into_iter().filter(|(_, v)| !v.is_empty()) {
                         let shape = vec![low.rank, values.len() / low.rank.max(1)];
                         tensors.push((format!("{weight}#{name}"), shape, bytes(values)));
                     }
@@ -214,14 +239,17 @@ fn parse(bytes: &[u8]) -> std::result::Result<Delta, String> {
     for (weight, layer, transposed) in &weights {
         let inputs = floats(&format!("{weight}#in"))?;
         let outputs = floats(&format!("{weight}#out"))?;
+        let keys = floats(&format!("{weight}#keys"))?;
+        let is_of = |inputs: &[usize]| keys.as_ref().is_none_or(|(shape, _)| shape == inputs);
         let change = match (inputs, outputs, floats(&format!("{weight}#dense"))?) {
             (Some((a, inputs)), Some((b, outputs)), None)
-                if a.len() == 2 && b.len() == 2 && a[0] == b[0] =>
+                if a.len() == 2 && b.len() == 2 && a[0] == b[0] && is_of(&a) =>
             {
                 Change::LowRank(LowRank {
                     rank: a[0],
                     inputs,
                     outputs,
+                    keys: keys.map(|(_, values)| values).unwrap_or_default(),
                 })
             }
             (None, None, Some((_, values))) => Change::Dense(values),

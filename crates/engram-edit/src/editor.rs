@@ -1,16 +1,19 @@
 //! Edits one model repeatedly, sharing prefixes, covariances and their factors.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use engram_core::{EditRow, Fit, Score};
+use engram_core::{EditRow, Fit, Neighbour, Score};
 use engram_model::LanguageModel;
 
 use crate::cholesky::Cholesky;
 use crate::covariance::Covariance;
-use crate::delta::{Delta, Meta, WeightChange, down_projection};
+use crate::delta::{Delta, Keys, Meta, WeightChange, down_projection};
 use crate::error::{EditError, Result};
 use crate::finetune::fine_tune;
+use crate::least_squares::Preserved;
 use crate::memit::{Target, spread};
+use crate::nullspace::NullSpace;
 use crate::optimise::{Optimised, Optimiser, Rewriting};
 use crate::reader::Reader;
 use crate::request::{Case, EditRequest, FactsAsked, check_together};
@@ -19,15 +22,24 @@ use crate::score::Questions;
 use crate::settings::{EditSettings, Method};
 use crate::tokens::subject_last;
 
-/// Edits a model, each time starting from its unedited state.
+/// Edits a model, each time starting from the state that its reader has.
 pub struct Editor<'a> {
     reader: &'a Reader,
     method: Method,
     settings: EditSettings,
+    shared: Arc<Shared>,
+    /// Projected keys of earlier edits, by layer.
+    earlier: Keys,
+    optimiser: Option<Optimiser>,
+}
+
+/// What edits of a model and of its edited successors have in common.
+struct Shared {
     prefixes: Vec<String>,
     /// Of the covariance of each layer's keys.
     factors: BTreeMap<usize, Cholesky>,
-    optimiser: Option<Optimiser>,
+    /// The null space of each layer's keys, for AlphaEdit.
+    spaces: BTreeMap<usize, NullSpace>,
 }
 
 /// An edit and its results.
@@ -43,7 +55,8 @@ impl<'a> Editor<'a> {
     /// An editor. `covariances` are those of the layers to be edited; fine-tuning needs none.
     ///
     /// # Errors
-    /// [`EditError::Model`] if the model cannot be run; [`EditError::Singular`] for a covariance without an inverse.
+    /// [`EditError::Model`] if the model cannot be run; [`EditError::Singular`] for a covariance without an inverse;
+    /// [`EditError::NoNullSpace`] for one without a null space (AlphaEdit).
     pub fn new(
         reader: &'a Reader,
         method: Method,
@@ -55,6 +68,12 @@ impl<'a> Editor<'a> {
             Ok((covariance.layer, factor))
         });
         let factors: BTreeMap<usize, Cholesky> = factored.collect::<Result<_>>()?;
+        let spaces = match method {
+            Method::AlphaEdit => (covariances.iter())
+                .map(|c| Ok((c.layer, NullSpace::of(c, settings.energy)?)))
+                .collect::<Result<_>>()?,
+            _ => BTreeMap::new(),
+        };
         let prefixes = match Editor::needs_covariance(method) {
             true => crate::prefixes(reader.model(), &settings.prefixes())?,
             false => Vec::new(),
@@ -65,20 +84,52 @@ impl<'a> Editor<'a> {
             reader,
             method,
             settings,
-            prefixes,
-            factors,
+            shared: Arc::new(Shared {
+                prefixes,
+                factors,
+                spaces,
+            }),
+            earlier: Keys::new(),
             optimiser,
         })
     }
 
-    /// The model, unedited.
+    /// The editor of a model that this one's edits gave: with the same prefixes and covariances.
+    pub fn on<'b>(&self, reader: &'b Reader) -> Editor<'b> {
+        let first = self.shared.factors.keys().next();
+        Editor {
+            reader,
+            method: self.method,
+            settings: self.settings.clone(),
+            shared: self.shared.clone(),
+            earlier: self.earlier.clone(),
+            optimiser: first.map(|first| Optimiser::new(reader, *first)),
+        }
+    }
+
+    /// Adds keys of earlier edits, which AlphaEdit preserves; other methods ignore them.
+    pub fn preserve(&mut self, keys: &Keys) {
+        for (layer, keys) in keys {
+            if let Some(space) = self.shared.spaces.get(layer) {
+                let of_layer = self.earlier.entry(*layer).or_default();
+                of_layer.extend(space.project_all(keys));
+            }
+        }
+    }
+
+    /// The model that is edited.
     pub fn model(&self) -> &'a LanguageModel {
         self.reader.model()
     }
 
-    /// Whether the method edits all facts at once, over all given layers (MEMIT).
+    /// Whether the method edits all facts at once, over all given layers.
     pub fn is_together(&self) -> bool {
-        self.method == Method::Memit
+        Editor::edits_together(self.method)
+    }
+
+    /// Whether a method edits many facts at once, over all given layers (MEMIT, AlphaEdit).
+    pub fn edits_together(method: Method) -> bool {
+        matches!(method, Method::Memit | Method::AlphaEdit)
     }
 
     /// Checks that a method is defined for a model, whatever the fact.
@@ -86,9 +137,9 @@ impl<'a> Editor<'a> {
     /// # Errors
     /// [`EditError::Unsupported`] if it is not.
     pub fn check(model: &LanguageModel, method: Method) -> Result<()> {
-        if method == Method::Memit && model.architecture().post_norms {
+        if Editor::edits_together(method) && model.architecture().post_norms {
             return Err(EditError::Unsupported {
-                what: "MEMIT",
+                what: "MEMIT and AlphaEdit",
                 family: model.family().to_owned(),
                 why: "what an MLP adds is normalised, and no linear image of its weight; use ROME",
             });
@@ -101,7 +152,7 @@ impl<'a> Editor<'a> {
 
     /// Whether a method needs covariances.
     pub fn needs_covariance(method: Method) -> bool {
-        Editor::is_rank_one(method) || method == Method::Memit
+        Editor::is_rank_one(method) || Editor::edits_together(method)
     }
 
     /// Whether a method changes one layer for one fact, by a matrix of rank one (R-ROME, ROME).
@@ -128,11 +179,11 @@ impl<'a> Editor<'a> {
         };
         match (self.method, requests, layers) {
             (Method::RRome | Method::Rome, [request], [layer]) => {
-                let known = self.optimiser.as_ref().zip(self.factors.get(layer));
+                let known = self.optimiser.as_ref().zip(self.shared.factors.get(layer));
                 let (optimiser, factor) =
                     known.ok_or_else(|| wrong("its layer's covariance is missing"))?;
                 let settings = self.settings.optimisation();
-                let (model, prefixes) = ((self.model(), optimiser), &self.prefixes[..]);
+                let (model, prefixes) = ((self.model(), optimiser), &self.shared.prefixes[..]);
                 let found = match self.method {
                     Method::Rome => rome(model, request, *layer, factor, prefixes, &settings)?,
                     _ => {
@@ -155,38 +206,79 @@ impl<'a> Editor<'a> {
                 })
             }
             (Method::FtL | Method::Lora, _, _) => Err(wrong("fine-tuning takes one fact")),
-            (Method::Memit, _, _) => self.memit(requests, layers, progress),
+            (Method::Memit | Method::AlphaEdit, _, _) => self.together(requests, layers, progress),
         }
     }
 
-    /// MEMIT of all requests; the first that is refused is the error.
-    fn memit(
+    /// One edit of the requests that the method accepts, at once or one by one as it takes them; one by one, later requests
+    /// do not see the earlier edits. Returns their places. `refused` gets the others.
+    ///
+    /// # Errors
+    /// As [`Editor::edit`], but for errors of single requests.
+    pub fn edit_accepted(
+        &self,
+        requests: &[EditRequest],
+        layers: &[usize],
+        refused: &mut dyn FnMut(&EditRequest, EditError),
+    ) -> Result<(Vec<usize>, Edited)> {
+        let mut all = Edited {
+            changes: Vec::new(),
+            fits: Vec::new(),
+        };
+        if self.is_together() {
+            let hear = &mut |place: usize, error: EditError| {
+                refused(&requests[place], error);
+                Ok(())
+            };
+            let (places, facts, fits) = self.targets(requests, layers, hear, &mut |_| {})?;
+            if !facts.is_empty() {
+                all = self.spread(&facts, fits, layers)?;
+            }
+            return Ok((places, all));
+        }
+        let mut places = Vec::new();
+        for (place, request) in requests.iter().enumerate() {
+            match self.edit(std::slice::from_ref(request), layers, &mut |_| {}) {
+                Ok(edited) => {
+                    places.push(place);
+                    all.changes.extend(edited.changes);
+                    all.fits.extend(edited.fits);
+                }
+                Err(error) if error.is_of_request() => refused(request, error),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((places, all))
+    }
+
+    /// All requests at once; the first that is refused is the error.
+    fn together(
         &self,
         requests: &[EditRequest],
         layers: &[usize],
         progress: &mut dyn FnMut(usize),
     ) -> Result<Edited> {
         check_together(requests)?;
-        let refused = &mut |error: EditError| Err(error);
+        let refused = &mut |_: usize, error: EditError| Err(error);
         let (_, facts, fits) = self.targets(requests, layers, refused, progress)?;
         self.spread(&facts, fits, layers)
     }
 
-    /// The targets z of the requests, the requests' places and the results of the optimisations. `refused` gets the error
-    /// of each request that cannot be edited.
+    /// The targets z of the requests, the requests' places and the results of the optimisations. `refused` gets place and
+    /// error of each request that cannot be edited.
     fn targets(
         &self,
         requests: &[EditRequest],
         layers: &[usize],
-        refused: &mut dyn FnMut(EditError) -> Result<()>,
+        refused: &mut dyn FnMut(usize, EditError) -> Result<()>,
         progress: &mut dyn FnMut(usize),
     ) -> Result<(Vec<usize>, Vec<Target>, Vec<Fit>)> {
         let last = layers.iter().copied().max().unwrap_or(0);
         let settings = self.settings.optimisation();
-        let known = self.optimiser.as_ref().zip(self.factors.get(&last));
+        let known = self.optimiser.as_ref().zip(self.shared.factors.get(&last));
         let (optimiser, factor) = known.ok_or_else(without_covariance)?;
         let one = |request: &EditRequest| -> Result<(Target, Fit)> {
-            let rewriting = Rewriting::of(self.model(), request, &self.prefixes)?;
+            let rewriting = Rewriting::of(self.model(), request, &self.shared.prefixes)?;
             let accept =
                 |found: &Optimised| refuse_outlier(request, &rewriting, last, found, factor);
             let (wanted, found) = Target::of(optimiser, &rewriting, last, &settings, accept)?;
@@ -200,7 +292,7 @@ impl<'a> Editor<'a> {
                     facts.push(wanted);
                     fits.push(fit);
                 }
-                Err(error) if error.is_of_request() => refused(error)?,
+                Err(error) if error.is_of_request() => refused(place, error)?,
                 Err(error) => return Err(error),
             }
             progress(place + 1);
@@ -210,12 +302,18 @@ impl<'a> Editor<'a> {
 
     /// The changes of the layers.
     fn spread(&self, facts: &[Target], fits: Vec<Fit>, layers: &[usize]) -> Result<Edited> {
-        let of_layers = self.factors.iter();
-        let of_layers = of_layers.filter(|(layer, _)| layers.contains(layer));
-        let of_layers: Vec<(usize, &Cholesky)> =
-            of_layers.map(|(l, factor)| (*l, factor)).collect();
+        let own = |layer: usize| self.earlier.get(&layer).map_or(&[][..], Vec::as_slice);
+        let kept = self.shared.factors.iter().map(|(layer, factor)| {
+            let kept = match self.shared.spaces.get(layer) {
+                Some(space) => Preserved::NullSpace(space, own(*layer)),
+                None => Preserved::Covariance(factor),
+            };
+            (*layer, kept)
+        });
+        let kept: Vec<(usize, Preserved<'_>)> =
+            kept.filter(|(layer, _)| layers.contains(layer)).collect();
         let lambda = self.settings.lambda();
-        let changes = spread(self.model(), facts, &of_layers, lambda, &mut |_| {})?;
+        let changes = spread(self.model(), facts, &kept, lambda, &mut |_| {})?;
         Ok(Edited { changes, fits })
     }
 
@@ -278,7 +376,7 @@ impl<'a> Editor<'a> {
             }
         }
         let requests: Vec<EditRequest> = kept.iter().map(|s| s.case.request.clone()).collect();
-        let hear = &mut |error: EditError| {
+        let hear = &mut |_: usize, error: EditError| {
             refused(error);
             Ok(())
         };
@@ -330,6 +428,35 @@ pub struct Scored {
 }
 
 impl Scored {
+    /// The unedited model's scores.
+    pub fn before(&self) -> Score {
+        self.before
+    }
+
+    /// The scores of an edited model.
+    ///
+    /// # Errors
+    /// [`EditError::Model`] if the model cannot be run.
+    pub fn score(&self, edited: &Reader) -> Result<Score> {
+        self.asked.score(edited)
+    }
+
+    /// Replaces the neighbours, and scores the unedited model again.
+    ///
+    /// # Errors
+    /// [`EditError::Model`] if the model cannot be run.
+    pub fn with_neighbours(mut self, reader: &Reader, kept: Vec<Neighbour>) -> Result<Scored> {
+        if self.case.neighbours != kept {
+            self.case.neighbours = kept;
+            let asked = Questions::of(reader.model().tokenizer(), &self.case)?;
+            if let Some(mut asked) = asked {
+                self.before = asked.score_unedited(reader)?;
+                self.asked = asked;
+            }
+        }
+        Ok(self)
+    }
+
     /// Tokenises a case's questions and scores the unedited model.
     ///
     /// # Errors

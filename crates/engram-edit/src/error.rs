@@ -78,6 +78,16 @@ pub enum EditError {
         /// Number of neurons.
         width: usize,
     },
+    /// A covariance whose keys leave no null space.
+    #[error(
+        "layer {layer}: no direction is left beside those that hold {energy} of the keys' energy; give more texts, or a smaller `energy`"
+    )]
+    NoNullSpace {
+        /// The layer.
+        layer: usize,
+        /// The preserved share of the covariance's trace.
+        energy: f64,
+    },
     /// A stored covariance that is damaged.
     #[error("{}: this stored covariance is damaged: {why}; remove the file to compute it again", path.display())]
     Statistics {
@@ -89,6 +99,14 @@ pub enum EditError {
     /// No text to compute keys from.
     #[error("the covariance needs texts of at least one token; the sample has none")]
     NoTexts,
+    /// A sequence under way that cannot be gone on with.
+    #[error(
+        "{}: this unfinished sequence is damaged, or of other inputs; remove the file to begin again", path.display()
+    )]
+    Sequence {
+        /// The file.
+        path: PathBuf,
+    },
     /// A value that is not finite.
     #[error("{what}: the edit is not finite; lower the rate or the clamp, or raise the ridge")]
     NotFinite {

@@ -237,6 +237,7 @@ impl Tuned {
                     rank,
                     inputs: by_product.map(|at| a.values[at]).collect(),
                     outputs: b.values,
+                    keys: Vec::new(),
                 })
             }
             (Some(difference), None) => Change::Dense(difference.values),

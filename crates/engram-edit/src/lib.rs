@@ -1,4 +1,4 @@
-//! Editing of facts in language models with ROME, MEMIT, constrained fine-tuning and LoRA. An edit is a small delta over
+//! Editing of facts in language models with ROME, MEMIT, AlphaEdit, constrained fine-tuning and LoRA. An edit is a small delta over
 //! a checkpoint, which itself never changes, and is scored for efficacy, paraphrases and neighbours.
 //!
 //! | type | what it is |
@@ -6,9 +6,10 @@
 //! | [`EditRequest`], [`Case`] | a fact and its new answer; with the prompts that score the edit |
 //! | [`Reader`] | a model laid out for many short prompts |
 //! | [`Editor`], [`Method`], [`EditSettings`] | makes edits, each from the unedited model |
-//! | [`Covariance`] | what ROME and MEMIT leave alone, from a sample of texts |
+//! | [`Covariance`] | what ROME, MEMIT and AlphaEdit leave alone, from a sample of texts |
 //! | [`Delta`], [`Overlay`] | an edit's file; a folder of edits over a checkpoint |
 //! | [`sweep()`] | every fact edited at every layer, and scored |
+//! | [`Sequence`] | facts edited one after another, each on the model that the earlier edits gave |
 //!
 //! ```
 //! use candle_core::Device;
@@ -25,7 +26,7 @@
 //! };
 //! let (requests, layers) = ([request], [1]);
 //! let reader = Reader::new(&model)?;
-//! // Fine-tuning needs no covariances; ROME and MEMIT do.
+//! // Fine-tuning needs no covariances; ROME, MEMIT and AlphaEdit do.
 //! let editor = Editor::new(&reader, Method::FtL, EditSettings::of(Method::FtL), Vec::new())?;
 //! let edited = editor.edit(&requests, &layers, &mut |_| {})?;
 //! let delta = editor.delta(edited, &requests, &layers, "SHA-256 of the checkpoint", &[]);
@@ -44,10 +45,14 @@ pub mod covariance;
 pub mod delta;
 pub mod editor;
 pub mod effects;
+pub mod eigen;
 pub mod error;
 pub mod finetune;
 pub mod fluency;
+pub mod held_out;
+pub mod least_squares;
 pub mod memit;
+pub mod nullspace;
 pub mod optimise;
 pub mod overlay;
 pub mod prefixes;
@@ -57,16 +62,18 @@ pub mod request;
 pub mod rewriting;
 pub mod rome;
 pub mod score;
+pub mod sequence;
 pub mod settings;
 pub mod sweep;
 pub mod tokens;
 
 pub use choose::{ChoiceSettings, Chosen, Facts, choose};
 pub use covariance::{Covariance, Sample, SampleSettings, Statistics};
-pub use delta::{Delta, Meta};
+pub use delta::{Delta, Keys, Meta};
 pub use editor::{Edited, Editor, Scored};
 pub use error::{EditError, Result};
 pub use finetune::{ChangeLimit, FineTuning, fine_tune};
+pub use held_out::HeldOut;
 pub use memit::MemitSettings;
 pub use optimise::{Optimisation, Optimiser};
 pub use overlay::Overlay;
@@ -76,6 +83,7 @@ pub use reader::Reader;
 pub use request::{Case, EditRequest, of_counterfact, of_list, of_suite};
 pub use rome::rome;
 pub use score::Questions;
+pub use sequence::{Progress, Sequence, SequenceSettings};
 pub use settings::{EditSettings, Method};
 pub use sweep::{Measures, SweepResults, sweep};
 

@@ -7,7 +7,7 @@ use engram_core::{Method, files};
 use engram_model::LanguageModel;
 use serde::{Deserialize, Serialize};
 
-use crate::delta::Delta;
+use crate::delta::{Delta, Keys};
 use crate::error::{EditError, Result};
 
 /// File whose presence makes a folder an overlay.
@@ -168,6 +168,20 @@ impl Overlay {
         }
         self.edits.remove(place);
         Ok(hash)
+    }
+
+    /// The keys of the applied edits' facts, where their files hold them (MEMIT, AlphaEdit).
+    ///
+    /// # Errors
+    /// As [`Delta::read`].
+    pub fn keys(&self, folder: &Path) -> Result<Keys> {
+        let mut keys = Keys::new();
+        for edit in &self.edits {
+            Delta::read(&Overlay::file(folder, &edit.hash))?
+                .0
+                .collect_keys(&mut keys);
+        }
+        Ok(keys)
     }
 
     /// Applies the edits to the checkpoint's model.

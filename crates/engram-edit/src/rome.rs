@@ -162,6 +162,7 @@ fn product(direction: &[f64], at: &[f64], delta: &[f32]) -> Option<LowRank> {
         rank: 1,
         inputs: direction.iter().map(|u| (u / norm) as f32).collect(),
         outputs: outputs.map(|v| v as f32).collect(),
+        keys: Vec::new(),
     };
     let all = update.inputs.iter().chain(&update.outputs);
     all.into_iter().all(|v| v.is_finite()).then_some(update)

@@ -7,7 +7,9 @@ use candle_core::{DType, Device, Tensor};
 use engram_edit::Reader;
 use engram_edit::covariance::{Covariance, Sample, covariances};
 use engram_edit::delta::{Delta, Meta};
-use engram_edit::memit::{Lambda, Target, spread};
+use engram_edit::least_squares::{Lambda, Preserved, directions};
+use engram_edit::memit::{Target, spread};
+use engram_edit::nullspace::NullSpace;
 use engram_edit::optimise::{DeltaPlace, Optimisation, Optimiser, PlacedPrompt, Rewriting};
 use engram_edit::rome::rank_one;
 use engram_edit::tokens::PromptAndAnswer;
@@ -202,7 +204,10 @@ fn memit_over_three_layers_is_numpys() {
     let factors: Vec<_> = (covariances.iter())
         .map(|c| (c.layer, c.factor(0.0).unwrap()))
         .collect();
-    let factors: Vec<_> = factors.iter().map(|(layer, f)| (*layer, f)).collect();
+    let factors = factors
+        .iter()
+        .map(|(layer, f)| (*layer, Preserved::Covariance(f)));
+    let factors: Vec<_> = factors.collect();
     let lambda = Lambda::Tokens(memit.factor);
     let changes = spread(&model, &facts, &factors, lambda, &mut |_| {}).unwrap();
     let delta = Delta {
@@ -215,5 +220,40 @@ fn memit_over_three_layers_is_numpys() {
         let found = numbers(&edited.parameter(&name).unwrap());
         let theirs = numbers(&expected[&format!("memit.{layer}")]);
         assert_close(&name, &found, &theirs, 1e-4);
+    }
+}
+
+#[test]
+fn alphaedit_is_numpys() {
+    let tensors = folder().join("alphaedit.safetensors");
+    let tensors = candle_core::safetensors::load(tensors, &Device::Cpu).unwrap();
+    let rows = |name: &str| -> Vec<Vec<f64>> { tensors[name].to_vec2().unwrap() };
+    let covariance = Covariance {
+        layer: 0,
+        tokens: 400,
+        width: rows("C").len(),
+        values: numbers(&tensors["C"]),
+    };
+    let space = NullSpace::of(&covariance, numbers(&tensors["energy"])[0]).unwrap();
+    let projection = rows("P");
+    let trace: f64 = (0..projection.len()).map(|i| projection[i][i]).sum();
+    assert_eq!(space.dimensions(), trace.round() as usize);
+    let (own, earlier) = (rows("K1"), rows("Kp"));
+    for key in own.iter().chain(&earlier) {
+        let along = |row: &Vec<f64>| row.iter().zip(key).map(|(p, k)| p * k).sum();
+        let theirs: Vec<f64> = projection.iter().map(along).collect();
+        assert_close("P·k", &space.project(key), &theirs, 1e-10);
+    }
+    let projected = space.project_all(&earlier);
+    let lambda = Lambda::Tokens(numbers(&tensors["l2"])[0]);
+    let preserved = Preserved::NullSpace(&space, &projected);
+    let found = directions(preserved, &own, lambda).unwrap();
+    for (out, theirs) in rows("D").iter().enumerate() {
+        let mut row = vec![0.0; own[0].len()];
+        for (direction, residual) in found.iter().zip(rows("R")) {
+            let each = row.iter_mut().zip(direction);
+            each.for_each(|(sum, u)| *sum += residual[out] * u);
+        }
+        assert_close("D", &row, theirs, 1e-9);
     }
 }

@@ -36,6 +36,7 @@ fn edited(model: &LanguageModel) -> LanguageModel {
         rank: 1,
         inputs: wave(model.architecture().d_mlp),
         outputs: wave(model.architecture().d_model),
+        keys: Vec::new(),
     };
     let delta = Delta {
         meta: Meta::default(),

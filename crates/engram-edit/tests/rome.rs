@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use engram_core::{Method, Site};
 use engram_edit::covariance::{Sample, Statistics, covariances};
-use engram_edit::delta::{Delta, Meta};
+use engram_edit::delta::{Change, Delta, Keys, Meta};
 use engram_edit::overlay::Overlay;
 use engram_edit::{EditError, EditRequest, Optimisation, Optimiser, Reader, rome};
 use engram_model::{Capture, LanguageModel, ModelError, Tokenizer, checkpoint, families};
@@ -134,6 +134,17 @@ fn a_delta_reads_back_and_twice_the_same_bytes() {
     let (read, hash) = Delta::read(&path).unwrap();
     assert_eq!(hash, first);
     assert_eq!(read.changes, delta(2).changes);
+    // The keys of facts survive the file, for later edits.
+    let mut keyed = delta(3);
+    let Change::LowRank(low) = &mut keyed.changes[0].change else {
+        panic!("ROME's change is of rank one");
+    };
+    low.keys = low.inputs.iter().map(|v| v / 3.0).collect();
+    let expected: Vec<f64> = low.keys.iter().map(|v| f64::from(*v)).collect();
+    keyed.write(&path).unwrap();
+    let mut keys = Keys::new();
+    Delta::read(&path).unwrap().0.collect_keys(&mut keys);
+    assert_eq!(keys[&1], [expected]);
     std::fs::write(&path, b"rubbish").unwrap();
     assert!(matches!(Delta::read(&path), Err(EditError::Delta { .. })));
 }

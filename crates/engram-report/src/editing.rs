@@ -110,6 +110,9 @@ fn how(method: Method) -> &'static str {
         Method::Memit => {
             "MEMIT (Meng et al. 2023) spreads such a change over the down-projections of several layers, in their order."
         }
+        Method::AlphaEdit => {
+            "AlphaEdit (Fang et al. 2025) spreads a change like MEMIT's, projected onto the null space of the keys of a text sample, and leaves the keys of earlier edits alone."
+        }
         Method::FtL => {
             "FT-L (Zhu et al. 2020, as in Meng et al. 2022) fine-tunes down-projections on the fact, every element within a bound."
         }

@@ -5,6 +5,7 @@ mod editable;
 pub mod effect;
 pub mod recommend;
 pub mod request;
+pub mod sequence;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,8 +13,8 @@ use std::path::Path;
 use engram_core::{Pair, Row, Site, Suite, files};
 use engram_corpus::CounterFact;
 use engram_edit::{
-    ChoiceSettings, Chosen, Covariance, EditSettings, Editor, Facts, Measures, Method, Reader,
-    Sample, SampleSettings, SweepResults, choose, sweep,
+    ChoiceSettings, Chosen, Covariance, EditSettings, Editor, Facts, HeldOut, Keys, Measures,
+    Method, Reader, Sample, SampleSettings, SweepResults, choose, sweep,
 };
 use engram_findings::{Condition, EditFindings, EditResults, Settings, StudyResults, editing};
 use engram_patch::{Reading, preferences};
@@ -49,12 +50,21 @@ pub struct EditSweep<'a> {
     pub method: Method,
     /// Its settings.
     pub settings: &'a EditSettings,
+    /// Keys of the facts of edits that the model has already.
+    pub keys: &'a Keys,
     /// Texts for perplexity, and the most tokens of them (0: none).
     pub held_out: (&'a [String], usize),
     /// Whether every other fact is looked at.
     pub side_effects: bool,
     /// Continuations whose n-gram entropy is measured (0: none).
     pub fluency: usize,
+}
+
+/// Texts for perplexity, and what was left out of what is measured.
+#[derive(Default)]
+struct Held {
+    texts: Vec<Vec<u32>>,
+    notes: Vec<String>,
 }
 
 /// How edits came about.
@@ -111,6 +121,57 @@ impl EditSweep<'_> {
         Ok(chosen)
     }
 
+    /// The editor of some layers.
+    fn editor(
+        &self,
+        layers: &[usize],
+        observer: &mut dyn Observer,
+        covariances: impl FnOnce(&[usize], &mut dyn Observer) -> Result<Vec<Covariance>>,
+    ) -> Result<Editor<'_>> {
+        let found = match Editor::needs_covariance(self.method) {
+            true => covariances(layers, observer)?,
+            false => Vec::new(),
+        };
+        let mut editor = Editor::new(self.reader, self.method, self.settings.clone(), found)?;
+        editor.preserve(self.keys);
+        Ok(editor)
+    }
+
+    /// The held-out texts. Where facts are edited together, they lack the sentences that state one.
+    fn held(&self, chosen: &Chosen) -> Result<Held> {
+        let (texts, tokens) = self.held_out;
+        let mut held = Held::default();
+        if chosen.edited_too > 0 {
+            held.notes.push(format!(
+                "{} neighbours, which are edited too",
+                chosen.edited_too
+            ));
+        }
+        if tokens == 0 {
+            return Ok(held);
+        }
+        let taking = SampleSettings {
+            tokens,
+            sentences: false,
+        };
+        let model = self.reader.model();
+        let found;
+        let texts = match self.choosing.together {
+            false => texts,
+            true => {
+                let cases = chosen.cases.iter().map(|c| &c.case.request);
+                found = HeldOut::of(texts, &cases.collect::<Vec<_>>());
+                held.notes.push(format!(
+                    "{} of {} held-out sentences, which state an edited fact",
+                    found.left_out, found.sentences
+                ));
+                &found.texts[..]
+            }
+        };
+        held.texts = Sample::of(model, texts.iter().map(String::as_str), taking)?.texts;
+        Ok(held)
+    }
+
     /// Edits the facts at every set of layers. `covariances` gives C of some layers, for methods that need it.
     ///
     /// # Errors
@@ -126,28 +187,14 @@ impl EditSweep<'_> {
             return Ok(SweepResults::default());
         }
         let every: Vec<usize> = sets.iter().flatten().copied().collect();
-        let found = match Editor::needs_covariance(self.method) {
-            true => covariances(&every, observer)?,
-            false => Vec::new(),
-        };
-        let editor = Editor::new(self.reader, self.method, self.settings.clone(), found)?;
-        let (texts, most) = self.held_out;
-        let held_out = match most {
-            0 => Vec::new(),
-            tokens => {
-                let texts = texts.iter().map(String::as_str);
-                let taking = SampleSettings {
-                    tokens,
-                    sentences: false,
-                };
-                Sample::of(self.reader.model(), texts, taking)?.texts
-            }
-        };
+        let editor = self.editor(&every, observer, covariances)?;
+        let Held { texts, notes } = self.held(chosen)?;
         let (cases, writing) = (&chosen.cases, self.fluency);
-        let measures = Measures::of(self.reader, cases, held_out, self.side_effects, writing)?;
+        let measures = Measures::of(self.reader, cases, texts, self.side_effects, writing)?;
         observer.begins(self.label, (sets.len() * cases.len()) as u64);
         let mut hear = |done: usize, fact: &str| observer.at(done as u64, fact);
         let mut swept = sweep(&editor, cases, sets, &measures, &mut hear)?;
+        swept.left_out.extend(notes);
         for row in &mut swept.rows {
             row.prefers = chosen.prefers.get(&row.request).copied();
         }

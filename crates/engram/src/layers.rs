@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use engram_core::Row;
-use engram_edit::{Chosen, Method};
+use engram_edit::{Chosen, Editor};
 use engram_findings::editing::best_layer;
 use serde::{Deserialize, Serialize};
 
@@ -120,7 +120,7 @@ pub fn chosen_layers(
     let names: Vec<&str> = (chosen.cases.iter())
         .map(|c| c.case.request.id.as_str())
         .collect();
-    let together = sweep.method == Method::Memit;
+    let together = Editor::edits_together(sweep.method);
     let layers = sweep.reader.model().architecture().layers();
     layer_sets(choice, together, layers, rows, &names)
 }

@@ -323,6 +323,17 @@ pub fn done_with(partial: &Path) -> Result<()> {
     remove(partial)
 }
 
+/// Removes a file of work under way, now that the work is whole.
+///
+/// # Errors
+/// The file system's.
+pub fn done_with_file(file: &Path) -> Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(at(file)(error)),
+        _ => Ok(()),
+    }
+}
+
 /// Fills a folder whole or not at all: `work` gets an empty folder beside it, which is renamed into its
 /// place when `work` has ended well. The folder's parent is made, and taken back where it stays empty. The caller holds
 /// the lock of the folder or of what it is in: what a killed process left of the same folder is removed.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use engram::LayerChoice;
-use engram::bounds::{COUNT, TOKENS};
+use engram::bounds::{BATCH, COUNT, TOKENS};
 use engram_core::Bos;
 
 use super::within;
@@ -12,10 +12,12 @@ use super::within;
 /// Edit commands.
 #[derive(Debug, Subcommand)]
 pub enum EditCommand {
-    /// Edit one fact, or many at once with MEMIT, and write the edit as a file.
+    /// Edit one fact, or many at once with MEMIT or AlphaEdit, and write the edit as a file.
     Request(EditRequestArgs),
     /// Edit every fact by itself at chosen layers, and score efficacy, paraphrases and neighbours.
     Sweep(EditSweepArgs),
+    /// Edit facts one after another, each on the model that the earlier edits gave, and score the model on the way.
+    Sequence(EditSequenceArgs),
     /// Score what the edits of a folder change in what the model says: their facts, paraphrases, neighbours, and prompts
     /// that they are not about.
     Score(EditScoreArgs),
@@ -68,6 +70,9 @@ pub enum EditMethod {
     Rome,
     /// Many facts at once over a range of layers.
     Memit,
+    /// Many facts at once over a range of layers, within the null space of preserved keys.
+    #[value(name = "alphaedit")]
+    AlphaEdit,
     /// Fine-tuning with every weight's change within a bound.
     FtL,
     /// Fine-tuning by a change of low rank.
@@ -83,15 +88,15 @@ pub struct HowArgs {
     /// The method.
     #[arg(long, value_enum, default_value = "r-rome")]
     pub method: EditMethod,
-    /// The layers: N, N-M, all (each by itself; together with memit), or auto (with --recovery). The default of `request`
+    /// The layers: N, N-M, all (each by itself; together with memit and alphaedit), or auto (with --recovery). The default of `request`
     /// is what a short sweep over its own facts recommends, that of `sweep` is
-    /// all, and for memit a few sets of three.
+    /// all, and for memit and alphaedit a few sets of three.
     #[arg(long, value_name = "LAYER")]
     pub layer: Option<LayerChoice>,
     /// A sweep of mlp_out: --layer auto takes the layer that recovers most there.
     #[arg(long, value_name = "DIR")]
     pub recovery: Option<PathBuf>,
-    /// Corpora whose keys the edit is to leave alone (rome, memit).
+    /// Corpora whose keys the edit is to leave alone (all methods but ft-l and lora).
     #[arg(long, value_name = "FILE")]
     pub texts: Vec<PathBuf>,
     /// Whether texts are given the special tokens of their beginning: auto (as the checkpoint's tokenizer does), always,
@@ -164,9 +169,9 @@ pub struct EditScoreArgs {
     pub bos: Bos,
 }
 
-/// Edits to score.
+/// Facts to edit and to score.
 #[derive(Debug, Args)]
-pub struct EditSweepArgs {
+pub struct EditFactsArgs {
     /// How they are made.
     #[command(flatten)]
     pub how: HowArgs,
@@ -186,19 +191,49 @@ pub struct EditSweepArgs {
     /// Also edit facts that the model does not know, and take them as neighbours.
     #[arg(long)]
     pub all_facts: bool,
-    /// Texts whose perplexity is measured before and after every edit.
+    /// Texts whose perplexity is measured before and after edits. Where facts are edited together or one after another, sentences that state one
+    /// are left out.
     #[arg(long, value_name = "FILE")]
     pub held_out: Option<PathBuf>,
     /// The most tokens of those texts.
     #[arg(long, default_value_t = 1000, value_parser = within::<usize>(TOKENS))]
     pub held_out_tokens: usize,
+    /// The folder to write.
+    #[arg(long)]
+    pub out: PathBuf,
+}
+
+/// Edits to score.
+#[derive(Debug, Args)]
+pub struct EditSweepArgs {
+    /// Which facts, and how.
+    #[command(flatten)]
+    pub facts: EditFactsArgs,
     /// Measure how every edit moves every other fact.
     #[arg(long)]
     pub side_effects: bool,
     /// Measure the n-gram entropy of so many continuations of 100 tokens, before and after every edit.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = within::<usize>(COUNT))]
     pub fluency: usize,
-    /// The folder to write.
+}
+
+/// Edits one after another.
+#[derive(Debug, Args)]
+pub struct EditSequenceArgs {
+    /// Which facts, and how.
+    #[command(flatten)]
+    pub facts: EditFactsArgs,
+    /// Facts edited at once (memit, alphaedit).
+    #[arg(long, default_value_t = 1, value_parser = within::<usize>(BATCH))]
+    pub batch: usize,
+    /// Score the model after so many edited facts, at the end of the batch that reaches them; it is scored after the last
+    /// batch too.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 10, 100, 300, 500, 1000], value_parser = within::<usize>(COUNT))]
+    pub at: Vec<usize>,
+    /// The most edited facts that are scored at a point, evenly spaced over all so far.
+    #[arg(long, default_value_t = 100, value_parser = within::<usize>(BATCH))]
+    pub scored: usize,
+    /// Go on with a sequence that was broken off.
     #[arg(long)]
-    pub out: PathBuf,
+    pub resume: bool,
 }

@@ -5,6 +5,7 @@
 //! compared by: it is high only where the edit holds, in other words too, and leaves neighbours alone.
 
 pub mod best;
+mod breakdown;
 pub mod join;
 pub mod kinds;
 pub mod recovery;
@@ -24,6 +25,7 @@ use crate::words::{number, percent, plural};
 use sheet::Sheet;
 
 pub use best::{BestLayer, LayerComparison};
+pub use breakdown::{Breakdown, breakdown};
 pub use kinds::{EditKindLayer, EditKindTests};
 pub use recovery::{Correlation, Helps, Joined, Recovery, best_layer};
 pub use scores::{BeforeAfter, EditScores, FactShare, MeanScore};

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use engram_edit::{Covariance, EditSettings, Editor, Method, Overlay, Reader, Sample, Statistics};
+use engram_edit::{
+    Covariance, EditSettings, Editor, Keys, Method, Overlay, Reader, Sample, Statistics,
+};
 
 use crate::error::{Error, Result};
 use crate::layers::LayerChoice;
@@ -16,6 +18,8 @@ pub struct Editable {
     base: String,
     /// The hashes of the edits over it.
     on: Vec<String>,
+    /// The keys of their facts.
+    keys: Keys,
     /// What names the model as it is.
     identity: String,
 }
@@ -36,17 +40,19 @@ impl Editable {
     /// As [`Model::hash`]; [`Error::Edit`] for a folder of edits that is damaged.
     pub fn of(model: &Model) -> Result<Editable> {
         let identity = model.hash()?;
-        let (base, on) = match Overlay::is_at(model.path()) {
+        let (base, on, keys) = match Overlay::is_at(model.path()) {
             true => {
                 let overlay = Overlay::read(model.path())?;
-                (overlay.hash.clone(), overlay.hashes())
+                let keys = overlay.keys(model.path())?;
+                (overlay.hash.clone(), overlay.hashes(), keys)
             }
-            false => (identity.clone(), Vec::new()),
+            false => (identity.clone(), Vec::new(), Keys::new()),
         };
         Ok(Editable {
             reader: Reader::new(model)?,
             base,
             on,
+            keys,
             identity,
         })
     }
@@ -64,6 +70,11 @@ impl Editable {
     /// The hashes of the edits that the model has already.
     pub fn on(&self) -> &[String] {
         &self.on
+    }
+
+    /// The keys of the facts of the edits that the model has already, which AlphaEdit preserves.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
     }
 
     /// The hash of the model as it is.

@@ -77,7 +77,8 @@ impl Editable {
             true => self.covariances(how.settings, how.kept, &all, observer)?,
             false => Vec::new(),
         };
-        let editor = Editor::new(reader, how.method, how.settings.clone(), found)?;
+        let mut editor = Editor::new(reader, how.method, how.settings.clone(), found)?;
+        editor.preserve(self.keys());
         let cases = &cases[..cases.len().min(FACTS)];
         let probe = Probe::of(reader)?;
         observer.begins("layers, tried", sets.len() as u64);

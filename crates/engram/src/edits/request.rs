@@ -98,7 +98,8 @@ impl Editable {
             true => self.covariances(how.settings, how.kept, how.layers, observer)?,
             false => Vec::new(),
         };
-        let editor = Editor::new(self.reader(), how.method, how.settings.clone(), found)?;
+        let mut editor = Editor::new(self.reader(), how.method, how.settings.clone(), found)?;
+        editor.preserve(self.keys());
         observer.begins("edit", requests.len() as u64);
         let edited = editor.edit(&requests, how.layers, &mut |done| {
             observer.at(done as u64, "");

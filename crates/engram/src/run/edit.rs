@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use candle_core::Device;
 use engram_core::{Direction, Row, Site, Suite, files};
 use engram_edit::covariance::covariances;
-use engram_edit::{ChoiceSettings, Facts, Reader, Sample};
+use engram_edit::{ChoiceSettings, Editor, Facts, Keys, Reader, Sample};
 use engram_model::LanguageModel;
 use serde_json::json;
 
@@ -107,9 +107,11 @@ impl Run<'_> {
                     choosing: ChoiceSettings {
                         most: edit.facts,
                         all_facts: false,
+                        together: Editor::edits_together(edit.method),
                     },
                     method: edit.method,
                     settings: &settings,
+                    keys: &Keys::new(),
                     held_out: (&held_out, edit.held_out_tokens),
                     side_effects: edit.side_effects,
                     fluency: edit.fluency,

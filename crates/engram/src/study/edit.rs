@@ -18,10 +18,11 @@ use crate::study::Study;
 pub struct Edit {
     /// The models' names (`base`, names under `train`, and `random` where the study has it).
     pub models: Vec<String>,
-    /// `r-rome`, `rome`, `memit`, `ft-l` or `lora`.
+    /// `r-rome`, `rome`, `memit`, `alphaedit`, `ft-l` or `lora`.
     #[serde(default)]
     pub method: Method,
-    /// The layers: N, "N-M", "all" (each by itself; together with memit), or "auto": where patching `mlp_out` recovers
+    /// The layers: N, "N-M", "all" (each by itself; together with memit
+    /// and alphaedit), or "auto": where patching `mlp_out` recovers
     /// most in the model's sweeps.
     pub layer: LayerChoice,
     /// The most facts of a kind, spread over its relations (0: no limit).
@@ -30,7 +31,7 @@ pub struct Edit {
     /// Settings that depart from the method's.
     #[serde(default)]
     pub set: IndexMap<String, toml::Value>,
-    /// Corpora whose keys the edits are to leave alone (rome, memit); the study's training texts where none is given.
+    /// Corpora whose keys the edits are to leave alone (all but ft-l and lora); the study's training texts where none is given.
     #[serde(default)]
     pub texts: Vec<PathBuf>,
     /// Whether it is measured how every edit moves every other fact.
@@ -52,7 +53,7 @@ impl Edit {
     pub fn settings(&self) -> Result<EditSettings> {
         let mut settings = EditSettings::of(self.method);
         for (name, value) in &self.set {
-            settings.set(name, &value.to_string())?;
+            settings.set(self.method, name, &value.to_string())?;
         }
         Ok(settings)
     }

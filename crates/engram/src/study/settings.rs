@@ -229,14 +229,15 @@ impl Checker<'_> {
         let path = joined(path, "set");
         let is_edit = of == ["edit"];
         let known = if is_edit {
-            edit_settings()
+            EditSettings::NAMES.map(str::to_owned).to_vec()
         } else {
             TrainSettings::NAMES.map(str::to_owned).to_vec()
         };
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
         // With a preset or a method that does not exist, the settings are held to another's.
         let method = toml::Value::from(text("method")).try_into::<Method>();
-        let mut edited = EditSettings::of(method.unwrap_or_default());
+        let method = method.unwrap_or_default();
+        let mut edited = EditSettings::of(method);
         let preset = TrainSettings::preset(text("preset"));
         let first = TrainSettings::PRESETS.first().copied().unwrap_or_default();
         let Ok(mut trained) = preset.or_else(|_| TrainSettings::preset(first)) else {
@@ -253,7 +254,7 @@ impl Checker<'_> {
                 continue;
             }
             let error = if is_edit {
-                let laid = edited.set(name, &value.to_string());
+                let laid = edited.set(method, name, &value.to_string());
                 laid.err().map(|e| e.to_string())
             } else {
                 let laid = trained.set(name, &super::text_of(value));
@@ -274,14 +275,6 @@ fn unknown(full: &str, name: &str, known: &[&str], section: &str) -> String {
         1,
     );
     text.replacen("; fields:", &format!("; settings of {section}:"), 1)
-}
-
-/// Names of an edit's settings.
-fn edit_settings() -> Vec<String> {
-    match serde_json::to_value(EditSettings::of(Method::default())) {
-        Ok(serde_json::Value::Object(fields)) => fields.into_iter().map(|(name, _)| name).collect(),
-        _ => Vec::new(),
-    }
 }
 
 /// Refuses a study with faults.

@@ -3,6 +3,7 @@
 mod overlay;
 mod request;
 mod score;
+mod sequence;
 mod sweep;
 
 use anyhow::{Result, bail};
@@ -22,6 +23,7 @@ pub fn edit(command: EditCommand, json: bool) -> Result<()> {
     match command {
         EditCommand::Request(args) => request::request(&args, json),
         EditCommand::Sweep(args) => sweep::sweep(&args, json),
+        EditCommand::Sequence(args) => sequence::sequence(&args, json),
         EditCommand::Score(args) => score::score(&args, json),
         EditCommand::Apply { model, edits, out } => overlay::apply(&model, &edits, &out, json),
         EditCommand::Revert { folder, edit } => overlay::revert(&folder, &edit, json),
@@ -44,6 +46,7 @@ fn method(named: EditMethod) -> Method {
         EditMethod::RRome => Method::RRome,
         EditMethod::Rome => Method::Rome,
         EditMethod::Memit => Method::Memit,
+        EditMethod::AlphaEdit => Method::AlphaEdit,
         EditMethod::FtL => Method::FtL,
         EditMethod::Lora => Method::Lora,
     }
@@ -55,7 +58,7 @@ fn settings(how: &HowArgs) -> Result<EditSettings> {
         let Some((name, value)) = text.split_once('=') else {
             bail!("--set {text}: expected key=value");
         };
-        settings.set(name.trim(), value.trim())?;
+        settings.set(method(how.method), name.trim(), value.trim())?;
     }
     if Editor::needs_covariance(method(how.method)) && how.texts.is_empty() {
         bail!(

@@ -52,7 +52,7 @@ pub fn request(args: &EditRequestArgs, json: bool) -> Result<()> {
     let is_rank_one = Editor::is_rank_one(method(args.how.method));
     if list.len() > 1 && is_rank_one && args.fact.len() != 1 {
         bail!(
-            "{} edits one fact, and {} facts are listed; give --method memit, which edits many at once, or --fact ID",
+            "{} edits one fact, and {} facts are listed; give --method memit or alphaedit, which edit many at once, or --fact ID",
             method(args.how.method).name(),
             list.len()
         );

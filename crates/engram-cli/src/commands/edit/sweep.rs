@@ -6,16 +6,18 @@ use anyhow::{Result, bail};
 use engram::LayerChoice;
 use engram::corpus::{counterfact, texts_of};
 use engram::edits::recommend::candidates;
-use engram::edits::{self, EditSweep, Record, check_recovery, read_suite, write_findings};
+use engram::edits::{
+    self, EditSweep, Editable, Record, check_recovery, read_suite, write_findings,
+};
 use engram::layers::{chosen_layers, recovery};
 use engram::stage::Output;
 use engram_core::{Row, Suite};
 use engram_corpus::CounterFact;
-use engram_edit::{ChoiceSettings, EditSettings, Facts, Method, Reader};
+use engram_edit::{ChoiceSettings, EditSettings, Editor, Facts};
 use engram_report::editing_text;
 
 use super::{kept, kept_texts, method, open, settings};
-use crate::args::EditSweepArgs;
+use crate::args::{EditFactsArgs, EditSweepArgs};
 use crate::commands::{look, print};
 use crate::invocation::provenance;
 use crate::progress::{Terminal, note};
@@ -25,11 +27,13 @@ const NAME: &str = "sweep";
 
 pub fn sweep(args: &EditSweepArgs, json: bool) -> Result<()> {
     let mut terminal = Terminal::default();
-    let settings = settings(&args.how)?;
-    let output = Output::free(&args.out)?;
-    let inputs = Inputs::read(args)?;
-    let model = open(&args.how)?;
-    let sweep = inputs.sweep(args, model.reader(), &settings);
+    let facts = &args.facts;
+    let settings = settings(&facts.how)?;
+    let output = Output::free(&facts.out)?;
+    let inputs = Inputs::read(facts)?;
+    let model = open(&facts.how)?;
+    let mut sweep = inputs.sweep(facts, &model, &settings);
+    (sweep.side_effects, sweep.fluency) = (args.side_effects, args.fluency);
     let chosen = sweep.choose()?;
     if chosen.cases.is_empty() {
         bail!(
@@ -38,16 +42,16 @@ pub fn sweep(args: &EditSweepArgs, json: bool) -> Result<()> {
         );
     }
     let layers = model.reader().model().architecture().layers();
-    let sets = match args.how.layer {
+    let sets = match facts.how.layer {
         Some(layer) => chosen_layers(layer, &sweep, &chosen, inputs.recovery.as_deref())?,
-        None if sweep.method == Method::Memit => candidates(layers, sweep.method),
+        None if Editor::edits_together(sweep.method) => candidates(layers, sweep.method),
         None => chosen_layers(LayerChoice::All, &sweep, &chosen, None)?,
     };
     let swept = sweep.run(&chosen, &sets, &mut terminal, |layers, observer| {
-        let kept = kept(&args.how, &inputs.texts);
+        let kept = kept(&facts.how, &inputs.texts);
         model.covariances(&settings, kept, layers, observer)
     })?;
-    let name = name(&args.how.model);
+    let name = name(&facts.how.model);
     let names = (NAME, name.as_str(), model.identity());
     let record = Record::of(&sweep, names, &provenance().command, &chosen, &sets, &swept);
     let found = output.fill(|folder| {
@@ -56,22 +60,22 @@ pub fn sweep(args: &EditSweepArgs, json: bool) -> Result<()> {
         write_findings(folder, &inputs.suite, (&name, rows), settings.seed)
     })?;
     print(json, &found, || editing_text(&found, look()))?;
-    note(args.out.display());
+    note(facts.out.display());
     Ok(())
 }
 
 /// The files that a sweep of edits reads, but for the model.
-struct Inputs {
+pub(super) struct Inputs {
     suite: Suite,
     counterfact: Vec<CounterFact>,
     /// The rows of `--recovery`.
-    recovery: Option<Vec<Row>>,
+    pub(super) recovery: Option<Vec<Row>>,
     held_out: Vec<String>,
-    texts: Vec<String>,
+    pub(super) texts: Vec<String>,
 }
 
 impl Inputs {
-    fn read(args: &EditSweepArgs) -> Result<Inputs> {
+    pub(super) fn read(args: &EditFactsArgs) -> Result<Inputs> {
         let (suite, counterfact) = read(args)?;
         let rows = recovery(args.how.recovery.as_deref())?;
         if let (Some(folder), Some(rows)) = (&args.how.recovery, &rows) {
@@ -86,15 +90,16 @@ impl Inputs {
         })
     }
 
-    fn sweep<'a>(
+    pub(super) fn sweep<'a>(
         &'a self,
-        args: &EditSweepArgs,
-        reader: &'a Reader,
+        args: &EditFactsArgs,
+        model: &'a Editable,
         settings: &'a EditSettings,
     ) -> EditSweep<'a> {
         EditSweep {
             label: "edit",
-            reader,
+            reader: model.reader(),
+            keys: model.keys(),
             facts: match &args.counterfact {
                 Some(_) => Facts::CounterFact(&self.counterfact),
                 None => Facts::Suite(&self.suite),
@@ -102,6 +107,7 @@ impl Inputs {
             choosing: ChoiceSettings {
                 most: args.most,
                 all_facts: args.all_facts,
+                together: Editor::edits_together(method(args.how.method)),
             },
             method: method(args.how.method),
             settings,
@@ -109,14 +115,14 @@ impl Inputs {
                 true => (&self.held_out, 0),
                 false => (&self.held_out, args.held_out_tokens),
             },
-            side_effects: args.side_effects,
-            fluency: args.fluency,
+            side_effects: false,
+            fluency: 0,
         }
     }
 }
 
 /// The facts' file.
-fn read(args: &EditSweepArgs) -> Result<(Suite, Vec<CounterFact>)> {
+fn read(args: &EditFactsArgs) -> Result<(Suite, Vec<CounterFact>)> {
     Ok(match (&args.suite, &args.counterfact) {
         (Some(path), _) => (read_suite(path)?, Vec::new()),
         (None, Some(path)) => (
@@ -128,7 +134,7 @@ fn read(args: &EditSweepArgs) -> Result<(Suite, Vec<CounterFact>)> {
 }
 
 /// A model's name: its folder's.
-fn name(path: &Path) -> String {
+pub(super) fn name(path: &Path) -> String {
     let name = path.file_name().unwrap_or(path.as_os_str());
     name.to_string_lossy().into_owned()
 }

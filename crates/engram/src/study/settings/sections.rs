@@ -268,7 +268,7 @@ pub(super) const SECTIONS: [Section; 10] = [
             ),
             f(
                 "method",
-                "r-rome, rome, memit, ft-l or lora",
+                "r-rome, rome, memit, alphaedit, ft-l or lora",
                 "method = \"r-rome\"",
             ),
             f(
