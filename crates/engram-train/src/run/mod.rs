@@ -78,12 +78,8 @@ pub fn train(
     }
     let timing = run.timing();
     let total_steps = plan.total_steps;
-    let Run {
-        state,
-        best,
-        schedule,
-        ..
-    } = run;
+    // The model of the best weights takes the place of what only the training needs.
+    let (state, best, schedule) = run.finished();
     Ok(Trained {
         model: model.with_weights(&best)?,
         curve: TrainingRecord {
@@ -333,6 +329,11 @@ impl<'a> Run<'a> {
             what,
             value,
         })
+    }
+
+    /// What the result is made of; the optimizer's memory is given back.
+    fn finished(self) -> (State, Flat, LearningRateSchedule) {
+        (self.state, self.best, self.schedule)
     }
 
     fn timing(&self) -> Timing {
