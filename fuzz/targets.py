@@ -154,6 +154,13 @@ metrics = ["logit_diff"]
 resamples = 200
 """
 
+# A study's section that reads questions, which are checked before any stage.
+ASKED = """
+[paper]
+models = ["base"]
+questions = "questions.toml"
+"""
+
 
 def abstracts():
     """Records of a corpus."""
@@ -184,6 +191,16 @@ def pairs():
                 "answer_ids": [9], "foil_ids": [10],
             }
         yield pair
+
+
+def published_questions():
+    """Questions whose two answers are the same words in another order, so that they have as many tokens under any tokenizer."""
+    for i, ((a, b), (c, _)) in enumerate(zip(PLACES, PLACES[1:])):
+        kind = "definitional" if i % 2 else "associative"
+        yield (
+            f'[[question]]\nid = "q{i}"\nkind = "{kind}"\nrelation = "capital"\nquestion = "What is {b}?"\n'
+            f'answer = "It is of {a} not {c}."\ncorrupted = "It is of {c} not {a}."\nsource = "a list"\n'
+        )
 
 
 def counterfacts():
@@ -361,7 +378,7 @@ def new_model(recipe):
 
 
 def questions(bench):
-    """Suites, fact tables, CounterFact, studies, recipes."""
+    """Suites, fact tables, CounterFact, studies, questions of the published form, recipes."""
     suite = bench.folder("suite", {"suite.jsonl": lines(pairs())})
     capitals = "\n".join(f'  {{ subject = "{a}", answer = "{b}", also = [], source = "list" }},' for a, b in PLACES)
     drinks = ["tea", "milk", "water", "wine"]
@@ -371,6 +388,9 @@ def questions(bench):
     recipe = bench.folder("recipe", {"recipe.toml": RECIPE, "corpus.jsonl": lines(abstracts())})
     study = bench.folder(
         "study", {"study.toml": STUDY.replace("{base}", str(bench.base)), "corpus.jsonl": lines(abstracts()), "suite.jsonl": lines(list(pairs())[::3])}
+    )
+    published = bench.folder(
+        "published", {"study.toml": STUDY.replace("{base}", str(bench.base)) + ASKED, "corpus.jsonl": lines(abstracts()), "suite.jsonl": lines(list(pairs())[::3]), "questions.toml": "\n".join(published_questions())}
     )
     model = ["--model", "{base}/model"]
     sweep = ["patch", "--suite", "suite.jsonl", *model, "--sites", "resid_pre,attn_out", "--positions"]
@@ -391,6 +411,7 @@ def questions(bench):
             Input(counterfact, "counterfact.json", ["suite", "build", "--counterfact", "counterfact.json", *model, "--out", "out.jsonl"]),
         ]),
         Parser("study", text.toml, [Input(study, "study.toml", ["run", "study.toml", "--out", "out"])]),
+        Parser("questions", text.toml, [Input(published, "questions.toml", ["run", "study.toml", "--out", "out", "--until", "corpus"])]),
         Parser("recipe", text.toml, [
             Input(recipe, "recipe.toml", ["train", "--from-scratch", "recipe.toml", "--corpus", "corpus.jsonl", "--out", "out", "--dry-run"], asks=new_model),
         ]),

@@ -138,12 +138,14 @@ fn question(text: &str, line: usize, table: &DeTable<'_>, faults: &mut Faults) -
     }
     let [id, kind, relation, question, answer, corrupted, source] = QUESTION_FIELDS.map(|field| {
         let Some((at, value)) = string(table, field.name) else {
-            let is_there = value(table, field.name).is_some();
-            let why = match is_there {
-                true => format!("`{}`: expected a text; {}", field.name, field.hint()),
-                false => field.missing(),
+            let (at, why) = match value(table, field.name) {
+                Some(odd) => {
+                    let why = format!("`{}`: expected a text; {}", field.name, field.hint());
+                    (line_of(text, odd.span().start), why)
+                }
+                None => (line, field.missing()),
             };
-            faults.add(Some(line), &place, why);
+            faults.add(Some(at), &place, why);
             return String::new();
         };
         let at = line_of(text, at);
@@ -249,13 +251,12 @@ mod tests {
         );
         let error = read(&text).unwrap_err().to_string();
         for part in [
-            "line 10, question \"dravet-gene\"",
-            "missing field `relation`",
-            "`kind`: expected a text",
-            "this name is on line 1 already",
-            "unknown field `answr` (did you mean `answer`?)",
+            "line 9, question \"dravet-gene\": missing field `relation`",
+            "line 11, question \"dravet-gene\": `kind`: expected a text",
+            "line 9, question \"dravet-gene\": this name is on line 1 already",
+            "line 17, question \"other\": unknown field `answr` (did you mean `answer`?)",
             "missing field `answer`",
-            "`corrupted` begins or ends with a blank",
+            "line 18, question \"other\": `corrupted` begins or ends with a blank",
             "this question is on line 1 already",
         ] {
             assert!(error.contains(part), "{part}\n{error}");
